@@ -1,0 +1,172 @@
+import CLinux
+import Glibc
+
+/// A regular file or block device, shared between threads: all operations name their position.
+///
+/// Every call may block on the disk unless it says otherwise. Short transfers are continued here,
+/// so a call either moves all bytes or throws.
+public final class File: Sendable {
+  public let path: String
+  private let descriptor: Descriptor
+
+  /// The most vectors that one call takes (`IOV_MAX`).
+  private static let vectorLimit = 1024
+
+  public enum Access: Sendable { case readOnly, readWrite }
+
+  /// Opens an existing file.
+  public init(opening path: String, _ access: Access) throws(Errno) {
+    let flags = (access == .readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC
+    descriptor = Descriptor(owning: try retrying { unsafe open(path, flags) })
+    self.path = path
+  }
+
+  /// Creates a file that must not exist yet. The name is durable after `Directory.sync`.
+  public init(creating path: String, permissions: mode_t = 0o600) throws(Errno) {
+    let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
+    descriptor = Descriptor(owning: try retrying { unsafe open(path, flags, permissions) })
+    self.path = path
+  }
+
+  /// Valid while this object lives; for `sendfile`.
+  public var rawDescriptor: Int32 { descriptor.raw }
+
+  /// Size in bytes, also of a block device.
+  public func size() throws(Errno) -> UInt64 {
+    let end = try retrying { lseek(descriptor.raw, 0, SEEK_END) }
+    return UInt64(end)
+  }
+
+  public func isBlockDevice() throws(Errno) -> Bool {
+    var status = stat()
+    _ = try retrying { unsafe fstat(descriptor.raw, &status) }
+    return status.st_mode & S_IFMT == S_IFBLK
+  }
+
+  public func truncate(to byteCount: UInt64) throws(Errno) {
+    _ = try retrying { ftruncate(descriptor.raw, off_t(byteCount)) }
+  }
+
+  /// Fills `buffer` from `offset`. Returns fewer bytes only at the end of the file.
+  @discardableResult
+  public func read(
+    into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
+  ) throws(Errno) -> Int {
+    var done = 0
+    while done < buffer.count {
+      let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
+      let count = try retrying {
+        unsafe pread(descriptor.raw, rest.baseAddress, rest.count, off_t(offset) + off_t(done))
+      }
+      if count == 0 { break }
+      done += count
+    }
+    return done
+  }
+
+  /// As `read`, but only from memory: false, with `buffer` undefined, when the disk or a lock
+  /// would have to be waited for. Does not block.
+  public func readIfCached(
+    into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
+  ) throws(Errno) -> Bool {
+    var vector = unsafe iovec(iov_base: buffer.baseAddress, iov_len: buffer.count)
+    let count: Int?
+    do {
+      count = try retryingNonblocking {
+        unsafe preadv2(descriptor.raw, &vector, 1, off_t(offset), Int32(LINUX_RWF_NOWAIT))
+      }
+    } catch Errno.notSupported {
+      return false
+    }
+    return count == buffer.count
+  }
+
+  public func write(
+    _ buffer: UnsafeRawBufferPointer, at offset: UInt64
+  ) throws(Errno) {
+    var done = 0
+    while done < buffer.count {
+      let rest = unsafe UnsafeRawBufferPointer(rebasing: buffer[done...])
+      let count = try retrying {
+        unsafe pwrite(descriptor.raw, rest.baseAddress, rest.count, off_t(offset) + off_t(done))
+      }
+      if count == 0 { throw Errno.io }
+      done += count
+    }
+  }
+
+  /// Writes the vectors one after the other, in one call where the system takes them so.
+  ///
+  /// The array's entries are consumed: after a short write they are advanced in place.
+  public func write(
+    vectors: UnsafeMutableBufferPointer<iovec>, at offset: UInt64
+  ) throws(Errno) {
+    var position = off_t(offset)
+    var first = 0
+    while first < vectors.count {
+      let count = min(vectors.count - first, Self.vectorLimit)
+      let start = unsafe vectors.baseAddress.unsafelyUnwrapped + first
+      var written = try retrying {
+        unsafe pwritev(descriptor.raw, start, Int32(count), position)
+      }
+      if written == 0 { throw Errno.io }
+      position += off_t(written)
+      while written > 0 {
+        let length = unsafe vectors[first].iov_len
+        if written >= length {
+          written -= length
+          first += 1
+        } else {
+          unsafe vectors[first].iov_base += written
+          unsafe vectors[first].iov_len -= written
+          written = 0
+        }
+      }
+    }
+  }
+
+  /// Data written before is durable when this returns. After an error it may not be, and a later
+  /// success does not mean that it is.
+  public func syncData() throws(Errno) {
+    _ = try retrying { fdatasync(descriptor.raw) }
+  }
+
+  /// As `syncData`, with all metadata.
+  public func syncAll() throws(Errno) {
+    _ = try retrying { fsync(descriptor.raw) }
+  }
+
+  /// Makes the range read as zeros and frees its space.
+  public func punchHole(at offset: UInt64, count: UInt64) throws(Errno) {
+    try allocate(Int32(LINUX_FALLOC_PUNCH_HOLE) | Int32(LINUX_FALLOC_KEEP_SIZE), offset, count)
+  }
+
+  /// Makes the range read as zeros and keeps its space.
+  public func zeroRange(at offset: UInt64, count: UInt64) throws(Errno) {
+    try allocate(Int32(LINUX_FALLOC_ZERO_RANGE) | Int32(LINUX_FALLOC_KEEP_SIZE), offset, count)
+  }
+
+  private func allocate(_ mode: Int32, _ offset: UInt64, _ count: UInt64) throws(Errno) {
+    _ = try retrying { fallocate(descriptor.raw, mode, off_t(offset), off_t(count)) }
+  }
+
+  /// The first offset at or after `offset` that holds data; nil when only a hole follows.
+  public func nextData(from offset: UInt64) throws(Errno) -> UInt64? {
+    do {
+      return UInt64(try retrying { lseek(descriptor.raw, off_t(offset), Int32(LINUX_SEEK_DATA)) })
+    } catch Errno(ENXIO) {
+      return nil
+    }
+  }
+
+  /// The first hole at or after `offset`; the end of the file counts as one.
+  public func nextHole(from offset: UInt64) throws(Errno) -> UInt64 {
+    UInt64(try retrying { lseek(descriptor.raw, off_t(offset), Int32(LINUX_SEEK_HOLE)) })
+  }
+
+  /// Takes the file's exclusive lock without waiting: false when another process holds it. The
+  /// lock ends with this object or the process.
+  public func tryLock() throws(Errno) -> Bool {
+    try retryingNonblocking { flock(descriptor.raw, LOCK_EX | LOCK_NB) } != nil
+  }
+}

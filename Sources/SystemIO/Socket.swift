@@ -1,0 +1,225 @@
+import CLinux
+import Glibc
+
+/// Where a socket listens or connects.
+public enum SocketEndpoint: Hashable, Sendable, CustomStringConvertible {
+  case unix(path: String)
+  case tcp(host: String, port: UInt16)
+
+  public var description: String {
+    switch self {
+    case .unix(let path): "unix:\(path)"
+    case .tcp(let host, let port): host.contains(":") ? "tcp:[\(host)]:\(port)" : "tcp:\(host):\(port)"
+    }
+  }
+}
+
+/// A stream socket, connected or listening.
+///
+/// Sends never raise SIGPIPE. A nonblocking socket's `receive` and `send` return nil when they
+/// would have to wait; a blocking one's never do.
+public final class Socket: Sendable {
+  private let descriptor: Descriptor
+
+  private init(owning raw: Int32) { descriptor = Descriptor(owning: raw) }
+
+  public var rawDescriptor: Int32 { descriptor.raw }
+
+  // MARK: Making sockets
+
+  /// Listens, nonblocking. A stale unix socket file, on which nobody listens, is replaced.
+  public static func listen(on endpoint: SocketEndpoint, backlog: Int32 = 512)
+    throws(Errno) -> Socket
+  {
+    if case .unix(let path) = endpoint, Directory.exists(path) {
+      if (try? connect(to: endpoint)) != nil { throw Errno(EADDRINUSE) }
+      try Directory.remove(path)
+    }
+    let socket = try make(endpoint)
+    if case .tcp = endpoint { socket.setOption(SOL_SOCKET, SO_REUSEADDR, 1) }
+    try unsafe socket.withAddress(endpoint) { (address, length) throws(Errno) in
+      _ = try retrying { unsafe bind(socket.rawDescriptor, address, length) }
+    }
+    _ = try retrying { Glibc.listen(socket.rawDescriptor, backlog) }
+    try socket.setNonblocking()
+    return socket
+  }
+
+  /// Connects; blocks until the peer's system has answered. The socket is blocking.
+  public static func connect(to endpoint: SocketEndpoint) throws(Errno) -> Socket {
+    let socket = try make(endpoint)
+    try unsafe socket.withAddress(endpoint) { (address, length) throws(Errno) in
+      _ = try retrying { unsafe Glibc.connect(socket.rawDescriptor, address, length) }
+    }
+    socket.disableDelay()
+    return socket
+  }
+
+  /// The next connection, nonblocking; nil when none waits.
+  public func accept() throws(Errno) -> Socket? {
+    let flags = Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
+    let raw: Int32?
+    do {
+      raw = try retryingNonblocking { accept4(descriptor.raw, nil, nil, flags) }
+    } catch Errno(ECONNABORTED) {
+      return nil
+    }
+    guard let raw else { return nil }
+    let socket = Socket(owning: raw)
+    socket.disableDelay()
+    return socket
+  }
+
+  private static func make(_ endpoint: SocketEndpoint) throws(Errno) -> Socket {
+    let family: Int32
+    switch endpoint {
+    case .unix: family = AF_UNIX
+    case .tcp(let host, _): family = host.contains(":") ? AF_INET6 : AF_INET
+    }
+    let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
+    return Socket(owning: try retrying { Glibc.socket(family, type, 0) })
+  }
+
+  private func withAddress(
+    _ endpoint: SocketEndpoint,
+    _ body: (UnsafePointer<sockaddr>, socklen_t) throws(Errno) -> Void
+  ) throws(Errno) {
+    switch endpoint {
+    case .unix(let path):
+      var address = sockaddr_un()
+      address.sun_family = sa_family_t(AF_UNIX)
+      let bytes = Array(path.utf8)
+      guard bytes.count < MemoryLayout.size(ofValue: address.sun_path) else {
+        throw Errno(ENAMETOOLONG)
+      }
+      unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: bytes) }
+      let length = socklen_t(MemoryLayout<sockaddr_un>.size)
+      try unsafe Self.rebound(&address) { (pointer) throws(Errno) in try unsafe body(pointer, length) }
+    case .tcp(let host, let port):
+      var hints = unsafe addrinfo()
+      unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
+      unsafe hints.ai_family = host.contains(":") ? AF_INET6 : AF_INET
+      var found: UnsafeMutablePointer<addrinfo>?
+      guard unsafe getaddrinfo(host, String(port), &hints, &found) == 0,
+        let found = unsafe found, let address = unsafe found.pointee.ai_addr
+      else { throw Errno(EHOSTUNREACH) }
+      defer { unsafe freeaddrinfo(found) }
+      try unsafe body(address, found.pointee.ai_addrlen)
+    }
+  }
+
+  private static func rebound(
+    _ address: inout sockaddr_un, _ body: (UnsafePointer<sockaddr>) throws(Errno) -> Void
+  ) throws(Errno) {
+    var failure: Errno?
+    unsafe withUnsafePointer(to: &address) { pointer in
+      unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { pointer in
+        do throws(Errno) { try unsafe body(pointer) } catch { failure = error }
+      }
+    }
+    if let failure { throw failure }
+  }
+
+  // MARK: Options
+
+  public func setNonblocking() throws(Errno) {
+    let flags = try retrying { fcntl(descriptor.raw, F_GETFL) }
+    _ = try retrying { fcntl(descriptor.raw, F_SETFL, flags | O_NONBLOCK) }
+  }
+
+  /// Small replies leave at once. Has no effect on unix sockets.
+  private func disableDelay() { setOption(Int32(IPPROTO_TCP), TCP_NODELAY, 1) }
+
+  public func setBufferBytes(send: Int32, receive: Int32) {
+    setOption(SOL_SOCKET, SO_SNDBUF, send)
+    setOption(SOL_SOCKET, SO_RCVBUF, receive)
+  }
+
+  /// A peer that has vanished is noticed after about `seconds`, also while nothing is sent.
+  public func enableKeepAlive(seconds: Int32) {
+    setOption(SOL_SOCKET, SO_KEEPALIVE, 1)
+    setOption(Int32(IPPROTO_TCP), TCP_KEEPIDLE, max(1, seconds / 2))
+    setOption(Int32(IPPROTO_TCP), TCP_KEEPINTVL, max(1, seconds / 6))
+    setOption(Int32(IPPROTO_TCP), TCP_KEEPCNT, 3)
+    setOption(Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, seconds * 1000)
+  }
+
+  private func setOption(_ level: Int32, _ name: Int32, _ value: Int32) {
+    var value = value
+    _ = unsafe setsockopt(descriptor.raw, level, name, &value, 4)
+  }
+
+  /// The port a TCP listener got when it asked for port 0.
+  public func localPort() throws(Errno) -> UInt16 {
+    var storage = sockaddr_storage()
+    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    let raw = descriptor.raw
+    let code = unsafe withUnsafeMutablePointer(to: &storage) { pointer in
+      unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+        unsafe getsockname(raw, $0, &length)
+      }
+    }
+    if code != 0 { throw Errno.current }
+    // sin_port and sin6_port are at the same place, in network order.
+    return unsafe withUnsafeBytes(of: &storage) { UInt16(unsafe $0[2]) << 8 | UInt16(unsafe $0[3]) }
+  }
+
+  // MARK: Transfer
+
+  /// What has arrived, at most `buffer.count` bytes; 0 when the peer has closed its side; nil when
+  /// nothing has arrived and the socket is nonblocking.
+  @inline(__always)
+  public func receive(into buffer: UnsafeMutableRawBufferPointer) throws(Errno) -> Int? {
+    try retryingNonblocking { unsafe recv(descriptor.raw, buffer.baseAddress, buffer.count, 0) }
+  }
+
+  /// How many bytes the system took; nil when none now and the socket is nonblocking.
+  @inline(__always)
+  public func send(_ buffer: UnsafeRawBufferPointer, more: Bool = false) throws(Errno) -> Int? {
+    let flags = Int32(MSG_NOSIGNAL) | (more ? Int32(MSG_MORE) : 0)
+    return try retryingNonblocking {
+      unsafe Glibc.send(descriptor.raw, buffer.baseAddress, buffer.count, flags)
+    }
+  }
+
+  /// Sends all bytes; for blocking sockets.
+  public func sendAll(_ buffer: UnsafeRawBufferPointer, more: Bool = false) throws(Errno) {
+    var done = 0
+    while done < buffer.count {
+      let rest = unsafe UnsafeRawBufferPointer(rebasing: buffer[done...])
+      guard let count = try unsafe send(rest, more: more) else { throw Errno.timedOut }
+      done += count
+    }
+  }
+
+  /// Sends `count` bytes of `file` from `offset` without bringing them into this process; for
+  /// blocking sockets.
+  public func sendFile(_ file: File, at offset: UInt64, count: Int) throws(Errno) {
+    var position = off_t(offset)
+    let end = position + off_t(count)
+    while position < end {
+      let rest = Int(end - position)
+      let sent = try retrying {
+        unsafe sendfile(descriptor.raw, file.rawDescriptor, &position, rest)
+      }
+      if sent == 0 { throw Errno.io }
+    }
+  }
+
+  /// Ends both directions: every thread that waits on this socket returns.
+  public func shutDown() { _ = shutdown(descriptor.raw, Int32(SHUT_RDWR)) }
+
+  /// Waits until there is something to receive. False after `timeoutMilliseconds`.
+  public func waitReadable(timeoutMilliseconds: Int32) -> Bool {
+    var entry = pollfd(fd: descriptor.raw, events: Int16(POLLIN), revents: 0)
+    return unsafe poll(&entry, 1, timeoutMilliseconds) > 0
+  }
+
+  /// Bounds how long a blocking `receive` or `send` waits; it then returns nil or `timedOut`.
+  public func setTimeouts(seconds: Int) {
+    var time = timeval(tv_sec: seconds, tv_usec: 0)
+    let size = socklen_t(MemoryLayout<timeval>.size)
+    _ = unsafe setsockopt(descriptor.raw, SOL_SOCKET, SO_RCVTIMEO, &time, size)
+    _ = unsafe setsockopt(descriptor.raw, SOL_SOCKET, SO_SNDTIMEO, &time, size)
+  }
+}
