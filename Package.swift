@@ -15,6 +15,32 @@ let package = Package(
     .target(name: "BlockModel", swiftSettings: settings),
     .systemLibrary(name: "CLinux"),
     .target(name: "SystemIO", dependencies: ["CISAL", "CLinux"], swiftSettings: settings),
+    .systemLibrary(name: "CNBD", pkgConfig: "libnbd", providers: [.apt(["libnbd-dev"])]),
+    .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+    .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
+    .target(name: "NBDProtocol", swiftSettings: settings),
+    .target(
+      name: "Storage", dependencies: ["BlockModel", "SystemIO", "CNBD"], swiftSettings: settings),
+    .target(name: "Analyzer", dependencies: ["BlockModel", "CLZ4"], swiftSettings: settings),
+    .target(
+      name: "Volume", dependencies: ["BlockModel", "SystemIO", "Journal", "Storage"],
+      swiftSettings: settings),
+    .target(
+      name: "Tap", dependencies: ["BlockModel", "Journal", "Analyzer"], swiftSettings: settings),
+    .target(
+      name: "Replication",
+      dependencies: ["BlockModel", "SystemIO", "Journal", "Storage", "CLZ4"],
+      swiftSettings: settings),
+    .target(name: "Configuration", dependencies: ["BlockModel", "CYAML"], swiftSettings: settings),
+    .target(name: "CommandOptions", dependencies: ["BlockModel"], swiftSettings: settings),
+    .target(
+      name: "Appliance",
+      dependencies: [
+        "BlockModel", "SystemIO", "NBDProtocol", "Storage", "Journal", "Volume", "Tap",
+        "Replication", "Analyzer", "Configuration",
+      ], swiftSettings: settings),
+    .target(
+      name: "Journal", dependencies: ["BlockModel", "SystemIO"], swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

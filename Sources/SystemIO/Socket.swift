@@ -45,11 +45,20 @@ public final class Socket: Sendable {
     return socket
   }
 
-  /// Connects; blocks until the peer's system has answered. The socket is blocking.
-  public static func connect(to endpoint: SocketEndpoint) throws(Errno) -> Socket {
+  /// Connects; blocks until the peer's system has answered, for at most `timeoutSeconds`. The
+  /// socket is blocking.
+  public static func connect(
+    to endpoint: SocketEndpoint, timeoutSeconds: Int = 10
+  ) throws(Errno) -> Socket {
     let socket = try make(endpoint)
+    socket.setTimeouts(seconds: timeoutSeconds)
+    defer { socket.setTimeouts(seconds: 0) }
     try unsafe socket.withAddress(endpoint) { (address, length) throws(Errno) in
-      _ = try retrying { unsafe Glibc.connect(socket.rawDescriptor, address, length) }
+      do throws(Errno) {
+        _ = try retrying { unsafe Glibc.connect(socket.rawDescriptor, address, length) }
+      } catch Errno(EINPROGRESS) {
+        throw Errno.timedOut
+      }
     }
     socket.disableDelay()
     return socket
@@ -173,6 +182,21 @@ public final class Socket: Sendable {
     try retryingNonblocking { unsafe recv(descriptor.raw, buffer.baseAddress, buffer.count, 0) }
   }
 
+  /// As `receive`, into new memory: nil when nothing has arrived, empty when the peer has closed.
+  public func receive(limit: Int) throws(Errno) -> [UInt8]? {
+    var failure: Errno?
+    var hasArrived = true
+    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: limit) { buffer, count in
+      do throws(Errno) {
+        let got = try unsafe receive(into: UnsafeMutableRawBufferPointer(buffer))
+        hasArrived = got != nil
+        count = got ?? 0
+      } catch { failure = error }
+    }
+    if let failure { throw failure }
+    return hasArrived ? bytes : nil
+  }
+
   /// How many bytes the system took; nil when none now and the socket is nonblocking.
   @inline(__always)
   public func send(_ buffer: UnsafeRawBufferPointer, more: Bool = false) throws(Errno) -> Int? {
@@ -182,27 +206,23 @@ public final class Socket: Sendable {
     }
   }
 
+  /// As `send`, from a file, without bringing the bytes into this process.
+  public func sendFile(_ file: File, at offset: UInt64, count: Int) throws(Errno) -> Int? {
+    var position = off_t(offset)
+    let sent = try retryingNonblocking {
+      unsafe sendfile(descriptor.raw, file.rawDescriptor, &position, count)
+    }
+    if sent == 0 { throw Errno.io }
+    return sent
+  }
+
   /// Sends all bytes; for blocking sockets.
-  public func sendAll(_ buffer: UnsafeRawBufferPointer, more: Bool = false) throws(Errno) {
+  public func sendAll(_ buffer: UnsafeRawBufferPointer) throws(Errno) {
     var done = 0
     while done < buffer.count {
       let rest = unsafe UnsafeRawBufferPointer(rebasing: buffer[done...])
-      guard let count = try unsafe send(rest, more: more) else { throw Errno.timedOut }
+      guard let count = try unsafe send(rest) else { throw Errno.timedOut }
       done += count
-    }
-  }
-
-  /// Sends `count` bytes of `file` from `offset` without bringing them into this process; for
-  /// blocking sockets.
-  public func sendFile(_ file: File, at offset: UInt64, count: Int) throws(Errno) {
-    var position = off_t(offset)
-    let end = position + off_t(count)
-    while position < end {
-      let rest = Int(end - position)
-      let sent = try retrying {
-        unsafe sendfile(descriptor.raw, file.rawDescriptor, &position, rest)
-      }
-      if sent == 0 { throw Errno.io }
     }
   }
 
@@ -211,7 +231,16 @@ public final class Socket: Sendable {
 
   /// Waits until there is something to receive. False after `timeoutMilliseconds`.
   public func waitReadable(timeoutMilliseconds: Int32) -> Bool {
-    var entry = pollfd(fd: descriptor.raw, events: Int16(POLLIN), revents: 0)
+    wait(for: POLLIN, timeoutMilliseconds)
+  }
+
+  /// Waits until more can be sent. False after `timeoutMilliseconds`.
+  public func waitWritable(timeoutMilliseconds: Int32) -> Bool {
+    wait(for: POLLOUT, timeoutMilliseconds)
+  }
+
+  private func wait(for events: Int32, _ timeoutMilliseconds: Int32) -> Bool {
+    var entry = pollfd(fd: descriptor.raw, events: Int16(events), revents: 0)
     return unsafe poll(&entry, 1, timeoutMilliseconds) > 0
   }
 

@@ -30,4 +30,16 @@ public final class Wakeup: Sendable {
     if count > 0 { clear() }
     return count > 0
   }
+
+  /// As `wait`, but also returns when `socket` has something to receive.
+  public func wait(orReadable socket: Socket, timeoutMilliseconds: Int32) {
+    let polls = [
+      pollfd(fd: descriptor.raw, events: Int16(POLLIN), revents: 0),
+      pollfd(fd: socket.rawDescriptor, events: Int16(POLLIN), revents: 0),
+    ]
+    var entries = polls
+    if unsafe Glibc.poll(&entries, 2, timeoutMilliseconds) > 0, entries[0].revents != 0 {
+      clear()
+    }
+  }
 }

@@ -20,14 +20,14 @@ swift_candidates() {
     return
   fi
   type -aP swift || true
-  local pattern
+  local pattern home=${HOME:-/root}
   local -a patterns=(
-    "${SWIFTLY_BIN_DIR:-${SWIFTLY_HOME_DIR:-$HOME/.local/share/swiftly}/bin}/swift"
-    "${SWIFTLY_TOOLCHAINS_DIR:-$HOME/.local/share/swiftly/toolchains}/*/usr/bin/swift"
-    "$HOME/.swiftly/bin/swift"
-    "$HOME/.swiftenv/shims/swift"
-    "$HOME/.swiftenv/versions/*/usr/bin/swift"
-    "$HOME/swift*/usr/bin/swift"
+    "${SWIFTLY_BIN_DIR:-${SWIFTLY_HOME_DIR:-$home/.local/share/swiftly}/bin}/swift"
+    "${SWIFTLY_TOOLCHAINS_DIR:-$home/.local/share/swiftly/toolchains}/*/usr/bin/swift"
+    "$home/.swiftly/bin/swift"
+    "$home/.swiftenv/shims/swift"
+    "$home/.swiftenv/versions/*/usr/bin/swift"
+    "$home/swift*/usr/bin/swift"
     "/opt/swift*/usr/bin/swift"
     "/opt/swift*/bin/swift"
     "/opt/*/swift*/usr/bin/swift"
@@ -77,7 +77,7 @@ find_swift() {
     done
   done < <(swift_candidates)
   {
-    echo "error: no Swift toolchain $SWIFT_MAJOR.$SWIFT_MINIMUM_MINOR or a later $SWIFT_MAJOR.x found"
+    echo "error: no Swift toolchain $SWIFT_MAJOR.$SWIFT_MINIMUM_MINOR or later $SWIFT_MAJOR.x"
     ((${#refused[@]} == 0)) || printf '  %s\n' "${refused[@]}"
     echo "Install one from https://www.swift.org/install/linux/ and put it on PATH,"
     echo "or name it: TAPLINE_SWIFT=/path/to/usr/bin/swift $0"

@@ -1,0 +1,132 @@
+public import BlockModel
+import Synchronization
+
+/// The third copy of the tap: analyses the writes of one group's disks.
+///
+/// It owns no thread, clock or file. One analyzer thread calls `run` every so often with the time
+/// and a reader of payloads; any thread takes snapshots. A group's loop is never waited for and
+/// never waits: what its queue cannot hold is counted as skipped.
+public final class GroupAnalyzer: Sendable {
+  /// Disks of a group: what a 16-bit disk number can name.
+  public static let maximumDisks = 1 << 16
+
+  fileprivate struct State: ~Copyable {
+    var clock = AnalysisClock()
+    var disks: [DiskAnalysis]
+    var sampler = PayloadSampler()
+    var meter = PayloadMeter()
+    var payload = [UInt8](repeating: 0, count: PayloadMeter.maximumSampleBytes)
+    var unknownDiskRequests: UInt64 = 0
+  }
+
+  private let names: [String]
+  private let queue: ObservationQueue
+  // Held for a whole run, by nobody else: it lets the compiler check what the text promises.
+  private let state: Mutex<State>
+  private let published: Mutex<GroupAnalysisSnapshot>
+
+  /// - Parameters:
+  ///   - disks: the group's disks in the order of their numbers, at most `maximumDisks`.
+  ///   - queue: the queue that the group's loop fills; this analyzer becomes its only consumer.
+  public init(disks: [(name: String, sizeBytes: UInt64)], queue: ObservationQueue) {
+    precondition(disks.count <= Self.maximumDisks)
+    names = disks.map(\.name)
+    self.queue = queue
+    let analyses = disks.map { DiskAnalysis(sizeBytes: $0.sizeBytes) }
+    let empty = Self.makeSnapshot(
+      names: names, disks: analyses, unknownDiskRequests: 0, queue: queue, at: .zero)
+    state = Mutex(State(disks: analyses))
+    published = Mutex(empty)
+  }
+
+  /// Takes what has arrived (one queue's capacity at most), counts it, reads a sample of the
+  /// payloads, and publishes a snapshot. Analyzer thread; blocks only where the reader does.
+  ///
+  /// - Parameters:
+  ///   - now: the wall clock.
+  ///   - budgetBytes: payload bytes to read at most. Every write is sampled when that suffices,
+  ///     else an equal share of them; 0 reads none.
+  /// - Returns: requests taken from the queue; `queue.capacity` says that more may wait.
+  @discardableResult
+  public func run<Reader: PayloadReader & ~Copyable>(
+    once now: Timestamp, reader: inout Reader, budgetBytes: Int
+  ) -> Int {
+    let (snapshot, taken) = state.withLock { state in
+      state.clock.advance(to: now)
+      state.sampler.begin(budgetBytes: budgetBytes)
+      let taken = queue.drain(max: queue.capacity) { state.record($0) }
+      state.measureSamples(&reader)
+      for disk in state.disks.indices { state.disks[disk].advance(to: state.clock.now) }
+      let snapshot = Self.makeSnapshot(
+        names: names, disks: state.disks, unknownDiskRequests: state.unknownDiskRequests,
+        queue: queue, at: now)
+      return (snapshot, taken)
+    }
+    published.withLock { $0 = snapshot }
+    return taken
+  }
+
+  /// The state after the latest run. Any thread; never waits for a run.
+  ///
+  /// - Parameter now: the wall clock; the snapshot's age is counted to it.
+  public func snapshot(at now: Timestamp) -> GroupAnalysisSnapshot {
+    var snapshot = published.withLock { $0 }
+    let analyzedAt = Timestamp(nanoseconds: snapshot.analyzedAtNanoseconds)
+    snapshot.ageSeconds = Double(now.nanoseconds(since: analyzedAt)) / 1e9
+    return snapshot
+  }
+
+  private static func makeSnapshot(
+    names: [String], disks: [DiskAnalysis], unknownDiskRequests: UInt64, queue: ObservationQueue,
+    at now: Timestamp
+  ) -> GroupAnalysisSnapshot {
+    let skipped = queue.skipped
+    return GroupAnalysisSnapshot(
+      analyzedAtNanoseconds: now.nanoseconds, ageSeconds: 0,
+      queueCapacityRequests: queue.capacity, acceptedRequests: queue.accepted,
+      skippedRequests: skipped.requests, skippedBytes: skipped.bytes,
+      unknownDiskRequests: unknownDiskRequests,
+      disks: zip(names, disks).map { $1.snapshot(name: $0) })
+  }
+}
+
+extension GroupAnalyzer.State {
+  @inline(__always)
+  fileprivate mutating func record(_ observation: WriteObservation) {
+    let disk = observation.disk.index
+    guard disk < disks.count else {
+      unknownDiskRequests &+= 1
+      return
+    }
+    var placed = observation
+    placed.timestamp = clock.place(observation.timestamp)
+    disks[disk].record(placed)
+    sampler.consider(placed)
+  }
+
+  /// Reads what the sampler chose, in the order of the journal.
+  fileprivate mutating func measureSamples<Reader: PayloadReader & ~Copyable>(
+    _ reader: inout Reader
+  ) {
+    for sample in sampler.samples {
+      let observation = sample.observation
+      let disk = observation.disk.index
+      let isRead = unsafe payload.withUnsafeMutableBytes { buffer in
+        if observation.source.isZeros {
+          unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
+          return true
+        }
+        return unsafe reader.read(observation.source, length: sample.bytes, into: buffer)
+      }
+      guard isRead else {
+        disks[disk].recordRecycledSample()
+        continue
+      }
+      unsafe payload.withUnsafeBytes { buffer in
+        unsafe disks[disk].recordSample(
+          bytes: UnsafeRawBufferPointer(rebasing: buffer[..<sample.bytes]),
+          writeBytes: observation.length, oneIn: sampler.oneIn, meter: &meter)
+      }
+    }
+  }
+}

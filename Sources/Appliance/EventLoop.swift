@@ -1,0 +1,194 @@
+import BlockModel
+import Synchronization
+import SystemIO
+
+/// Something that waits for a descriptor. Confined to its loop's thread.
+class EventHandler: @unchecked Sendable {
+  fileprivate(set) var token: UInt64?
+
+  /// Called when the descriptor is ready; at most once a turn.
+  func ready(_ interest: Poller.Interest) {
+    preconditionFailure("a handler must say what it does when it is ready")
+  }
+}
+
+/// Something with work at the end of each turn in which it was touched: a group commits its batch
+/// and sends the replies. Confined to its loop's thread.
+class TurnParticipant: @unchecked Sendable {
+  fileprivate(set) var isEnlisted = false
+
+  func finishTurn() {
+    preconditionFailure("a participant must say how it finishes a turn")
+  }
+}
+
+/// One thread that owns its groups and connections wholly.
+///
+/// Concurrency model: everything registered here is touched by this thread alone; other threads
+/// reach it only through `post`. A turn takes what has arrived on all descriptors, then lets each
+/// participant finish (one journal write for all, one send a connection). Nothing in a turn blocks:
+/// what may block goes to a worker, which posts the result back.
+final class EventLoop: @unchecked Sendable {
+  typealias Message = @Sendable () -> Void
+
+  private struct Timer {
+    let periodNanoseconds: UInt64
+    var due: UInt64
+    let action: () -> Void
+  }
+
+  private let name: String
+  private var poller: Poller
+  private let wakeup: Wakeup
+  private let mailbox = Mutex<[Message]>([])
+  private let isStopping = Atomic<Bool>(false)
+  private var thread: Thread?
+
+  private var handlers: [EventHandler?] = []
+  private var generations: [UInt32] = []
+  private var freeIndexes: [Int] = []
+  private var participants: [TurnParticipant] = []
+  private var timers: [Timer] = []
+
+  /// The wall clock at the start of this turn.
+  private(set) var now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
+
+  private static let wakeupToken = UInt64.max
+
+  init(name: String) throws(Errno) {
+    self.name = name
+    poller = try Poller()
+    wakeup = try Wakeup()
+    try poller.add(wakeup.rawDescriptor, token: Self.wakeupToken, .readable)
+  }
+
+  func start() {
+    thread = Thread(name: name) { [self] in
+      while !isStopping.load(ordering: .acquiring) { turn() }
+    }
+  }
+
+  /// Ends the thread after its current turn and waits for it. Not from the loop itself.
+  func stop() {
+    isStopping.store(true, ordering: .releasing)
+    wakeup.signal()
+    thread?.join()
+    thread = nil
+    handlers.removeAll()
+    timers.removeAll()
+  }
+
+  /// Runs `message` on the loop's thread, in order. Any thread; does not block.
+  func post(_ message: @escaping Message) {
+    let wasEmpty = mailbox.withLock { messages in
+      messages.append(message)
+      return messages.count == 1
+    }
+    if wasEmpty { wakeup.signal() }
+  }
+
+  // MARK: On the loop's thread
+
+  func add(_ handler: EventHandler, _ socket: Socket, _ interest: Poller.Interest) throws(Errno) {
+    let index: Int
+    if let free = freeIndexes.popLast() {
+      index = free
+    } else {
+      index = handlers.count
+      handlers.append(nil)
+      generations.append(0)
+    }
+    // The generation tells an event of a closed handler from one of its successor in the slot.
+    generations[index] &+= 1
+    let token = UInt64(generations[index]) << 32 | UInt64(index)
+    do throws(Errno) {
+      try poller.add(socket.rawDescriptor, token: token, interest)
+    } catch {
+      freeIndexes.append(index)
+      throw error
+    }
+    handlers[index] = handler
+    handler.token = token
+  }
+
+  func setInterest(_ handler: EventHandler, _ socket: Socket, _ interest: Poller.Interest) {
+    guard let token = handler.token else { return }
+    try? poller.modify(socket.rawDescriptor, token: token, interest)
+  }
+
+  func remove(_ handler: EventHandler, _ socket: Socket) {
+    guard let token = handler.token else { return }
+    handler.token = nil
+    try? poller.remove(socket.rawDescriptor)
+    let index = Int(token & 0xFFFF_FFFF)
+    handlers[index] = nil
+    freeIndexes.append(index)
+  }
+
+  func enlist(_ participant: TurnParticipant) {
+    if participant.isEnlisted { return }
+    participant.isEnlisted = true
+    participants.append(participant)
+  }
+
+  /// Calls `action` about every `milliseconds`, for as long as the loop runs.
+  func every(milliseconds: UInt64, _ action: @escaping () -> Void) {
+    let period = milliseconds * 1_000_000
+    timers.append(
+      Timer(
+        periodNanoseconds: period, due: SystemClock.monotonicNanoseconds() + period,
+        action: action))
+  }
+
+  private func turn() {
+    let count = (try? poller.wait(timeoutMilliseconds: timeoutMilliseconds())) ?? 0
+    now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
+    for index in 0..<count {
+      let (token, ready) = poller.event(index)
+      if token == Self.wakeupToken {
+        wakeup.clear()
+        continue
+      }
+      let slot = Int(token & 0xFFFF_FFFF)
+      if let handler = handlers[slot], handler.token == token { handler.ready(ready) }
+    }
+    deliverMessages()
+    runTimers()
+    finishParticipants()
+  }
+
+  private func deliverMessages() {
+    let messages = mailbox.withLock { messages in
+      var taken: [Message] = []
+      swap(&taken, &messages)
+      return taken
+    }
+    for message in messages { message() }
+  }
+
+  private func finishParticipants() {
+    // Finishing may enlist others (a reply makes room, which resumes a connection).
+    var index = 0
+    while index < participants.count {
+      let participant = participants[index]
+      index += 1
+      participant.isEnlisted = false
+      participant.finishTurn()
+    }
+    participants.removeAll(keepingCapacity: true)
+  }
+
+  private func timeoutMilliseconds() -> Int32 {
+    guard let due = timers.map(\.due).min() else { return -1 }
+    let monotonic = SystemClock.monotonicNanoseconds()
+    return due <= monotonic ? 0 : Int32(min((due - monotonic) / 1_000_000 + 1, 60_000))
+  }
+
+  private func runTimers() {
+    let monotonic = SystemClock.monotonicNanoseconds()
+    for index in timers.indices where timers[index].due <= monotonic {
+      timers[index].due = monotonic + timers[index].periodNanoseconds
+      timers[index].action()
+    }
+  }
+}

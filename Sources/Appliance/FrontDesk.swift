@@ -1,0 +1,209 @@
+import Configuration
+import NBDProtocol
+import Replication
+import SystemIO
+
+/// Where clients and peers arrive: the listeners, the handshakes and the connections to views.
+/// Confined to the front loop's thread, but for what is immutable.
+final class FrontDesk: @unchecked Sendable {
+  /// A handshake that takes longer is cut off.
+  private static let handshakeLimitNanoseconds: UInt64 = 30_000_000_000
+  private static let connectionLimit = 4096
+
+  let loop: EventLoop
+  let workers: WorkerPool
+  let groups: [Group]
+  let log: @Sendable (String) -> Void
+  private var handshakes: [ObjectIdentifier: HandshakeConnection] = [:]
+  private var greeters: [ObjectIdentifier: LinkGreeter] = [:]
+  private var viewConnections: [ObjectIdentifier: NBDConnection] = [:]
+  private var listeners: [Listener] = []
+
+  init(
+    loop: EventLoop, workers: WorkerPool, groups: [Group],
+    log: @escaping @Sendable (String) -> Void
+  ) {
+    self.loop = loop
+    self.workers = workers
+    self.groups = groups
+    self.log = log
+  }
+
+  /// On the loop.
+  func open(nbd: [Socket], link: Socket?) {
+    for socket in nbd {
+      listen(socket) { [unowned self] client in
+        guard handshakes.count + viewConnections.count < Self.connectionLimit else { return }
+        let handshake = HandshakeConnection(socket: client, front: self)
+        handshakes[ObjectIdentifier(handshake)] = handshake
+        handshake.begin()
+      }
+    }
+    if let link {
+      listen(link) { [unowned self] peer in
+        let greeter = LinkGreeter(socket: peer, front: self)
+        greeters[ObjectIdentifier(greeter)] = greeter
+        greeter.begin()
+      }
+    }
+    loop.every(milliseconds: 1000) { [unowned self] in expire() }
+  }
+
+  private func listen(_ socket: Socket, _ accepted: @escaping (Socket) -> Void) {
+    let listener = Listener(socket: socket, accepted: accepted)
+    listeners.append(listener)
+    do throws(Errno) { try loop.add(listener, socket, .readable) } catch {
+      log("cannot watch a listener: \(error)")
+    }
+  }
+
+  private func expire() {
+    let now = SystemClock.monotonicNanoseconds()
+    for handshake in handshakes.values
+    where now - handshake.startNanoseconds > Self.handshakeLimitNanoseconds { handshake.close() }
+    for greeter in greeters.values
+    where now - greeter.startNanoseconds > Self.handshakeLimitNanoseconds { greeter.close() }
+    viewConnections = viewConnections.filter { !$0.value.isClosed }
+  }
+
+  func forget(_ handshake: HandshakeConnection) {
+    handshakes[ObjectIdentifier(handshake)] = nil
+  }
+
+  func forget(_ greeter: LinkGreeter) { greeters[ObjectIdentifier(greeter)] = nil }
+
+  func adopt(_ connection: NBDConnection) {
+    viewConnections[ObjectIdentifier(connection)] = connection
+  }
+
+  /// Ends everything here. On the loop.
+  func close() {
+    for listener in listeners { loop.remove(listener, listener.socket) }
+    listeners.removeAll()
+    for handshake in handshakes.values { handshake.close() }
+    for greeter in greeters.values { greeter.close() }
+    for connection in viewConnections.values { connection.close() }
+    viewConnections.removeAll()
+  }
+
+  // MARK: Exports
+
+  func disk(named name: String) -> (Group, GroupDisk)? {
+    for group in groups {
+      if let disk = group.disks.first(where: { $0.name == name }) { return (group, disk) }
+    }
+    return nil
+  }
+
+  func group(named name: String) -> Group? { groups.first { $0.configuration.name == name } }
+
+  /// What LIST shows: names that can be opened as they stand.
+  var listings: [NBDExportListing] {
+    groups.flatMap { group in
+      group.disks.map { disk in
+        NBDExportListing(
+          name: group.configuration.role == .recovery ? "\(disk.name)@latest" : disk.name,
+          description: description(of: disk, in: group))
+      }
+    }
+  }
+
+  func description(of disk: GroupDisk, in group: Group) -> String {
+    let role = group.configuration.role.rawValue
+    let instants =
+      group.journal == nil
+      ? "" : "; \(disk.name)@INSTANT opens it as it was (RFC 3339, -90s, latest, checkpoint:TAG)"
+    return "\(role) disk of group \(group.configuration.name)\(instants)"
+  }
+}
+
+/// A listening socket. Confined to its loop's thread.
+final class Listener: EventHandler, @unchecked Sendable {
+  /// Connections taken in one turn, so that a storm of them does not hold up the others.
+  private static let burst = 64
+
+  let socket: Socket
+  private let accepted: (Socket) -> Void
+
+  init(socket: Socket, accepted: @escaping (Socket) -> Void) {
+    self.socket = socket
+    self.accepted = accepted
+  }
+
+  override func ready(_ interest: Poller.Interest) {
+    for _ in 0..<Self.burst {
+      guard let client = (try? socket.accept()) ?? nil else { return }
+      accepted(client)
+    }
+  }
+}
+
+/// A peer that has not said yet which group it sends. Confined to the front loop's thread.
+final class LinkGreeter: EventHandler, @unchecked Sendable {
+  private let socket: Socket
+  private let front: FrontDesk
+  private var input: [UInt8] = []
+  private var isClosed = false
+  let startNanoseconds = SystemClock.monotonicNanoseconds()
+
+  init(socket: Socket, front: FrontDesk) {
+    self.socket = socket
+    self.front = front
+  }
+
+  func begin() {
+    do throws(Errno) { try front.loop.add(self, socket, .readable) } catch { close() }
+  }
+
+  override func ready(_ interest: Poller.Interest) {
+    let arrived: [UInt8]?
+    do throws(Errno) { arrived = try socket.receive(limit: 16 << 10) } catch { return close() }
+    guard let piece = arrived else { return }
+    if piece.isEmpty { return close() }
+    input += piece
+    guard input.count >= LinkFrame.byteCount else { return }
+    let parsed = unsafe input.withUnsafeBytes { buffer in
+      unsafe buffer.baseAddress.flatMap { unsafe LinkFrame(parsing: $0) }
+    }
+    guard let frame = parsed, frame.kind == .hello else {
+      front.log("link: a peer sent something that is not a hello")
+      return close()
+    }
+    let end = LinkFrame.byteCount + frame.bodyByteCount
+    if input.count >= end { greet(Array(input[LinkFrame.byteCount..<end]), rest: end) }
+  }
+
+  private func greet(_ body: [UInt8], rest: Int) {
+    do throws(LinkError) {
+      let hello = try LinkHello(decoding: body)
+      guard let group = front.group(named: hello.groupName) else {
+        throw .refused("this site has no group \(hello.groupName.debugDescription)")
+      }
+      let leftover = Array(input[rest...])
+      let socket = self.socket
+      front.loop.remove(self, socket)
+      front.forget(self)
+      isClosed = true
+      group.loop.post {
+        LinkReceiver(socket: socket, leftover: leftover, hello: hello, group: group).begin()
+      }
+    } catch {
+      front.log("link: \(error)")
+      let reason: [UInt8]
+      if case .refused(let text) = error { reason = Array(text.utf8) } else {
+        reason = Array("\(error)".utf8)
+      }
+      let frame = LinkFrame(.refused, bodyByteCount: reason.count).encoded + reason
+      _ = unsafe frame.withUnsafeBytes { try? unsafe socket.send($0) }
+      close()
+    }
+  }
+
+  func close() {
+    if isClosed { return }
+    isClosed = true
+    front.loop.remove(self, socket)
+    front.forget(self)
+    socket.shutDown()
+  }
+}

@@ -1,0 +1,243 @@
+import Analyzer
+import BlockModel
+import Configuration
+import Journal
+import NBDProtocol
+import Replication
+import Storage
+import SystemIO
+import Tap
+import Volume
+
+typealias SiteJournal = Journal<FolderStorage>
+
+/// A disk of a group with its backing store.
+struct GroupDisk: Sendable {
+  let name: String
+  let number: DiskNumber
+  let store: DiskStore
+}
+
+/// A consistency group at this site: its disks, its journal and the connections to them.
+///
+/// Concurrency model: confined to its loop. The order in which this loop stages requests is the
+/// order of the group's history; all connections meet here, so they are coherent. What blocks runs
+/// on `workers` (syncs, reads), or on `keeper` (apply, the state file, new segment files), which
+/// has one thread, so its jobs follow each other.
+///
+/// The parts: this file (turns and connections), GroupDurability (syncs and who waits for them),
+/// GroupApply (journal to base), GroupViews (instants), GroupReceiving (records from the peer),
+/// GroupStatus.
+final class Group: TurnParticipant, @unchecked Sendable {
+  let configuration: GroupConfiguration
+  /// Of the site that this group is at.
+  var siteName = ""
+  let disks: [GroupDisk]
+  let loop: EventLoop
+  let workers: WorkerPool
+  let keeper: WorkerPool
+  let log: @Sendable (String) -> Void
+
+  /// Nil for a group of role `plain`: its writes go to the base at once.
+  let journal: SiteJournal?
+  let tap: Tap<FolderStorage>?
+  let stateKeeper: StateKeeper?
+  let signal: AppendSignal
+  let analyzer: GroupAnalyzer?
+  let payloadLimit: Int
+
+  private var connections: [ObjectIdentifier: NBDConnection] = [:]
+  private var touched: [NBDConnection] = []
+  private var roomWaiters: [NBDConnection] = []
+  /// Counts the writes of a plain group, in place of a journal's sequence.
+  private var plainSequence = SequenceNumber.none
+
+  var durability = DurabilityWaits()
+  var apply = ApplyProgress()
+  var views = OpenViews()
+  var receiving = ReceivingState()
+  var latency = LatencyRecorder()
+  var link: LinkMonitor?
+  var lastCheckpoint = Timestamp.zero
+  /// Set while the group drains.
+  var onDrained: (@Sendable () -> Void)?
+
+  /// Why the group serves nothing any more; nil while it does.
+  private(set) var failure: String?
+  private(set) var isStopping = false
+  private var turnStartNanoseconds: UInt64 = 0
+  private var turnWrites = 0
+
+  init(
+    _ parts: GroupParts, loop: EventLoop, workers: WorkerPool, keeper: WorkerPool,
+    log: @escaping @Sendable (String) -> Void
+  ) {
+    configuration = parts.configuration
+    disks = parts.disks
+    journal = parts.journal
+    stateKeeper = parts.stateKeeper
+    signal = parts.signal
+    analyzer = parts.analyzer
+    tap = parts.journal.map {
+      Tap(journal: $0, followers: parts.signal, observations: parts.observations)
+    }
+    payloadLimit = parts.journal?.payloadLimit ?? RecordHeader.payloadLimit
+    self.loop = loop
+    self.workers = workers
+    self.keeper = keeper
+    self.log = log
+  }
+
+  // MARK: Connections
+
+  var connectionCounts: [DiskNumber: Int] {
+    connections.values.reduce(into: [:]) { $0[$1.disk, default: 0] += 1 }
+  }
+
+  func add(_ connection: NBDConnection) {
+    if failure != nil || isStopping { return connection.close() }
+    connections[ObjectIdentifier(connection)] = connection
+  }
+
+  func remove(_ connection: NBDConnection) {
+    connections[ObjectIdentifier(connection)] = nil
+    roomWaiters.removeAll { $0 === connection }
+    durability.forget(connection)
+  }
+
+  /// The connection has something to finish this turn.
+  func touch(_ connection: NBDConnection) {
+    if connection.isTouched { return }
+    connection.isTouched = true
+    touched.append(connection)
+    loop.enlist(self)
+  }
+
+  override func finishTurn() {
+    guard commit() else { return }
+    var index = 0
+    while index < touched.count {
+      let connection = touched[index]
+      index += 1
+      connection.finishTurn()
+    }
+    touched.removeAll(keepingCapacity: true)
+    startSyncIfWaited()
+    if turnWrites > 0 {
+      latency.record(
+        nanoseconds: SystemClock.monotonicNanoseconds() &- turnStartNanoseconds,
+        count: turnWrites)
+      turnWrites = 0
+    }
+  }
+
+  // MARK: Writes
+
+  /// The last request staged.
+  @inline(__always)
+  var stamped: SequenceNumber { journal?.stamped ?? plainSequence }
+
+  @inline(__always)
+  func hasRoom(payloadByteCount: Int) -> Bool {
+    journal?.hasRoom(payloadByteCount: payloadByteCount) ?? true
+  }
+
+  func waitForRoom(_ connection: NBDConnection) {
+    roomWaiters.append(connection)
+    makeRoom()
+  }
+
+  /// Segments were recycled or created: those who wait go on.
+  func roomCame() {
+    let waiters = roomWaiters
+    roomWaiters.removeAll()
+    for connection in waiters { connection.roomCame() }
+    resumeReceiving()
+  }
+
+  /// Stages one guest request; see `Tap.stage`. Returns its sequence number.
+  @inline(__always)
+  func stage(
+    _ kind: RecordKind, disk: DiskNumber, offset: UInt64, length: UInt32,
+    record: UnsafeMutableRawPointer
+  ) -> SequenceNumber {
+    if turnWrites == 0 { turnStartNanoseconds = SystemClock.monotonicNanoseconds() }
+    turnWrites &+= 1
+    guard let tap, let journal else {
+      return unsafe writeThrough(kind, disk, offset, length, record)
+    }
+    do throws(JournalError) {
+      try unsafe tap.stage(
+        kind, disk: disk, offset: offset, length: length, now: loop.now, record: record)
+    } catch { fail("\(error)") }
+    return journal.stamped
+  }
+
+  /// Writes what is staged; false when the group has failed.
+  func commit() -> Bool {
+    if failure != nil { return false }
+    do throws(JournalError) {
+      try tap?.commit()
+      return true
+    } catch {
+      fail("\(error)")
+      return false
+    }
+  }
+
+  /// A plain group's write: to the page cache of the raw file, at once.
+  private func writeThrough(
+    _ kind: RecordKind, _ disk: DiskNumber, _ offset: UInt64, _ length: UInt32,
+    _ record: UnsafeMutableRawPointer
+  ) -> SequenceNumber {
+    let store = disks[disk.index].store
+    do throws(StorageError) {
+      switch kind {
+      case .write, .checkpoint:
+        try unsafe store.write(
+          UnsafeRawBufferPointer(start: record + RecordHeader.byteCount, count: Int(length)),
+          at: offset)
+      case .zero, .trim:
+        try store.zero(
+          ByteRange(start: offset, length: UInt64(length)), mayFreeSpace: kind == .trim)
+      }
+    } catch { fail("\(error)") }
+    plainSequence = plainSequence.advanced(by: 1)
+    return plainSequence
+  }
+
+  @inline(__always)
+  func piece(
+    disk: DiskNumber, at offset: UInt64, limit: UInt64
+  ) -> (length: UInt64, source: ExtentSource?) {
+    journal?.piece(disk: disk, at: offset, limit: limit) ?? (limit, nil)
+  }
+
+  // MARK: Failing and stopping
+
+  /// The journal cannot be trusted any more. Clients are cut off without replies, so nothing that
+  /// was not stored is ever acknowledged; what is durable stays for the restart.
+  func fail(_ reason: String) {
+    guard failure == nil else { return }
+    failure = reason
+    log("group \(configuration.name) has failed and serves nothing until a restart: \(reason)")
+    closeConnections()
+    closeReceiver()
+  }
+
+  func closeConnections() {
+    for connection in connections.values { connection.close() }
+    connections.removeAll()
+    touched.removeAll()
+    roomWaiters.removeAll()
+    durability.forgetAll()
+  }
+
+  /// No new requests from here on.
+  func beginStop() {
+    isStopping = true
+    _ = commit()
+    closeConnections()
+    closeReceiver()
+  }
+}

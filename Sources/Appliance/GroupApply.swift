@@ -1,0 +1,267 @@
+import BlockModel
+import Configuration
+import Journal
+import Storage
+import SystemIO
+import Volume
+
+/// Where the apply schedule of a group stands. Confined to the group's loop.
+struct ApplyProgress {
+  var isRunning = false
+  /// Timestamp of the last record of the step under way: no view may be opened before it.
+  var target = Timestamp.zero
+  var lastStartNanoseconds: UInt64 = 0
+  var lastFreeze = Timestamp.zero
+  var isCreatingSlot = false
+  /// What went wrong last; nil when the last step went well.
+  var failure: String?
+  var retryNanoseconds: UInt64 = 0
+  var appliedBytes: UInt64 = 0
+}
+
+extension Group {
+  /// Generations that one step takes at most: bounds its memory and its length.
+  private static var stepGenerationLimit: Int { 8 }
+  private static var retryNanoseconds: UInt64 { 1_000_000_000 }
+
+  /// Several times a second.
+  func tick() {
+    guard failure == nil, !isStopping, let journal else { return }
+    writeCheckpointIfDue(journal)
+    syncInBackground()
+    createSlot()
+    recycle()
+    let elapsed = SystemClock.monotonicNanoseconds() &- apply.lastStartNanoseconds
+    if elapsed >= configuration.applyEveryNanoseconds { startApply(underPressure: false) }
+    if !journal.hasRoom(payloadByteCount: payloadLimit) { makeRoom() }
+    latency.rotate(nowSeconds: SystemClock.monotonicNanoseconds() / 1_000_000_000)
+    tickReceiving()
+  }
+
+  /// The journal is full, or about to be: gets room by whatever the policy allows.
+  func makeRoom() {
+    guard let journal, failure == nil else { return }
+    createSlot()
+    startApply(underPressure: true)
+    recycle()
+    if journal.hasRoom(payloadByteCount: payloadLimit) || journal.slotToCreateExists { return }
+    if expireOldestView() { return }
+    // Applied records that only the peer still needs.
+    if let link, configuration.journal.onFull == .degrade, !link.isDetached,
+      journal.watermarks[.peerDurable] < journal.applied.rawValue
+    {
+      log(
+        "group \(configuration.name): the journal is full of records that \(link.peerSite) has "
+          + "not received; they are dropped and the peer will be copied anew")
+      link.detach()
+      recycle()
+    }
+  }
+
+  /// Creates the next segment file before it is needed.
+  private func createSlot() {
+    guard let journal, !apply.isCreatingSlot, let (slot, name) = journal.slotToCreate() else {
+      return
+    }
+    apply.isCreatingSlot = true
+    let storage = journal.storage
+    let byteCount = journal.options.segmentByteCount
+    keeper.submit { [self] in
+      var file: File?
+      var failure: Errno?
+      do throws(Errno) { file = try storage.create(name, byteCount: byteCount) } catch {
+        failure = error
+      }
+      let (created, error) = (file, failure)
+      loop.post { [self] in slotFinished(slot, created, error) }
+    }
+  }
+
+  private func slotFinished(_ slot: Int, _ created: File?, _ error: Errno?) {
+    guard let journal else { return }
+    apply.isCreatingSlot = false
+    if let created {
+      journal.slotCreated(slot, created)
+      createSlot()
+      roomCame()
+    } else if let error {
+      journal.slotFailed(slot)
+      apply.failure = "creating a journal segment in \(journal.storage.path): \(error)"
+    }
+  }
+
+  /// The generations that may be applied now, oldest first.
+  private func eligible(underPressure: Bool) -> [Generation] {
+    guard let journal else { return [] }
+    var newest = views.oldestInstant ?? .distantFuture
+    if !underPressure {
+      let window = configuration.historyNanoseconds
+      newest = min(newest, Timestamp(rawValue: loop.now.rawValue - min(window, loop.now.rawValue)))
+    }
+    let limit = min(journal.durable, receiving.applyLimit)
+    return Array(
+      journal.generations.prefix(Self.stepGenerationLimit).prefix {
+        $0.span.lastTimestamp <= newest && $0.span.lastSequence <= limit
+      })
+  }
+
+  func startApply(underPressure: Bool) {
+    let monotonic = SystemClock.monotonicNanoseconds()
+    guard let journal, !apply.isRunning, monotonic >= apply.retryNanoseconds else { return }
+    closeActiveIfDue(journal, underPressure)
+    let generations = eligible(underPressure: underPressure)
+    guard let last = generations.last else { return }
+    apply.isRunning = true
+    apply.lastStartNanoseconds = monotonic
+    apply.target = last.span.lastTimestamp
+    run(generations, .init(last.span.lastSequence, last.span.lastTimestamp), journal)
+  }
+
+  /// The active generation is closed when its first record is due, but not so often that small
+  /// generations pile up in a long window.
+  private func closeActiveIfDue(_ journal: SiteJournal, _ underPressure: Bool) {
+    guard let span = journal.activeSpan, span.lastSequence <= journal.durable || underPressure
+    else {
+      // Apply takes durable records only; the sync under way makes it so for the next time.
+      if journal.activeSpan != nil { startSync() }
+      return
+    }
+    let window = configuration.historyNanoseconds
+    let spacing = max(configuration.applyEveryNanoseconds, window / 64)
+    let due = underPressure || loop.now.nanoseconds(since: span.firstTimestamp) >= window
+    guard due, underPressure || loop.now.nanoseconds(since: apply.lastFreeze) >= spacing else {
+      return
+    }
+    apply.lastFreeze = loop.now
+    do throws(JournalError) { try journal.freezeActive() } catch { fail("\(error)") }
+  }
+
+  private func run(
+    _ generations: [Generation], _ mark: JournalState.Mark, _ journal: SiteJournal
+  ) {
+    guard let stateKeeper else { return }
+    let applier = Applier(catalog: journal.catalog, stores: disks.map(\.store))
+    let watermarks = journal.watermarks
+    keeper.submit { [self] in
+      var outcome = Applier<SiteSegmentFile, DiskStore>.Outcome()
+      var failure: String?
+      do {
+        try stateKeeper.update { $0.applyTarget = mark }
+        outcome = try applier.apply(generations)
+        try stateKeeper.update {
+          $0.applied = mark
+          $0.durable = max($0.durable, watermarks.sequence(.durable), mark.sequence)
+          if $0.peerDurable != nil { $0.peerDurable = watermarks.sequence(.peerDurable) }
+        }
+      } catch { failure = "\(error)" }
+      let (result, problem) = (outcome, failure)
+      loop.post { [self] in applyFinished(mark, result, problem) }
+    }
+  }
+
+  private func applyFinished(
+    _ mark: JournalState.Mark, _ outcome: Applier<SiteSegmentFile, DiskStore>.Outcome,
+    _ problem: String?
+  ) {
+    apply.isRunning = false
+    if let problem {
+      if apply.failure != problem {
+        log("group \(configuration.name): apply stopped, and is tried again: \(problem)")
+      }
+      apply.failure = problem
+      apply.retryNanoseconds = SystemClock.monotonicNanoseconds() + Self.retryNanoseconds
+      return
+    }
+    apply.failure = nil
+    apply.appliedBytes += outcome.writtenBytes
+    journal?.applyCompleted(through: mark.sequence)
+    recycle()
+    applyAdvanced()
+    if isStopping { continueStop() }
+  }
+
+  func recycle() {
+    guard let journal else { return }
+    var peerMark: SequenceNumber?
+    if let link, !link.isDetached { peerMark = journal.watermarks.sequence(.peerDurable) }
+    if journal.recycle(peerMark: peerMark) > 0 { roomCame() }
+  }
+
+  // MARK: Checkpoints
+
+  private func writeCheckpointIfDue(_ journal: SiteJournal) {
+    let period = configuration.checkpointEveryNanoseconds
+    guard configuration.role == .protected, period > 0,
+      loop.now.nanoseconds(since: lastCheckpoint) >= period,
+      journal.stamped > journal.applied || journal.stamped == .none
+        || journal.newestTimestamp > lastCheckpoint
+    else { return }
+    lastCheckpoint = loop.now
+    _ = writeCheckpoint(tag: "")
+  }
+
+  /// Writes a marker record; nil when there is no room or the group has failed.
+  func writeCheckpoint(tag: String) -> Checkpoint? {
+    let utf8 = Array(tag.utf8)
+    guard let tap, let journal, failure == nil, !isStopping,
+      journal.hasRoom(payloadByteCount: utf8.count)
+    else { return nil }
+    var memory = [UInt8](repeating: 0, count: RecordHeader.byteCount) + utf8
+    let staged = unsafe memory.withUnsafeMutableBytes { bytes -> Bool in
+      guard let record = bytes.baseAddress else { return false }
+      do throws(JournalError) {
+        try unsafe tap.checkpoint(
+          tagByteCount: UInt32(utf8.count), now: loop.now, record: record)
+      } catch { fail("\(error)") }
+      // The record is in this array: it is written before the array ends.
+      return commit()
+    }
+    guard staged else { return nil }
+    return Checkpoint(
+      sequence: journal.stamped, timestamp: journal.newestTimestamp, tag: tag)
+  }
+
+  // MARK: Stopping
+
+  /// Called again after each step until the journal is applied; a protected group's raw files are
+  /// then the whole, current disks.
+  func drain(_ completion: @escaping @Sendable () -> Void) {
+    onDrained = completion
+    apply.retryNanoseconds = 0
+    continueStop()
+  }
+
+  func continueStop() {
+    guard let completion = onDrained else { return }
+    guard let journal, failure == nil else { return finishStop(completion) }
+    if apply.isRunning { return }
+    if journal.appended > journal.durable {
+      durability.add(journal.appended) { [self] in continueStop() }
+      return startSyncIfWaited()
+    }
+    if configuration.role == .protected, apply.failure == nil,
+      journal.applied < journal.appended
+    {
+      startApply(underPressure: true)
+      if apply.isRunning { return }
+    }
+    finishStop(completion)
+  }
+
+  private func finishStop(_ completion: @escaping @Sendable () -> Void) {
+    onDrained = nil
+    guard let stateKeeper, let journal, failure == nil else { return completion() }
+    let durable = journal.durable
+    let peerDurable = journal.watermarks.sequence(.peerDurable)
+    keeper.submit { [self] in
+      do {
+        try stateKeeper.update {
+          $0.isClean = true
+          $0.durable = max($0.durable, durable)
+          if $0.peerDurable != nil { $0.peerDurable = peerDurable }
+        }
+      } catch { log("writing the state file: \(error)") }
+      loop.post(completion)
+    }
+  }
+}

@@ -1,0 +1,136 @@
+import BlockModel
+import Journal
+import NBDProtocol
+import Storage
+import SystemIO
+
+/// Who waits for which record to be durable. FLUSHes and FUA writes that wait together share one
+/// sync. Confined to the group's loop.
+struct DurabilityWaits {
+  fileprivate struct Wait {
+    let sequence: SequenceNumber
+    let connection: NBDConnection?
+    let cookie: UInt64
+    let action: (() -> Void)?
+  }
+
+  private var waits: [Wait] = []
+  var isSyncing = false
+  var durable = SequenceNumber.none
+  var lastSyncNanoseconds: UInt64 = 0
+
+  var isEmpty: Bool { waits.isEmpty }
+
+  mutating func add(_ sequence: SequenceNumber, _ connection: NBDConnection, _ cookie: UInt64) {
+    waits.append(Wait(sequence: sequence, connection: connection, cookie: cookie, action: nil))
+  }
+
+  mutating func add(_ sequence: SequenceNumber, _ action: @escaping () -> Void) {
+    waits.append(Wait(sequence: sequence, connection: nil, cookie: 0, action: action))
+  }
+
+  /// Removes and returns the waits that `durable` satisfies.
+  fileprivate mutating func takeSatisfied() -> [Wait] {
+    let durable = durable
+    guard waits.contains(where: { $0.sequence <= durable }) else { return [] }
+    let satisfied = waits.filter { $0.sequence <= durable }
+    waits.removeAll { $0.sequence <= durable }
+    return satisfied
+  }
+
+  fileprivate mutating func takeAll() -> [Wait] {
+    defer { waits.removeAll() }
+    return waits
+  }
+
+  mutating func forget(_ connection: NBDConnection) {
+    waits.removeAll { $0.connection === connection }
+  }
+
+  mutating func forgetAll() { waits.removeAll() }
+}
+
+extension Group {
+  /// Replies to `cookie` once everything up to `sequence` is durable.
+  func wait(for sequence: SequenceNumber, _ connection: NBDConnection, _ cookie: UInt64) {
+    durability.add(sequence, connection, cookie)
+  }
+
+  /// At the end of a turn: those who wait get a sync, one at a time; who comes during one gets the
+  /// next.
+  func startSyncIfWaited() {
+    if durability.isEmpty || durability.isSyncing { return }
+    if let journal { durability.durable = max(durability.durable, journal.durable) }
+    completeWaits()
+    if !durability.isEmpty { startSync() }
+  }
+
+  private func completeWaits() {
+    for wait in durability.takeSatisfied() {
+      wait.connection?.completeWait(wait.cookie, nil)
+      wait.action?()
+    }
+  }
+
+  func startSync() {
+    guard !durability.isSyncing, failure == nil else { return }
+    durability.lastSyncNanoseconds = SystemClock.monotonicNanoseconds()
+    if let journal {
+      guard let job = journal.syncJob() else { return }
+      durability.isSyncing = true
+      workers.submit { [self] in
+        var failure: Errno?
+        do throws(Errno) { try job.run() } catch { failure = error }
+        let result = failure
+        loop.post { [self] in syncFinished(job, result) }
+      }
+    } else {
+      durability.isSyncing = true
+      let sequence = stamped
+      let stores = disks.map(\.store)
+      workers.submit { [self] in
+        var failure: StorageError?
+        do throws(StorageError) { for store in stores { try store.sync() } } catch {
+          failure = error
+        }
+        let result = failure
+        loop.post { [self] in plainSyncFinished(sequence, result) }
+      }
+    }
+  }
+
+  private func syncFinished(_ job: SiteJournal.SyncJob, _ error: Errno?) {
+    durability.isSyncing = false
+    if let error {
+      // The kernel may have dropped the dirty pages: what the journal holds is not known.
+      return fail("syncing the journal: \(error)")
+    }
+    journal?.syncCompleted(job)
+    durability.durable = max(durability.durable, job.sequence)
+    completeWaits()
+    loop.enlist(self)
+    if configuration.role == .recovery { durableAdvanced() }
+  }
+
+  private func plainSyncFinished(_ sequence: SequenceNumber, _ error: StorageError?) {
+    durability.isSyncing = false
+    if let error {
+      log("\(error)")
+      for wait in durability.takeAll() { wait.connection?.completeWait(wait.cookie, .io) }
+      return
+    }
+    durability.durable = max(durability.durable, sequence)
+    completeWaits()
+    loop.enlist(self)
+  }
+
+  /// What nobody waits for becomes durable within this time all the same.
+  private static var backgroundSyncNanoseconds: UInt64 { 500_000_000 }
+
+  func syncInBackground() {
+    guard let journal, journal.appended > journal.durable else { return }
+    let period = configuration.role == .recovery ? 20_000_000 : Self.backgroundSyncNanoseconds
+    let elapsed = SystemClock.monotonicNanoseconds() &- durability.lastSyncNanoseconds
+    if elapsed >= period { startSync() }
+  }
+}

@@ -1,0 +1,176 @@
+import Analyzer
+import BlockModel
+import Configuration
+import Journal
+import Storage
+import SystemIO
+
+/// Why a site cannot start, or cannot do what was asked: one sentence for the administrator.
+public struct SiteError: Error, Sendable, CustomStringConvertible {
+  public let description: String
+  init(_ description: String) { self.description = description }
+}
+
+/// What a group is made of, opened and recovered, before its loop takes it.
+struct GroupParts {
+  var configuration: GroupConfiguration
+  var disks: [GroupDisk]
+  var journal: SiteJournal?
+  var stateKeeper: StateKeeper?
+  var signal: AppendSignal
+  var observations: ObservationQueue
+  var analyzer: GroupAnalyzer?
+  /// Holds the folder's lock for as long as the group lives.
+  var lock: File?
+}
+
+/// Opens a group's disks and recovers its journal. Blocks; before the loops start.
+enum GroupOpening {
+  static func open(
+    _ configuration: GroupConfiguration, dataDirectory: String, log: (String) -> Void
+  ) throws(SiteError) -> GroupParts {
+    let name = configuration.name
+    if configuration.mode == .sync {
+      throw SiteError("group \(name): mode sync is not supported by this version; use async")
+    }
+    let disks = try openDisks(configuration)
+    let signal: AppendSignal
+    do throws(Errno) { signal = try AppendSignal() } catch { throw SiteError("\(error)") }
+    var parts = GroupParts(
+      configuration: configuration, disks: disks, signal: signal,
+      observations: ObservationQueue())
+    if configuration.role == .plain { return parts }
+    let folder = "\(dataDirectory)/\(name)"
+    do {
+      try openJournal(folder, into: &parts, log: log)
+    } catch let error as SiteError {
+      throw error
+    } catch let error as Errno {
+      throw SiteError("group \(name): folder \(folder): \(error)")
+    } catch { throw SiteError("group \(name): folder \(folder): \(error)") }
+    parts.analyzer = GroupAnalyzer(
+      disks: disks.map { (name: $0.name, sizeBytes: $0.store.byteCount) },
+      queue: parts.observations)
+    return parts
+  }
+
+  private static func openDisks(
+    _ configuration: GroupConfiguration
+  ) throws(SiteError) -> [GroupDisk] {
+    var disks: [GroupDisk] = []
+    for (number, disk) in configuration.disks.enumerated() {
+      let address: DiskStore.Address
+      switch disk.backing {
+      case .file(let path): address = .path(path)
+      case .nbd(let uri): address = .nbd(uri: uri)
+      }
+      do throws(StorageError) {
+        let store = try DiskStore.open(address, expectedSize: disk.sizeBytes)
+        disks.append(
+          GroupDisk(name: disk.name, number: DiskNumber(UInt16(number)), store: store))
+      } catch { throw SiteError("group \(configuration.name), disk \(disk.name): \(error)") }
+    }
+    return disks
+  }
+
+  private static func openJournal(
+    _ folder: String, into parts: inout GroupParts, log: (String) -> Void
+  ) throws {
+    let configuration = parts.configuration
+    let storage = try FolderStorage(path: folder)
+    parts.lock = try lock(folder)
+    let stateFile: JournalStateFile<File>
+    var generation: UInt64 = 0
+    var state: JournalState
+    let own = parts.disks.map {
+      JournalState.Disk(name: $0.name, byteCount: $0.store.byteCount)
+    }
+    if Directory.exists("\(folder)/\(JournalStateFile<File>.name)") {
+      stateFile = JournalStateFile(try storage.open(JournalStateFile<File>.name))
+      (state, generation) = try readState(stateFile, folder) ?? (newState(configuration, own), 0)
+    } else {
+      stateFile = try .create(in: storage)
+      state = newState(configuration, own)
+    }
+    try check(state, against: configuration, own, folder)
+    let recovered = try JournalRecovery(storage, state: state)
+    for note in recovered.notes { log("group \(configuration.name): \(note)") }
+    let wasClean = state.isClean
+    let continues = wasClean || configuration.role == .recovery
+    if !continues { state.beginEpoch(after: recovered.lastSequence) }
+    state.isClean = false
+    parts.journal = Journal(
+      storage: storage,
+      options: .init(
+        segmentByteCount: Int(configuration.journal.segmentSizeBytes),
+        capacityByteCount: Int(configuration.journal.capacityBytes)),
+      state: state, recovered: recovered, continuesLastSegment: continues)
+    let keeper = StateKeeper(stateFile, state: state, generation: generation)
+    try keeper.update { _ in }
+    parts.stateKeeper = keeper
+  }
+
+  private static func lock(_ folder: String) throws -> File {
+    let path = "\(folder)/lock"
+    let file =
+      Directory.exists(path)
+      ? try File(opening: path, .readWrite) : try File(creating: path)
+    guard try file.tryLock() else {
+      throw SiteError("folder \(folder) is in use by another tapline process")
+    }
+    return file
+  }
+
+  private static func newState(
+    _ configuration: GroupConfiguration, _ disks: [JournalState.Disk]
+  ) -> JournalState {
+    var generator = SystemRandomNumberGenerator()
+    let isProtected = configuration.role == .protected
+    return JournalState(
+      groupName: configuration.name,
+      group: isProtected
+        ? .random(using: &generator) : GroupIdentifier(high: 0, low: 0),
+      disks: disks, baseline: isProtected ? .complete : .missing)
+  }
+
+  private static func readState(
+    _ file: JournalStateFile<File>, _ folder: String
+  ) throws -> (JournalState, UInt64)? {
+    switch try file.read() {
+    case .state(let state, let generation): return (state, generation)
+    case .blank: return nil
+    case .damaged:
+      throw SiteError(
+        "\(folder)/state is damaged; the journal beside it may be whole: "
+          + "`tapline journal verify \(folder)` tells")
+    case .newerVersion(let version):
+      throw SiteError(
+        "\(folder)/state was written by a newer version of tapline (format \(version)); start "
+          + "that version instead")
+    }
+  }
+
+  private static func check(
+    _ state: JournalState, against configuration: GroupConfiguration,
+    _ disks: [JournalState.Disk], _ folder: String
+  ) throws(SiteError) {
+    let name = configuration.name
+    guard state.groupName == name else {
+      throw SiteError("folder \(folder) belongs to group \(state.groupName), not to \(name)")
+    }
+    for (old, new) in zip(state.disks, disks) where old != new {
+      throw SiteError(
+        "group \(name): the journal in \(folder) is of disk \(old.name) with \(old.byteCount) "
+          + "bytes; the configuration has disk \(new.name) with \(new.byteCount) bytes there")
+    }
+    guard state.disks.count == disks.count else {
+      throw SiteError(
+        "group \(name): the journal in \(folder) is of \(state.disks.count) disks, the "
+          + "configuration names \(disks.count)")
+    }
+    if configuration.role == .protected, state.baseline != .complete {
+      throw SiteError(
+        "group \(name): this site's copy is not complete and cannot be the protected side")
+    }
+  }
+}

@@ -1,0 +1,304 @@
+import BlockModel
+import Configuration
+import Journal
+import Replication
+import Storage
+import SystemIO
+import Volume
+
+/// What a recovery group knows about its incoming link. Confined to the group's loop.
+struct ReceivingState {
+  var receiver: LinkReceiver?
+  var peerSite: String?
+  /// No record at or before it is missing.
+  var knownThrough = Timestamp.zero
+  /// Apply may not pass it: during a full copy, pieces that are still to come hold only so much.
+  var applyLimit = SequenceNumber(.max)
+  /// The end of a full copy was announced: from this record on the disks can be trusted.
+  var baselineEnd: JournalState.Mark?
+  /// The last piece of the full copy is durable on the disks.
+  var isBaselineStored = false
+  /// Waits until no view and no job uses the journal.
+  var pendingReset: (() -> Void)?
+  var reported = LinkProgress(
+    received: .none, durable: .none, applied: .none, durableTimestamp: .zero)
+}
+
+extension Group {
+  // MARK: Connecting
+
+  /// A peer wants to send. A newer connection replaces an older one: the peer has given that up.
+  func accept(_ receiver: LinkReceiver, _ hello: LinkHello) {
+    guard failure == nil, !isStopping, let state = stateKeeper?.state, journal != nil else {
+      return receiver.refuse("the group is stopping or has failed")
+    }
+    if let reason = refusal(of: hello, state) { return receiver.refuse(reason) }
+    closeReceiver()
+    receiving.receiver = receiver
+    receiving.peerSite = hello.site
+    receiver.welcome(welcome(state))
+  }
+
+  private func refusal(of hello: LinkHello, _ state: JournalState) -> String? {
+    if configuration.role != .recovery {
+      return "group \(hello.groupName) is \(configuration.role.rawValue) at this site, not recovery"
+    }
+    if let peer = configuration.peer, peer.site != hello.site {
+      return "group \(hello.groupName) receives from site \(peer.site), not from \(hello.site)"
+    }
+    let own = disks.map { JournalState.Disk(name: $0.name, byteCount: $0.store.byteCount) }
+    if own != hello.disks {
+      func text(_ disks: [JournalState.Disk]) -> String {
+        disks.map { "\($0.name) (\($0.byteCount) bytes)" }.joined(separator: ", ")
+      }
+      return "the disks differ: there \(text(hello.disks)); here \(text(own))"
+    }
+    if let journal, Int(hello.segmentByteCount) != journal.options.segmentByteCount {
+      return "the journal segments differ: \(hello.segmentByteCount) bytes there, "
+        + "\(journal.options.segmentByteCount) here: give both groups the same segment_size"
+    }
+    if state.baseline == .complete, state.group != hello.group {
+      return "this site holds the history of another group of that name (\(state.group)); "
+        + "remove its data folder here to start anew"
+    }
+    return nil
+  }
+
+  private func welcome(_ state: JournalState) -> LinkWelcome {
+    let position = journal?.acceptPosition
+    return LinkWelcome(
+      site: siteName, needsBaseline: state.baseline != .complete,
+      epoch: journal?.currentEpoch ?? 0, sequence: journal?.stamped ?? .none,
+      position: StreamPosition(
+        segment: position?.segment ?? 0, offset: UInt32(position?.offset ?? 0)),
+      applied: max(state.applyTarget.sequence, state.applied.sequence))
+  }
+
+  func closeReceiver() {
+    receiving.receiver?.close()
+    receiving.receiver = nil
+    receiving.pendingReset = nil
+    receiving.baselineEnd = nil
+    receiving.isBaselineStored = false
+    receiving.applyLimit = SequenceNumber(.max)
+  }
+
+  func receiverClosed(_ receiver: LinkReceiver) {
+    guard receiving.receiver === receiver else { return }
+    log("group \(configuration.name): link from \(receiving.peerSite ?? "peer") is down")
+    closeReceiver()
+  }
+
+  func resumeReceiving() { receiving.receiver?.resume() }
+
+  // MARK: Going back
+
+  /// The peer lost what it had sent after `sequence`; so it goes here, too.
+  func cut(after sequence: SequenceNumber, _ receiver: LinkReceiver) {
+    log(
+      "group \(configuration.name): records after \(sequence.rawValue) never became durable at "
+        + "\(receiving.peerSite ?? "the peer"), which lost power; they are dropped")
+    whenUnused { [self] in
+      reload(receiver) { state in
+        state.durable = min(state.durable, sequence)
+      } recover: { storage, state throws(JournalError) in
+        try JournalRecovery(storage, state: state, cut: sequence)
+      }
+    }
+  }
+
+  /// A full copy begins: the history here ends, and the disks are written over.
+  func beginBaseline(_ hello: LinkHello, start: SequenceNumber, _ receiver: LinkReceiver) {
+    log("group \(configuration.name): a full copy from \(hello.site) begins")
+    let now = loop.now
+    whenUnused { [self] in
+      reload(receiver) { state in
+        if state.baseline == .complete {
+          state.noteGap(.init(from: state.applied.timestamp, to: now))
+        }
+        state.group = hello.group
+        state.baseline = .copying
+        state.epoch = 0
+        state.epochs = []
+        state.applied = .init(start, .zero)
+        state.applyTarget = state.applied
+        state.durable = start
+        state.historyStart = .zero
+      } recover: { storage, state throws(JournalError) in
+        try JournalRecovery(erasing: storage, state: state)
+      }
+    }
+  }
+
+  /// Runs `action` once no view and no apply step uses the journal.
+  private func whenUnused(_ action: @escaping () -> Void) {
+    receiving.pendingReset = action
+    receiving.applyLimit = .none
+    for hold in views.holds.values { hold.expire() }
+    runPendingReset()
+  }
+
+  private func runPendingReset() {
+    guard let action = receiving.pendingReset, views.count == 0, !apply.isRunning,
+      !durability.isSyncing, !apply.isCreatingSlot
+    else { return }
+    receiving.pendingReset = nil
+    action()
+  }
+
+  private func reload(
+    _ receiver: LinkReceiver, _ change: @escaping @Sendable (inout JournalState) -> Void,
+    recover: @escaping @Sendable (FolderStorage, JournalState) throws(JournalError) ->
+      JournalRecovery<FolderStorage>
+  ) {
+    guard let journal, let stateKeeper else { return }
+    // Nothing of this journal is created or synced until the job has come back.
+    apply.isRunning = true
+    durability.isSyncing = true
+    apply.isCreatingSlot = true
+    let storage = journal.storage
+    keeper.submit { [self] in
+      let result: Result<JournalRecovery<FolderStorage>, JournalError>
+      do throws(JournalError) {
+        do throws(Errno) { try stateKeeper.update(change) } catch {
+          throw JournalError.storage(error, doing: "writing the state file")
+        }
+        result = .success(try recover(storage, stateKeeper.state))
+      } catch { result = .failure(error) }
+      loop.post { [self] in
+        apply.isRunning = false
+        durability.isSyncing = false
+        apply.isCreatingSlot = false
+        reloaded(receiver, result)
+      }
+    }
+  }
+
+  private func reloaded(
+    _ receiver: LinkReceiver, _ result: Result<JournalRecovery<FolderStorage>, JournalError>
+  ) {
+    guard let journal, let state = stateKeeper?.state else { return }
+    switch result {
+    case .failure(let error):
+      fail("\(error)")
+    case .success(let recovered):
+      apply.target = .zero
+      durability.durable = .none
+      receiving.knownThrough = .zero
+      journal.adopt(recovered, state: state, continuesLastSegment: true)
+      guard receiving.receiver === receiver else { return }
+      if state.baseline == .complete {
+        receiving.applyLimit = SequenceNumber(.max)
+        receiver.welcome(welcome(state))
+      } else {
+        receiving.applyLimit = state.applied.sequence
+        receiver.baselineReady()
+      }
+    }
+  }
+
+  // MARK: Full copy
+
+  /// Writes a piece of the peer's disk to the base; `done` is called on the loop.
+  func storeBaseline(
+    _ piece: BaselinePiece, _ bytes: [UInt8]?, done: @escaping @Sendable () -> Void
+  ) {
+    receiving.applyLimit = max(receiving.applyLimit, piece.applied)
+    let store = disks[piece.disk.index].store
+    keeper.submit { [self] in
+      var failure: StorageError?
+      do throws(StorageError) {
+        if let bytes {
+          try store.write(bytes, at: piece.range.start)
+        } else {
+          try store.clear(piece.range)
+        }
+      } catch { failure = error }
+      let problem = failure
+      loop.post { [self] in
+        if let problem {
+          log("group \(configuration.name): full copy: \(problem)")
+          return closeReceiver()
+        }
+        done()
+      }
+    }
+  }
+
+  func endBaseline(_ mark: JournalState.Mark) {
+    receiving.baselineEnd = mark
+    let stores = disks.map(\.store)
+    keeper.submit { [self] in
+      var failure: StorageError?
+      do throws(StorageError) { for store in stores { try store.sync() } } catch {
+        failure = error
+      }
+      let problem = failure
+      loop.post { [self] in
+        if let problem {
+          log("group \(configuration.name): full copy: \(problem)")
+          return closeReceiver()
+        }
+        receiving.isBaselineStored = true
+        completeBaselineIfReached()
+      }
+    }
+  }
+
+  /// The copy is whole once the disks hold it and the journal holds what changed meanwhile.
+  private func completeBaselineIfReached() {
+    guard let mark = receiving.baselineEnd, receiving.isBaselineStored, let journal,
+      let stateKeeper, journal.durable >= mark.sequence
+    else { return }
+    receiving.baselineEnd = nil
+    let receiver = receiving.receiver
+    keeper.submit { [self] in
+      var failure: Errno?
+      do throws(Errno) {
+        try stateKeeper.update {
+          $0.baseline = .complete
+          $0.historyStart = mark.timestamp
+        }
+      } catch { failure = error }
+      let problem = failure
+      loop.post { [self] in
+        if let problem { return fail("writing the state file: \(problem)") }
+        guard receiving.receiver === receiver else { return }
+        receiving.applyLimit = SequenceNumber(.max)
+        log("group \(configuration.name): the full copy is complete")
+      }
+    }
+  }
+
+  // MARK: Progress
+
+  func durableAdvanced() {
+    completeBaselineIfReached()
+    reportProgress()
+  }
+
+  func applyAdvanced() { reportProgress() }
+
+  func tickReceiving() {
+    if configuration.role == .protected {
+      do throws(JournalError) { try journal?.closeInstants(through: loop.now) } catch {
+        fail("\(error)")
+      }
+      return
+    }
+    runPendingReset()
+    completeBaselineIfReached()
+    reportProgress()
+  }
+
+  private func reportProgress() {
+    guard let journal, let receiver = receiving.receiver, receiver.isStreaming else { return }
+    let progress = LinkProgress(
+      received: journal.appended, durable: min(journal.durable, journal.appended),
+      applied: journal.applied,
+      durableTimestamp: Timestamp(rawValue: journal.watermarks[.durableTimestamp]))
+    guard progress != receiving.reported else { return }
+    receiving.reported = progress
+    receiver.report(progress)
+  }
+}

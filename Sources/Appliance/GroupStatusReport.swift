@@ -1,0 +1,152 @@
+import BlockModel
+import Configuration
+import Journal
+import Replication
+import SystemIO
+
+extension Group {
+  /// On the loop, once, before anything else.
+  func begin() {
+    loop.every(milliseconds: 50) { [unowned self] in tick() }
+    tick()
+  }
+
+  func checkpoint(
+    tag: String, _ done: @escaping @Sendable (Result<TimelineStatus.Checkpoint, SiteError>) -> Void
+  ) {
+    guard configuration.role == .protected else {
+      return done(
+        .failure(
+          SiteError(
+            "group \(configuration.name) is \(configuration.role.rawValue) at this site; "
+              + "checkpoints are made at the protected site")))
+    }
+    guard let checkpoint = writeCheckpoint(tag: tag) else {
+      return done(
+        .failure(
+          SiteError(
+            failure ?? "group \(configuration.name): no room in the journal; try again")))
+    }
+    let answer = TimelineStatus.Checkpoint(checkpoint)
+    durability.add(checkpoint.sequence) { done(.success(answer)) }
+    loop.enlist(self)
+  }
+
+  var timeline: TimelineStatus? {
+    guard let history else { return nil }
+    let isOpen = history.start <= history.end
+    return TimelineStatus(
+      group: configuration.name,
+      start: isOpen ? "\(history.start)" : nil, end: isOpen ? "\(history.end)" : nil,
+      checkpoints: history.checkpoints.filter { $0.timestamp >= history.start }
+        .map(TimelineStatus.Checkpoint.init),
+      gaps: history.gaps.map { .init(from: "\($0.from)", to: "\($0.to)") })
+  }
+
+  var health: String {
+    if let failure { return failure }
+    if let reason = apply.failure { return "apply is stopped, and tried again: \(reason)" }
+    if let link {
+      let snapshot = link.snapshot
+      if snapshot.state == .refused { return snapshot.detail }
+      if link.isDetached {
+        return "the journal was full: \(link.peerSite) will be copied anew when it is back"
+      }
+    }
+    if configuration.role == .recovery, stateKeeper?.state.baseline != .complete {
+      return receiving.receiver == nil
+        ? "waiting for the protected site" : "the initial sync is under way"
+    }
+    return "ok"
+  }
+
+  /// For a loop that does not answer.
+  var unansweredStatus: GroupStatus {
+    GroupStatus(
+      name: configuration.name, role: configuration.role.rawValue,
+      health: "the group's loop does not answer", epoch: 0,
+      watermarks: WatermarkStatus(stamped: 0, appended: 0, durable: 0, applied: 0), disks: [])
+  }
+
+  var status: GroupStatus {
+    GroupStatus(
+      name: configuration.name, role: configuration.role.rawValue, health: health,
+      epoch: journal?.currentEpoch ?? 0, watermarks: watermarkStatus, history: historyStatus,
+      journal: journalStatus, link: linkStatus, writeLatency: latency.status,
+      disks: disks.map { disk in
+        DiskStatus(
+          name: disk.name, sizeBytes: disk.store.byteCount, backing: disk.store.description,
+          connections: connectionCounts[disk.number] ?? 0)
+      },
+      analysis: analyzer?.snapshot(at: loop.now))
+  }
+
+  private var watermarkStatus: WatermarkStatus {
+    guard let journal else {
+      return WatermarkStatus(
+        stamped: stamped.rawValue, appended: stamped.rawValue,
+        durable: durability.durable.rawValue, applied: stamped.rawValue)
+    }
+    let marks = journal.watermarks
+    return WatermarkStatus(
+      stamped: journal.stamped.rawValue, appended: marks[.appended], durable: marks[.durable],
+      applied: marks[.applied],
+      peerReceived: link == nil ? nil : marks[.peerReceived],
+      peerDurable: link == nil ? nil : marks[.peerDurable],
+      peerApplied: link == nil ? nil : marks[.peerApplied])
+  }
+
+  private var historyStatus: HistoryStatus? {
+    guard let history, history.start <= history.end else { return nil }
+    return HistoryStatus(
+      start: "\(history.start)", end: "\(history.end)",
+      seconds: Double(history.end.nanoseconds(since: history.start)) / 1e9,
+      checkpoints: history.checkpoints.count, openViews: views.count)
+  }
+
+  private var journalStatus: JournalStatus? {
+    guard let journal else { return nil }
+    return JournalStatus(
+      usedBytes: UInt64(journal.usedByteCount), capacityBytes: UInt64(journal.capacityByteCount),
+      segments: journal.segmentCount, oldestSegment: journal.oldestSegment?.number,
+      newestSegment: journal.newestSegment?.number)
+  }
+
+  private var linkStatus: LinkStatus? {
+    guard let journal else { return nil }
+    guard let link else { return receivingStatus }
+    let snapshot = link.snapshot
+    let marks = journal.watermarks
+    let isBehind = marks[.peerDurable] < marks[.appended]
+    let newest = Timestamp(rawValue: marks[.peerDurableTimestamp])
+    let age = newest == .zero ? 0 : loop.now.nanoseconds(since: newest)
+    let lagBytes = snapshot.state == .connected || snapshot.state == .waiting
+      ? journal.byteCount(after: marks.sequence(.peerDurable)) : 0
+    return LinkStatus(
+      peerSite: link.peerSite, state: snapshot.state.rawValue, detail: snapshot.detail,
+      rpoSeconds: isBehind ? Double(age) / 1e9 : 0,
+      lagRecords: marks[.appended] - min(marks[.appended], marks[.peerDurable]),
+      lagBytes: isBehind ? lagBytes : 0, sentBytes: snapshot.sentByteCount,
+      wireBytes: snapshot.wireByteCount, reconnects: snapshot.reconnectCount,
+      syncProgress: snapshot.syncProgress)
+  }
+
+  /// At a recovery site: how old the newest durable record is, seen from here.
+  private var receivingStatus: LinkStatus? {
+    guard configuration.role == .recovery, let journal else { return nil }
+    let known = max(receiving.knownThrough, journal.newestTimestamp)
+    return LinkStatus(
+      peerSite: receiving.peerSite ?? configuration.peer?.site ?? "",
+      state: receiving.receiver == nil ? "waiting" : "connected", detail: "",
+      rpoSeconds: known == .zero ? 0 : Double(loop.now.nanoseconds(since: known)) / 1e9,
+      lagRecords: 0, lagBytes: 0, sentBytes: 0, wireBytes: 0, reconnects: 0, syncProgress: nil)
+  }
+}
+
+extension TimelineStatus.Checkpoint {
+  init(_ checkpoint: Checkpoint) {
+    self.init(
+      instant: "\(checkpoint.timestamp)", sequence: checkpoint.sequence.rawValue,
+      tag: checkpoint.tag)
+  }
+}

@@ -1,0 +1,312 @@
+import BlockModel
+import Journal
+import Replication
+import SystemIO
+
+/// The recovery site's end of a link, on the loop of its group.
+///
+/// Records arrive as the bytes of the peer's segments; they are verified where they lie and
+/// appended from there, like a guest's writes. Confined to its loop's thread.
+final class LinkReceiver: EventHandler, @unchecked Sendable {
+  private enum Phase {
+    case new
+    /// A welcome was sent; `begin`, `cut` or `baselineBegin` must come.
+    case agreeing
+    /// The journal is being set back.
+    case resetting
+    case streaming
+  }
+
+  private static let inputByteCount = 8 << 20
+  /// Pieces of a full copy that wait to be written; above, the link is left unread.
+  private static let baselineByteLimit = 32 << 20
+
+  private let socket: Socket
+  private let group: Group
+  private let hello: LinkHello
+  private var input = InputBuffer(byteCount: LinkReceiver.inputByteCount, headroom: 0)
+  private var output = OutputBuffer(byteCount: 4096)
+  private let plain = PageBuffer(byteCount: 2 * RecordHeader.payloadLimit)
+  private let diskByteCounts: [UInt64]
+
+  private var phase = Phase.new
+  private var recordBytesLeft = 0
+  private var waitsForRoom = false
+  private var baselineBytesPending = 0
+  private var interest: Poller.Interest = .readable
+  private(set) var isClosed = false
+
+  init(socket: Socket, leftover: [UInt8], hello: LinkHello, group: Group) {
+    self.socket = socket
+    self.group = group
+    self.hello = hello
+    diskByteCounts = group.disks.map(\.store.byteCount)
+    super.init()
+    input.append(leftover)
+  }
+
+  var isStreaming: Bool { phase == .streaming }
+
+  /// On the group's loop.
+  func begin() {
+    do throws(Errno) {
+      try group.loop.add(self, socket, .readable)
+    } catch { return close() }
+    group.accept(self, hello)
+  }
+
+  override func ready(_ ready: Poller.Interest) {
+    if ready.contains(.writable) { send() }
+    if isClosed || ready.isDisjoint(with: [.readable, .closed]) { return }
+    do throws(Errno) {
+      let wanted = LinkFrame.byteCount + LinkFrame.bodyLimit
+      guard let count = try input.receive(from: socket, wanted: wanted) else { return }
+      if count == 0 { return end() }
+    } catch { return end() }
+    process()
+  }
+
+  /// There is room in the journal, or for more pieces of a full copy.
+  func resume() {
+    guard !isClosed else { return }
+    waitsForRoom = false
+    updateInterest()
+    process()
+  }
+
+  // MARK: Frames
+
+  private func process() {
+    do throws(LinkError) {
+      while !isClosed, !isPaused, try step() {}
+    } catch {
+      group.log("group \(group.configuration.name): link from \(hello.site): \(error)")
+      return end()
+    }
+    updateInterest()
+    if !isClosed { group.loop.enlist(group) }
+  }
+
+  private var isPaused: Bool {
+    waitsForRoom || phase == .resetting || baselineBytesPending > Self.baselineByteLimit
+  }
+
+  /// Takes one frame, or a piece of one with records. False when more must arrive first.
+  private func step() throws(LinkError) -> Bool {
+    if recordBytesLeft > 0 { return try takeRecords() }
+    guard input.count >= LinkFrame.byteCount else { return false }
+    guard let frame = unsafe LinkFrame(parsing: input.first) else {
+      throw .protocolViolation("not a frame")
+    }
+    if frame.kind == .records {
+      try checkPosition(frame)
+      input.consume(LinkFrame.byteCount)
+      recordBytesLeft = frame.bodyByteCount
+      return true
+    }
+    guard input.count >= LinkFrame.byteCount + frame.bodyByteCount else { return false }
+    if frame.kind == .segment, let journal = group.journal, !journal.hasFreeSegment {
+      waitsForRoom = true
+      group.makeRoom()
+      if !journal.hasFreeSegment { return false }
+      waitsForRoom = false
+    }
+    let body = unsafe UnsafeRawBufferPointer(
+      start: input.first + LinkFrame.byteCount, count: frame.bodyByteCount)
+    try unsafe handle(frame, body)
+    input.consume(LinkFrame.byteCount + frame.bodyByteCount)
+    return true
+  }
+
+  private func handle(_ frame: LinkFrame, _ body: UnsafeRawBufferPointer) throws(LinkError) {
+    switch (phase, frame.kind) {
+    case (.agreeing, .begin):
+      phase = .streaming
+      group.receiving.applyLimit = SequenceNumber(.max)
+      group.log("group \(group.configuration.name): receiving from \(hello.site)")
+    case (.agreeing, .cut):
+      phase = .resetting
+      group.cut(after: SequenceNumber(frame.argument), self)
+    case (.agreeing, .baselineBegin):
+      phase = .resetting
+      group.beginBaseline(hello, start: SequenceNumber(frame.argument), self)
+    case (.streaming, .segment):
+      try unsafe openSegment(Array(body))
+    case (.streaming, .compressedRecords):
+      try checkPosition(frame)
+      try unsafe takeCompressed(body)
+    case (.streaming, .heartbeat):
+      group.receiving.knownThrough = max(
+        group.receiving.knownThrough, Timestamp(rawValue: frame.argument))
+    case (.streaming, .baselineData), (.streaming, .baselineZeros):
+      try unsafe takeBaseline(frame.kind, body)
+    case (.streaming, .baselineEnd):
+      var decoder = unsafe WireDecoder(Array(body))
+      guard let timestamp = try? decoder.take(UInt64.self) else {
+        throw .protocolViolation("end of a full copy is malformed")
+      }
+      group.endBaseline(
+        .init(SequenceNumber(frame.argument), Timestamp(rawValue: timestamp)))
+    default:
+      throw .protocolViolation("unexpected \(frame.kind)")
+    }
+  }
+
+  private func checkPosition(_ frame: LinkFrame) throws(LinkError) {
+    guard phase == .streaming else { throw .protocolViolation("unexpected \(frame.kind)") }
+    let position = StreamPosition(argument: frame.argument)
+    guard let expected = group.journal?.acceptPosition, position.segment == expected.segment,
+      Int(position.offset) == expected.offset
+    else {
+      throw .protocolViolation(
+        "records for segment \(position.segment) at \(position.offset) do not continue what is "
+          + "here")
+    }
+  }
+
+  // MARK: Records
+
+  private func takeRecords() throws(LinkError) -> Bool {
+    let available = min(recordBytesLeft, input.count)
+    let taken = try unsafe accept(
+      UnsafeMutableRawBufferPointer(start: input.first, count: available))
+    if taken == 0 {
+      if available == recordBytesLeft {
+        throw .protocolViolation("records end in the middle of one")
+      }
+      return false
+    }
+    input.consume(taken)
+    recordBytesLeft -= taken
+    return true
+  }
+
+  private func accept(_ bytes: UnsafeMutableRawBufferPointer) throws(LinkError) -> Int {
+    guard let journal = group.journal else { return 0 }
+    do throws(JournalError) {
+      return try unsafe journal.accept(bytes, disks: diskByteCounts)
+    } catch { throw Self.linkError(error, group) }
+  }
+
+  private func takeCompressed(_ body: UnsafeRawBufferPointer) throws(LinkError) {
+    let prefix = 4
+    guard body.count > prefix, let base = body.baseAddress else {
+      throw .protocolViolation("compressed records are malformed")
+    }
+    let count = Int(unsafe UInt32(bigEndian: base.loadUnaligned(as: UInt32.self)))
+    guard count <= plain.count else { throw .protocolViolation("compressed records too long") }
+    let target = unsafe UnsafeMutableRawBufferPointer(start: plain.base, count: count)
+    let packed = unsafe UnsafeRawBufferPointer(rebasing: body[prefix...])
+    guard unsafe LZ4.decompress(packed, into: target) == count else {
+      throw .protocolViolation("compressed records do not decompress")
+    }
+    guard try unsafe accept(target) == count else {
+      throw .protocolViolation("compressed records end in the middle of one")
+    }
+    // The memory serves the next frame: what is staged from it is written now.
+    _ = group.commit()
+  }
+
+  private func openSegment(_ bytes: [UInt8]) throws(LinkError) {
+    guard let header = try? SegmentHeader(decoding: bytes) else {
+      throw .protocolViolation("segment header is malformed")
+    }
+    do throws(JournalError) {
+      try group.journal?.acceptSegment(header)
+    } catch { throw Self.linkError(error, group) }
+  }
+
+  /// What the peer sent wrong ends the link; what this site's storage does ends the group.
+  private static func linkError(_ error: JournalError, _ group: Group) -> LinkError {
+    if case .storage = error { group.fail("\(error)") }
+    return .local("\(error)")
+  }
+
+  // MARK: Full copy
+
+  private func takeBaseline(
+    _ kind: LinkFrameKind, _ body: UnsafeRawBufferPointer
+  ) throws(LinkError) {
+    let prefix = BaselinePiece.byteCount
+    guard body.count >= prefix else { throw .protocolViolation("baseline piece is malformed") }
+    let piece = try unsafe BaselinePiece(decoding: Array(body[..<prefix]))
+    guard piece.disk.index < diskByteCounts.count,
+      piece.range.end <= diskByteCounts[piece.disk.index]
+    else { throw .protocolViolation("baseline piece lies outside of its disk") }
+    var bytes: [UInt8]?
+    if kind == .baselineData {
+      guard piece.range.length == UInt64(body.count - prefix) else {
+        throw .protocolViolation("baseline piece has the wrong length")
+      }
+      bytes = unsafe Array(body[prefix...])
+    }
+    let cost = bytes?.count ?? prefix
+    baselineBytesPending += cost
+    group.storeBaseline(piece, bytes) { [self] in
+      let wasPaused = isPaused
+      baselineBytesPending -= cost
+      if wasPaused, !isPaused { resume() }
+    }
+  }
+
+  // MARK: Answers
+
+  func welcome(_ welcome: LinkWelcome) {
+    phase = .agreeing
+    send(LinkFrame(.welcome), welcome.encoded())
+    resume()
+  }
+
+  func baselineReady() {
+    phase = .streaming
+    resume()
+  }
+
+  func report(_ progress: LinkProgress) { send(LinkFrame(.progress), progress.encoded()) }
+
+  func refuse(_ reason: String) {
+    group.log("group \(hello.groupName): refused \(hello.site): \(reason)")
+    send(LinkFrame(.refused), Array(reason.utf8))
+    close()
+  }
+
+  private func send(_ frame: LinkFrame, _ body: [UInt8]) {
+    if isClosed { return }
+    var frame = frame
+    frame.bodyByteCount = body.count
+    output.append(frame.encoded)
+    output.append(body)
+    send()
+  }
+
+  private func send() {
+    do throws(Errno) { _ = try output.send(on: socket) } catch { return end() }
+    updateInterest()
+  }
+
+  private func updateInterest() {
+    if isClosed { return }
+    var wanted: Poller.Interest = []
+    if !isPaused { wanted.insert(.readable) }
+    if output.pendingByteCount > 0 { wanted.insert(.writable) }
+    if wanted != interest {
+      interest = wanted
+      group.loop.setInterest(self, socket, wanted)
+    }
+  }
+
+  private func end() {
+    if isClosed { return }
+    close()
+    group.receiverClosed(self)
+  }
+
+  func close() {
+    if isClosed { return }
+    isClosed = true
+    // What is staged from the input buffer is written while the buffer is there.
+    _ = group.commit()
+    group.loop.remove(self, socket)
+    socket.shutDown()
+  }
+}

@@ -1,0 +1,242 @@
+import Analyzer
+import BlockModel
+import Configuration
+import Journal
+import Replication
+import Storage
+import Synchronization
+import SystemIO
+
+/// A running site: exports, groups, links.
+///
+/// Threads: one front loop (listeners, handshakes, views), one loop for every core but at least
+/// one, over which the groups are spread, two workers for what blocks, and for each group one
+/// keeper and, if it has a peer, one link thread; one analyzer thread. Public methods may be called
+/// from any thread.
+public final class Site: Sendable {
+  public static let version = "0.1.0"
+  private static let workerCount = 4
+  private static let linkDrainMilliseconds = 2_000
+  private static let questionTimeoutMilliseconds: Int32 = 5_000
+
+  private let configuration: SiteConfiguration
+  private let front: FrontDesk
+  private let loops: [EventLoop]
+  private let groups: [Group]
+  private let links: [LinkSender<DiskStore>]
+  private let workers: WorkerPool
+  private let keepers: [WorkerPool]
+  private let analysis: AnalysisThread
+  private let locks: [File]
+  private let log: @Sendable (String) -> Void
+
+  // MARK: Starting
+
+  /// Recovers the journals, opens the stores and listens. Serves when it returns. Blocks.
+  public static func start(
+    _ configuration: SiteConfiguration, log: @escaping @Sendable (String) -> Void
+  ) throws(SiteError) -> Site {
+    do throws(Errno) {
+      try Directory.create(configuration.dataDirectory)
+    } catch { throw SiteError("data folder \(configuration.dataDirectory): \(error)") }
+    var parts: [GroupParts] = []
+    for group in configuration.groups {
+      parts.append(
+        try GroupOpening.open(group, dataDirectory: configuration.dataDirectory, log: log))
+    }
+    let nbd = try configuration.listen.nbd.map { address throws(SiteError) in
+      try listen(address)
+    }
+    let link = try configuration.listen.link.map { address throws(SiteError) in
+      try listen(address)
+    }
+    let site: Site
+    do throws(Errno) { site = try Site(configuration, parts, log: log) } catch {
+      throw SiteError("cannot start: \(error)")
+    }
+    site.begin(nbd, link)
+    return site
+  }
+
+  private static func listen(_ address: SocketAddress) throws(SiteError) -> Socket {
+    do throws(Errno) { return try Socket.listen(on: SocketEndpoint(address)) } catch {
+      throw SiteError("cannot listen on \(address): \(error)")
+    }
+  }
+
+  private init(
+    _ configuration: SiteConfiguration, _ parts: [GroupParts],
+    log: @escaping @Sendable (String) -> Void
+  ) throws(Errno) {
+    self.configuration = configuration
+    self.log = log
+    locks = parts.compactMap(\.lock)
+    let workers = WorkerPool(name: "worker", threadCount: Self.workerCount)
+    self.workers = workers
+    var loops: [EventLoop] = []
+    for index in 0..<max(1, min(parts.count, SystemInfo.processorCount)) {
+      loops.append(try EventLoop(name: "loop-\(index)"))
+    }
+    self.loops = loops
+    var keepers: [WorkerPool] = []
+    var groups: [Group] = []
+    var links: [LinkSender<DiskStore>] = []
+    for (index, part) in parts.enumerated() {
+      let keeper = WorkerPool(
+        name: "keeper-\(part.configuration.name)", threadCount: 1, priority: .background)
+      keepers.append(keeper)
+      let group = Group(
+        part, loop: loops[index % loops.count], workers: workers, keeper: keeper, log: log)
+      group.siteName = configuration.site
+      if let link = Self.link(part, configuration, log) {
+        group.link = link.monitor
+        links.append(link)
+      }
+      groups.append(group)
+    }
+    self.keepers = keepers
+    self.groups = groups
+    self.links = links
+    analysis = AnalysisThread(groups)
+    front = FrontDesk(
+      loop: try EventLoop(name: "front"), workers: workers, groups: groups, log: log)
+  }
+
+  private static func link(
+    _ part: GroupParts, _ configuration: SiteConfiguration,
+    _ log: @escaping @Sendable (String) -> Void
+  ) -> LinkSender<DiskStore>? {
+    guard part.configuration.role == .protected, let peer = part.configuration.peer,
+      let address = peer.address, let journal = part.journal,
+      let state = part.stateKeeper?.state
+    else { return nil }
+    let hello = LinkHello(
+      site: configuration.site, groupName: part.configuration.name, group: state.group,
+      epoch: state.epoch, segmentByteCount: UInt32(journal.options.segmentByteCount),
+      disks: state.disks)
+    return LinkSender(
+      .init(
+        endpoint: SocketEndpoint(address), hello: hello, catalog: journal.catalog,
+        watermarks: journal.watermarks, signal: part.signal, stores: part.disks.map(\.store),
+        epochs: state.epochs, log: log),
+      peerSite: peer.site)
+  }
+
+  private func begin(_ nbd: [Socket], _ link: Socket?) {
+    for loop in loops { loop.start() }
+    for group in groups {
+      group.loop.post { group.begin() }
+    }
+    for link in links { link.start() }
+    analysis.start()
+    front.loop.start()
+    let front = self.front
+    front.loop.post { front.open(nbd: nbd, link: link) }
+  }
+
+  // MARK: Stopping
+
+  /// Ends the exports, sends what the links still have for a short while, makes everything durable
+  /// and applies the protected groups' journals: their raw files are then the whole, current
+  /// disks. Blocks until all of that is done.
+  public func stop() {
+    let front = self.front
+    ask(front.loop) { done in
+      front.close()
+      done(())
+    }
+    for group in groups {
+      ask(group.loop) { done in
+        group.beginStop()
+        done(())
+      }
+    }
+    for link in links { link.stop(drainMilliseconds: Self.linkDrainMilliseconds) }
+    for group in groups {
+      ask(group.loop, timeoutMilliseconds: -1) { done in group.drain { done(()) } }
+    }
+    analysis.stop()
+    workers.finish()
+    for keeper in keepers { keeper.finish() }
+    front.loop.stop()
+    for loop in loops { loop.stop() }
+  }
+
+  // MARK: Questions
+
+  /// Asks a loop and waits for its answer; nil when it does not come in time.
+  @discardableResult
+  private func ask<Answer: Sendable>(
+    _ loop: EventLoop, timeoutMilliseconds: Int32 = Site.questionTimeoutMilliseconds,
+    _ question: @escaping @Sendable (@escaping @Sendable (Answer) -> Void) -> Void
+  ) -> Answer? {
+    let reply = Reply<Answer>()
+    loop.post { question { reply.give($0) } }
+    return reply.wait(timeoutMilliseconds: timeoutMilliseconds)
+  }
+
+  public func status() -> SiteStatus {
+    SiteStatus(
+      site: configuration.site, version: Self.version,
+      now: "\(Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()))",
+      groups: groups.map { group in
+        ask(group.loop) { done in done(group.status) } ?? group.unansweredStatus
+      })
+  }
+
+  public func timeline(group name: String) throws(SiteError) -> TimelineStatus {
+    let group = try find(name)
+    guard let answer = ask(group.loop, { done in done(group.timeline) }) else {
+      throw SiteError("group \(name) does not answer")
+    }
+    guard let timeline = answer else { throw SiteError("group \(name) keeps no history") }
+    return timeline
+  }
+
+  /// Durable when it returns.
+  public func checkpoint(
+    group name: String, tag: String
+  ) throws(SiteError) -> TimelineStatus.Checkpoint {
+    let group = try find(name)
+    guard CheckpointTag.isValid(tag) else {
+      throw SiteError(
+        "a tag has 1 to \(CheckpointTag.maximumBytes) bytes and no control characters")
+    }
+    let answer: Result<TimelineStatus.Checkpoint, SiteError>? = ask(group.loop) { done in
+      group.checkpoint(tag: tag, done)
+    }
+    guard let answer else { throw SiteError("group \(name) does not answer") }
+    return try answer.get()
+  }
+
+  private func find(_ name: String) throws(SiteError) -> Group {
+    if let group = groups.first(where: { $0.configuration.name == name }) { return group }
+    let known = groups.map(\.configuration.name).joined(separator: ", ")
+    throw SiteError("no group \(name.quotedForMessage) at this site; it has: \(known)")
+  }
+}
+
+/// One answer, handed from a loop to the thread that asked.
+private final class Reply<Answer: Sendable>: Sendable {
+  private let answer = Mutex<Answer?>(nil)
+  private let wakeup = try? Wakeup()
+
+  func give(_ value: Answer) {
+    answer.withLock { $0 = value }
+    wakeup?.signal()
+  }
+
+  func wait(timeoutMilliseconds: Int32) -> Answer? {
+    guard let wakeup, wakeup.wait(timeoutMilliseconds: timeoutMilliseconds) else { return nil }
+    return answer.withLock { $0 }
+  }
+}
+
+extension SocketEndpoint {
+  init(_ address: SocketAddress) {
+    switch address {
+    case .unix(let path): self = .unix(path: path)
+    case .tcp(let host, let port): self = .tcp(host: host, port: port)
+    }
+  }
+}

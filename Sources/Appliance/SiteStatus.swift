@@ -1,0 +1,161 @@
+import Analyzer
+
+/// What `tapline status` shows: a snapshot of a site. Encoded as JSON with these keys.
+///
+/// Sequence numbers count records of a group from 1. Instants are RFC 3339 in UTC.
+public struct SiteStatus: Codable, Sendable {
+  public var site: String
+  public var version: String
+  public var now: String
+  public var groups: [GroupStatus]
+}
+
+public struct GroupStatus: Codable, Sendable {
+  public var name: String
+  /// `protected`, `recovery` or `plain`.
+  public var role: String
+  /// `ok`; otherwise one sentence that says what is wrong and what to do.
+  public var health: String
+  public var epoch: UInt64
+  public var watermarks: WatermarkStatus
+  public var history: HistoryStatus?
+  public var journal: JournalStatus?
+  public var link: LinkStatus?
+  public var writeLatency: LatencyStatus?
+  public var disks: [DiskStatus]
+  public var analysis: GroupAnalysisSnapshot?
+
+  enum CodingKeys: String, CodingKey {
+    case name, role, health, epoch, watermarks, history, journal, link, disks, analysis
+    case writeLatency = "write_latency"
+  }
+}
+
+/// `stamped ≥ appended ≥ durable ≥ applied`; at the peer, `received ≥ durable ≥ applied`.
+public struct WatermarkStatus: Codable, Sendable {
+  public var stamped: UInt64
+  public var appended: UInt64
+  public var durable: UInt64
+  public var applied: UInt64
+  public var peerReceived: UInt64?
+  public var peerDurable: UInt64?
+  public var peerApplied: UInt64?
+
+  enum CodingKeys: String, CodingKey {
+    case stamped, appended, durable, applied
+    case peerReceived = "peer_received"
+    case peerDurable = "peer_durable"
+    case peerApplied = "peer_applied"
+  }
+}
+
+/// The instants that can be opened.
+public struct HistoryStatus: Codable, Sendable {
+  public var start: String
+  public var end: String
+  public var seconds: Double
+  public var checkpoints: Int
+  public var openViews: Int
+
+  enum CodingKeys: String, CodingKey {
+    case start, end, seconds, checkpoints
+    case openViews = "open_views"
+  }
+}
+
+public struct JournalStatus: Codable, Sendable {
+  public var usedBytes: UInt64
+  public var capacityBytes: UInt64
+  public var segments: Int
+  public var oldestSegment: UInt32?
+  public var newestSegment: UInt32?
+
+  enum CodingKeys: String, CodingKey {
+    case usedBytes = "used_bytes"
+    case capacityBytes = "capacity_bytes"
+    case segments
+    case oldestSegment = "oldest_segment"
+    case newestSegment = "newest_segment"
+  }
+}
+
+public struct LinkStatus: Codable, Sendable {
+  public var peerSite: String
+  /// `connected`, `connecting`, `syncing`, `waiting`, `refused`.
+  public var state: String
+  /// The last failure; empty when there is none.
+  public var detail: String
+  /// Age of the newest record that is durable at the recovery site; 0 when nothing is missing
+  /// there.
+  public var rpoSeconds: Double
+  /// Records that are not durable at the recovery site.
+  public var lagRecords: UInt64
+  public var lagBytes: UInt64
+  public var sentBytes: UInt64
+  /// Bytes on the wire for `sentBytes`: less when compression pays.
+  public var wireBytes: UInt64
+  public var reconnects: UInt64
+  /// Share of the initial sync that is done, 0 to 1; absent when none runs.
+  public var syncProgress: Double?
+
+  enum CodingKeys: String, CodingKey {
+    case state, detail, reconnects
+    case peerSite = "peer_site"
+    case rpoSeconds = "rpo_seconds"
+    case lagRecords = "lag_records"
+    case lagBytes = "lag_bytes"
+    case sentBytes = "sent_bytes"
+    case wireBytes = "wire_bytes"
+    case syncProgress = "sync_progress"
+  }
+}
+
+/// From the turn that received a write to the turn that replied to it, over the last minute.
+public struct LatencyStatus: Codable, Sendable {
+  public var count: UInt64
+  public var p50Microseconds: Double
+  public var p99Microseconds: Double
+  public var maxMicroseconds: Double
+
+  enum CodingKeys: String, CodingKey {
+    case count
+    case p50Microseconds = "p50_us"
+    case p99Microseconds = "p99_us"
+    case maxMicroseconds = "max_us"
+  }
+}
+
+public struct DiskStatus: Codable, Sendable {
+  public var name: String
+  public var sizeBytes: UInt64
+  public var backing: String
+  public var connections: Int
+
+  enum CodingKeys: String, CodingKey {
+    case name, backing, connections
+    case sizeBytes = "size_bytes"
+  }
+}
+
+/// What `tapline timeline` shows: the instants of a group that can be opened.
+public struct TimelineStatus: Codable, Sendable {
+  public struct Checkpoint: Codable, Sendable {
+    public var instant: String
+    public var sequence: UInt64
+    /// Empty for a periodic one.
+    public var tag: String
+  }
+
+  /// An interval in which order was lost; not selectable.
+  public struct Gap: Codable, Sendable {
+    public var from: String
+    public var to: String
+  }
+
+  public var group: String
+  /// Absent, with `end`, when nothing can be opened yet.
+  public var start: String?
+  public var end: String?
+  public var checkpoints: [Checkpoint]
+  public var gaps: [Gap]
+}

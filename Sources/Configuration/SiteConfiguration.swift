@@ -1,0 +1,148 @@
+import BlockModel
+
+/// A site: where it keeps its state, where it listens and which groups it serves.
+///
+/// A value that a configuration file was read into is consistent in itself: names and addresses
+/// are valid and unique, sizes and durations are inside `ConfigurationLimits`. Whether paths exist
+/// and sizes agree with the backing stores is found out when the site starts.
+public struct SiteConfiguration: Equatable, Sendable {
+  public var site: String
+  /// The folder of journals and state.
+  public var dataDirectory: String
+  public var listen: ListenConfiguration
+  public var groups: [GroupConfiguration]
+
+  public init(
+    site: String, dataDirectory: String, listen: ListenConfiguration, groups: [GroupConfiguration]
+  ) {
+    self.site = site
+    self.dataDirectory = dataDirectory
+    self.listen = listen
+    self.groups = groups
+  }
+}
+
+/// The addresses at which a site accepts connections.
+public struct ListenConfiguration: Equatable, Sendable {
+  /// For NBD clients.
+  public var nbd: [SocketAddress]
+  /// For peers.
+  public var link: SocketAddress?
+  /// For the command line.
+  public var control: SocketAddress?
+
+  public init(
+    nbd: [SocketAddress] = [], link: SocketAddress? = nil, control: SocketAddress? = nil
+  ) {
+    self.nbd = nbd
+    self.link = link
+    self.control = control
+  }
+}
+
+public enum GroupRole: String, CaseIterable, Sendable {
+  /// Takes writes from NBD clients and sends them to its peer.
+  case protected
+  /// Takes records from its peer.
+  case recovery
+  /// Its disks are served without a journal, a peer or a history.
+  case plain
+}
+
+public enum ReplicationMode: String, CaseIterable, Sendable {
+  /// A write is acknowledged when the local journal has it.
+  case async
+  /// A write is acknowledged when the peer's journal has it too.
+  case sync
+}
+
+/// What a group does when its journal has no free segment left.
+public enum OnFull: String, CaseIterable, Sendable {
+  /// Writes wait.
+  case block
+  /// Writes are slowed down before the journal is full.
+  case throttle
+  /// Order is given up before availability: history ends in a gap and the peer is resynchronised.
+  case degrade
+}
+
+/// A consistency group as one site sees it.
+public struct GroupConfiguration: Equatable, Sendable {
+  public var name: String
+  public var role: GroupRole
+  public var peer: PeerConfiguration?
+  public var mode: ReplicationMode
+  /// The history window: how long a record stays in the journal before it is applied.
+  public var historyNanoseconds: UInt64
+  /// The time between two apply steps; not 0.
+  public var applyEveryNanoseconds: UInt64
+  /// The time between two periodic checkpoints; 0 for none.
+  public var checkpointEveryNanoseconds: UInt64
+  public var journal: JournalConfiguration
+  public var disks: [DiskConfiguration]
+
+  public init(
+    name: String, role: GroupRole, peer: PeerConfiguration? = nil,
+    mode: ReplicationMode = ConfigurationDefaults.mode,
+    historyNanoseconds: UInt64 = ConfigurationDefaults.historyNanoseconds,
+    applyEveryNanoseconds: UInt64 = ConfigurationDefaults.applyEveryNanoseconds,
+    checkpointEveryNanoseconds: UInt64 = ConfigurationDefaults.checkpointEveryNanoseconds,
+    journal: JournalConfiguration = JournalConfiguration(), disks: [DiskConfiguration]
+  ) {
+    self.name = name
+    self.role = role
+    self.peer = peer
+    self.mode = mode
+    self.historyNanoseconds = historyNanoseconds
+    self.applyEveryNanoseconds = applyEveryNanoseconds
+    self.checkpointEveryNanoseconds = checkpointEveryNanoseconds
+    self.journal = journal
+    self.disks = disks
+  }
+}
+
+/// The other site of a group: where a protected group sends, or whom a recovery group receives
+/// from.
+public struct PeerConfiguration: Equatable, Sendable {
+  public var site: String
+  /// The peer's link listener. A protected group always has it.
+  public var address: SocketAddress?
+
+  public init(site: String, address: SocketAddress? = nil) {
+    self.site = site
+    self.address = address
+  }
+}
+
+public struct JournalConfiguration: Equatable, Sendable {
+  /// The most that the group's segments take on disk; at least
+  /// `ConfigurationLimits.minimumSegments` segments.
+  public var capacityBytes: UInt64
+  public var onFull: OnFull
+  /// A power of two.
+  public var segmentSizeBytes: UInt64
+
+  public init(
+    capacityBytes: UInt64 = ConfigurationDefaults.journalCapacityBytes,
+    onFull: OnFull = ConfigurationDefaults.onFull,
+    segmentSizeBytes: UInt64 = ConfigurationDefaults.segmentSizeBytes
+  ) {
+    self.capacityBytes = capacityBytes
+    self.onFull = onFull
+    self.segmentSizeBytes = segmentSizeBytes
+  }
+}
+
+public struct DiskConfiguration: Equatable, Sendable {
+  /// Also the name of the disk's NBD export; unique in a site.
+  public var name: String
+  /// Nil means: as large as the backing store is.
+  public var sizeBytes: UInt64?
+  public var backing: BackingAddress
+
+  public init(name: String, sizeBytes: UInt64? = nil, backing: BackingAddress) {
+    self.name = name
+    self.sizeBytes = sizeBytes
+    self.backing = backing
+  }
+}

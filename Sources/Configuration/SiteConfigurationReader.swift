@@ -1,0 +1,203 @@
+import BlockModel
+
+extension SiteConfiguration {
+  /// Reads and checks the configuration at `path`. Blocks while it reads.
+  ///
+  /// Throws the first thing that is wrong: the file cannot be read, is not YAML, or says
+  /// something that a site cannot be built from.
+  public static func load(path: String) throws(ConfigurationError) -> SiteConfiguration {
+    try SiteConfiguration(yaml: try ConfigurationFile.read(path), file: path)
+  }
+
+  /// Reads and checks a configuration in UTF-8. `file` is what errors call it.
+  public init(yaml bytes: [UInt8], file: String) throws(ConfigurationError) {
+    guard bytes.count <= ConfigurationLimits.fileBytes else {
+      throw ConfigurationError(
+        file: file, reason: "the file has more than \(ConfigurationLimits.fileBytes) bytes")
+    }
+    let root = try YAMLTreeBuilder.document(in: bytes, file: file)
+    var reader = SiteConfigurationReader()
+    self = try reader.site(ConfigurationField(key: "site", node: root, file: file))
+  }
+}
+
+/// Turns the tree of a configuration into values. What must be unique in a site is remembered
+/// with the line where it was first seen.
+struct SiteConfigurationReader {
+  private var listenerLines: [SocketAddress: Int] = [:]
+  private var groupLines: [String: Int] = [:]
+  private var diskLines: [String: Int] = [:]
+  private var backingLines: [BackingAddress: Int] = [:]
+
+  mutating func site(_ root: ConfigurationField) throws(ConfigurationError) -> SiteConfiguration {
+    let mapping = try ConfigurationMapping(
+      root, subject: "the site", keys: ["site", "data", "listen", "groups"])
+    let site = try mapping.required("site").name()
+    let dataDirectory = try mapping.required("data").path()
+    let listen = try listeners(try mapping.required("listen"))
+    var groups: [GroupConfiguration] = []
+    for item in try mapping.required("groups").list(atMost: ConfigurationLimits.groups) {
+      groups.append(try group(item, of: site, listen: listen))
+    }
+    return SiteConfiguration(
+      site: site, dataDirectory: dataDirectory, listen: listen, groups: groups)
+  }
+
+  private mutating func listeners(
+    _ field: ConfigurationField
+  ) throws(ConfigurationError) -> ListenConfiguration {
+    let mapping = try ConfigurationMapping(
+      field, subject: "listen", keys: ["nbd", "link", "control"])
+    var listen = ListenConfiguration()
+    for item in try mapping["nbd"]?.list(atMost: ConfigurationLimits.nbdListeners) ?? [] {
+      listen.nbd.append(try listener(item))
+    }
+    if let link = mapping["link"] { listen.link = try listener(link) }
+    if let control = mapping["control"] { listen.control = try listener(control) }
+    return listen
+  }
+
+  private mutating func listener(
+    _ field: ConfigurationField
+  ) throws(ConfigurationError) -> SocketAddress {
+    let address = try field.socketAddress()
+    // Any number of listeners can ask for any free port.
+    if case .tcp(_, port: 0) = address { return address }
+    if let line = listenerLines.updateValue(field.node.place.line, forKey: address) {
+      throw field.failure("two listeners have the address \(address), the first on line \(line)")
+    }
+    return address
+  }
+
+  private mutating func group(
+    _ field: ConfigurationField, of site: String, listen: ListenConfiguration
+  ) throws(ConfigurationError) -> GroupConfiguration {
+    let mapping = try ConfigurationMapping(
+      field, subject: "a group",
+      keys: [
+        "name", "role", "peer", "mode", "history", "apply_every", "checkpoint_every", "journal",
+        "disks",
+      ])
+    let nameField = try mapping.required("name")
+    let name = try nameField.name()
+    if let line = groupLines.updateValue(nameField.node.place.line, forKey: name) {
+      throw nameField.failure("two groups are named '\(name)', the first on line \(line)")
+    }
+    let roleField = try mapping.required("role")
+    let role = try roleField.choice(GroupRole.self)
+    if role == .recovery, listen.link == nil {
+      throw roleField.failure("the recovery group '\(name)' needs 'link' under 'listen'")
+    }
+    var group = GroupConfiguration(name: name, role: role, disks: [])
+    group.peer = try peer(mapping, role: role, of: site)
+    if let mode = mapping["mode"] { group.mode = try mode.choice() }
+    if let history = mapping["history"] { group.historyNanoseconds = try history.nanoseconds() }
+    if let field = mapping["apply_every"] {
+      group.applyEveryNanoseconds = try field.nanoseconds()
+      if group.applyEveryNanoseconds == 0 { throw field.failure("'apply_every' cannot be 0") }
+    }
+    if let field = mapping["checkpoint_every"] {
+      group.checkpointEveryNanoseconds = try field.nanoseconds()
+    }
+    if let journal = mapping["journal"] { group.journal = try self.journal(journal) }
+    group.disks = try disks(try mapping.required("disks"), of: group)
+    return group
+  }
+
+  private func peer(
+    _ group: ConfigurationMapping, role: GroupRole, of site: String
+  ) throws(ConfigurationError) -> PeerConfiguration? {
+    guard let field = group["peer"] else {
+      guard role != .recovery else {
+        throw group.failure(
+          "a recovery group needs 'peer', the site it receives from", at: group.place)
+      }
+      return nil
+    }
+    guard role != .plain else {
+      throw field.failure("a plain group has no journal and so no 'peer'")
+    }
+    let mapping = try ConfigurationMapping(field, subject: "peer", keys: ["site", "address"])
+    let siteField = try mapping.required("site")
+    var peer = PeerConfiguration(site: try siteField.name())
+    guard peer.site != site else {
+      throw siteField.failure("the peer of a group is another site, not '\(site)' itself")
+    }
+    if let addressField = mapping["address"] {
+      let address = try addressField.socketAddress()
+      if case .tcp(_, port: 0) = address {
+        throw addressField.failure("'address' needs the peer's port; 0 is for listeners")
+      }
+      peer.address = address
+    } else if role == .protected {
+      throw mapping.failure("the peer of a protected group needs 'address'", at: mapping.place)
+    }
+    return peer
+  }
+
+  private func journal(
+    _ field: ConfigurationField
+  ) throws(ConfigurationError) -> JournalConfiguration {
+    let mapping = try ConfigurationMapping(
+      field, subject: "journal", keys: ["capacity", "on_full", "segment_size"])
+    var journal = JournalConfiguration()
+    if let onFull = mapping["on_full"] { journal.onFull = try onFull.choice() }
+    if let size = mapping["segment_size"] {
+      journal.segmentSizeBytes = try size.bytes(in: ConfigurationLimits.segmentSizeBytes)
+      guard journal.segmentSizeBytes.nonzeroBitCount == 1 else {
+        throw size.failure("'segment_size' must be a power of two")
+      }
+    }
+    if let capacity = mapping["capacity"] {
+      journal.capacityBytes = try capacity.bytes(in: 0...UInt64(Int64.max))
+    }
+    let segments = journal.capacityBytes / journal.segmentSizeBytes
+    let sizes =
+      "'capacity' of \(ByteCount.format(journal.capacityBytes))"
+      + " with segments of \(ByteCount.format(journal.segmentSizeBytes))"
+    let culprit = mapping["capacity"] ?? mapping["segment_size"] ?? field
+    guard segments >= ConfigurationLimits.minimumSegments else {
+      throw culprit.failure(
+        "\(sizes) is too small; a journal needs \(ConfigurationLimits.minimumSegments) segments")
+    }
+    guard segments <= ConfigurationLimits.maximumSegments else {
+      throw culprit.failure(
+        "\(sizes) is too large; a journal has at most"
+          + " \(ConfigurationLimits.maximumSegments) segments")
+    }
+    return journal
+  }
+
+  private mutating func disks(
+    _ field: ConfigurationField, of group: GroupConfiguration
+  ) throws(ConfigurationError) -> [DiskConfiguration] {
+    let items = try field.list(atMost: ConfigurationLimits.disksPerGroup)
+    guard !items.isEmpty else {
+      throw field.failure("the \(group.role.rawValue) group '\(group.name)' has no disks")
+    }
+    var disks: [DiskConfiguration] = []
+    for item in items { disks.append(try disk(item)) }
+    return disks
+  }
+
+  private mutating func disk(
+    _ field: ConfigurationField
+  ) throws(ConfigurationError) -> DiskConfiguration {
+    let mapping = try ConfigurationMapping(
+      field, subject: "a disk", keys: ["name", "size", "backing"])
+    let nameField = try mapping.required("name")
+    let name = try nameField.name()
+    if let line = diskLines.updateValue(nameField.node.place.line, forKey: name) {
+      throw nameField.failure(
+        "two disks of the site are named '\(name)', the first on line \(line)")
+    }
+    let size = try mapping["size"]?.bytes(in: ConfigurationLimits.diskSizeBytes)
+    let backingField = try mapping.required("backing")
+    let backing = try backingField.backingAddress()
+    if let line = backingLines.updateValue(backingField.node.place.line, forKey: backing) {
+      throw backingField.failure(
+        "two disks have the backing store \(backing), the first on line \(line)")
+    }
+    return DiskConfiguration(name: name, sizeBytes: size, backing: backing)
+  }
+}

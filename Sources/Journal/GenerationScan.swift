@@ -1,0 +1,35 @@
+import BlockModel
+import SystemIO
+
+extension ActiveIndex {
+  /// Adds a record that was read back from a segment.
+  mutating func add<File: JournalFile>(_ record: SegmentScanner<File>.Record, segment: UInt32) {
+    if record.header.kind == .checkpoint {
+      add(
+        Checkpoint(
+          sequence: record.sequence, timestamp: record.header.timestamp,
+          tag: unsafe String(decoding: record.payload, as: UTF8.self)))
+    } else {
+      add(
+        record.header, record.sequence,
+        record.header.extentSource(segment: segment, position: record.position))
+    }
+  }
+}
+
+extension Generation {
+  /// The index of a segment's records after `after` and not later than `instant`; nil when there
+  /// are none. Reads headers only. Blocks; for a worker.
+  public static func scanning<File: JournalFile>(
+    _ segment: Segment<File>, after: SequenceNumber, notLaterThan instant: Timestamp,
+    diskCount: Int
+  ) throws(Errno) -> Generation? {
+    var index = ActiveIndex(diskCount: diskCount)
+    var scanner = SegmentScanner(
+      segment.file, header: segment.header, limit: segment.end, depth: .headersOnly)
+    while let record = try scanner.next(), record.header.timestamp <= instant {
+      if record.sequence > after { index.add(record, segment: segment.number) }
+    }
+    return index.span.map { Generation(freezing: index, span: $0) }
+  }
+}

@@ -1,0 +1,480 @@
+import BlockModel
+import SystemIO
+
+/// One group's journal: the write path, the wire and the time machine.
+///
+/// Concurrency: everything here belongs to the group's loop, except `catalog` and `watermarks`,
+/// which other threads read. `append` and `commit` write to the page cache and do not wait for the
+/// disk; what does wait (syncs, new files) is handed out as a job and reported back.
+///
+/// A turn of the loop stages records with `append` or `accept`, then calls `commit` once: one write
+/// for the whole batch. Nothing is acknowledged before `commit` has returned; nothing is called
+/// durable before the sync job that covers it has come back.
+public final class Journal<Storage: JournalStorage> {
+  public struct Options: Sendable {
+    public var segmentByteCount: Int
+    public var capacityByteCount: Int
+    public init(segmentByteCount: Int, capacityByteCount: Int) {
+      self.segmentByteCount = segmentByteCount
+      self.capacityByteCount = capacityByteCount
+    }
+    /// At least two: one is appended to while another is applied.
+    var slotLimit: Int { max(2, capacityByteCount / segmentByteCount) }
+  }
+
+  /// What must be synced so that everything up to `sequence` is durable.
+  public struct SyncJob: Sendable {
+    let files: [Storage.File]
+    let throughSegment: UInt32
+    public let sequence: SequenceNumber
+    public let timestamp: Timestamp
+
+    /// Blocks. For a worker.
+    public func run() throws(Errno) {
+      for file in files { try file.syncData() }
+    }
+  }
+
+  private enum Slot {
+    case creating
+    case free(Storage.File)
+    case inUse(Storage.File)
+  }
+
+  public let catalog = SegmentCatalog<Storage.File>()
+  public let watermarks = Watermarks()
+  public let storage: Storage
+  public let options: Options
+  public private(set) var group: GroupIdentifier
+  public let payloadLimit: Int
+
+  private var slots: [Slot] = []
+  private var freeSlots: [Int] = []
+  /// In order, oldest first; the last may be the active one.
+  private var segments: [Segment<Storage.File>] = []
+  private var active: Segment<Storage.File>?
+  private var activeEnd = 0
+  private var activeCount: UInt64 = 0
+  private var epoch: UInt64 = 0
+  private var index: IndexStack
+
+  private var staged = GatherList(capacity: 1024)
+  private var stagedStart = 0
+
+  private var lastSequence = SequenceNumber.none
+  private var lastTimestamp = Timestamp.zero
+  private var durableSequence = SequenceNumber.none
+  /// Segments up to here need no sync any more.
+  private var syncedThroughSegment: UInt32 = 0
+  private var appliedSequence = SequenceNumber.none
+
+  /// - Parameter continuesLastSegment: after a clean stop, and at a receiving side, appending goes
+  ///   on in the last segment; after a crash at the stamping side a new segment of a new epoch
+  ///   begins, so that bytes which a power cut brought back can never verify again.
+  public init(
+    storage: Storage, options: Options, state: JournalState,
+    recovered: consuming JournalRecovery<Storage>, continuesLastSegment: Bool
+  ) {
+    self.storage = storage
+    self.options = options
+    payloadLimit = min(RecordHeader.payloadLimit, options.segmentByteCount / 4)
+    group = state.group
+    index = IndexStack(diskCount: state.disks.count, generations: [])
+    adopt(recovered, state: state, continuesLastSegment: continuesLastSegment)
+  }
+
+  /// Starts over from what a recovery of the folder found: at a receiving side, after a cut or
+  /// before a full copy. No view may be open and no job under way.
+  public func adopt(
+    _ recovered: consuming JournalRecovery<Storage>, state: JournalState,
+    continuesLastSegment: Bool
+  ) {
+    group = state.group
+    epoch = max(state.epoch, recovered.segments.last?.header.epoch ?? 0)
+    segments = recovered.segments
+    slots = recovered.slots.map { .inUse($0.file) }
+    freeSlots = recovered.freeSlots
+    for slot in recovered.freeSlots { slots[slot] = .free(recovered.slots[slot].file) }
+    index = IndexStack(diskCount: state.disks.count, generations: recovered.generations)
+    lastSequence = recovered.lastSequence
+    lastTimestamp = recovered.lastTimestamp
+    durableSequence = min(state.durable, lastSequence)
+    appliedSequence = state.applied.sequence
+    syncedThroughSegment = 0
+    catalog.replaceAll(with: segments)
+    staged.clear()
+    active = nil
+    activeEnd = 0
+    activeCount = 0
+    if continuesLastSegment, let last = segments.last {
+      active = last
+      activeEnd = last.end
+      activeCount = lastSequence.advanced(by: 1).distance(from: last.firstSequence)
+    } else {
+      segments.last?.seal()
+    }
+    stagedStart = activeEnd
+    watermarks[.appended] = lastSequence.rawValue
+    watermarks[.appendedTimestamp] = lastTimestamp.rawValue
+    watermarks[.durable] = durableSequence.rawValue
+    watermarks[.applied] = appliedSequence.rawValue
+    watermarks[.peerDurable] = state.peerDurable?.rawValue ?? 0
+  }
+
+  // MARK: Appending
+
+  public var appended: SequenceNumber { watermarks.sequence(.appended) }
+  public var durable: SequenceNumber { durableSequence }
+  public var applied: SequenceNumber { appliedSequence }
+  public var newestTimestamp: Timestamp { lastTimestamp }
+  /// The last record that was staged or committed.
+  public var stamped: SequenceNumber { lastSequence }
+  public var currentEpoch: UInt64 { epoch }
+
+  /// Whether a record with this payload can be staged now. When not, the caller stops reading from
+  /// its clients until a segment has been recycled or created.
+  @inline(__always)
+  public func hasRoom(payloadByteCount: Int) -> Bool {
+    let end = activeEnd &+ RecordHeader.byteCount &+ payloadByteCount
+    return (active != nil && end <= options.segmentByteCount) || !freeSlots.isEmpty
+  }
+
+  /// Whether the next segment can be opened now.
+  public var hasFreeSegment: Bool { !freeSlots.isEmpty }
+
+  /// Stamps and stages one record. `record` points to 28 bytes that become the header, followed by
+  /// the payload; they must stay unchanged until `commit`.
+  ///
+  /// - Precondition: `hasRoom` for the payload, which is at most `payloadLimit`.
+  @inline(__always)
+  public func append(
+    _ kind: RecordKind, disk: DiskNumber, offset: UInt64, length: UInt32,
+    now: Timestamp, record: UnsafeMutableRawPointer
+  ) throws(JournalError) {
+    let timestamp = max(now, Timestamp(rawValue: lastTimestamp.rawValue &+ 1))
+    let header = RecordHeader(
+      disk: disk, kind: kind, timestamp: timestamp, offset: offset, length: length)
+    let byteCount = RecordHeader.byteCount &+ header.payloadByteCount
+    if active == nil || activeEnd &+ byteCount > options.segmentByteCount {
+      try openNextSegment(firstTimestamp: timestamp)
+    }
+    guard let segment = active else { preconditionFailure("no active segment") }
+    let checksumStart = segment.checksumSeed ^ UInt32(truncatingIfNeeded: activeCount)
+    unsafe header.encode(sealing: record, checksumStart: checksumStart)
+    try unsafe stage(header, record, byteCount, in: segment)
+  }
+
+  /// Stages one record whose header is encoded already, and indexes it.
+  @inline(__always)
+  private func stage(
+    _ header: RecordHeader, _ record: UnsafeMutableRawPointer, _ byteCount: Int,
+    in segment: Segment<Storage.File>
+  ) throws(JournalError) {
+    if staged.isFull { try commit() }
+    unsafe staged.append(record, count: byteCount)
+    lastSequence = lastSequence.advanced(by: 1)
+    lastTimestamp = header.timestamp
+    if header.kind == .checkpoint {
+      let tag = unsafe String(
+        decoding: UnsafeRawBufferPointer(
+          start: record + RecordHeader.byteCount, count: header.payloadByteCount), as: UTF8.self)
+      index.active.add(
+        Checkpoint(sequence: lastSequence, timestamp: header.timestamp, tag: tag))
+    } else {
+      let source = header.extentSource(segment: segment.number, position: activeEnd)
+      index.active.add(header, lastSequence, source)
+    }
+    activeEnd &+= byteCount
+    activeCount &+= 1
+  }
+
+  /// Where the last staged record's payload is: what the analyzer is told.
+  @inline(__always)
+  public func sourceOfLast(length: UInt32) -> ExtentSource {
+    guard let active else { return .zeros }
+    return ExtentSource(
+      segment: active.number,
+      position: UInt32(truncatingIfNeeded: activeEnd &- Int(length)))
+  }
+
+  /// Writes what is staged: one call for the batch. Afterwards it may be acknowledged and is
+  /// visible to the link and to views. Throws when the storage failed; the journal must then not
+  /// be used any more.
+  public func commit() throws(JournalError) {
+    guard !staged.isEmpty, let segment = active else { return }
+    do throws(Errno) {
+      try segment.file.write(&staged, at: UInt64(stagedStart))
+    } catch { throw .storage(error, doing: "appending to segment \(segment.number)") }
+    stagedStart = activeEnd
+    segment.publish(end: activeEnd)
+    watermarks[.appendedTimestamp] = lastTimestamp.rawValue
+    watermarks[.appended] = lastSequence.rawValue
+  }
+
+  /// Promises that no record at or before `now` will follow: what is told to peers, and needed
+  /// before an instant is opened. Commits what is staged.
+  public func closeInstants(through now: Timestamp) throws(JournalError) {
+    try commit()
+    lastTimestamp = max(lastTimestamp, now)
+    watermarks[.completeThrough] = lastTimestamp.rawValue
+  }
+
+  // MARK: Segments
+
+  private func openNextSegment(firstTimestamp: Timestamp) throws(JournalError) {
+    try closeActiveSegment()
+    let number = (segments.last?.number ?? 0) + 1
+    let header = SegmentHeader(
+      identity: SegmentIdentity(group: group, epoch: epoch, number: number),
+      segmentByteCount: UInt32(options.segmentByteCount),
+      firstSequence: lastSequence.advanced(by: 1), firstTimestamp: firstTimestamp)
+    try open(header)
+  }
+
+  private func closeActiveSegment() throws(JournalError) {
+    try commit()
+    active?.seal()
+    active = nil
+    _ = index.freeze()
+  }
+
+  private func open(_ header: SegmentHeader) throws(JournalError) {
+    precondition(!freeSlots.isEmpty, "no free segment: the caller must ask hasRoom first")
+    let slot = freeSlots.removeFirst()
+    guard case .free(let file) = slots[slot] else { preconditionFailure("slot is not free") }
+    let bytes = header.encoded()
+    var failure: Errno?
+    unsafe bytes.withUnsafeBytes { buffer in
+      do throws(Errno) { try unsafe file.write(buffer, at: 0) } catch { failure = error }
+    }
+    if let failure { throw .storage(failure, doing: "opening segment \(header.number)") }
+    slots[slot] = .inUse(file)
+    let segment = Segment(
+      header: header, file: file, slot: slot, end: SegmentHeader.byteCount, isSealed: false)
+    segments.append(segment)
+    catalog.insert(segment)
+    active = segment
+    activeEnd = SegmentHeader.byteCount
+    activeCount = 0
+    stagedStart = activeEnd
+  }
+
+  /// The file that should be created next, if any: one more than is free stays ready until the
+  /// capacity is used. The caller creates it on a worker and reports `slotCreated` or
+  /// `slotFailed`.
+  public func slotToCreate() -> (slot: Int, name: String)? {
+    let creating = slots.count { if case .creating = $0 { true } else { false } }
+    guard slots.count < options.slotLimit, freeSlots.count + creating < Self.spareSlots else {
+      return nil
+    }
+    slots.append(.creating)
+    return (slots.count - 1, JournalRecovery<Storage>.slotName(slots.count - 1))
+  }
+
+  private static var spareSlots: Int { 3 }
+
+  /// Whether files are being created or may still be: room will come without recycling.
+  public var slotToCreateExists: Bool {
+    slots.count < options.slotLimit
+      || slots.contains { if case .creating = $0 { true } else { false } }
+  }
+
+  public func slotCreated(_ slot: Int, _ file: Storage.File) {
+    slots[slot] = .free(file)
+    freeSlots.append(slot)
+  }
+
+  /// The last slot's file could not be made; it is asked for again later.
+  public func slotFailed(_ slot: Int) {
+    if slot == slots.count - 1 { slots.removeLast() }
+  }
+
+  /// Frees the segments whose records are applied, durable at the peer (unless `peerMark` is nil)
+  /// and not pinned. Returns how many segments became free.
+  @discardableResult
+  public func recycle(peerMark: SequenceNumber?) -> Int {
+    var freed = 0
+    while segments.count > 1, let oldest = segments.first, oldest !== active {
+      let last = SequenceNumber(segments[1].firstSequence.rawValue - 1)
+      guard last <= appliedSequence, last <= (peerMark ?? last),
+        catalog.removeUnlessPinned(oldest)
+      else { break }
+      segments.removeFirst()
+      slots[oldest.slot] = .free(oldest.file)
+      freeSlots.append(oldest.slot)
+      freed += 1
+    }
+    return freed
+  }
+
+  /// Closes the active segment so that it, too, can be recycled. The next record opens another.
+  public func sealActive() throws(JournalError) {
+    guard activeCount > 0 else { return }
+    try closeActiveSegment()
+  }
+
+  public var usedByteCount: Int { segments.count * options.segmentByteCount }
+  public var capacityByteCount: Int { options.slotLimit * options.segmentByteCount }
+  public var segmentCount: Int { segments.count }
+  public var oldestSegment: Segment<Storage.File>? { segments.first }
+  public var newestSegment: Segment<Storage.File>? { segments.last }
+
+  /// Bytes of records after `sequence`, to the precision of a segment; within a segment it is
+  /// taken in proportion to the number of records.
+  public func byteCount(after sequence: SequenceNumber) -> UInt64 {
+    let behind = segments(after: sequence, through: lastSequence)
+    let total = behind.map { UInt64($0.end - SegmentHeader.byteCount) }.reduce(0, +)
+    guard let first = behind.first, sequence >= first.firstSequence else { return total }
+    let next = behind.count > 1 ? behind[1].firstSequence : lastSequence.advanced(by: 1)
+    let done = sequence.advanced(by: 1).distance(from: first.firstSequence)
+    let count = max(1, next.distance(from: first.firstSequence))
+    let inFirst = Double(first.end - SegmentHeader.byteCount)
+    return total - UInt64(inFirst * Double(min(done, count)) / Double(count))
+  }
+
+  /// The segments that hold records in `after < record ≤ through`, oldest first.
+  public func segments(
+    after: SequenceNumber, through: SequenceNumber
+  ) -> [Segment<Storage.File>] {
+    segments.indices.filter { position in
+      let next = position + 1 < segments.count ? segments[position + 1].firstSequence : nil
+      let last = next.map { $0.rawValue - 1 } ?? lastSequence.rawValue
+      return last > after.rawValue && segments[position].firstSequence <= through
+    }.map { segments[$0] }
+  }
+
+  // MARK: Durability
+
+  /// A job whose end makes everything committed now durable; nil when it is already.
+  public func syncJob() -> SyncJob? {
+    let through = appended
+    guard through > durableSequence else { return nil }
+    let unsynced = segments.filter { $0.number > syncedThroughSegment }
+    // All but the last are complete: they need no further sync after this one.
+    let complete = unsynced.last.map { $0.isSealed ? $0.number : $0.number - 1 }
+    return SyncJob(
+      files: unsynced.map(\.file), throughSegment: complete ?? syncedThroughSegment,
+      sequence: through, timestamp: Timestamp(rawValue: watermarks[.appendedTimestamp]))
+  }
+
+  public func syncCompleted(_ job: SyncJob) {
+    syncedThroughSegment = max(syncedThroughSegment, job.throughSegment)
+    durableSequence = max(durableSequence, job.sequence)
+    watermarks[.durableTimestamp] = max(
+      watermarks[.durableTimestamp], job.timestamp.rawValue)
+    watermarks[.durable] = durableSequence.rawValue
+  }
+
+  // MARK: Index and apply
+
+  /// Where the newest bytes at `offset` are. Only what is committed may be read: call `commit`
+  /// first in the same turn.
+  @inline(__always)
+  public func piece(
+    disk: DiskNumber, at offset: UInt64, limit: UInt64
+  ) -> (length: UInt64, source: ExtentSource?) {
+    index.piece(disk: disk, at: offset, limit: limit)
+  }
+
+  /// Closed generations not applied yet, oldest first.
+  public var generations: [Generation] { index.generations }
+  /// Of the active generation; nil when it is empty.
+  public var activeSpan: RecordSpan? { index.active.span }
+  public var activeCheckpoints: [Checkpoint] { index.active.checkpoints }
+
+  /// Closes the active generation, without closing the segment, so that it can be applied.
+  public func freezeActive() throws(JournalError) {
+    try commit()
+    _ = index.freeze()
+  }
+
+  public func replaceGenerations(with generation: Generation) {
+    index.replace(with: generation)
+  }
+
+  /// The bases hold everything through `sequence`, durably, and the state file says so.
+  public func applyCompleted(through sequence: SequenceNumber) {
+    appliedSequence = max(appliedSequence, sequence)
+    index.drop(through: sequence)
+    watermarks[.applied] = appliedSequence.rawValue
+  }
+
+  // MARK: Replicated records
+
+  /// Opens the segment that the peer begins. It must follow the last record.
+  public func acceptSegment(_ header: SegmentHeader) throws(JournalError) {
+    guard header.identity.group == group else { throw .notNext("segment of another group") }
+    guard header.segmentByteCount == options.segmentByteCount else {
+      throw .mismatch(
+        "the peer's segments have \(header.segmentByteCount) bytes and this site's "
+          + "\(options.segmentByteCount): give both groups the same segment_size")
+    }
+    guard header.epoch >= epoch else {
+      throw .notNext("segment of epoch \(header.epoch), after epoch \(epoch)")
+    }
+    if segments.isEmpty {
+      guard lastSequence.advanced(by: 1) >= header.firstSequence else {
+        throw .notNext("first segment begins at record \(header.firstSequence.rawValue)")
+      }
+      lastSequence = SequenceNumber(header.firstSequence.rawValue - 1)
+    }
+    guard header.firstSequence == lastSequence.advanced(by: 1),
+      segments.last.map({ $0.number + 1 == header.number }) ?? true
+    else {
+      throw .notNext(
+        "segment \(header.number) begins at record \(header.firstSequence.rawValue), expected "
+          + "\(lastSequence.rawValue + 1)")
+    }
+    try closeActiveSegment()
+    epoch = header.epoch
+    try open(header)
+  }
+
+  /// Verifies and stages the whole records at the start of `bytes`, which continue the active
+  /// segment; the memory must stay unchanged until `commit`. Returns how many bytes were taken;
+  /// the rest is the beginning of a record. Throws when the bytes are not the next records.
+  public func accept(
+    _ bytes: UnsafeMutableRawBufferPointer, disks: [UInt64]
+  ) throws(JournalError) -> Int {
+    guard let segment = active, let base = bytes.baseAddress else {
+      throw .notNext("records before a segment")
+    }
+    var taken = 0
+    while taken + RecordHeader.byteCount <= bytes.count {
+      let record = unsafe base + taken
+      guard let header = unsafe RecordHeader(parsing: record) else {
+        throw .notNext("not a record at position \(activeEnd) of segment \(segment.number)")
+      }
+      let byteCount = RecordHeader.byteCount + header.payloadByteCount
+      if taken + byteCount > bytes.count { break }
+      try check(header, byteCount, disks)
+      let checksumStart = segment.checksumSeed ^ UInt32(truncatingIfNeeded: activeCount)
+      guard unsafe header.verifies(record, checksumStart: checksumStart) else {
+        throw .notNext("checksum of record \(lastSequence.rawValue + 1) is wrong")
+      }
+      try unsafe stage(header, record, byteCount, in: segment)
+      taken += byteCount
+    }
+    return taken
+  }
+
+  private func check(
+    _ header: RecordHeader, _ byteCount: Int, _ disks: [UInt64]
+  ) throws(JournalError) {
+    guard header.timestamp > lastTimestamp else {
+      throw .notNext("record \(lastSequence.rawValue + 1) is not later than the one before")
+    }
+    guard activeEnd + byteCount <= options.segmentByteCount else {
+      throw .notNext("record exceeds its segment")
+    }
+    if header.kind == .checkpoint { return }
+    guard header.disk.index < disks.count, header.range.end <= disks[header.disk.index] else {
+      throw .notNext("record lies outside of disk \(header.disk.rawValue)")
+    }
+  }
+
+  /// Where the next replicated byte belongs; nil segment: a new one must be begun.
+  public var acceptPosition: (segment: UInt32, offset: Int)? {
+    active.map { ($0.number, activeEnd) }
+  }
+}

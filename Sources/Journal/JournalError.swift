@@ -1,0 +1,30 @@
+import BlockModel
+import SystemIO
+
+public enum JournalError: Error, Sendable, CustomStringConvertible {
+  /// The folder or a file in it could not be read or written.
+  case storage(Errno, doing: String)
+  /// Records that were acknowledged as durable are not there or do not verify.
+  case damaged(String)
+  /// The folder belongs to another group, or its disks are others.
+  case mismatch(String)
+  case newerVersion(UInt32)
+  /// What the peer sent is not what must come next.
+  case notNext(String)
+
+  public var description: String {
+    switch self {
+    case .storage(let errno, let doing):
+      "journal: \(doing): \(errno)"
+    case .damaged(let what):
+      "journal is damaged: \(what); `tapline journal verify` names the damage and "
+        + "`tapline journal export` gets out what is whole"
+    case .mismatch(let what):
+      "journal: \(what)"
+    case .newerVersion(let version):
+      "journal was written by a newer version (format \(version)); start that version instead"
+    case .notNext(let what):
+      "replicated records: \(what)"
+    }
+  }
+}

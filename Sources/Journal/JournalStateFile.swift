@@ -1,0 +1,180 @@
+import BlockModel
+import SystemIO
+
+/// The state of a group on disk: two copies in one file, written in turn, so that a torn write
+/// leaves the other. The one with the higher generation and a right checksum holds.
+///
+/// A copy is 32 KiB: `TAPLSTAT`, format version (32 bits), generation (64), byte count of the
+/// encoded state (32), CRC-32C in standard form of the encoded state (32), then the state itself:
+/// the fields of `JournalState` in the order of `encode`, big-endian.
+public final class JournalStateFile<File: JournalFile>: Sendable {
+  public static var name: String { "state" }
+  static var copyByteCount: Int { 32 << 10 }
+  static var magic: UInt64 { 0x5441_504C_5354_4154 }  // "TAPLSTAT"
+  static var version: UInt32 { 1 }
+
+  private let file: File
+
+  public init(_ file: File) { self.file = file }
+
+  public static func create<Storage: JournalStorage>(
+    in storage: Storage
+  ) throws(Errno) -> JournalStateFile where Storage.File == File {
+    JournalStateFile(try storage.create(name, byteCount: 2 * copyByteCount))
+  }
+
+  public enum Reading: Equatable, Sendable {
+    case state(JournalState, generation: UInt64)
+    /// Neither copy was ever written.
+    case blank
+    /// Something is there and none of it verifies.
+    case damaged
+    case newerVersion(UInt32)
+  }
+
+  /// Blocks.
+  public func read() throws(Errno) -> Reading {
+    var best: Reading = .blank
+    for copy in 0..<2 {
+      var bytes = [UInt8](repeating: 0, count: Self.copyByteCount)
+      let result = unsafe bytes.withUnsafeMutableBytes { buffer -> Result<Int, Errno> in
+        do throws(Errno) {
+          return .success(try unsafe file.read(into: buffer, at: UInt64(copy * buffer.count)))
+        } catch { return .failure(error) }
+      }
+      _ = try result.get()
+      let reading = Self.decode(bytes)
+      switch (best, reading) {
+      case (.state(_, let old), .state(_, let new)) where new > old: best = reading
+      case (.state, _): break
+      case (_, .blank): break
+      default: best = reading
+      }
+    }
+    return best
+  }
+
+  /// Durable when it returns. Blocks; one writer at a time. `generation` grows by one each time.
+  public func write(_ state: JournalState, generation: UInt64) throws(Errno) {
+    let body = Self.encode(state)
+    var encoder = WireEncoder()
+    encoder.put(Self.magic)
+    encoder.put(Self.version)
+    encoder.put(generation)
+    encoder.put(UInt32(body.count))
+    unsafe encoder.put(body.withUnsafeBytes { unsafe CRC32C.standard($0) })
+    let header = encoder.bytes
+    precondition(header.count + body.count <= Self.copyByteCount, "state exceeds its copy")
+    let all = header + body
+    let offset = UInt64(Int(generation % 2) * Self.copyByteCount)
+    let result = unsafe all.withUnsafeBytes { buffer -> Result<Void, Errno> in
+      do throws(Errno) { return .success(try unsafe file.write(buffer, at: offset)) } catch {
+        return .failure(error)
+      }
+    }
+    try result.get()
+    try file.syncData()
+  }
+
+  private static func decode(_ bytes: [UInt8]) -> Reading {
+    if bytes.allSatisfy({ $0 == 0 }) { return .blank }
+    var decoder = WireDecoder(bytes)
+    do {
+      guard try decoder.take(UInt64.self) == magic else { return .damaged }
+      let version = try decoder.take(UInt32.self)
+      let generation = try decoder.take(UInt64.self)
+      let count = Int(try decoder.take(UInt32.self))
+      let sum = try decoder.take(UInt32.self)
+      guard version == Self.version else { return .newerVersion(version) }
+      let start = copyByteCount - decoder.remaining
+      guard count <= decoder.remaining else { return .damaged }
+      let body = Array(bytes[start..<start + count])
+      guard unsafe body.withUnsafeBytes({ unsafe CRC32C.standard($0) }) == sum else { return .damaged }
+      return .state(try decodeState(body), generation: generation)
+    } catch {
+      return .damaged
+    }
+  }
+
+  private static func encode(_ state: JournalState) -> [UInt8] {
+    var encoder = WireEncoder()
+    encoder.put(state.groupName)
+    encoder.put(state.group.high)
+    encoder.put(state.group.low)
+    encoder.put(state.epoch)
+    encoder.put(UInt16(state.epochs.count))
+    for start in state.epochs {
+      encoder.put(start.epoch)
+      encoder.put(start.firstSequence.rawValue)
+    }
+    for mark in [state.applied, state.applyTarget] {
+      encoder.put(mark.sequence.rawValue)
+      encoder.put(mark.timestamp.rawValue)
+    }
+    encoder.put(state.durable.rawValue)
+    encoder.put(state.peerDurable?.rawValue ?? .max)
+    encoder.put(baselineCode(state.baseline))
+    encoder.put(state.historyStart.rawValue)
+    encoder.put(state.isClean ? UInt8(1) : 0)
+    encoder.put(UInt16(state.disks.count))
+    for disk in state.disks {
+      encoder.put(disk.name)
+      encoder.put(disk.byteCount)
+    }
+    encoder.put(UInt16(state.gaps.count))
+    for gap in state.gaps {
+      encoder.put(gap.from.rawValue)
+      encoder.put(gap.to.rawValue)
+    }
+    return encoder.bytes
+  }
+
+  private static func decodeState(_ body: [UInt8]) throws -> JournalState {
+    var decoder = WireDecoder(body)
+    let name = try decoder.takeString()
+    let group = GroupIdentifier(high: try decoder.take(), low: try decoder.take())
+    var state = JournalState(groupName: name, group: group, disks: [], baseline: .missing)
+    state.epoch = try decoder.take()
+    state.epochs = []
+    for _ in 0..<(try decoder.take(UInt16.self)) {
+      state.epochs.append(
+        .init(epoch: try decoder.take(), firstSequence: SequenceNumber(try decoder.take())))
+    }
+    state.applied = try takeMark(&decoder)
+    state.applyTarget = try takeMark(&decoder)
+    state.durable = SequenceNumber(try decoder.take())
+    let peer = try decoder.take(UInt64.self)
+    state.peerDurable = peer == .max ? nil : SequenceNumber(peer)
+    switch try decoder.take(UInt8.self) {
+    case 0: state.baseline = .missing
+    case 1: state.baseline = .copying
+    case 2: state.baseline = .complete
+    default: throw WireDecoder.Failure.tooShort
+    }
+    state.historyStart = Timestamp(rawValue: try decoder.take())
+    state.isClean = try decoder.take(UInt8.self) == 1
+    for _ in 0..<(try decoder.take(UInt16.self)) {
+      state.disks.append(
+        .init(name: try decoder.takeString(), byteCount: try decoder.take()))
+    }
+    for _ in 0..<(try decoder.take(UInt16.self)) {
+      state.gaps.append(
+        .init(
+          from: Timestamp(rawValue: try decoder.take()),
+          to: Timestamp(rawValue: try decoder.take())))
+    }
+    return state
+  }
+
+  private static func takeMark(_ decoder: inout WireDecoder) throws -> JournalState.Mark {
+    .init(SequenceNumber(try decoder.take()), Timestamp(rawValue: try decoder.take()))
+  }
+
+  private static func baselineCode(_ baseline: JournalState.Baseline) -> UInt8 {
+    switch baseline {
+    case .missing: 0
+    case .copying: 1
+    case .complete: 2
+    }
+  }
+}

@@ -1,0 +1,77 @@
+import SystemIO
+
+/// The folder that holds one group's journal. A simulator supplies its own.
+public protocol JournalStorage: Sendable {
+  associatedtype File: JournalFile
+
+  /// Names of the files, sorted. Blocks.
+  func names() throws(Errno) -> [String]
+  func open(_ name: String) throws(Errno) -> File
+  /// A file of `byteCount` zeros, every block allocated; it and its name are durable. Blocks for as
+  /// long as the disk needs to write it.
+  func create(_ name: String, byteCount: Int) throws(Errno) -> File
+  func remove(_ name: String) throws(Errno)
+}
+
+/// A file of fixed size. Any thread may use it; calls may block.
+public protocol JournalFile: AnyObject, Sendable {
+  /// Writes all pieces at `offset` and clears the list.
+  func write(_ pieces: inout GatherList, at offset: UInt64) throws(Errno)
+  func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(Errno)
+  /// Returns fewer bytes than asked only at the end of the file.
+  func read(into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64) throws(Errno) -> Int
+  /// Never blocks: false, with `buffer` undefined, when the bytes are not in memory.
+  func readIfCached(
+    into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
+  ) throws(Errno) -> Bool
+  /// What was written before is durable when this returns.
+  func syncData() throws(Errno)
+}
+
+extension File: JournalFile {
+  public func write(_ pieces: inout GatherList, at offset: UInt64) throws(Errno) {
+    try pieces.write(to: self, at: offset)
+  }
+}
+
+/// A journal in a folder of the file system.
+public struct FolderStorage: JournalStorage {
+  public let path: String
+
+  /// Creates the folder if it is missing.
+  public init(path: String) throws(Errno) {
+    self.path = path
+    try Directory.create(path)
+  }
+
+  public init(existing path: String) { self.path = path }
+
+  public func names() throws(Errno) -> [String] { try Directory.names(in: path) }
+
+  public func open(_ name: String) throws(Errno) -> File {
+    try File(opening: "\(path)/\(name)", .readWrite)
+  }
+
+  public func create(_ name: String, byteCount: Int) throws(Errno) -> File {
+    let target = "\(path)/\(name)"
+    let unfinished = target + ".new"
+    if Directory.exists(unfinished) { try Directory.remove(unfinished) }
+    let file = try File(creating: unfinished)
+    // Written, not only allocated: the first sync of an unwritten extent waits for the file
+    // system's own journal, and a guest's FLUSH must not.
+    let zeros = PageBuffer(byteCount: min(byteCount, 1 << 20))
+    var offset = 0
+    while offset < byteCount {
+      let count = min(zeros.count, byteCount - offset)
+      try unsafe file.write(
+        UnsafeRawBufferPointer(start: zeros.base, count: count), at: UInt64(offset))
+      offset += count
+    }
+    try file.syncAll()
+    try Directory.rename(unfinished, to: target)
+    try Directory.sync(path)
+    return file
+  }
+
+  public func remove(_ name: String) throws(Errno) { try Directory.remove("\(path)/\(name)") }
+}

@@ -1,0 +1,165 @@
+import BlockModel
+
+/// What a scan found in one segment file.
+struct SegmentFacts: Equatable {
+  var slot: Int
+  /// Nil: blank, torn, or of another group.
+  var header: SegmentHeader?
+  var recordCount: UInt64
+  /// End of the last whole record.
+  var end: Int
+  var lastTimestamp: Timestamp
+
+  var firstSequence: SequenceNumber { header?.firstSequence ?? .none }
+  /// The number after the last record.
+  var nextSequence: SequenceNumber { firstSequence.advanced(by: recordCount) }
+}
+
+/// Restart recovery as a decision table.
+///
+/// The segments with readable headers are taken in ascending number (of two with one number, the
+/// one of the higher epoch; the other is free). Walking from the one that holds `applied + 1`, each
+/// is met with five predicates, and the first row that matches gives the verdict:
+///
+/// | row | successor | continues | overlaps | newer epoch | verdict |
+/// |---|---|---|---|---|---|
+/// | 1 | yes | yes | – | any (not older) | keep |
+/// | 2 | yes | no | yes | yes | keep, and cut the one before: its tail lost to a fork |
+/// | 3 | yes | no | yes | no | stop: the same epoch cannot number a record twice |
+/// | 4 | yes | no | no | any | stop: the one before lost its unsynced tail at a power cut |
+/// | 5 | no | – | – | any | stop: a whole segment was lost at a power cut |
+/// | 6 | yes | any | any | older | stop: left over from before a fork |
+///
+/// *successor*: its number is the last kept one's plus 1. *continues*: its first sequence is the
+/// last kept record's plus 1. *overlaps*: its first sequence is lower than that. After a stop
+/// nothing later is kept: what lies behind a hole was never acknowledged as durable, because a
+/// sync covers all that came before. The caller checks that against what the state file knows.
+struct RecoveryDecision: Equatable {
+  enum Row: Int, CaseIterable {
+    case keep = 1
+    case keepAndCutPrevious, doubleNumber, lostTail, lostSegment, olderEpoch
+  }
+
+  /// A segment of the chain, oldest first, with the records that count.
+  struct Kept: Equatable {
+    var facts: SegmentFacts
+    var recordCount: UInt64
+    /// Its records end before what was scanned: the tail is void.
+    var isCut: Bool { recordCount < facts.recordCount }
+  }
+
+  var chain: [Kept] = []
+  /// Slots that may be used again.
+  var freeSlots: [Int] = []
+  /// Rows 3 to 6, when one ended the walk before the last segment.
+  var stop: Row?
+
+  /// The last record's number, or `applied` when the journal holds nothing after it.
+  func lastSequence(applied: SequenceNumber) -> SequenceNumber {
+    guard let last = chain.last else { return applied }
+    let end = last.facts.firstSequence.advanced(by: last.recordCount)
+    return max(applied, SequenceNumber(end.rawValue - 1))
+  }
+
+  static func row(
+    number: UInt32, first: SequenceNumber, epoch: UInt64, after last: Kept
+  ) -> Row {
+    guard let previous = last.facts.header else { preconditionFailure("kept without a header") }
+    let next = last.facts.firstSequence.advanced(by: last.recordCount)
+    if number != previous.number + 1 { return .lostSegment }
+    if epoch < previous.epoch { return .olderEpoch }
+    if first == next { return .keep }
+    if first > next { return .lostTail }
+    return epoch > previous.epoch ? .keepAndCutPrevious : .doubleNumber
+  }
+
+  static func decide(
+    _ facts: [SegmentFacts], applied: SequenceNumber, cut: SequenceNumber?
+  ) -> RecoveryDecision {
+    var decision = RecoveryDecision()
+    var byNumber: [UInt32: SegmentFacts] = [:]
+    for fact in facts {
+      guard let header = fact.header else {
+        decision.freeSlots.append(fact.slot)
+        continue
+      }
+      if let rival = byNumber[header.number], let other = rival.header {
+        let loser = other.epoch >= header.epoch ? fact : rival
+        decision.freeSlots.append(loser.slot)
+        if loser == fact { continue }
+      }
+      byNumber[header.number] = fact
+    }
+    let sorted = byNumber.values.sorted { ($0.header?.number ?? 0) < ($1.header?.number ?? 0) }
+    // The start: the last segment that begins at or before the first record still needed.
+    let needed = applied.advanced(by: 1)
+    let start = sorted.lastIndex { $0.firstSequence <= needed } ?? sorted.endIndex
+    if start < sorted.endIndex {
+      decision.walk(forwardFrom: start, in: sorted)
+      decision.extendBack(before: start, in: sorted)
+    } else {
+      decision.freeSlots += sorted.map(\.slot)
+    }
+    if let cut { decision.apply(cut: cut) }
+    decision.freeSlots.sort()
+    return decision
+  }
+
+  private mutating func walk(forwardFrom start: Int, in sorted: [SegmentFacts]) {
+    chain = [Kept(facts: sorted[start], recordCount: sorted[start].recordCount)]
+    for index in sorted.indices where index > start {
+      let fact = sorted[index]
+      guard stop == nil, let header = fact.header else {
+        freeSlots.append(fact.slot)
+        continue
+      }
+      let row = Self.row(
+        number: header.number, first: header.firstSequence, epoch: header.epoch,
+        after: chain[chain.count - 1])
+      switch row {
+      case .keepAndCutPrevious:
+        while let last = chain.last, last.facts.firstSequence >= header.firstSequence {
+          freeSlots.append(last.facts.slot)
+          chain.removeLast()
+        }
+        if let last = chain.indices.last {
+          chain[last].recordCount = header.firstSequence.distance(
+            from: chain[last].facts.firstSequence)
+        }
+        chain.append(Kept(facts: fact, recordCount: fact.recordCount))
+      case .keep:
+        chain.append(Kept(facts: fact, recordCount: fact.recordCount))
+      case .doubleNumber, .lostTail, .lostSegment, .olderEpoch:
+        stop = row
+        freeSlots.append(fact.slot)
+      }
+    }
+  }
+
+  /// Applied segments right before the chain are kept too: the peer may still need them.
+  private mutating func extendBack(before start: Int, in sorted: [SegmentFacts]) {
+    var contiguous = true
+    for index in sorted.indices.reversed() where index < start {
+      let fact = sorted[index]
+      let first = chain[0].facts
+      contiguous =
+        contiguous && fact.nextSequence == first.firstSequence
+        && fact.header.map { $0.number + 1 } == first.header?.number
+      if contiguous {
+        chain.insert(Kept(facts: fact, recordCount: fact.recordCount), at: 0)
+      } else {
+        freeSlots.append(fact.slot)
+      }
+    }
+  }
+
+  private mutating func apply(cut: SequenceNumber) {
+    while let last = chain.last, last.facts.firstSequence > cut {
+      freeSlots.append(last.facts.slot)
+      chain.removeLast()
+    }
+    guard let last = chain.indices.last else { return }
+    let allowed = cut.advanced(by: 1).distance(from: chain[last].facts.firstSequence)
+    chain[last].recordCount = min(chain[last].recordCount, allowed)
+  }
+}

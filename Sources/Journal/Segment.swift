@@ -1,0 +1,44 @@
+import BlockModel
+import Synchronization
+import SystemIO
+
+/// One use of a segment file: from the header that opens it until the file is recycled.
+///
+/// One thread (the group's loop) appends; others read what is published. `end` is published after
+/// the bytes below it are in the file, so a reader that loads `end` may read up to there.
+public final class Segment<File: JournalFile>: Sendable {
+  public let header: SegmentHeader
+  public let file: File
+  /// Which of the journal's files this is.
+  let slot: Int
+  let checksumSeed: UInt32
+
+  private let publishedEnd: Atomic<Int>
+  private let sealed: Atomic<Bool>
+  private let pinCount = Atomic<Int>(0)
+
+  init(header: SegmentHeader, file: File, slot: Int, end: Int, isSealed: Bool) {
+    self.header = header
+    self.file = file
+    self.slot = slot
+    checksumSeed = header.identity.checksumSeed
+    publishedEnd = Atomic(end)
+    sealed = Atomic(isSealed)
+  }
+
+  public var number: UInt32 { header.number }
+  public var firstSequence: SequenceNumber { header.firstSequence }
+
+  /// Bytes that hold whole records, from the start of the file.
+  public var end: Int { publishedEnd.load(ordering: .acquiring) }
+  /// No more records will come. Load it before `end` to know that `end` is final.
+  public var isSealed: Bool { sealed.load(ordering: .acquiring) }
+
+  func publish(end: Int) { publishedEnd.store(end, ordering: .releasing) }
+  func seal() { sealed.store(true, ordering: .releasing) }
+
+  /// A pinned segment is not recycled: a view or a read under way still needs its bytes.
+  public func pin() { pinCount.add(1, ordering: .relaxed) }
+  public func unpin() { pinCount.subtract(1, ordering: .releasing) }
+  var isPinned: Bool { pinCount.load(ordering: .acquiring) > 0 }
+}

@@ -1,0 +1,88 @@
+import BlockModel
+import SystemIO
+
+/// Reads a segment's records in order, verifying each: what recovery, `journal verify` and the
+/// opening of a view stand on. It ends at the first bytes that are not the next record.
+public struct SegmentScanner<File: JournalFile>: ~Copyable {
+  @safe public struct Record {
+    public let header: RecordHeader
+    public let sequence: SequenceNumber
+    /// Of the header, in the segment file.
+    public let position: Int
+    /// Valid until the next call of `next`; empty where payloads are not read.
+    public let payload: UnsafeRawBufferPointer
+  }
+
+  public enum Depth: Sendable {
+    /// Reads and verifies all bytes.
+    case verified
+    /// Reads headers and checkpoints' tags only, of records that were verified before.
+    case headersOnly
+  }
+
+  private let file: File
+  private let header: SegmentHeader
+  private let seed: UInt32
+  private let depth: Depth
+  private let limit: Int
+  private let buffer: PageBuffer
+  private var bufferStart = 0
+  private var bufferEnd = 0
+  private var lastTimestamp: Timestamp
+
+  /// Where the next record would begin.
+  public private(set) var position = SegmentHeader.byteCount
+  public private(set) var recordCount: UInt64 = 0
+
+  /// - Parameter limit: the position before which every record must end.
+  public init(_ file: File, header: SegmentHeader, limit: Int, depth: Depth = .verified) {
+    self.file = file
+    self.header = header
+    self.depth = depth
+    self.limit = min(limit, Int(header.segmentByteCount))
+    seed = header.identity.checksumSeed
+    buffer = PageBuffer(
+      byteCount: depth == .verified ? 2 * RecordHeader.payloadLimit : 64 << 10)
+    lastTimestamp = Timestamp(rawValue: header.firstTimestamp.rawValue &- 1)
+  }
+
+  /// The next record; nil at the end of the valid ones. Blocks on the disk.
+  public mutating func next() throws(Errno) -> Record? {
+    guard position + RecordHeader.byteCount <= limit,
+      try fill(RecordHeader.byteCount)
+    else { return nil }
+    let start = unsafe UnsafeRawPointer(buffer.base + (position - bufferStart))
+    guard let record = unsafe RecordHeader(parsing: start), record.timestamp > lastTimestamp
+    else { return nil }
+    let byteCount = RecordHeader.byteCount + record.payloadByteCount
+    guard position + byteCount <= limit else { return nil }
+    var payload = unsafe UnsafeRawBufferPointer(start: nil, count: 0)
+    if depth == .verified || record.kind == .checkpoint {
+      guard try fill(byteCount) else { return nil }
+      let whole = unsafe UnsafeRawPointer(buffer.base + (position - bufferStart))
+      let checksumStart = seed ^ UInt32(truncatingIfNeeded: recordCount)
+      guard unsafe record.verifies(whole, checksumStart: checksumStart) else { return nil }
+      unsafe payload = UnsafeRawBufferPointer(
+        start: whole + RecordHeader.byteCount, count: record.payloadByteCount)
+    }
+    let result = unsafe Record(
+      header: record, sequence: header.firstSequence.advanced(by: recordCount),
+      position: position, payload: payload)
+    position += byteCount
+    recordCount += 1
+    lastTimestamp = record.timestamp
+    return result
+  }
+
+  /// Makes `count` bytes at `position` present in the buffer. False at the end of the file.
+  private mutating func fill(_ count: Int) throws(Errno) -> Bool {
+    if position >= bufferStart, position + count <= bufferEnd { return true }
+    // Headers that are far apart are read one by one; close ones share a read.
+    let wanted = depth == .verified ? buffer.count : max(count, 4096)
+    let room = unsafe UnsafeMutableRawBufferPointer(start: buffer.base, count: wanted)
+    let got = try unsafe file.read(into: room, at: UInt64(position))
+    bufferStart = position
+    bufferEnd = position + got
+    return got >= count
+  }
+}

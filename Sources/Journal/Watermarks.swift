@@ -1,0 +1,33 @@
+import BlockModel
+import Synchronization
+
+/// How far each stage of a group has come, for other threads to read: the link, the view openers
+/// and the status page. The group's loop (or, for the peer's marks, the link) is the only writer.
+///
+/// `appended ≥ durable ≥ applied` and, at the peer, `received ≥ durable ≥ applied`.
+public final class Watermarks: Sendable {
+  private let values: [Cell]
+
+  private final class Cell: Sendable {
+    let value = Atomic<UInt64>(0)
+  }
+
+  public enum Mark: Int, CaseIterable, Sendable {
+    case appended, durable, applied
+    case peerReceived, peerDurable, peerApplied
+    /// Timestamps of the newest record that is appended here, durable here, durable at the peer.
+    case appendedTimestamp, durableTimestamp, peerDurableTimestamp
+    /// No record at or before this timestamp will follow those appended.
+    case completeThrough
+  }
+
+  public init() { values = Mark.allCases.map { _ in Cell() } }
+
+  @inline(__always)
+  public subscript(mark: Mark) -> UInt64 {
+    get { values[mark.rawValue].value.load(ordering: .acquiring) }
+    set { values[mark.rawValue].value.store(newValue, ordering: .releasing) }
+  }
+
+  public func sequence(_ mark: Mark) -> SequenceNumber { SequenceNumber(self[mark]) }
+}

@@ -1,0 +1,239 @@
+/// The server's side of the fixed newstyle handshake, without I/O.
+///
+/// The owner sends what `start()` returns, feeds `receive` with whatever arrives and carries out
+/// the actions in their order. After `.listExports` and `.lookUpExport` the machine takes no more
+/// input until the owner has answered with `exportsListed`, `exportFound` or `exportRefused`; the
+/// owner keeps the bytes that `receive` did not consume and offers them again after its answer.
+/// After `.beginTransmission` they are the first bytes of the transmission phase.
+///
+/// The machine holds at most `NBDLimits.maximumOptionDataBytes` of input and allocates only for
+/// bytes that have arrived, never for a length that was announced. It measures no time: a client
+/// that stays silent is the owner's to disconnect.
+public struct NBDHandshake: Sendable {
+  /// What the owner is to do.
+  public enum Action: Equatable, Sendable {
+    case send([UInt8])
+    /// Answer with `exportsListed` or `exportRefused`.
+    case listExports
+    /// Answer with `exportFound` or `exportRefused`. The empty name means the default export. Each
+    /// INFO, GO and EXPORT_NAME asks anew, also for a name that was asked for before.
+    case lookUpExport(name: String, intent: NBDLookUpIntent)
+    /// The handshake is over. The value is the one that the owner gave to `exportFound` last.
+    case beginTransmission(NBDExport)
+    /// Send what is still to be sent, then close. The reason is for the log; nil when the client
+    /// ended the handshake in good order.
+    case close(reason: String?)
+  }
+
+  /// The part of the client's stream that comes next.
+  private enum Piece {
+    case clientFlags
+    case optionHeader
+    case collectedData(NBDCollectedOption)
+    case skippedData(NBDSkippedOption)
+
+    var isKept: Bool {
+      if case .skippedData = self { false } else { true }
+    }
+  }
+
+  /// What the owner has been asked.
+  private enum Question {
+    case list
+    case exportName
+    case info(NBDLookUpIntent, [NBDInfoType])
+  }
+
+  private static let clientFlagsByteCount = 4
+
+  private let limits: NBDLimits
+  /// Nil while a question is open and after the handshake has ended.
+  private var piece: Piece? = .clientFlags
+  private var missingBytes = Self.clientFlagsByteCount
+  private var collected: [UInt8] = []
+  private var question: Question?
+  private var clientFlags: NBDHandshakeFlags = []
+  /// The number of the option in hand, as sent, for the replies to it.
+  private var option: UInt32 = 0
+  private var optionCount = 0
+  private var optionAllowance: Int
+
+  public init(limits: NBDLimits = NBDLimits()) {
+    self.limits = limits
+    optionAllowance = limits.maximumOptionCount
+  }
+
+  /// The server speaks first. Call once, before anything else.
+  public func start() -> [Action] {
+    [.send(NBDOptionReply.greeting())]
+  }
+
+  /// Takes bytes from the client, in pieces of any size. Consumes all of them unless it stops to
+  /// wait for the owner or the handshake ends; from then on it consumes nothing.
+  public mutating func receive(
+    _ bytes: UnsafeRawBufferPointer
+  ) -> (consumed: Int, actions: [Action]) {
+    var consumed = 0
+    var actions: [Action] = []
+    while let piece {
+      let taken = min(missingBytes, bytes.count - consumed)
+      if piece.isKept {
+        unsafe collected.append(contentsOf: bytes[consumed..<consumed + taken])
+      }
+      consumed += taken
+      missingBytes -= taken
+      guard missingBytes == 0 else { break }
+      actions.append(contentsOf: finish(piece))
+    }
+    return (consumed, actions)
+  }
+
+  // MARK: The owner's answers
+
+  /// Answers `.listExports`.
+  ///
+  /// - Precondition: the question is open.
+  public mutating func exportsListed(_ listings: [NBDExportListing]) -> [Action] {
+    guard case .list = takeQuestion() else { preconditionFailure("no list was asked for") }
+    let allowance =
+      limits.maximumOptionCount + limits.optionCountPerListedExport * listings.count
+    optionAllowance = max(optionAllowance, allowance)
+    return [.send(NBDOptionReply.list(listings, to: option))]
+  }
+
+  /// Answers `.lookUpExport`.
+  ///
+  /// - Precondition: the question is open.
+  public mutating func exportFound(_ export: NBDExport) -> [Action] {
+    switch takeQuestion() {
+    case .exportName:
+      piece = nil
+      let withZeroes = !clientFlags.contains(.noZeroes)
+      return [
+        .send(NBDOptionReply.exportName(export, withZeroes: withZeroes)),
+        .beginTransmission(export),
+      ]
+    case .info(let intent, let infoTypes):
+      let reply = NBDOptionReply.info(export, infoTypes: infoTypes, limits: limits, to: option)
+      guard intent == .serve else { return [.send(reply)] }
+      piece = nil
+      return [.send(reply), .beginTransmission(export)]
+    case .list:
+      preconditionFailure("no export was asked for")
+    }
+  }
+
+  /// Answers `.listExports` or `.lookUpExport`.
+  ///
+  /// - Precondition: a question is open.
+  public mutating func exportRefused(_ refusal: NBDExportRefusal) -> [Action] {
+    let question = takeQuestion()
+    let (type, message): (NBDOptionReplyType, String) =
+      switch refusal {
+      case .unknown(let message): (.unknownExport, message)
+      case .notPermitted(let message): (.policy, message)
+      case .shuttingDown: (.shutdown, "server is shutting down")
+      }
+    if case .exportName = question {
+      // The specification: this option cannot be refused in any other way.
+      return close("EXPORT_NAME refused: \(message)")
+    }
+    return [.send(NBDOptionReply.error(type, to: option, message: message))]
+  }
+
+  /// Closes the question and expects the next option.
+  private mutating func takeQuestion() -> Question {
+    guard let question else { preconditionFailure("no question is open") }
+    self.question = nil
+    expect(.optionHeader, byteCount: NBDOptionHeader.byteCount)
+    return question
+  }
+
+  // MARK: The client's stream
+
+  private mutating func expect(_ piece: Piece, byteCount: Int) {
+    self.piece = piece
+    missingBytes = byteCount
+    collected.removeAll()
+  }
+
+  private mutating func ask(_ question: Question, _ action: Action) -> [Action] {
+    piece = nil
+    self.question = question
+    return [action]
+  }
+
+  private mutating func close(_ reason: String?) -> [Action] {
+    piece = nil
+    return [.close(reason: reason)]
+  }
+
+  private mutating func refuse(_ type: NBDOptionReplyType, message: String) -> [Action] {
+    expect(.optionHeader, byteCount: NBDOptionHeader.byteCount)
+    return [.send(NBDOptionReply.error(type, to: option, message: message))]
+  }
+
+  private mutating func finish(_ piece: Piece) -> [Action] {
+    switch piece {
+    case .clientFlags: finishClientFlags()
+    case .optionHeader: finishOptionHeader()
+    case .collectedData(.exportName): finishExportName()
+    case .collectedData(.info(let intent)): finishInfo(intent)
+    case .skippedData(.list): ask(.list, .listExports)
+    case .skippedData(.refuse(let type, let message)): refuse(type, message: message)
+    case .skippedData(.acknowledgeAbort):
+      [.send(NBDOptionReply.frame(.acknowledge, to: option))] + close(nil)
+    }
+  }
+
+  private mutating func finishClientFlags() -> [Action] {
+    var reader = BigEndianReader(collected)
+    clientFlags = NBDHandshakeFlags(rawValue: reader.read(UInt32.self)!)
+    guard clientFlags.isSubset(of: .offered) else {
+      return close("client flags \(clientFlags.rawValue) were not offered")
+    }
+    expect(.optionHeader, byteCount: NBDOptionHeader.byteCount)
+    return []
+  }
+
+  private mutating func finishOptionHeader() -> [Action] {
+    guard let header = NBDOptionHeader(parsing: collected) else {
+      return close("option has the wrong magic number")
+    }
+    optionCount += 1
+    guard optionCount <= optionAllowance else {
+      return close("more than \(optionAllowance) options in one handshake")
+    }
+    // A client that did not confirm fixed newstyle does not know the frame of option replies.
+    guard
+      clientFlags.contains(.fixedNewstyle) || header.option == NBDOption.exportName.rawValue
+    else { return close("option \(header.option) needs fixed newstyle") }
+    option = header.option
+    switch NBDOptionPlan(header, limits: limits) {
+    case .collect(let collectedOption):
+      expect(.collectedData(collectedOption), byteCount: Int(header.dataBytes))
+    case .skip(let skippedOption):
+      expect(.skippedData(skippedOption), byteCount: Int(header.dataBytes))
+    case .close(let reason):
+      return close(reason)
+    }
+    return []
+  }
+
+  private mutating func finishExportName() -> [Action] {
+    guard let name = exportName(decoding: collected[...]) else {
+      return close("EXPORT_NAME: name is not UTF-8 or contains NUL")
+    }
+    return ask(.exportName, .lookUpExport(name: name, intent: .serve))
+  }
+
+  private mutating func finishInfo(_ intent: NBDLookUpIntent) -> [Action] {
+    do throws(NBDInfoRequestError) {
+      let request = try NBDInfoRequest(parsing: collected)
+      return ask(
+        .info(intent, request.infoTypes), .lookUpExport(name: request.name, intent: intent))
+    } catch {
+      return refuse(.invalid, message: error.message)
+    }
+  }
+}

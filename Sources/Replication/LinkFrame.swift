@@ -1,0 +1,95 @@
+import BlockModel
+
+/// What one message on the link is.
+public enum LinkFrameKind: UInt16, Sendable {
+  // From the protected site.
+  case hello = 1
+  /// Stream from the named position on.
+  case begin = 2
+  /// The receiver's records after the named one are void; it answers with another welcome.
+  case cut = 3
+  /// A full copy begins: the receiver forgets its journal.
+  case baselineBegin = 4
+  case baselineData = 5
+  case baselineZeros = 6
+  case baselineEnd = 7
+  /// A segment's 4 KiB header.
+  case segment = 8
+  /// Bytes of the segment, whole records.
+  case records = 9
+  /// As `records`, LZ4 block format, with the plain length in front (32 bits).
+  case compressedRecords = 10
+  /// Nothing earlier than the timestamp is missing after the last record sent.
+  case heartbeat = 11
+
+  // From the recovery site.
+  case welcome = 32
+  case refused = 33
+  /// How far the receiver has come.
+  case progress = 34
+}
+
+/// The 16 bytes in front of each message; integers big-endian.
+///
+/// | bytes | field |
+/// |---|---|
+/// | 0–1 | kind |
+/// | 2–3 | zero |
+/// | 4–7 | length of the body in bytes |
+/// | 8–15 | argument: for records, segment number and position in it (32 bits each) |
+public struct LinkFrame: Equatable, Sendable {
+  public static let byteCount = 16
+  /// Of any body but records: control messages and pieces of a baseline.
+  public static let bodyLimit = 2 << 20
+
+  public var kind: LinkFrameKind
+  public var bodyByteCount: Int
+  public var argument: UInt64
+
+  public init(_ kind: LinkFrameKind, bodyByteCount: Int = 0, argument: UInt64 = 0) {
+    self.kind = kind
+    self.bodyByteCount = bodyByteCount
+    self.argument = argument
+  }
+
+  public var encoded: [UInt8] {
+    var encoder = WireEncoder()
+    encoder.put(kind.rawValue)
+    encoder.put(UInt16(0))
+    encoder.put(UInt32(bodyByteCount))
+    encoder.put(argument)
+    return encoder.bytes
+  }
+
+  /// Nil when the 16 bytes are no frame or the body is longer than its kind may be.
+  public init?(parsing bytes: UnsafeRawPointer) {
+    let raw = unsafe UInt16(bigEndian: bytes.loadUnaligned(as: UInt16.self))
+    guard let kind = LinkFrameKind(rawValue: raw) else { return nil }
+    self.kind = kind
+    bodyByteCount = Int(
+      unsafe UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self)))
+    argument = unsafe UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+    let limit = kind == .records ? 1 << 30 : Self.bodyLimit
+    guard bodyByteCount <= limit else { return nil }
+  }
+}
+
+/// A place in the stream of segments: what both sites number alike.
+public struct StreamPosition: Equatable, Comparable, Sendable {
+  public var segment: UInt32
+  public var offset: UInt32
+
+  public init(segment: UInt32, offset: UInt32) {
+    self.segment = segment
+    self.offset = offset
+  }
+
+  public init(argument: UInt64) {
+    segment = UInt32(truncatingIfNeeded: argument >> 32)
+    offset = UInt32(truncatingIfNeeded: argument)
+  }
+
+  public var argument: UInt64 { UInt64(segment) << 32 | UInt64(offset) }
+
+  public static func < (a: Self, b: Self) -> Bool { a.argument < b.argument }
+}

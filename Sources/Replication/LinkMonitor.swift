@@ -1,0 +1,42 @@
+import Synchronization
+
+/// What the link's thread tells the rest of the site about itself. Any thread.
+public final class LinkMonitor: Sendable {
+  public enum State: String, Sendable {
+    case connecting, waiting, refused, syncing, connected, stopped
+  }
+
+  public struct Snapshot: Sendable {
+    public var state = State.connecting
+    /// The last failure; empty when there is none.
+    public var detail = ""
+    public var sentByteCount: UInt64 = 0
+    public var wireByteCount: UInt64 = 0
+    public var reconnectCount: UInt64 = 0
+    /// 0 to 1; nil when no full copy runs.
+    public var syncProgress: Double?
+  }
+
+  public let peerSite: String
+  private let content = Mutex(Snapshot())
+  private let detached = Atomic<Bool>(false)
+  private let onDetach = Mutex<(@Sendable () -> Void)?>(nil)
+
+  public init(peerSite: String) { self.peerSite = peerSite }
+
+  public var snapshot: Snapshot { content.withLock { $0 } }
+
+  func update(_ change: (inout Snapshot) -> Void) { content.withLock { change(&$0) } }
+
+  /// The journal no longer keeps what the peer lacks; it must be copied anew.
+  public var isDetached: Bool { detached.load(ordering: .acquiring) }
+
+  /// By the group's loop, when it must have the journal's space.
+  public func detach() {
+    detached.store(true, ordering: .releasing)
+    onDetach.withLock { $0?() }
+  }
+
+  func attach() { detached.store(false, ordering: .releasing) }
+  func setOnDetach(_ action: (@Sendable () -> Void)?) { onDetach.withLock { $0 = action } }
+}

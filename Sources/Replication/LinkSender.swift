@@ -1,0 +1,175 @@
+import BlockModel
+import Journal
+import Storage
+import Synchronization
+import SystemIO
+
+/// Sends one group's records to its recovery site: the second of the three copies.
+///
+/// It follows the journal's segment files. What the guest just wrote is in the page cache, so a
+/// batch goes to the socket by `sendfile` without being copied through this process; when the link
+/// falls behind, the same reads come from the disk. So its queue is the journal, with the journal's
+/// bound.
+///
+/// Concurrency: one thread of its own. It touches the group's catalog, watermarks (the peer's
+/// marks, of which it is the only writer) and signal; never the loop.
+public final class LinkSender<Store: BackingStore>: Sendable {
+  public struct Parts: Sendable {
+    public var endpoint: SocketEndpoint
+    public var hello: LinkHello
+    public var catalog: SegmentCatalog<File>
+    public var watermarks: Watermarks
+    public var signal: AppendSignal
+    public var stores: [Store]
+    /// The group's epochs, oldest first.
+    public var epochs: [JournalState.EpochStart]
+    public var log: @Sendable (String) -> Void
+
+    public init(
+      endpoint: SocketEndpoint, hello: LinkHello, catalog: SegmentCatalog<File>,
+      watermarks: Watermarks, signal: AppendSignal, stores: [Store],
+      epochs: [JournalState.EpochStart], log: @escaping @Sendable (String) -> Void
+    ) {
+      self.endpoint = endpoint
+      self.hello = hello
+      self.catalog = catalog
+      self.watermarks = watermarks
+      self.signal = signal
+      self.stores = stores
+      self.epochs = epochs
+      self.log = log
+    }
+  }
+
+  public let monitor: LinkMonitor
+  private let parts: Parts
+  private let isStopping = Atomic<Bool>(false)
+  private let channel = Mutex<LinkChannel?>(nil)
+  private let thread = Mutex<Thread?>(nil)
+
+  /// Wait before connecting again: grows from the first to the last.
+  private static var retryMilliseconds: ClosedRange<Int32> { 50...2_000 }
+
+  public init(_ parts: Parts, peerSite: String) {
+    self.parts = parts
+    monitor = LinkMonitor(peerSite: peerSite)
+  }
+
+  public func start() {
+    monitor.setOnDetach { [weak self] in self?.channel.withLock { $0?.shutDown() } }
+    let thread = Thread(name: "link-\(parts.hello.groupName)") { [self] in run() }
+    self.thread.withLock { $0 = thread }
+  }
+
+  /// Sends what is appended, for at most `drainMilliseconds`, then ends the thread and waits.
+  public func stop(drainMilliseconds: Int) {
+    let deadline = SystemClock.monotonicNanoseconds() + UInt64(drainMilliseconds) * 1_000_000
+    while monitor.snapshot.state == .connected || monitor.snapshot.state == .syncing,
+      parts.watermarks[.peerDurable] < parts.watermarks[.appended],
+      SystemClock.monotonicNanoseconds() < deadline
+    {
+      Thread.sleep(milliseconds: 2)
+    }
+    isStopping.store(true, ordering: .releasing)
+    channel.withLock { $0?.shutDown() }
+    parts.signal.wake()
+    thread.withLock { $0 }?.join()
+    monitor.update { $0.state = .stopped }
+  }
+
+  private var stops: Bool { isStopping.load(ordering: .acquiring) }
+
+  private func run() {
+    var wait = Self.retryMilliseconds.lowerBound
+    while !stops {
+      do throws(LinkError) {
+        monitor.update { $0.state = .connecting }
+        try session()
+        wait = Self.retryMilliseconds.lowerBound
+      } catch {
+        if stops { break }
+        let wasConnected = note(error)
+        if wasConnected { wait = Self.retryMilliseconds.lowerBound }
+        parts.signal.wait(timeoutMilliseconds: wait)
+        wait = min(wait * 2, Self.retryMilliseconds.upperBound)
+      }
+    }
+  }
+
+  /// Returns whether the session had begun to stream.
+  private func note(_ error: LinkError) -> Bool {
+    let before = monitor.snapshot
+    let wasStreaming = before.state == .connected || before.state == .syncing
+    monitor.update {
+      if case .refused = error { $0.state = .refused } else { $0.state = .waiting }
+      $0.detail = "\(error)"
+      $0.syncProgress = nil
+      if wasStreaming { $0.reconnectCount += 1 }
+    }
+    if before.detail != "\(error)" || wasStreaming {
+      parts.log("group \(parts.hello.groupName): link to \(monitor.peerSite): \(error)")
+    }
+    return wasStreaming
+  }
+
+  // MARK: One connection
+
+  private func session() throws(LinkError) {
+    let channel = try LinkChannel(connectingTo: parts.endpoint)
+    self.channel.withLock { $0 = channel }
+    defer { self.channel.withLock { $0 = nil } }
+    try channel.send(LinkFrame(.hello), parts.hello.encoded())
+    var stream = LinkStream(parts: parts, monitor: monitor, channel: channel)
+    defer { stream.end() }
+    try agree(channel, &stream)
+    monitor.update { $0.detail = "" }
+    parts.log(
+      "group \(parts.hello.groupName): linked to \(monitor.peerSite), "
+        + "streaming from record \(parts.watermarks[.peerReceived] + 1)")
+    while !stops { try stream.step() }
+  }
+
+  /// Finds out what the receiver has, and where to begin.
+  private func agree(
+    _ channel: LinkChannel, _ stream: inout LinkStream<Store>
+  ) throws(LinkError) {
+    // Two rounds: a cut is followed by one more welcome.
+    for _ in 0..<2 {
+      let welcome = try receiveWelcome(channel)
+      let oldest = parts.catalog.oldest?.firstSequence
+      let decision =
+        monitor.isDetached
+        ? .baseline
+        : ResumeDecision.decide(
+          welcome, epochs: parts.epochs,
+          last: parts.watermarks.sequence(.appended), oldest: oldest)
+      switch decision {
+      case .resume:
+        return try stream.resume(welcome)
+      case .baseline:
+        return try stream.beginBaseline()
+      case .cut(let after):
+        parts.log(
+          "group \(parts.hello.groupName): \(monitor.peerSite) has records up to "
+            + "\(welcome.sequence.rawValue) that were lost here; it goes back to "
+            + "\(after.rawValue)")
+        try channel.send(LinkFrame(.cut, argument: after.rawValue))
+      }
+    }
+    throw .protocolViolation("the peer did not go back as asked")
+  }
+
+  private func receiveWelcome(_ channel: LinkChannel) throws(LinkError) -> LinkWelcome {
+    while true {
+      guard let (frame, body) = try channel.receive(timeoutMilliseconds: 30_000) else {
+        throw .network("the peer did not answer")
+      }
+      switch frame.kind {
+      case .welcome: return try LinkWelcome(decoding: body)
+      case .refused: throw .refused(String(decoding: body, as: UTF8.self))
+      case .progress: continue
+      default: throw .protocolViolation("unexpected \(frame.kind)")
+      }
+    }
+  }
+}

@@ -1,0 +1,305 @@
+import BlockModel
+import Journal
+import Storage
+import SystemIO
+
+/// The streaming part of one connection: where the sender is, and one step at a time.
+struct LinkStream<Store: BackingStore>: ~Copyable {
+  /// Batches below this wait a moment for more: at most so many steps a second.
+  private static var smallBatchByteCount: Int { 256 << 10 }
+  private static var pauseMilliseconds: UInt64 { 1 }
+  private static var idleStepsBeforeSleep: Int { 50 }
+  private static var heartbeatNanoseconds: UInt64 { 100_000_000 }
+  private static var chunkByteLimit: Int { RecordHeader.payloadLimit + RecordHeader.byteCount }
+  /// Pieces of a baseline between two looks at the journal.
+  private static var baselineBurst: Int { 4 }
+
+  private let parts: LinkSender<Store>.Parts
+  private let monitor: LinkMonitor
+  private let channel: LinkChannel
+  /// Pinned while it is sent.
+  private var segment: Segment<File>?
+  private var offset = 0
+  private var baseline: BaselineReader<Store>?
+  private var policy = CompressionPolicy()
+  private let plain = PageBuffer(byteCount: Self.chunkByteLimit)
+  private let packed = PageBuffer(byteCount: LZ4.compressedLimit(Self.chunkByteLimit) + 4)
+  private var idleSteps = 0
+  private var lastHeartbeat: UInt64 = 0
+  private var lastReceived: UInt64
+
+  init(parts: LinkSender<Store>.Parts, monitor: LinkMonitor, channel: LinkChannel) {
+    self.parts = parts
+    self.monitor = monitor
+    self.channel = channel
+    lastReceived = SystemClock.monotonicNanoseconds()
+  }
+
+  mutating func end() {
+    segment?.unpin()
+    segment = nil
+  }
+
+  // MARK: Beginning
+
+  mutating func resume(_ welcome: LinkWelcome) throws(LinkError) {
+    parts.watermarks[.peerReceived] = welcome.sequence.rawValue
+    if welcome.position.segment == 0 {
+      guard moveTo(parts.catalog.segment(holding: welcome.sequence.rawValue + 1)) else {
+        throw .tooFarBehind
+      }
+    } else if let found = parts.catalog.pinned(welcome.position.segment) {
+      segment = found
+      offset = Int(welcome.position.offset)
+    } else if welcome.sequence == parts.watermarks.sequence(.appended),
+      let newest = parts.catalog.segment(holding: welcome.sequence.rawValue + 1),
+      newest.firstSequence.rawValue == welcome.sequence.rawValue + 1
+    {
+      guard moveTo(newest) else { throw .tooFarBehind }
+    } else {
+      throw .tooFarBehind
+    }
+    try channel.send(LinkFrame(.begin))
+    monitor.update { $0.state = .connected }
+  }
+
+  /// Pins the segment and starts at its header. Nil (no record yet) is right only for a group that
+  /// has no segment at all.
+  private mutating func moveTo(_ next: Segment<File>?) -> Bool {
+    guard let next else { return parts.catalog.oldest == nil }
+    guard let pinned = parts.catalog.pinned(next.number) else { return false }
+    segment?.unpin()
+    segment = pinned
+    offset = 0
+    return true
+  }
+
+  /// Starts a full copy. Records are sent from the segment that holds the first one which the base
+  /// does not hold yet, so whatever the copy misses, they bring.
+  mutating func beginBaseline() throws(LinkError) {
+    let applied = parts.watermarks[.applied]
+    guard moveTo(parts.catalog.segment(holding: applied + 1)) else { throw .tooFarBehind }
+    let start = segment.map { $0.firstSequence.rawValue - 1 } ?? 0
+    parts.watermarks[.peerReceived] = start
+    parts.watermarks[.peerDurable] = start
+    parts.watermarks[.peerApplied] = start
+    monitor.attach()
+    try channel.send(LinkFrame(.baselineBegin, argument: start))
+    baseline = BaselineReader(parts.stores)
+    monitor.update {
+      $0.state = .syncing
+      $0.syncProgress = 0
+    }
+  }
+
+  // MARK: Steps
+
+  /// Sends what there is, reads what the peer reports, and waits a moment if there was little.
+  mutating func step() throws(LinkError) {
+    if monitor.isDetached { throw .tooFarBehind }
+    try readProgress(timeoutMilliseconds: 0)
+    let isCopying = try sendBaseline()
+    let sent = try sendRecords()
+    monitor.update { $0.wireByteCount += channel.takeSentByteCount() }
+    if isCopying || sent >= Self.smallBatchByteCount {
+      idleSteps = 0
+      return
+    }
+    try sendHeartbeat()
+    if sent > 0 {
+      idleSteps = 0
+      Thread.sleep(milliseconds: Self.pauseMilliseconds)
+    } else if idleSteps < Self.idleStepsBeforeSleep {
+      idleSteps += 1
+      try readProgress(timeoutMilliseconds: Int32(Self.pauseMilliseconds))
+    } else {
+      parts.signal.arm()
+      if !hasRecords {
+        parts.signal.wait(orReadable: channel.socket, timeoutMilliseconds: 100)
+      }
+    }
+  }
+
+  private var hasRecords: Bool {
+    guard let segment else { return parts.catalog.oldest != nil }
+    return segment.end > offset || segment.isSealed
+  }
+
+  /// Returns the number of bytes sent.
+  private mutating func sendRecords() throws(LinkError) -> Int {
+    var total = 0
+    while total < 16 << 20 {
+      if segment == nil {
+        guard parts.catalog.oldest != nil, moveTo(parts.catalog.oldest) else { return total }
+      }
+      guard let segment else { return total }
+      let isSealed = segment.isSealed
+      let end = segment.end
+      if offset == 0 { try sendHeader(segment) }
+      if end > offset {
+        total += try sendRange(segment, end)
+      } else if isSealed, let next = parts.catalog.segment(segment.number + 1) {
+        guard moveTo(next) else { throw .tooFarBehind }
+      } else {
+        return total
+      }
+    }
+    return total
+  }
+
+  private mutating func sendHeader(_ segment: Segment<File>) throws(LinkError) {
+    try channel.send(
+      LinkFrame(.segment, argument: UInt64(segment.number) << 32), segment.header.encoded())
+    offset = SegmentHeader.byteCount
+  }
+
+  /// Sends some or all of the segment's records up to `end`.
+  private mutating func sendRange(_ segment: Segment<File>, _ end: Int) throws(LinkError) -> Int {
+    channel.hasWaited = false
+    let start = SystemClock.monotonicNanoseconds()
+    let count: Int
+    if policy.shouldCompress() {
+      count = try sendCompressed(segment, end)
+    } else {
+      count = end - offset
+      let position = StreamPosition(segment: segment.number, offset: UInt32(offset))
+      try channel.send(
+        LinkFrame(.records, argument: position.argument), file: segment.file,
+        at: UInt64(offset), count: count)
+    }
+    if channel.hasWaited {
+      policy.noteSent(
+        byteCount: count, nanoseconds: SystemClock.monotonicNanoseconds() - start)
+    }
+    offset += count
+    monitor.update { $0.sentByteCount += UInt64(count) }
+    return count
+  }
+
+  /// Sends whole records, at most a chunk of them, in LZ4 if that makes them smaller.
+  private mutating func sendCompressed(
+    _ segment: Segment<File>, _ end: Int
+  ) throws(LinkError) -> Int {
+    let wanted = min(end - offset, plain.count)
+    let target = unsafe UnsafeMutableRawBufferPointer(start: plain.base, count: wanted)
+    do throws(Errno) {
+      let got = try unsafe segment.file.read(into: target, at: UInt64(offset))
+      guard got == wanted else { throw Errno.io }
+    } catch { throw .local("reading journal segment \(segment.number): \(error)") }
+    let count = unsafe Self.wholeRecords(UnsafeRawBufferPointer(target))
+    let source = unsafe UnsafeRawBufferPointer(rebasing: target[..<count])
+    let start = SystemClock.monotonicNanoseconds()
+    let room = unsafe UnsafeMutableRawBufferPointer(start: packed.base, count: packed.count)
+    let compressed = unsafe LZ4.compress(source, into: room) ?? count
+    policy.noteCompressed(
+      from: count, to: compressed, nanoseconds: SystemClock.monotonicNanoseconds() - start)
+    let position = StreamPosition(segment: segment.number, offset: UInt32(offset))
+    if compressed < count {
+      var prefix = WireEncoder()
+      prefix.put(UInt32(count))
+      try unsafe channel.send(
+        LinkFrame(.compressedRecords, argument: position.argument), prefix.bytes,
+        payload: UnsafeRawBufferPointer(rebasing: room[..<compressed]))
+    } else {
+      try unsafe channel.send(
+        LinkFrame(.records, argument: position.argument), [], payload: source)
+    }
+    return count
+  }
+
+  /// The length of the whole records at the start of `bytes`.
+  private static func wholeRecords(_ bytes: UnsafeRawBufferPointer) -> Int {
+    guard let base = bytes.baseAddress else { return 0 }
+    var end = 0
+    while end + RecordHeader.byteCount <= bytes.count,
+      let header = unsafe RecordHeader(parsing: base + end)
+    {
+      let next = end + RecordHeader.byteCount + header.payloadByteCount
+      if next > bytes.count { break }
+      end = next
+    }
+    return end
+  }
+
+  // MARK: Baseline
+
+  /// Sends a few pieces of the full copy. False when none runs.
+  private mutating func sendBaseline() throws(LinkError) -> Bool {
+    guard var reader = baseline.take() else { return false }
+    for _ in 0..<Self.baselineBurst {
+      // The mark first, then the data: what is read holds at least so much.
+      let applied = parts.watermarks.sequence(.applied)
+      let piece: BaselineReader<Store>.Piece?
+      do throws(StorageError) { piece = try reader.next() } catch {
+        throw .local("reading a disk for the initial sync: \(error)")
+      }
+      switch piece {
+      case .data(let disk, let range):
+        try unsafe channel.send(
+          LinkFrame(.baselineData),
+          BaselinePiece(disk: disk, range: range, applied: applied).encoded(),
+          payload: reader.bytes(range))
+      case .zeros(let disk, let range):
+        try channel.send(
+          LinkFrame(.baselineZeros),
+          BaselinePiece(disk: disk, range: range, applied: applied).encoded())
+      case nil:
+        try endBaseline()
+        return false
+      }
+    }
+    let progress = reader.progress
+    baseline = consume reader
+    monitor.update { $0.syncProgress = progress }
+    return true
+  }
+
+  private mutating func endBaseline() throws(LinkError) {
+    // The copy holds nothing later than what is appended now: from this record on, the other
+    // side's disks can be trusted.
+    let sequence = parts.watermarks[.appended]
+    var body = WireEncoder()
+    body.put(max(parts.watermarks[.appendedTimestamp], SystemClock.realtimeNanoseconds()))
+    try channel.send(LinkFrame(.baselineEnd, argument: sequence), body.bytes)
+    monitor.update {
+      $0.state = .connected
+      $0.syncProgress = nil
+    }
+    parts.log("group \(parts.hello.groupName): initial sync sent to \(monitor.peerSite)")
+  }
+
+  // MARK: Progress
+
+  private mutating func sendHeartbeat() throws(LinkError) {
+    let monotonic = SystemClock.monotonicNanoseconds()
+    guard baseline == nil, monotonic - lastHeartbeat >= Self.heartbeatNanoseconds else { return }
+    // The mark is read before the journal is looked at: whatever is appended later is later.
+    let complete = parts.watermarks[.completeThrough]
+    guard !hasRecords else { return }
+    lastHeartbeat = monotonic
+    try channel.send(LinkFrame(.heartbeat, argument: complete))
+  }
+
+  private mutating func readProgress(timeoutMilliseconds: Int32) throws(LinkError) {
+    var timeout = timeoutMilliseconds
+    while let (frame, body) = try channel.receive(timeoutMilliseconds: timeout) {
+      timeout = 0
+      lastReceived = SystemClock.monotonicNanoseconds()
+      switch frame.kind {
+      case .progress:
+        let progress = try LinkProgress(decoding: body)
+        guard progress.received <= parts.watermarks.sequence(.appended),
+          progress.durable <= progress.received
+        else { throw .protocolViolation("the peer reports records that were never sent") }
+        parts.watermarks[.peerReceived] = progress.received.rawValue
+        parts.watermarks[.peerDurableTimestamp] = progress.durableTimestamp.rawValue
+        parts.watermarks[.peerDurable] = progress.durable.rawValue
+        parts.watermarks[.peerApplied] = progress.applied.rawValue
+      case .refused:
+        throw .refused(String(decoding: body, as: UTF8.self))
+      default:
+        throw .protocolViolation("unexpected \(frame.kind)")
+      }
+    }
+  }
+}

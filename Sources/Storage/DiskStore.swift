@@ -1,0 +1,104 @@
+import BlockModel
+import SystemIO
+
+/// The backing store of a disk of the product: the data path's generic argument. A switch costs
+/// nothing beside the system call that follows; an existential would allocate and count.
+public enum DiskStore: BackingStore {
+  case file(FileStore)
+  case nbd(NBDStore)
+
+  /// Where a store is.
+  public enum Address: Hashable, Sendable {
+    /// A raw file or block device.
+    case path(String)
+    /// An NBD server: `nbd://`, `nbds://`, `nbd+unix://`, `nbds+unix://`, as in the NBD URI
+    /// specification.
+    case nbd(uri: String)
+  }
+
+  /// Opens the store for reading and writing. Blocks.
+  ///
+  /// - Parameters:
+  ///   - expectedSize: bytes; a store of another size is refused.
+  ///   - createIfMissing: see `FileStore.open`; has no meaning for NBD servers.
+  public static func open(
+    _ address: Address, expectedSize: UInt64?, createIfMissing: Bool = false
+  ) throws(StorageError) -> DiskStore {
+    switch address {
+    case .path(let path):
+      .file(
+        try FileStore.open(path, expectedSize: expectedSize, createIfMissing: createIfMissing))
+    case .nbd(let uri):
+      .nbd(try NBDStore.open(uri, expectedSize: expectedSize))
+    }
+  }
+
+  @inline(__always) public var byteCount: UInt64 {
+    switch self {
+    case .file(let store): store.byteCount
+    case .nbd(let store): store.byteCount
+    }
+  }
+
+  public var description: String {
+    switch self {
+    case .file(let store): store.description
+    case .nbd(let store): store.description
+    }
+  }
+
+  public func read(
+    into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
+  ) throws(StorageError) {
+    switch self {
+    case .file(let store): try unsafe store.read(into: buffer, at: offset)
+    case .nbd(let store): try unsafe store.read(into: buffer, at: offset)
+    }
+  }
+
+  public func readIfCached(
+    into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
+  ) throws(StorageError) -> Bool {
+    switch self {
+    case .file(let store): try unsafe store.readIfCached(into: buffer, at: offset)
+    case .nbd(let store): try unsafe store.readIfCached(into: buffer, at: offset)
+    }
+  }
+
+  public func write(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(StorageError) {
+    switch self {
+    case .file(let store): try unsafe store.write(buffer, at: offset)
+    case .nbd(let store): try unsafe store.write(buffer, at: offset)
+    }
+  }
+
+  public func write(gathering list: inout GatherList, at offset: UInt64) throws(StorageError) {
+    switch self {
+    case .file(let store): try store.write(gathering: &list, at: offset)
+    case .nbd(let store): try store.write(gathering: &list, at: offset)
+    }
+  }
+
+  public func zero(_ range: ByteRange, mayFreeSpace: Bool) throws(StorageError) {
+    switch self {
+    case .file(let store): try store.zero(range, mayFreeSpace: mayFreeSpace)
+    case .nbd(let store): try store.zero(range, mayFreeSpace: mayFreeSpace)
+    }
+  }
+
+  public func sync() throws(StorageError) {
+    switch self {
+    case .file(let store): try store.sync()
+    case .nbd(let store): try store.sync()
+    }
+  }
+
+  public func nextDataRange(
+    from offset: UInt64, limit: UInt64
+  ) throws(StorageError) -> ByteRange? {
+    switch self {
+    case .file(let store): try store.nextDataRange(from: offset, limit: limit)
+    case .nbd(let store): try store.nextDataRange(from: offset, limit: limit)
+    }
+  }
+}

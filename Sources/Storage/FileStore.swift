@@ -1,0 +1,135 @@
+import BlockModel
+import SystemIO
+
+/// A raw file or a block device of this machine, through the page cache.
+public final class FileStore: BackingStore {
+  public let byteCount: UInt64
+  public let description: String
+  public let isBlockDevice: Bool
+  private let file: File
+
+  /// Block devices zero only whole logical blocks; none in use is larger.
+  private static let deviceBlockBytes: UInt64 = 4096
+
+  init(_ file: File, byteCount: UInt64, isBlockDevice: Bool) {
+    self.file = file
+    self.byteCount = byteCount
+    self.isBlockDevice = isBlockDevice
+    description = file.path
+  }
+
+  public func read(
+    into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
+  ) throws(StorageError) {
+    try checked(.read, offset, UInt64(buffer.count))
+    let count: Int
+    do throws(Errno) {
+      count = try unsafe file.read(into: buffer, at: offset)
+    } catch {
+      throw StorageError(request(.read, offset, UInt64(buffer.count)), error)
+    }
+    if count < buffer.count { throw .endsEarly(request(.read, offset, UInt64(buffer.count))) }
+  }
+
+  public func readIfCached(
+    into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
+  ) throws(StorageError) -> Bool {
+    try checked(.read, offset, UInt64(buffer.count))
+    do throws(Errno) {
+      return try unsafe file.readIfCached(into: buffer, at: offset)
+    } catch {
+      throw StorageError(request(.read, offset, UInt64(buffer.count)), error)
+    }
+  }
+
+  public func write(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(StorageError) {
+    try checked(.write, offset, UInt64(buffer.count))
+    do throws(Errno) {
+      try unsafe file.write(buffer, at: offset)
+    } catch {
+      throw StorageError(request(.write, offset, UInt64(buffer.count)), error)
+    }
+  }
+
+  public func write(gathering list: inout GatherList, at offset: UInt64) throws(StorageError) {
+    defer { list.clear() }
+    let count = UInt64(list.byteCount)
+    try checked(.write, offset, count)
+    do throws(Errno) {
+      try list.write(to: file, at: offset)
+    } catch {
+      throw StorageError(request(.write, offset, count), error)
+    }
+  }
+
+  public func sync() throws(StorageError) {
+    do throws(Errno) {
+      try file.syncData()
+    } catch {
+      throw StorageError(request(.sync), error)
+    }
+  }
+
+  // MARK: Zeros
+
+  public func zero(_ range: ByteRange, mayFreeSpace: Bool) throws(StorageError) {
+    try checked(.zero, range.start, range.length)
+    do throws(Errno) {
+      let block = isBlockDevice ? Self.deviceBlockBytes : 1
+      let parts = AlignedParts(of: range, block: block)
+      try writeZeros(parts.head)
+      try zeroWhole(parts.middle, mayFreeSpace: mayFreeSpace)
+      try writeZeros(parts.tail)
+    } catch {
+      throw StorageError(request(.zero, range.start, range.length), error)
+    }
+  }
+
+  /// The cheapest way that the file system or device offers.
+  private func zeroWhole(_ range: ByteRange, mayFreeSpace: Bool) throws(Errno) {
+    if range.isEmpty { return }
+    if mayFreeSpace {
+      do {
+        return try file.punchHole(at: range.start, count: range.length)
+      } catch { if !Self.meansUnavailable(error) { throw error } }
+    }
+    do {
+      return try file.zeroRange(at: range.start, count: range.length)
+    } catch { if !Self.meansUnavailable(error) { throw error } }
+    try writeZeros(range)
+  }
+
+  private func writeZeros(_ range: ByteRange) throws(Errno) {
+    var position = range.start
+    while position < range.end {
+      let count = min(UInt64(ZeroBytes.count), range.end - position)
+      try unsafe file.write(ZeroBytes.first(Int(count)), at: position)
+      position += count
+    }
+  }
+
+  /// True for the answers of file systems and devices that lack the operation; EBUSY comes from
+  /// devices whose cached pages cannot be dropped now. Writing zeros works in all these cases.
+  private static func meansUnavailable(_ error: Errno) -> Bool {
+    [.notSupported, .noSystemCall, .invalid, .notPermitted, .busy].contains(error)
+  }
+
+  // MARK: Data
+
+  public func nextDataRange(
+    from offset: UInt64, limit: UInt64
+  ) throws(StorageError) -> ByteRange? {
+    guard offset < limit else { return nil }
+    try checked(.findData, offset, limit - offset)
+    do throws(Errno) {
+      guard let start = try file.nextData(from: offset), start < limit else { return nil }
+      let end = try file.nextHole(from: start)
+      return ByteRange(start: start, end: min(max(end, start + 1), limit))
+    } catch .invalid {
+      // The file system cannot tell data from holes.
+      return ByteRange(start: offset, end: limit)
+    } catch {
+      throw StorageError(request(.findData, offset, limit - offset), error)
+    }
+  }
+}

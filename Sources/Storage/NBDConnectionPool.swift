@@ -1,0 +1,99 @@
+import SystemIO
+
+/// The connections of one store: a thread that has a request takes one, and makes it anew first
+/// when it is broken or of an ended generation.
+final class NBDConnectionPool: Sendable {
+  private struct State: Sendable {
+    var idle: [NBDConnection]
+    var ledger: WriteLedger
+  }
+
+  let traits: NBDTraits
+  let connectionCount: Int
+  private let limits: NBDLimits
+  private let monitor: Monitor<State>
+
+  /// Connects, with as many connections as the server allows.
+  init(uri: String, limits: NBDLimits) throws(NBDFailure) {
+    let first = NBDConnection(uri: uri, limits: limits)
+    let traits = try first.connect(generation: 0)
+    var connections = [first]
+    if traits.canMultiConn, traits.obstacle == nil {
+      while connections.count < limits.connectionCount {
+        let next = NBDConnection(uri: uri, limits: limits)
+        guard (try? next.connect(generation: 0)) == traits else { break }
+        connections.append(next)
+      }
+    }
+    self.traits = traits
+    self.limits = limits
+    connectionCount = connections.count
+    let ledger = WriteLedger(areWritesDurable: traits.needsFUA)
+    monitor = Monitor(State(idle: connections, ledger: ledger))
+  }
+
+  /// Runs `body` with a connection of the current generation. Blocks until one is free and
+  /// connected. When the connection breaks, `body` is run again from its start on a new one: an
+  /// earlier part of a write may be lost with the old one.
+  func perform<Result>(
+    _ body: (NBDConnection) throws(NBDFailure) -> Result
+  ) throws(NBDFailure) -> Result {
+    let connection = monitor.wait { $0.idle.popLast() }
+    defer { monitor.update { $0.idle.append(connection) } }
+    var retries = 0
+    while true {
+      try prepare(connection)
+      do throws(NBDFailure) {
+        return try body(connection)
+      } catch .disconnected(let message) {
+        monitor.withLock { $0.ledger.disconnect(in: connection.generation) }
+        retries += 1
+        if retries > limits.requestRetries { throw .disconnected(message) }
+      }
+    }
+  }
+
+  /// As `perform`, for what changes the disk.
+  func performWrite(_ body: (NBDConnection) throws(NBDFailure) -> Void) throws(NBDFailure) {
+    let generation = try perform { (connection) throws(NBDFailure) in
+      try body(connection)
+      return connection.generation
+    }
+    monitor.withLock { $0.ledger.finishWrite(in: generation) }
+  }
+
+  /// False when writes may have been lost since the last success.
+  func sync() throws(NBDFailure) -> Bool {
+    guard let ticket = monitor.withLock({ $0.ledger.beginSync() }) else { return false }
+    try perform { (connection) throws(NBDFailure) in try connection.flush() }
+    return monitor.withLock { $0.ledger.finishSync(ticket) }
+  }
+
+  private func prepare(_ connection: NBDConnection) throws(NBDFailure) {
+    let generation = monitor.withLock { $0.ledger.generation }
+    if connection.isConnected, connection.generation == generation { return }
+    connection.close()
+    var delay = limits.firstReconnectDelayMilliseconds
+    for _ in 1..<max(1, limits.reconnectTries) {
+      if (try? reconnect(connection)) != nil { return }
+      Thread.sleep(milliseconds: delay)
+      delay = min(2 * delay, limits.lastReconnectDelayMilliseconds)
+    }
+    try reconnect(connection)
+  }
+
+  private func reconnect(_ connection: NBDConnection) throws(NBDFailure) {
+    let generation = monitor.withLock { $0.ledger.generation }
+    let found: NBDTraits
+    do throws(NBDFailure) {
+      found = try connection.connect(generation: generation)
+    } catch .refused(_, let message) {
+      throw .disconnected(message)
+    }
+    if found != traits {
+      connection.close()
+      throw .disconnected(
+        "the server now has another export: size or abilities are not what they were")
+    }
+  }
+}

@@ -1,0 +1,89 @@
+import BlockModel
+import Journal
+import Storage
+import SystemIO
+
+/// Moves records from the journal to the base disks.
+///
+/// Generations are merged first, so of a block that was overwritten a thousand times one write
+/// reaches the disk, and the writes are in ascending order. The base is written and synced before
+/// anything says so; applying twice is harmless. Runs on a background worker, one step at a time.
+public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
+  public struct Outcome: Equatable, Sendable {
+    public var writtenBytes: UInt64 = 0
+    public var zeroedBytes: UInt64 = 0
+    public var writeCount: UInt64 = 0
+    public init() {}
+  }
+
+  private let catalog: SegmentCatalog<File>
+  private let stores: [Store]
+
+  public init(catalog: SegmentCatalog<File>, stores: [Store]) {
+    self.catalog = catalog
+    self.stores = stores
+  }
+
+  /// Writes everything that `generations` (following each other, oldest first) changed, and syncs
+  /// the bases that were touched. Durable when it returns. Blocks.
+  public func apply(_ generations: [Generation]) throws(VolumeError) -> Outcome {
+    var outcome = Outcome()
+    guard !generations.isEmpty else { return outcome }
+    let maps =
+      generations.count == 1
+      ? generations[0].sealedMaps() : Generation.merging(generations).sealedMaps()
+    for (disk, map) in maps.enumerated() where map.count > 0 {
+      try write(map, to: stores[disk], &outcome)
+      do throws(StorageError) { try stores[disk].sync() } catch { throw .base(error) }
+    }
+    return outcome
+  }
+
+  /// Extents that touch each other leave in one write of at most this many bytes.
+  private static var batchByteLimit: Int { 1 << 20 }
+
+  private func write(
+    _ map: SealedExtentMap, to store: Store, _ outcome: inout Outcome
+  ) throws(VolumeError) {
+    let reader = VolumeReader(store: store, catalog: catalog)
+    let buffer = PageBuffer(byteCount: Self.batchByteLimit)
+    var filled = 0
+    var start: UInt64 = 0
+    for index in 0..<map.count {
+      let extent = map[index]
+      if filled > 0, extent.source.isZeros || extent.start != start + UInt64(filled) {
+        try flush(buffer, &filled, start, store, &outcome)
+      }
+      if extent.source.isZeros {
+        do throws(StorageError) {
+          try store.zero(extent.range, mayFreeSpace: extent.source == .hole)
+        } catch { throw .base(error) }
+        outcome.zeroedBytes += extent.length
+        continue
+      }
+      // An extent is at most one record's payload, so it always fits an empty buffer.
+      if filled + Int(extent.length) > buffer.count {
+        try flush(buffer, &filled, start, store, &outcome)
+      }
+      if filled == 0 { start = extent.start }
+      let target = unsafe UnsafeMutableRawBufferPointer(
+        start: buffer.base + filled, count: Int(extent.length))
+      try unsafe reader.read(extent.source, at: extent.start, into: target)
+      filled += Int(extent.length)
+    }
+    if filled > 0 { try flush(buffer, &filled, start, store, &outcome) }
+  }
+
+  private func flush(
+    _ buffer: borrowing PageBuffer, _ filled: inout Int, _ start: UInt64, _ store: Store,
+    _ outcome: inout Outcome
+  ) throws(VolumeError) {
+    do throws(StorageError) {
+      try unsafe store.write(
+        UnsafeRawBufferPointer(start: buffer.base, count: filled), at: start)
+    } catch { throw .base(error) }
+    outcome.writtenBytes += UInt64(filled)
+    outcome.writeCount += 1
+    filled = 0
+  }
+}

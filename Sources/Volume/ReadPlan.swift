@@ -1,0 +1,130 @@
+import BlockModel
+import Journal
+import Storage
+import SystemIO
+
+/// A range of a disk resolved into pieces, each with the place of its newest bytes: a journal
+/// segment, zeros, or (nil) the base.
+public struct ReadPlan: Sendable {
+  public struct Piece: Equatable, Sendable {
+    public var length: UInt64
+    public var source: ExtentSource?
+  }
+
+  public let range: ByteRange
+  public private(set) var pieces: [Piece] = []
+
+  /// - Parameter lookUp: gives the piece at an offset, at most as long as the limit.
+  public init(
+    _ range: ByteRange,
+    lookUp: (_ offset: UInt64, _ limit: UInt64) -> (length: UInt64, source: ExtentSource?)
+  ) {
+    self.range = range
+    var offset = range.start
+    while offset < range.end {
+      let (length, source) = lookUp(offset, range.end - offset)
+      pieces.append(Piece(length: length, source: source))
+      offset += length
+    }
+  }
+
+  /// The journal segments that the plan reads, each once, in ascending order.
+  public var segments: [UInt32] {
+    let numbers = pieces.compactMap { piece in
+      piece.source.flatMap { $0.isZeros ? nil : $0.segment }
+    }
+    return Array(Set(numbers)).sorted()
+  }
+}
+
+public enum VolumeError: Error, Sendable, CustomStringConvertible {
+  case base(StorageError)
+  case journal(Errno, segment: UInt32)
+  /// A segment that an index names is gone: our own mistake, reported instead of wrong data.
+  case segmentMissing(UInt32)
+
+  public var description: String {
+    switch self {
+    case .base(let error): "\(error)"
+    case .journal(let errno, let segment): "reading journal segment \(segment): \(errno)"
+    case .segmentMissing(let segment): "journal segment \(segment) is not there"
+    }
+  }
+}
+
+/// Reads the bytes that an index names, from the journal and from the base. Any thread.
+public struct VolumeReader<File: JournalFile, Store: BackingStore>: Sendable {
+  public let store: Store
+  public let catalog: SegmentCatalog<File>?
+
+  /// - Parameter catalog: nil for a disk without a journal.
+  public init(store: Store, catalog: SegmentCatalog<File>?) {
+    self.store = store
+    self.catalog = catalog
+  }
+
+  /// Fills `buffer` with one piece if its bytes are in memory; false, with `buffer` undefined,
+  /// when the disk must be waited for. Does not block.
+  @inline(__always)
+  public func readIfCached(
+    _ source: ExtentSource?, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+  ) throws(VolumeError) -> Bool {
+    guard let source else {
+      do throws(StorageError) {
+        return try unsafe store.readIfCached(into: buffer, at: offset)
+      } catch { throw .base(error) }
+    }
+    if source.isZeros {
+      unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
+      return true
+    }
+    let segment = try segment(source)
+    do throws(Errno) {
+      return try unsafe segment.file.readIfCached(into: buffer, at: UInt64(source.position))
+    } catch { throw .journal(error, segment: source.segment) }
+  }
+
+  /// Fills `buffer`, which has the length of the plan's range. Blocks. The plan's segments must be
+  /// pinned.
+  public func read(
+    _ plan: ReadPlan, into buffer: UnsafeMutableRawBufferPointer
+  ) throws(VolumeError) {
+    var done = 0
+    for piece in plan.pieces {
+      let count = Int(piece.length)
+      let target = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[done..<done + count])
+      try unsafe read(piece.source, at: plan.range.start + UInt64(done), into: target)
+      done += count
+    }
+  }
+
+  /// As `readIfCached`, but waits for the disk.
+  public func read(
+    _ source: ExtentSource?, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+  ) throws(VolumeError) {
+    guard let source else {
+      do throws(StorageError) { try unsafe store.read(into: buffer, at: offset) } catch {
+        throw .base(error)
+      }
+      return
+    }
+    if source.isZeros {
+      unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
+      return
+    }
+    let segment = try segment(source)
+    let count: Int
+    do throws(Errno) {
+      count = try unsafe segment.file.read(into: buffer, at: UInt64(source.position))
+    } catch { throw .journal(error, segment: source.segment) }
+    if count < buffer.count { throw .journal(.io, segment: source.segment) }
+  }
+
+  @inline(__always)
+  private func segment(_ source: ExtentSource) throws(VolumeError) -> Segment<File> {
+    guard let segment = catalog?.segment(source.segment) else {
+      throw .segmentMissing(source.segment)
+    }
+    return segment
+  }
+}

@@ -1,0 +1,74 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Proves that a disk that holds data before it is protected reaches the recovery site whole,
+/// while writes go on.
+@Suite(.scratch) struct InitialSyncTests {
+  private static let size = 24 << 20
+
+  enum Interruption: CaseIterable { case none, cableCut, protectedSiteKilled, recoverySiteKilled }
+
+  @Test(arguments: Interruption.allCases)
+  func `a disk with data is copied while writes go on`(interruption: Interruption) throws {
+    let history = WriteHistory(sectors: Self.size / TaggedSectors.size)
+    let pair = try SitePair(disks: ["disk": Self.size], start: false)
+    try fill(pair.east, history)
+    try pair.east.start()
+    var load = WriteLoad(pair.east.uri("disk"), history: history)
+    try load.makeProgress(50)
+    switch interruption {
+    case .none: break
+    case .cableCut: pair.cable.cut(afterBytes: 5 << 20)
+    case .protectedSiteKilled, .recoverySiteKilled: break
+    }
+    let before = pair.cable.forwardedBytes
+    try pair.west.start()
+    try eventually("the copy has begun") { pair.cable.forwardedBytes > before + (1 << 20) }
+
+    switch interruption {
+    case .none: break
+    case .cableCut:
+      try eventually("the cable is cut") { pair.cable.isCut }
+      pair.cable.join()
+    case .protectedSiteKilled:
+      try pair.east.crash()
+      try load.stop()
+      try pair.east.start()
+      history.settle(with: try pair.east.image("disk"))
+      load = WriteLoad(pair.east.uri("disk"), history: history)
+    case .recoverySiteKilled:
+      try pair.west.crash()
+      try pair.west.start()
+    }
+    try load.makeProgress(100)
+    try load.stop()
+    #expect(load.failure == nil)
+    try pair.drain(within: .seconds(60))
+    let west = try pair.west.image("disk@latest")
+    #expect(history.violations(in: west) == [])
+    #expect(difference(west, try pair.east.image("disk")) == nil)
+  }
+
+  @Test func `the site that starts second may be either`() throws {
+    for eastFirst in [true, false] {
+      let pair = try SitePair(disks: ["disk": 1 << 20], start: false)
+      for site in eastFirst ? [pair.east, pair.west] : [pair.west, pair.east] { try site.start() }
+      try pair.east.connect("disk").write([1, 2, 3], at: 5000)
+      try pair.drain()
+      #expect(try pair.west.connect("disk@latest").read(at: 5000, count: 3) == [1, 2, 3])
+    }
+  }
+
+  /// Writes tagged sectors to two thirds of the raw file, as acknowledged writes of the history.
+  private func fill(_ site: Site, _ history: WriteHistory) throws {
+    let file = try #require(FileHandle(forWritingAtPath: site.rawFile("disk")))
+    for first in stride(from: 0, to: history.sectors, by: 96) {
+      let tag = history.begin(first: first, count: 64)
+      try file.seek(toOffset: UInt64(first * TaggedSectors.size))
+      try file.write(contentsOf: Data(TaggedSectors.make(tag: tag, first: first, count: 64)))
+      history.acknowledge(tag)
+    }
+    try file.close()
+  }
+}

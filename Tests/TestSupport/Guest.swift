@@ -1,0 +1,70 @@
+import Foundation
+
+/// A virtual machine that boots from an NBD export and writes files when told to.
+///
+/// It runs under TCG, which needs no device and behaves alike everywhere. Its init is the workload
+/// of `GuestDisk`: it waits for an order on the serial console, so a test can note an instant of
+/// which it knows that nothing was being written.
+public final class Guest: Sendable {
+  /// What the guest's `/data` held once a step was synced.
+  public struct Step: Sendable {
+    public let number: Int
+    /// An instant at which the guest had synced the step and not begun the next.
+    public let instant: UInt64
+    /// SHA-256 by path relative to `/data`.
+    public let sums: [String: String]
+  }
+
+  private let qemu: ChildProcess
+
+  /// Boots, and returns when the workload waits for orders. Blocks for some three seconds.
+  /// - Parameters:
+  ///   - socket: path of the NBD server's unix socket.
+  ///   - export: name of the export.
+  public init(
+    kernel: GuestKernel, socket: String, export: String, logs: ScratchDirectory,
+    within limit: Duration = .seconds(60)
+  ) throws {
+    qemu = try ChildProcess(
+      "qemu-system-x86_64",
+      [
+        "-accel", "tcg", "-cpu", "max", "-m", "128", "-smp", "1", "-nodefaults", "-no-reboot",
+        "-display", "none", "-serial", "stdio", "-kernel", kernel.kernel, "-initrd", kernel.initrd,
+        "-append", "console=ttyS0 quiet panic=-1 mitigations=off",
+        "-blockdev",
+        "driver=nbd,node-name=disk,server.type=unix,server.path=\(socket),export=\(export)",
+        "-device", "virtio-blk-pci,drive=disk",
+      ], name: "guest", logs: logs, takesInput: true)
+    try qemu.waitForLine("GUEST ready", within: limit)
+  }
+
+  /// Has the guest write, overwrite, move and delete files and sync.
+  public func step(_ number: Int, within limit: Duration = .seconds(60)) throws -> Step {
+    try qemu.send("step\n")
+    try qemu.waitForLine("STEP \(number) synced", within: limit)
+    let prefix = "SUM \(number) "
+    var sums: [String: String] = [:]
+    for line in qemu.stdout.split(whereSeparator: \.isNewline) where line.hasPrefix(prefix) {
+      let words = line.dropFirst(prefix.count).split(separator: " ")
+      guard words.count == 2 else { throw RigError("guest said: \(line)") }
+      sums[String(words[1])] = String(words[0])
+    }
+    return Step(number: number, instant: quietInstant(), sums: sums)
+  }
+
+  /// Has the guest overwrite and delete the files of all steps, again and again, and returns when
+  /// it has done so `rounds` times; it goes on until it is killed.
+  public func storm(rounds: Int, within limit: Duration = .seconds(60)) throws {
+    try qemu.send("storm\n")
+    try qemu.waitForLine("STORM \(rounds) done", within: limit)
+  }
+
+  /// The virtual machine is gone at once, whatever it was writing.
+  public func powerCut() throws {
+    qemu.kill(SIGKILL)
+    try qemu.wait()
+  }
+
+  /// What the guest printed.
+  public var console: String { qemu.stdout }
+}

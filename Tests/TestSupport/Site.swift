@@ -1,0 +1,157 @@
+import Foundation
+
+/// A site: a `tapline site` of its own with a configuration file, sockets and data in a scratch
+/// directory. It can be killed and started again on the same data.
+public final class Site {
+  public let scratch: ScratchDirectory
+  /// Takes effect at the next start.
+  public var configuration: SiteConfiguration
+  public let socket: String
+  public let linkPort: UInt16
+  private var daemon: ChildProcess?
+  private var starts = 0
+
+  public var name: String { configuration.site }
+
+  /// A site without groups, not yet started.
+  public init(_ name: String, in scratch: ScratchDirectory) throws {
+    self.scratch = scratch
+    socket = try scratch.socket("\(name).sock")
+    linkPort = try unusedPort()
+    configuration = SiteConfiguration(
+      site: name, data: try scratch.subdirectory("\(name)-data"), nbd: ["unix:\(socket)"],
+      link: "tcp:127.0.0.1:\(linkPort)", control: "unix:\(try scratch.socket("\(name).ctl"))")
+  }
+
+  /// Adds a disk with an empty sparse file as its backing store to the named group, which it adds
+  /// first when there is none.
+  public func addDisk(
+    _ disk: String, size: Int, group: String = "g", role: SiteConfiguration.Group.Role
+  ) throws {
+    let file = try scratch.sparseFile("\(name)-\(disk).raw", size: size)
+    addDisk(disk, size: size, backing: "file:\(file)", group: group, role: role)
+  }
+
+  public func addDisk(
+    _ disk: String, size: Int, backing: String, group: String = "g",
+    role: SiteConfiguration.Group.Role
+  ) {
+    let disk = SiteConfiguration.Disk(name: disk, size: size, backing: backing)
+    if let index = configuration.groups.firstIndex(where: { $0.name == group }) {
+      configuration.groups[index].disks.append(disk)
+    } else {
+      configuration.groups.append(.init(name: group, role: role, disks: [disk]))
+    }
+  }
+
+  /// The file behind a disk that `addDisk(_:size:group:role:)` made.
+  public func rawFile(_ disk: String) -> String { scratch.file("\(name)-\(disk).raw") }
+
+  public var configurationFile: String { scratch.file("\(name).yaml") }
+
+  /// Writes the configuration file, starts the daemon and waits until it serves.
+  public func start(within limit: Duration = .seconds(20)) throws {
+    let daemon = try launch()
+    try daemon.waitForLine(TaplineContract.readyLine, within: limit)
+  }
+
+  /// Like `start`, but does not wait: for configurations that are refused.
+  @discardableResult
+  public func launch() throws -> ChildProcess {
+    guard daemon?.isRunning != true else { throw RigError("site \(name) runs already") }
+    try configuration.yaml.write(
+      toFile: configurationFile, atomically: false, encoding: .utf8)
+    starts += 1
+    let started = try ChildProcess(
+      try TaplineBinary.path(), TaplineContract.site(configurationFile),
+      name: "\(name)-\(starts)", logs: scratch)
+    daemon = started
+    return started
+  }
+
+  public var isRunning: Bool { daemon?.isRunning == true }
+
+  /// Ends the daemon as a crash of the process does.
+  public func crash() throws {
+    guard let daemon else { throw RigError("site \(name) was not started") }
+    daemon.kill(SIGKILL)
+    try daemon.wait()
+  }
+
+  /// Asks the daemon to stop, and waits until it has.
+  /// - Throws: `RigError` when it ends with another code than 0, or not at all.
+  public func stop(within limit: Duration = .seconds(20)) throws {
+    guard let daemon else { throw RigError("site \(name) was not started") }
+    let end = try daemon.terminate(within: limit)
+    guard end == .exited(0) else {
+      throw RigError("site \(name) ended with \(end)\n\(daemon.stderr.suffix(4000))")
+    }
+  }
+
+  /// The NBD URI of an export; `disk@instant` for a view.
+  public func uri(_ export: String) -> String {
+    let name = export.addingPercentEncoding(withAllowedCharacters: .alphanumerics) ?? export
+    return "nbd+unix:///\(name)?socket=\(socket)"
+  }
+
+  public func connect(_ export: String) throws -> NBDClient { try NBDClient(uri(export)) }
+
+  /// The contents of an export.
+  public func image(_ export: String) throws -> [UInt8] {
+    let client = try connect(export)
+    var image: [UInt8] = []
+    let size = Int(client.size)
+    image.reserveCapacity(size)
+    while image.count < size {
+      image += try client.read(at: UInt64(image.count), count: min(4 << 20, size - image.count))
+    }
+    return image
+  }
+
+  /// Runs a `tapline` command against this site.
+  public func tapline(_ arguments: [String], within limit: Duration = .seconds(20)) throws
+    -> Finished
+  {
+    try run(try TaplineBinary.path(), arguments, within: limit)
+  }
+
+  public func checkpoint(_ tag: String, group: String = "g") throws -> Finished {
+    try tapline(TaplineContract.checkpoint(group: group, tag: tag, site: configuration))
+  }
+
+  public func status() throws -> JSON {
+    try JSON(try tapline(TaplineContract.status(site: configuration)).checked().stdout)
+  }
+
+  /// A number of a group in `status`, under the name that `design` and documentation give it.
+  public func counter(_ name: String, group: String = "g") throws -> Int {
+    try TaplineContract.counter(name, group: group, status: status())
+  }
+}
+
+/// The binary under test.
+public enum TaplineBinary {
+  /// `TAPLINE_BIN` or `TAPLINE_BINARY` when set, else the `tapline` built beside the test bundle.
+  /// - Throws: `RigError` when there is none; a test of the product cannot be skipped.
+  public static func path() throws -> String {
+    let environment = ProcessInfo.processInfo.environment
+    if let path = environment["TAPLINE_BIN"] ?? environment["TAPLINE_BINARY"] {
+      guard Tool.find(path) != nil else { throw RigError("no program \(path) (TAPLINE_BIN)") }
+      return path
+    }
+    guard let found = beside.first(where: { Tool.find($0) != nil }) else {
+      throw RigError(
+        "no tapline binary (looked for \(beside.joined(separator: ", "))); "
+          + "build it with 'swift build' or name it in TAPLINE_BIN")
+    }
+    return found
+  }
+
+  private static let beside: [String] = {
+    // The bundle is an argument of the process that runs tests, and the process itself for XCTest.
+    let bundle = CommandLine.arguments.first { $0.contains(".xctest") }
+    let directory = bundle.map { ($0 as NSString).deletingLastPathComponent }
+    let fallback = ["debug", "release"].map { "\(projectRoot)/.build/\($0)" }
+    return ([directory].compactMap { $0 } + fallback).map { "\($0)/tapline" }
+  }()
+}

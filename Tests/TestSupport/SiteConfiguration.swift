@@ -1,0 +1,89 @@
+/// The configuration file of a site, as far as tests vary it.
+public struct SiteConfiguration: Sendable {
+  public struct Disk: Sendable {
+    public var name: String
+    public var size: Int
+    /// `file:PATH`, `nbd+unix:///EXPORT?socket=PATH`, …
+    public var backing: String
+
+    public init(name: String, size: Int, backing: String) {
+      self.name = name
+      self.size = size
+      self.backing = backing
+    }
+  }
+
+  public struct Group: Sendable {
+    public enum Role: String, Sendable { case protected, recovery }
+
+    public var name: String
+    public var role: Role
+    public var peer: (site: String, address: String)?
+    public var mode = "async"
+    public var history = "0s"
+    public var applyEvery = "200ms"
+    public var checkpointEvery = "1s"
+    public var journalCapacity = "256M"
+    /// Small, so that a test of a few seconds fills several.
+    public var segmentSize = "4M"
+    public var onFull = "block"
+    public var disks: [Disk]
+
+    public init(name: String, role: Role, disks: [Disk]) {
+      self.name = name
+      self.role = role
+      self.disks = disks
+    }
+  }
+
+  public var site: String
+  public var data: String
+  public var nbd: [String]
+  public var link: String
+  public var control: String
+  public var groups: [Group] = []
+
+  public init(site: String, data: String, nbd: [String], link: String, control: String) {
+    self.site = site
+    self.data = data
+    self.nbd = nbd
+    self.link = link
+    self.control = control
+  }
+
+  public var yaml: String {
+    var lines = [
+      "site: \(site)",
+      "data: \(data)",
+      "listen:",
+      "  nbd: [\(nbd.map { "\"\($0)\"" }.joined(separator: ", "))]",
+      "  link: \"\(link)\"",
+      "  control: \"\(control)\"",
+      "groups:",
+    ]
+    for group in groups { lines += group.yaml }
+    return lines.joined(separator: "\n") + "\n"
+  }
+}
+
+extension SiteConfiguration.Group {
+  fileprivate var yaml: [String] {
+    var lines = ["  - name: \(name)", "    role: \(role.rawValue)"]
+    if let peer { lines.append("    peer: { site: \(peer.site), address: \"\(peer.address)\" }") }
+    lines += [
+      "    mode: \(mode)",
+      "    history: \(history)",
+      "    apply_every: \(applyEvery)",
+      "    checkpoint_every: \(checkpointEvery)",
+      "    journal:",
+      "      capacity: \(journalCapacity)",
+      "      segment_size: \(segmentSize)",
+      "      on_full: \(onFull)",
+      "    disks:",
+    ]
+    return lines
+      + disks.map {
+        "      - { name: \($0.name), size: \($0.size), backing: \"\($0.backing)\" }"
+      }
+  }
+}

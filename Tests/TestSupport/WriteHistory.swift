@@ -1,0 +1,154 @@
+import Synchronization
+
+/// What a client did to a disk with many writes in flight, and which contents that allows.
+///
+/// Writes are whole sectors of `TaggedSectors`, and no two in flight overlap, so the writes of a
+/// sector have an order. An acknowledged write must be there; one without an answer may be there or
+/// not, but as a whole. Safe to use from several threads.
+public final class WriteHistory: Sendable {
+  struct Write {
+    let first: Int
+    let count: Int
+    let submitted: UInt64
+    var acknowledged: UInt64?
+  }
+
+  fileprivate struct State {
+    /// The write with tag t is at t − 1.
+    var writes: [Write] = []
+    /// Tags by sector, in the order of submission.
+    var versions: [Int: [UInt64]] = [:]
+  }
+
+  public let sectors: Int
+  private let state = Mutex(State())
+
+  public init(sectors: Int) { self.sectors = sectors }
+
+  /// Notes that a write is about to be submitted, and returns its tag.
+  public func begin(first: Int, count: Int) -> UInt64 {
+    state.withLock { state in
+      state.writes.append(
+        Write(first: first, count: count, submitted: wallClockNanoseconds(), acknowledged: nil))
+      let tag = UInt64(state.writes.count)
+      for sector in first..<first + count { state.versions[sector, default: []].append(tag) }
+      return tag
+    }
+  }
+
+  public func acknowledge(_ tag: UInt64) {
+    state.withLock { $0.writes[Int(tag) - 1].acknowledged = wallClockNanoseconds() }
+  }
+
+  public var acknowledgedCount: Int {
+    state.withLock { $0.writes.count { $0.acknowledged != nil } }
+  }
+
+  public var count: Int { state.withLock { $0.writes.count } }
+
+  /// Takes `image`, in which there are no violations and no writes in flight, as the verdict on the
+  /// writes without an answer: those in it must stay, those not in it must not come later.
+  public func settle(with image: [UInt8]) {
+    let now = wallClockNanoseconds()
+    state.withLock { state in
+      for index in state.writes.indices where state.writes[index].acknowledged == nil {
+        let tag = UInt64(index + 1)
+        let write = state.writes[index]
+        let range = write.first..<write.first + write.count
+        if range.contains(where: { TaggedSectors.tag(of: $0, in: image) == tag }) {
+          state.writes[index].acknowledged = now
+        } else {
+          for sector in range { state.versions[sector]?.removeAll { $0 == tag } }
+        }
+      }
+    }
+  }
+
+  /// What `image` must not be after everything acknowledged so far, as lines to read; empty when
+  /// it is right.
+  public func violations(in image: [UInt8]) -> [String] {
+    violations(in: image, after: .max, before: .max)
+  }
+
+  /// The same for the view at `instant`: everything acknowledged before it and nothing submitted
+  /// after it. `slack` allows for a stamp that is a little older than the submission.
+  public func violations(
+    in image: [UInt8], at instant: UInt64, slack: Duration = .milliseconds(10)
+  ) -> [String] {
+    let slack = UInt64(slack.inSeconds * 1e9)
+    return violations(in: image, after: instant - slack, before: instant + slack)
+  }
+
+  /// The same for an image at an instant that is not known, such as the newest that another site
+  /// has received: with the newest write that can be seen, everything acknowledged before that one
+  /// was submitted must be there.
+  public func cutViolations(in image: [UInt8]) -> [String] {
+    guard image.count == sectors * TaggedSectors.size else {
+      return ["\(image.count) bytes instead of \(sectors * TaggedSectors.size)"]
+    }
+    let tags = (0..<sectors).compactMap { TaggedSectors.tag(of: $0, in: image) }
+    let newest = state.withLock { state in
+      tags.filter { $0 > 0 && $0 <= state.writes.count }
+        .map { state.writes[Int($0) - 1].submitted }.max() ?? 0
+    }
+    return violations(in: image, after: newest, before: .max)
+  }
+
+  /// - Parameters:
+  ///   - floor: what was acknowledged before this must be there.
+  ///   - ceiling: what was submitted after this must not.
+  private func violations(
+    in image: [UInt8], after floor: UInt64, before ceiling: UInt64
+  ) -> [String] {
+    guard image.count == sectors * TaggedSectors.size else {
+      return ["\(image.count) bytes instead of \(sectors * TaggedSectors.size)"]
+    }
+    return state.withLock { state in
+      var found: [String] = []
+      var shown: [Int: Int] = [:]
+      for sector in 0..<sectors where found.count < 10 {
+        let versions = state.versions[sector] ?? []
+        let settled = versions.lastIndex {
+          (state.writes[Int($0) - 1].acknowledged ?? .max) < floor
+        }
+        guard let tag = TaggedSectors.tag(of: sector, in: image) else {
+          found.append("sector \(sector) is torn or foreign; its writes: \(versions)")
+          continue
+        }
+        // −1 stands for what was there before the first write.
+        guard let index = tag == 0 ? -1 : versions.firstIndex(of: tag) else {
+          found.append("sector \(sector) holds write \(tag); its writes: \(versions)")
+          continue
+        }
+        shown[sector] = index
+        if index < settled ?? -1 {
+          found.append("sector \(sector) holds write \(tag), lost \(versions[settled!])")
+        } else if index >= 0, state.writes[Int(tag) - 1].submitted > ceiling {
+          found.append("sector \(sector) holds write \(tag) of after the instant")
+        }
+      }
+      return found + state.torn(shown)
+    }
+  }
+}
+
+extension WriteHistory.State {
+  /// Writes of which a part is there and a part is not.
+  fileprivate func torn(_ shown: [Int: Int]) -> [String] {
+    var found: [String] = []
+    for (number, write) in writes.enumerated() where found.count < 10 {
+      let tag = UInt64(number + 1)
+      var isThere = false
+      var isMissing = false
+      for sector in write.first..<write.first + write.count {
+        guard let visible = shown[sector], let own = versions[sector]?.firstIndex(of: tag) else {
+          continue
+        }
+        if visible == own { isThere = true }
+        if visible < own { isMissing = true }
+      }
+      if isThere && isMissing { found.append("write \(tag) is there in part") }
+    }
+    return found
+  }
+}

@@ -1,0 +1,20 @@
+# shellcheck shell=bash
+# Sourced by scripts that ask a running site how it is: `tapline status --json` through jq.
+# Needs the variable `tapline`, the path of the binary.
+# shellcheck disable=SC2154
+
+# Prints the first number called $2 in the status of the site whose control socket is $1, or
+# nothing. A name is found however its words are joined: peerDurable, peer_durable, peer-durable.
+status_number() {
+  "$tapline" status --json --control "unix:$1" | jq -r --arg name "$2" '
+    def plain: ascii_downcase | gsub("[_-]"; "");
+    [.. | objects | to_entries[] | select((.key | plain) == ($name | plain)) | .value | numbers]
+    | first // empty'
+}
+
+# True when all that the site whose control socket is $1 has stamped is durable at its peer.
+is_in_sync() {
+  local stamped durable
+  stamped=$(status_number "$1" stamped) && durable=$(status_number "$1" peerDurable) &&
+    [[ -n $stamped && $stamped == "$durable" ]]
+}
