@@ -41,6 +41,9 @@ let package = Package(
       ], swiftSettings: settings),
     .target(
       name: "Journal", dependencies: ["BlockModel", "SystemIO"], swiftSettings: settings),
+    .executableTarget(
+      name: "tapline", dependencies: ["Appliance", "Configuration"], path: "Tools/tapline",
+      swiftSettings: settings),
   ],
   swiftLanguageModes: [.v6]
 )

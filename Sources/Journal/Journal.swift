@@ -199,9 +199,10 @@ public final class Journal<Storage: JournalStorage> {
 
   /// Writes what is staged: one call for the batch. Afterwards it may be acknowledged and is
   /// visible to the link and to views. Throws when the storage failed; the journal must then not
-  /// be used any more.
-  public func commit() throws(JournalError) {
-    guard !staged.isEmpty, let segment = active else { return }
+  /// be used any more. Returns whether there was anything.
+  @discardableResult
+  public func commit() throws(JournalError) -> Bool {
+    guard !staged.isEmpty, let segment = active else { return false }
     do throws(Errno) {
       try segment.file.write(&staged, at: UInt64(stagedStart))
     } catch { throw .storage(error, doing: "appending to segment \(segment.number)") }
@@ -209,6 +210,7 @@ public final class Journal<Storage: JournalStorage> {
     segment.publish(end: activeEnd)
     watermarks[.appendedTimestamp] = lastTimestamp.rawValue
     watermarks[.appended] = lastSequence.rawValue
+    return true
   }
 
   /// Promises that no record at or before `now` will follow: what is told to peers, and needed

@@ -15,7 +15,6 @@ public final class Tap<Storage: JournalStorage> {
   public let journal: Journal<Storage>
   private let followers: AppendSignal
   private let observations: ObservationQueue
-  private var isDirty = false
 
   public init(
     journal: Journal<Storage>, followers: AppendSignal, observations: ObservationQueue
@@ -36,7 +35,6 @@ public final class Tap<Storage: JournalStorage> {
   ) throws(JournalError) {
     try unsafe journal.append(
       kind, disk: disk, offset: offset, length: length, now: now, record: record)
-    isDirty = true
     observations.offer(
       WriteObservation(
         timestamp: now, offset: offset,
@@ -51,15 +49,11 @@ public final class Tap<Storage: JournalStorage> {
     try unsafe journal.append(
       .checkpoint, disk: DiskNumber(0), offset: 0, length: tagByteCount, now: now,
       record: record)
-    isDirty = true
   }
 
   /// Makes what was staged visible to all three. Nothing staged may be acknowledged before.
   public func commit() throws(JournalError) {
-    guard isDirty else { return }
-    isDirty = false
-    try journal.commit()
-    followers.notify()
+    if try journal.commit() { followers.notify() }
   }
 
   @inline(__always)
