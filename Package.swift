@@ -8,42 +8,68 @@ let settings: [SwiftSetting] = [
   .unsafeFlags(["-cross-module-optimization"], .when(configuration: .release)),
 ]
 
+func layer(_ name: String, _ dependencies: Target.Dependency...) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: Target.Dependency...) -> Target {
+  .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
 let package = Package(
   name: "tapline",
   targets: [
-    .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
-    .target(name: "BlockModel", swiftSettings: settings),
+    // C libraries, from Debian's packages.
     .systemLibrary(name: "CLinux"),
-    .target(name: "SystemIO", dependencies: ["CISAL", "CLinux"], swiftSettings: settings),
-    .systemLibrary(name: "CNBD", pkgConfig: "libnbd", providers: [.apt(["libnbd-dev"])]),
+    .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
     .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
+    .systemLibrary(name: "CNBD", pkgConfig: "libnbd", providers: [.apt(["libnbd-dev"])]),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
-    .target(name: "NBDProtocol", swiftSettings: settings),
-    .target(
-      name: "Storage", dependencies: ["BlockModel", "SystemIO", "CNBD"], swiftSettings: settings),
-    .target(name: "Analyzer", dependencies: ["BlockModel", "CLZ4"], swiftSettings: settings),
-    .target(
-      name: "Volume", dependencies: ["BlockModel", "SystemIO", "Journal", "Storage"],
-      swiftSettings: settings),
-    .target(
-      name: "Tap", dependencies: ["BlockModel", "Journal", "Analyzer"], swiftSettings: settings),
-    .target(
-      name: "Replication",
-      dependencies: ["BlockModel", "SystemIO", "Journal", "Storage", "CLZ4"],
-      swiftSettings: settings),
-    .target(name: "Configuration", dependencies: ["BlockModel", "CYAML"], swiftSettings: settings),
-    .target(name: "CommandOptions", dependencies: ["BlockModel"], swiftSettings: settings),
-    .target(
-      name: "Appliance",
-      dependencies: [
-        "BlockModel", "SystemIO", "NBDProtocol", "Storage", "Journal", "Volume", "Tap",
-        "Replication", "Analyzer", "Configuration",
-      ], swiftSettings: settings),
-    .target(
-      name: "Journal", dependencies: ["BlockModel", "SystemIO"], swiftSettings: settings),
+
+    // The layers, lowest first. A test checks that imports point down only.
+    layer("SystemIO", "CLinux", "CISAL"),
+    layer("BlockModel"),
+    layer("NBDProtocol"),
+    layer("Storage", "BlockModel", "SystemIO", "CNBD"),
+    layer("Journal", "BlockModel", "SystemIO"),
+    layer("Analyzer", "BlockModel", "CLZ4"),
+    layer("Volume", "BlockModel", "SystemIO", "Journal", "Storage"),
+    layer("Tap", "BlockModel", "Journal", "Analyzer"),
+    layer("Replication", "BlockModel", "SystemIO", "Journal", "Storage", "CLZ4"),
+    layer("Configuration", "BlockModel", "CYAML"),
+    layer(
+      "Appliance", "BlockModel", "SystemIO", "NBDProtocol", "Storage", "Journal", "Volume", "Tap",
+      "Replication", "Analyzer", "Configuration"),
+    layer("Control", "BlockModel", "SystemIO", "Configuration", "Analyzer", "Appliance"),
+    layer("JournalTools", "BlockModel", "SystemIO", "Journal"),
+    layer("CommandOptions", "BlockModel"),
+
     .executableTarget(
-      name: "tapline", dependencies: ["Appliance", "Configuration"], path: "Tools/tapline",
+      name: "tapline",
+      dependencies: [
+        "BlockModel", "SystemIO", "CommandOptions", "Configuration", "Appliance", "Control",
+        "JournalTools",
+      ], path: "Tools/tapline", swiftSettings: settings),
+
+    // What tests share.
+    .target(
+      name: "TestSupport", dependencies: ["CNBD"], path: "Tests/TestSupport",
       swiftSettings: settings),
+    .target(
+      name: "StorageTesting", dependencies: ["BlockModel", "Storage", "SystemIO"],
+      path: "Tests/StorageTesting", swiftSettings: settings),
+
+    tests("BlockModelTests", "BlockModel"),
+    tests("NBDProtocolTests", "NBDProtocol"),
+    tests("StorageTests", "BlockModel", "Storage", "StorageTesting", "SystemIO"),
+    tests("AnalyzerTests", "Analyzer", "BlockModel"),
+    tests("ConfigurationTests", "Configuration", "BlockModel"),
+    tests("CommandOptionsTests", "CommandOptions"),
+    tests("ControlTests", "BlockModel", "SystemIO", "Configuration", "Appliance", "Control"),
+    tests("JournalToolsTests", "BlockModel", "SystemIO", "Journal", "JournalTools"),
+    tests("TestSupportTests", "TestSupport"),
+    tests("SiteTests", "TestSupport"),
+    tests("GuestTests", "TestSupport"),
   ],
   swiftLanguageModes: [.v6]
 )

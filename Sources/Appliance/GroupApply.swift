@@ -169,6 +169,9 @@ extension Group {
         log("group \(configuration.name): apply stopped, and is tried again: \(problem)")
       }
       apply.failure = problem
+      // A failed sync may have lost pieces of a full copy, which nobody could repeat: it starts
+      // again.
+      if stateKeeper?.state.baseline == .copying { closeReceiver() }
       apply.retryNanoseconds = SystemClock.monotonicNanoseconds() + Self.retryNanoseconds
       return
     }

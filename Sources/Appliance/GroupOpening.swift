@@ -95,9 +95,13 @@ enum GroupOpening {
     try check(state, against: configuration, own, folder)
     let recovered = try JournalRecovery(storage, state: state)
     for note in recovered.notes { log("group \(configuration.name): \(note)") }
-    let wasClean = state.isClean
-    let continues = wasClean || configuration.role == .recovery
-    if !continues { state.beginEpoch(after: recovered.lastSequence) }
+    if !state.isClean, configuration.role == .protected {
+      state.beginEpoch(after: recovered.lastSequence)
+    }
+    // A segment of an epoch that a crash ended is never appended to again. A receiving side goes
+    // on in it: what may lie behind its end is what will be sent again.
+    let lastEpoch = recovered.segments.last?.header.epoch
+    let continues = lastEpoch == state.epoch || configuration.role == .recovery
     state.isClean = false
     parts.journal = Journal(
       storage: storage,
@@ -126,11 +130,13 @@ enum GroupOpening {
   ) -> JournalState {
     var generator = SystemRandomNumberGenerator()
     let isProtected = configuration.role == .protected
-    return JournalState(
+    var state = JournalState(
       groupName: configuration.name,
       group: isProtected
         ? .random(using: &generator) : GroupIdentifier(high: 0, low: 0),
       disks: disks, baseline: isProtected ? .complete : .missing)
+    state.historyStart = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
+    return state
   }
 
   private static func readState(

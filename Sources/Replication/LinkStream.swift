@@ -122,7 +122,9 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
 
   private var hasRecords: Bool {
     guard let segment else { return parts.catalog.oldest != nil }
-    return segment.end > offset || segment.isSealed
+    // A sealed segment that was sent whole is left once there is another.
+    return segment.end > offset
+      || segment.isSealed && parts.catalog.segment(segment.number + 1) != nil
   }
 
   /// Returns the number of bytes sent.

@@ -54,9 +54,9 @@ public protocol BackingStore: Sendable {
 }
 
 extension BackingStore {
-  /// The request, for errors; throws when it does not lie inside the store.
+  /// For implementations: throws `outOfBounds` when the range does not lie inside the store.
   @inline(__always)
-  func checked(
+  public func checked(
     _ operation: StorageError.Operation, _ offset: UInt64, _ count: UInt64
   ) throws(StorageError) {
     guard ByteRange(validating: offset, length: count, size: byteCount) != nil else {
@@ -64,7 +64,8 @@ extension BackingStore {
     }
   }
 
-  func request(
+  /// For implementations: what was asked for, for errors.
+  public func request(
     _ operation: StorageError.Operation, _ offset: UInt64 = 0, _ count: UInt64 = 0
   ) -> StorageError.Request {
     StorageError.Request(description, operation, offset, count)

@@ -67,7 +67,7 @@ enum NBDFailure: Error {
     guard let handle = unsafe handle else { return }
     if unsafe nbd_aio_is_ready(handle) == 1, unsafe nbd_aio_disconnect(handle, 0) == 0 {
       let end = Self.deadline(afterSeconds: 1)
-      while unsafe nbd_aio_is_closed(handle) != 1, unsafe nbd_aio_is_dead(handle) != 1 {
+      while unsafe nbd_aio_is_closed(handle) != 1 && nbd_aio_is_dead(handle) != 1 {
         guard (try? unsafe poll(handle, until: end)) != nil else { return }
       }
     }

@@ -59,7 +59,7 @@ public enum StorageError: Error, Equatable, Sendable, CustomStringConvertible {
   }
 
   /// The case for an error number. `message` is the text of who reported it.
-  init(_ request: Request, _ errno: Errno, message: String? = nil) {
+  public init(_ request: Request, _ errno: Errno, message: String? = nil) {
     let message = message ?? errno.description
     switch errno {
     case .noSpace, .quotaExceeded: self = .noSpace(request)

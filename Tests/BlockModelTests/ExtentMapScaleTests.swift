@@ -76,6 +76,17 @@ import Testing
     #expect(map.nodesInUse <= map.extentCount / 8 + 8, "\(map.extentCount) extents")
   }
 
+  /// Ascending writes fill leaves of 64; each large write then stays inside one leaf.
+  @Test func leavesThatShrinkOneByOneAreJoined() {
+    var map = Self.filled(.ascending, count: 64 * 64)
+    for leaf in 0..<64 as Range<UInt64> {
+      map.insert(ByteRange(start: leaf * 64 * 8 + 8, length: 62 * 8), .hole)
+    }
+    #expect(map.extentCount == 64 * 3)
+    #expect(map.structuralDefect() == nil)
+    #expect(map.nodesInUse <= map.extentCount / 8)
+  }
+
   /// The sizes around the windows and levels of the search.
   @Test(arguments: [1, 2, 63, 64, 65, 127, 128, 129, 4_095, 4_096, 4_097, 4_160, 270_000])
   func aSealedMapOfAnySizeFindsItsExtents(count: Int) {

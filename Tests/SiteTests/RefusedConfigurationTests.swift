@@ -12,6 +12,8 @@ import Testing
     let replacement: String
     /// What the message must contain besides FILE:LINE.
     let names: String
+    /// A parser may notice unfinished YAML only on a later line.
+    var isOnThatLine = true
   }
 
   static let cases = [
@@ -35,7 +37,7 @@ import Testing
       replacement: "control: \"", names: "control"),
     Case(
       testDescription: "text that is not YAML", key: "groups:", replacement: "groups: [",
-      names: ""),
+      names: "YAML", isOnThatLine: false),
   ]
 
   @Test(arguments: cases)
@@ -48,8 +50,7 @@ import Testing
     #expect(finished.status != 0)
     #expect(!finished.stdout.contains(TaplineContract.readyLine))
     #expect(finished.stderr.contains(wrong.names))
-    // A parser may notice unfinished YAML only later.
-    let location = wrong.names.isEmpty ? "" : "\(line):"
+    let location = wrong.isOnThatLine ? "\(line):" : ""
     #expect(finished.stderr.contains("\(site.configurationFile):\(location)"), "\(finished)")
   }
 

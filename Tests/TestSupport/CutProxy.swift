@@ -28,9 +28,12 @@ public final class CutProxy: Sendable {
 
   /// Ends the proxy: its threads keep it alive until then.
   public func stop() {
-    shared.withLock { $0.isStopped = true }
+    // In one go: whoever sees the flag may close the listener, and its number be used again.
+    shared.withLock {
+      $0.isStopped = true
+      shutdown(listener, Int32(SHUT_RDWR))
+    }
     breakAll()
-    shutdown(listener, Int32(SHUT_RDWR))
   }
 
   /// Bytes passed on towards the target so far.

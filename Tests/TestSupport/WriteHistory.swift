@@ -16,14 +16,17 @@ public final class WriteHistory: Sendable {
   fileprivate struct State {
     /// The write with tag t is at t − 1.
     var writes: [Write] = []
-    /// Tags by sector, in the order of submission.
-    var versions: [Int: [UInt64]] = [:]
+    /// Tags by sector, in the order of submission: ascending.
+    var versions: [[UInt64]]
   }
 
   public let sectors: Int
-  private let state = Mutex(State())
+  private let state: Mutex<State>
 
-  public init(sectors: Int) { self.sectors = sectors }
+  public init(sectors: Int) {
+    self.sectors = sectors
+    state = Mutex(State(versions: Array(repeating: [], count: sectors)))
+  }
 
   /// Notes that a write is about to be submitted, and returns its tag.
   public func begin(first: Int, count: Int) -> UInt64 {
@@ -31,7 +34,7 @@ public final class WriteHistory: Sendable {
       state.writes.append(
         Write(first: first, count: count, submitted: wallClockNanoseconds(), acknowledged: nil))
       let tag = UInt64(state.writes.count)
-      for sector in first..<first + count { state.versions[sector, default: []].append(tag) }
+      for sector in first..<first + count { state.versions[sector].append(tag) }
       return tag
     }
   }
@@ -58,7 +61,7 @@ public final class WriteHistory: Sendable {
         if range.contains(where: { TaggedSectors.tag(of: $0, in: image) == tag }) {
           state.writes[index].acknowledged = now
         } else {
-          for sector in range { state.versions[sector]?.removeAll { $0 == tag } }
+          for sector in range { state.versions[sector].removeAll { $0 == tag } }
         }
       }
     }
@@ -103,51 +106,43 @@ public final class WriteHistory: Sendable {
     guard image.count == sectors * TaggedSectors.size else {
       return ["\(image.count) bytes instead of \(sectors * TaggedSectors.size)"]
     }
+    // What each sector shows: the tag of a write, or nil where it is nobody's.
+    let shown = (0..<sectors).map { TaggedSectors.tag(of: $0, in: image) }
     return state.withLock { state in
       var found: [String] = []
-      var shown: [Int: Int] = [:]
       for sector in 0..<sectors where found.count < 10 {
-        let versions = state.versions[sector] ?? []
-        let settled = versions.lastIndex {
-          (state.writes[Int($0) - 1].acknowledged ?? .max) < floor
-        }
-        guard let tag = TaggedSectors.tag(of: sector, in: image) else {
+        let versions = state.versions[sector]
+        guard let tag = shown[sector] else {
           found.append("sector \(sector) is torn or foreign; its writes: \(versions)")
           continue
         }
-        // −1 stands for what was there before the first write.
-        guard let index = tag == 0 ? -1 : versions.firstIndex(of: tag) else {
+        guard tag == 0 || versions.lastIndex(of: tag) != nil else {
           found.append("sector \(sector) holds write \(tag); its writes: \(versions)")
           continue
         }
-        shown[sector] = index
-        if index < settled ?? -1 {
-          found.append("sector \(sector) holds write \(tag), lost \(versions[settled!])")
-        } else if index >= 0, state.writes[Int(tag) - 1].submitted > ceiling {
+        let settled = versions.last { (state.writes[Int($0) - 1].acknowledged ?? .max) < floor }
+        if let settled, tag < settled {
+          found.append("sector \(sector) holds write \(tag), lost \(settled)")
+        } else if tag > 0, state.writes[Int(tag) - 1].submitted > ceiling {
           found.append("sector \(sector) holds write \(tag) of after the instant")
         }
       }
-      return found + state.torn(shown)
+      return found + state.torn(shown, notBefore: floor)
     }
   }
 }
 
 extension WriteHistory.State {
-  /// Writes of which a part is there and a part is not.
-  fileprivate func torn(_ shown: [Int: Int]) -> [String] {
+  /// Writes of which a part is there and a part is not, among those that need not be there.
+  fileprivate func torn(_ shown: [UInt64?], notBefore floor: UInt64) -> [String] {
     var found: [String] = []
     for (number, write) in writes.enumerated() where found.count < 10 {
+      guard (write.acknowledged ?? .max) >= floor else { continue }
       let tag = UInt64(number + 1)
-      var isThere = false
-      var isMissing = false
-      for sector in write.first..<write.first + write.count {
-        guard let visible = shown[sector], let own = versions[sector]?.firstIndex(of: tag) else {
-          continue
-        }
-        if visible == own { isThere = true }
-        if visible < own { isMissing = true }
+      let parts = shown[write.first..<write.first + write.count]
+      if parts.contains(tag), parts.contains(where: { $0 ?? .max < tag }) {
+        found.append("write \(tag) is there in part")
       }
-      if isThere && isMissing { found.append("write \(tag) is there in part") }
     }
     return found
   }

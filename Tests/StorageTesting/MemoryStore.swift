@@ -1,4 +1,5 @@
 import BlockModel
+import Storage
 import Synchronization
 import SystemIO
 

@@ -1,0 +1,82 @@
+import Appliance
+import Configuration
+import SystemIO
+
+/// Sends commands to a running site. Each command has a connection of its own; every call blocks
+/// until the reply is there or `ControlLimits.replySeconds` have passed without a byte.
+public struct ControlClient: Sendable {
+  /// Where a site listens when nothing names another address.
+  public static let defaultAddress = SocketAddress.unix(path: "/run/tapline/control.sock")
+  /// The environment variable that names another address.
+  public static let addressVariable = "TAPLINE_CONTROL"
+
+  public let address: SocketAddress
+
+  public init(_ address: SocketAddress) { self.address = address }
+
+  public func status() throws(ControlError) -> SiteStatus {
+    try perform(ControlRequest(command: "status"))
+  }
+
+  public func timeline(group: String) throws(ControlError) -> TimelineStatus {
+    try perform(ControlRequest(command: "timeline", group: group))
+  }
+
+  /// The checkpoint is durable at the site when it returns.
+  public func checkpoint(
+    group: String, tag: String
+  ) throws(ControlError) -> TimelineStatus.Checkpoint {
+    try perform(ControlRequest(command: "checkpoint", group: group, tag: tag))
+  }
+
+  private func perform<Result: Codable & Sendable>(
+    _ request: ControlRequest
+  ) throws(ControlError) -> Result {
+    let line = try exchange(try ControlJSON.encode(request))
+    let reply = try ControlJSON.decode(ControlReply<Result>.self, from: line)
+    if let result = reply.result, reply.ok { return result }
+    throw .refused(reply.error ?? "the site gave no reason")
+  }
+
+  /// Sends one line and returns the next one that comes back.
+  func exchange(_ request: [UInt8]) throws(ControlError) -> [UInt8] {
+    let socket: Socket
+    do throws(Errno) { socket = try Socket.connect(to: SocketEndpoint(address)) } catch {
+      throw .unreachable(address.description, error)
+    }
+    socket.setTimeouts(seconds: ControlLimits.replySeconds)
+    do throws(Errno) {
+      let sent = unsafe (request + [UInt8(ascii: "\n")]).withUnsafeBytes {
+        buffer -> Result<Void, Errno> in
+        do throws(Errno) { return .success(try unsafe socket.sendAll(buffer)) } catch {
+          return .failure(error)
+        }
+      }
+      try sent.get()
+    } catch {
+      // A site that refuses a connection says why and closes: the reason may be there all the same.
+    }
+    return try receiveLine(socket)
+  }
+
+  private func receiveLine(_ socket: Socket) throws(ControlError) -> [UInt8] {
+    let chunk = PageBuffer(byteCount: 256 << 10)
+    var line: [UInt8] = []
+    while line.count <= ControlLimits.replyBytes {
+      let target = unsafe UnsafeMutableRawBufferPointer(start: chunk.base, count: chunk.count)
+      let received: Int?
+      do throws(Errno) { received = try unsafe socket.receive(into: target) } catch {
+        throw .interrupted(address.description, error)
+      }
+      guard let count = received else { throw .interrupted(address.description, .timedOut) }
+      guard count > 0 else { throw .interrupted(address.description, nil) }
+      let bytes = unsafe UnsafeRawBufferPointer(rebasing: target[..<count])
+      if let newline = unsafe bytes.firstIndex(of: UInt8(ascii: "\n")) {
+        unsafe line.append(contentsOf: bytes[..<newline])
+        return line
+      }
+      unsafe line.append(contentsOf: bytes)
+    }
+    throw .badReply("it exceeds \(ControlLimits.replyBytes) bytes")
+  }
+}

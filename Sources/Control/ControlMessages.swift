@@ -1,0 +1,140 @@
+import Appliance
+import BlockModel
+import Foundation
+
+/// The control protocol: one JSON object a line, in UTF-8, in both directions.
+///
+/// A client connects to the site's `listen.control` address and sends requests, each answered in
+/// order with one line. A request has the member `command` and the arguments of that command:
+///
+///     {"command":"status"}
+///     {"command":"timeline","group":"shop"}
+///     {"command":"checkpoint","group":"shop","tag":"before-upgrade"}
+///
+/// A reply is `{"ok":true,"result":…}`, with a `SiteStatus`, a `TimelineStatus` or a
+/// `TimelineStatus.Checkpoint`, or `{"ok":false,"error":"one sentence"}`. Unknown members are
+/// ignored. A line longer than `ControlLimits.requestBytes` is refused and ends the connection.
+public struct ControlRequest: Codable, Equatable, Sendable {
+  public var command: String
+  public var group: String?
+  public var tag: String?
+
+  public init(command: String, group: String? = nil, tag: String? = nil) {
+    self.command = command
+    self.group = group
+    self.tag = tag
+  }
+}
+
+/// The members of a reply; `result` is there when `ok` is true, `error` when it is false.
+struct ControlReply<Result: Codable & Sendable>: Codable, Sendable {
+  var ok: Bool
+  var result: Result?
+  var error: String?
+}
+
+/// A result of no type: for replies that have none.
+struct NoResult: Codable, Sendable {}
+
+/// JSON as control and the command line write it.
+public enum ControlJSON {
+  /// For people and scripts: keys sorted, indented, without a newline at the end.
+  public static func pretty(_ value: some Encodable) throws(ControlError) -> String {
+    try String(decoding: encode(value, [.sortedKeys, .prettyPrinted]), as: UTF8.self)
+  }
+
+  /// On one line: keys sorted.
+  public static func line(_ value: some Encodable) throws(ControlError) -> String {
+    try String(decoding: encode(value, .sortedKeys), as: UTF8.self)
+  }
+
+  static func encode(
+    _ value: some Encodable, _ format: JSONEncoder.OutputFormatting = .sortedKeys
+  ) throws(ControlError) -> [UInt8] {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = format.union(.withoutEscapingSlashes)
+    encoder.nonConformingFloatEncodingStrategy = .convertToString(
+      positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+    do { return Array(try encoder.encode(value)) } catch { throw .badReply("\(error)") }
+  }
+
+  static func decode<Value: Decodable>(
+    _ type: Value.Type, from line: [UInt8]
+  ) throws(ControlError) -> Value {
+    let decoder = JSONDecoder()
+    decoder.nonConformingFloatDecodingStrategy = .convertFromString(
+      positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+    do { return try decoder.decode(type, from: Data(line)) } catch {
+      throw .badReply(Self.reason(error))
+    }
+  }
+
+  private static func reason(_ error: any Error) -> String {
+    switch error as? DecodingError {
+    case .keyNotFound(let key, _): "the member \"\(key.stringValue)\" is missing"
+    case .typeMismatch(_, let context), .valueNotFound(_, let context):
+      "the member \"\(context.codingPath.map(\.stringValue).joined(separator: "."))\" is not"
+        + " of its type"
+    default: "it is not JSON"
+    }
+  }
+}
+
+/// Answers requests; knows no sockets.
+struct ControlResponder<Subject: ControlledSite>: Sendable {
+  let site: Subject
+
+  /// The reply to one line, without a newline. Blocks as the site's calls do.
+  func reply(to line: [UInt8]) -> [UInt8] {
+    do {
+      let request: ControlRequest
+      do { request = try ControlJSON.decode(ControlRequest.self, from: line) } catch {
+        throw ControlError.refused("bad request: \(badPart(of: error))")
+      }
+      switch request.command {
+      case "status":
+        return try success(site.status())
+      case "timeline":
+        return try success(try site.timeline(group: try group(of: request)))
+      case "checkpoint":
+        let group = try group(of: request)
+        guard let tag = request.tag, CheckpointTag.isValid(tag) else {
+          throw ControlError.refused(
+            "a checkpoint needs a tag of 1 to \(CheckpointTag.maximumBytes) bytes without control"
+              + " characters")
+        }
+        return try success(try site.checkpoint(group: group, tag: tag))
+      default:
+        throw ControlError.refused(
+          "unknown command \(request.command.quotedForMessage); the commands are status, timeline"
+            + " and checkpoint")
+      }
+    } catch {
+      return Self.failure("\(error)")
+    }
+  }
+
+  private func badPart(of error: ControlError) -> String {
+    if case .badReply(let what) = error { what } else { "\(error)" }
+  }
+
+  private func group(of request: ControlRequest) throws(ControlError) -> String {
+    guard let group = request.group else {
+      throw .refused("bad request: \(request.command) needs a group")
+    }
+    return group
+  }
+
+  private func success<Result: Codable & Sendable>(_ result: Result) throws -> [UInt8] {
+    let line = try ControlJSON.encode(ControlReply(ok: true, result: result))
+    guard line.count <= ControlLimits.replyBytes else {
+      throw ControlError.refused("the reply exceeds \(ControlLimits.replyBytes) bytes")
+    }
+    return line
+  }
+
+  static func failure(_ reason: String) -> [UInt8] {
+    let reply = ControlReply<NoResult>(ok: false, result: nil, error: reason)
+    return (try? ControlJSON.encode(reply)) ?? Array(#"{"ok":false,"error":"failed"}"#.utf8)
+  }
+}

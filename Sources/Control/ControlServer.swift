@@ -1,0 +1,161 @@
+import Configuration
+import Synchronization
+import SystemIO
+
+/// Listens at a site's control address and answers the command line; see `ControlRequest` for the
+/// protocol.
+///
+/// It has threads of its own: one that accepts, and one for each of at most
+/// `ControlLimits.connections` clients, so that a client that is slow or silent waits alone. When
+/// control fails, the site's I/O does not notice.
+public final class ControlServer<Subject: ControlledSite>: Sendable {
+  private let shared: Shared
+  private let thread: Thread
+
+  /// The address of the listener; a TCP port 0 has become the real one.
+  public let address: SocketEndpoint
+
+  /// Listens and starts to serve. Fails when the address cannot be listened at.
+  public init(_ site: Subject, at address: SocketAddress) throws(Errno) {
+    let endpoint = SocketEndpoint(address)
+    let listener = try Socket.listen(on: endpoint, backlog: 64)
+    if case .tcp(let host, _) = endpoint {
+      self.address = .tcp(host: host, port: try listener.localPort())
+    } else {
+      self.address = endpoint
+    }
+    let shared = Shared(listener, ControlResponder(site: site), try Wakeup())
+    self.shared = shared
+    thread = Thread(name: "control", priority: .background) { shared.acceptUntilStopped() }
+  }
+
+  /// Ends all connections and the listener; a command under way is finished first, its reply may be
+  /// lost. Blocks until the threads have ended. Call it once.
+  public func stop() {
+    shared.requestStop()
+    thread.join()
+    if case .unix(let path) = address { try? Directory.remove(path) }
+  }
+
+  /// Clients that are connected now.
+  var connectionCount: Int { shared.connectionCount }
+
+  private final class Shared: Sendable {
+    private struct State {
+      var isStopping = false
+      var connections: [UInt64: Socket] = [:]
+      var threads: [UInt64: Thread] = [:]
+      var ended: [UInt64] = []
+    }
+
+    private let listener: Socket
+    private let responder: ControlResponder<Subject>
+    private let wakeup: Wakeup
+    private let state = Mutex(State())
+
+    init(_ listener: Socket, _ responder: ControlResponder<Subject>, _ wakeup: Wakeup) {
+      self.listener = listener
+      self.responder = responder
+      self.wakeup = wakeup
+    }
+
+    var connectionCount: Int { state.withLock { $0.connections.count } }
+
+    func requestStop() {
+      state.withLock { state in
+        state.isStopping = true
+        for socket in state.connections.values { socket.shutDown() }
+      }
+      wakeup.signal()
+    }
+
+    func acceptUntilStopped() {
+      if let poller = try? Poller(),
+        (try? poller.add(listener.rawDescriptor, token: 0, .readable)) != nil,
+        (try? poller.add(wakeup.rawDescriptor, token: 1, .readable)) != nil
+      {
+        var nextIdentifier: UInt64 = 0
+        while !state.withLock({ $0.isStopping }) {
+          guard (try? poller.wait(timeoutMilliseconds: -1)) != nil else { break }
+          wakeup.clear()
+          joinEnded()
+          acceptAll(&nextIdentifier)
+        }
+      }
+      requestStop()
+      for thread in state.withLock({ Array($0.threads.values) }) { thread.join() }
+    }
+
+    /// Waits for threads that have announced their end.
+    private func joinEnded() {
+      let threads = state.withLock { state in
+        defer { state.ended = [] }
+        return state.ended.compactMap { state.threads.removeValue(forKey: $0) }
+      }
+      for thread in threads { thread.join() }
+    }
+
+    /// Pause after a failed accept, which is mostly a lack of descriptors that lasts.
+    private static var failurePauseMilliseconds: Int32 { 100 }
+
+    private func acceptAll(_ nextIdentifier: inout UInt64) {
+      while true {
+        let accepted: Socket?
+        do throws(Errno) { accepted = try listener.accept() } catch {
+          wakeup.wait(timeoutMilliseconds: Self.failurePauseMilliseconds)
+          return
+        }
+        guard let socket = accepted else { return }
+        nextIdentifier += 1
+        start(socket, nextIdentifier)
+      }
+    }
+
+    private func start(_ socket: Socket, _ identifier: UInt64) {
+      let isRefused: Bool? = state.withLock { state in
+        if state.isStopping { return nil }
+        if state.connections.count >= ControlLimits.connections { return true }
+        state.connections[identifier] = socket
+        state.threads[identifier] = Thread(name: "control-client", priority: .background) {
+          self.serve(socket, identifier)
+        }
+        return false
+      }
+      if isRefused == true {
+        let refusal = ControlResponder<Subject>.failure(
+          "too many control connections; \(ControlLimits.connections) is the limit")
+        _ = try? unsafe (refusal + [UInt8(ascii: "\n")]).withUnsafeBytes {
+          try unsafe socket.send($0)
+        }
+      }
+    }
+
+    private func serve(_ socket: Socket, _ identifier: UInt64) {
+      var connection = LineConnection(socket)
+      while case .line(let line)? = try? connection.receiveLine() {
+        var reply = responder.reply(to: line)
+        reply.append(UInt8(ascii: "\n"))
+        guard (try? connection.send(reply)) == true else { break }
+      }
+      if connection.isTooLong {
+        let reason = "a request has at most \(ControlLimits.requestBytes) bytes"
+        _ = try? connection.send(
+          ControlResponder<Subject>.failure(reason) + [UInt8(ascii: "\n")])
+      }
+      state.withLock { state in
+        state.connections[identifier] = nil
+        state.ended.append(identifier)
+      }
+      wakeup.signal()
+    }
+  }
+}
+
+extension SocketEndpoint {
+  init(_ address: SocketAddress) {
+    switch address {
+    case .unix(let path): self = .unix(path: path)
+    case .tcp(let host, let port): self = .tcp(host: host, port: port)
+    }
+  }
+}

@@ -1,0 +1,29 @@
+import Appliance
+
+/// `tapline timeline` for people.
+public enum TimelineText {
+  /// Ends in a newline.
+  public static func render(_ timeline: TimelineStatus) -> String {
+    var lines: [String]
+    if let start = timeline.start, let end = timeline.end {
+      lines = ["group \(timeline.group): any instant from \(start) to \(end)"]
+    } else {
+      lines = ["group \(timeline.group): no instant can be opened yet"]
+    }
+    for gap in timeline.gaps {
+      lines.append("  except from \(gap.from) to \(gap.to), where order was lost")
+    }
+    if timeline.checkpoints.isEmpty {
+      lines.append("no checkpoints")
+    } else {
+      var table = TextTable([("CHECKPOINT", .left), ("SEQUENCE", .right), ("TAG", .left)])
+      for checkpoint in timeline.checkpoints {
+        table.add([checkpoint.instant, String(checkpoint.sequence), tag(checkpoint.tag)])
+      }
+      lines += table.lines()
+    }
+    return lines.joined(separator: "\n") + "\n"
+  }
+
+  private static func tag(_ tag: String) -> String { tag.isEmpty ? "(periodic)" : tag }
+}

@@ -1,0 +1,4 @@
+import Appliance
+
+/// The version of Tapline, by Semantic Versioning.
+public let taplineVersion = Site.version

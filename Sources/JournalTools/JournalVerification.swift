@@ -1,0 +1,167 @@
+import BlockModel
+import Journal
+
+/// A place in a journal folder that is not as it was written.
+public struct JournalDamage: Codable, Equatable, Sendable {
+  /// Name in the folder.
+  public var file: String
+  /// Byte in the file; absent when the file as a whole is at fault.
+  public var position: Int?
+  /// One sentence without a full stop.
+  public var what: String
+
+  public init(file: String, position: Int? = nil, what: String) {
+    self.file = file
+    self.position = position
+    self.what = what
+  }
+}
+
+/// What `tapline journal verify` found. The journal is whole when `damages` is empty.
+public struct JournalReport: Codable, Equatable, Sendable {
+  public var damages: [JournalDamage] = []
+  /// What is unusual and harmless, such as the unfinished record that a killed site leaves.
+  public var notes: [String] = []
+  public var segmentFiles = 0
+  public var keptSegments = 0
+  /// Of the kept segments.
+  public var records: UInt64 = 0
+  public var usedBytes: UInt64 = 0
+  public var firstSequence: UInt64?
+  public var lastSequence: UInt64?
+  /// RFC 3339.
+  public var firstInstant: String?
+  public var lastInstant: String?
+
+  enum CodingKeys: String, CodingKey {
+    case damages, notes, records
+    case segmentFiles = "segment_files"
+    case keptSegments = "kept_segments"
+    case usedBytes = "used_bytes"
+    case firstSequence = "first_sequence"
+    case lastSequence = "last_sequence"
+    case firstInstant = "first_instant"
+    case lastInstant = "last_instant"
+  }
+}
+
+extension JournalFolder {
+  /// Checks everything that recovery relies on, and names each damage. All sums have been checked
+  /// when the folder was read; this judges what did not verify.
+  ///
+  /// Records that are void are no damage: those that a fork or a crash cut off, because a later
+  /// epoch begins at their numbers.
+  public func verify() throws(JournalToolsError) -> JournalReport {
+    var report = JournalReport()
+    report.segmentFiles = segments.count
+    count(into: &report)
+    if case .problem(let problem) = stateReading {
+      report.damages.append(JournalDamage(file: Self.stateName, what: problem))
+    }
+    for segment in segments {
+      try judgeHeader(of: segment, &report)
+      guard segment.isKept || segment.verdict == nil else { continue }
+      judgeContents(of: segment, &report)
+    }
+    try judgeOrder(&report)
+    if let lastSequence, lastSequence < durableBefore {
+      report.damages.append(
+        JournalDamage(
+          file: Self.stateName,
+          what: "records up to \(durableBefore.rawValue) were durable, but whole records end at"
+            + " \(lastSequence.rawValue)"))
+    }
+    return report
+  }
+
+  private func count(into report: inout JournalReport) {
+    let kept = keptSegments
+    report.keptSegments = kept.count
+    for segment in kept {
+      report.records += segment.countedRecords
+      report.usedBytes += UInt64(segment.end)
+      guard let header = segment.header, segment.countedRecords > 0 else { continue }
+      if report.firstSequence == nil {
+        report.firstSequence = header.firstSequence.rawValue
+        report.firstInstant = header.firstTimestamp.description
+      }
+      let last = header.firstSequence.advanced(by: segment.countedRecords - 1)
+      report.lastSequence = last.rawValue
+      report.lastInstant = segment.lastTimestamp?.description
+    }
+  }
+
+  private func judgeHeader(
+    of segment: SegmentFile, _ report: inout JournalReport
+  ) throws(JournalToolsError) {
+    switch segment.reading {
+    case .whole, .blank, .later: break
+    case .newerVersion(let version):
+      report.damages.append(
+        JournalDamage(
+          file: segment.name, position: 0,
+          what: "the header is of a newer version (format \(version))"))
+    case .foreign(let header):
+      report.notes.append(
+        "\(segment.name) is of another group (\(header.identity.group)) and not used")
+    case .unreadable where segment.byteCount < UInt64(SegmentHeader.byteCount):
+      report.damages.append(
+        JournalDamage(
+          file: segment.name,
+          what: "the file has \(segment.byteCount) bytes, fewer than a header"))
+    case .unreadable:
+      if let identity = try identityByFirstRecord(of: segment) {
+        report.damages.append(
+          JournalDamage(
+            file: segment.name, position: 0,
+            what: "the header does not verify, and records of segment \(identity.number), epoch"
+              + " \(identity.epoch), follow it"))
+      } else {
+        report.notes.append(
+          "\(segment.name) has a header that does not verify and no record behind it: torn while"
+            + " it was opened, and not used")
+      }
+    }
+  }
+
+  private func judgeContents(of segment: SegmentFile, _ report: inout JournalReport) {
+    guard let header = segment.header else { return }
+    if segment.byteCount < UInt64(header.segmentByteCount) {
+      report.damages.append(
+        JournalDamage(
+          file: segment.name, position: Int(clamping: segment.byteCount),
+          what: "the file ends here, \(UInt64(header.segmentByteCount) - segment.byteCount) bytes"
+            + " too early"))
+    }
+    for record in segment.misplaced {
+      report.damages.append(
+        JournalDamage(
+          file: segment.name, position: record.position,
+          what: "record \(record.sequence.rawValue) lies outside of its disk: \(record.reason)"))
+    }
+  }
+
+  /// The number and epoch whose first record lies in a segment without a readable header.
+  private func identityByFirstRecord(
+    of segment: SegmentFile
+  ) throws(JournalToolsError) -> SegmentIdentity? {
+    guard let state else { return nil }
+    let image = try SegmentImage(segment, folder: path)
+    let taken = Set(segments.compactMap { $0.header?.number })
+    let last = taken.max() ?? 0
+    let first = max(1, min(taken.min() ?? 1, last) - 1)
+    let epochs = Set(state.epochs.map(\.epoch) + [state.epoch])
+    for number in first...(last &+ Self.missingNumberLimit) where !taken.contains(number) {
+      for epoch in epochs {
+        let identity = SegmentIdentity(group: state.group, epoch: epoch, number: number)
+        let found = image.record(
+          at: SegmentHeader.byteCount, index: 0, seed: identity.checksumSeed, after: .zero)
+        if found != nil { return identity }
+      }
+    }
+    return nil
+  }
+
+  /// Segments behind the last readable header that an unreadable one may have been.
+  private static var missingNumberLimit: UInt32 { 4 }
+}

@@ -1,0 +1,166 @@
+import BlockModel
+import Foundation
+import Journal
+import JournalTools
+import SystemIO
+
+/// A journal folder that the product's own `Journal` writes, as a site does: records, syncs, state,
+/// recycling. Goes away with the value.
+final class JournalFixture {
+  static let segmentByteCount = 64 << 10
+  static let disks = [
+    JournalState.Disk(name: "root", byteCount: 1 << 20),
+    JournalState.Disk(name: "data", byteCount: 2 << 20),
+  ]
+
+  let path: String
+  var state: JournalState
+  private(set) var journal: Journal<FolderStorage>
+  private let storage: FolderStorage
+  private let stateFile: JournalStateFile<SystemIO.File>
+  private var generation: UInt64 = 0
+  private var clock = Timestamp(rfc3339: "2026-11-21T10:00:00Z")!
+  private let record = PageBuffer(byteCount: 64 << 10)
+
+  init(slots: Int = 6) throws {
+    path = NSTemporaryDirectory() + "tapline-journal-\(UUID().uuidString)"
+    storage = try FolderStorage(path: path)
+    stateFile = try .create(in: storage)
+    _ = try storage.create(JournalFolder.lockName, byteCount: 1)
+    state = JournalState(
+      groupName: "shop", group: GroupIdentifier(high: 7, low: 9), disks: Self.disks,
+      baseline: .complete)
+    journal = try Self.open(storage, state, slots: slots, continuesLastSegment: true)
+    try saveState(isClean: false)
+    try createSlots()
+  }
+
+  deinit { try? FileManager.default.removeItem(atPath: path) }
+
+  private static func open(
+    _ storage: FolderStorage, _ state: JournalState, slots: Int, continuesLastSegment: Bool
+  ) throws -> Journal<FolderStorage> {
+    Journal(
+      storage: storage,
+      options: .init(
+        segmentByteCount: segmentByteCount, capacityByteCount: slots * segmentByteCount),
+      state: state, recovered: try JournalRecovery(storage, state: state),
+      continuesLastSegment: continuesLastSegment)
+  }
+
+  /// Starts again as after a crash: recovers, and begins the next epoch.
+  func restartAfterCrash(slots: Int = 6) throws {
+    let recovered = try JournalRecovery(storage, state: state)
+    state.beginEpoch(after: recovered.lastSequence)
+    try saveState(isClean: false)
+    journal = try Self.open(storage, state, slots: slots, continuesLastSegment: false)
+    try createSlots()
+  }
+
+  /// Goes back to `sequence` and begins the next epoch there, as after a failover.
+  func fork(after sequence: SequenceNumber, slots: Int = 6) throws {
+    state.beginEpoch(after: sequence)
+    try saveState(isClean: false)
+    let recovered = try JournalRecovery(storage, state: state, cut: sequence)
+    journal = Journal(
+      storage: storage, options: journal.options, state: state, recovered: recovered,
+      continuesLastSegment: false)
+    try createSlots()
+  }
+
+  func createSlots() throws {
+    while let (slot, name) = journal.slotToCreate() {
+      journal.slotCreated(slot, try storage.create(name, byteCount: Self.segmentByteCount))
+    }
+  }
+
+  func saveState(isClean: Bool) throws {
+    generation += 1
+    state.isClean = isClean
+    try stateFile.write(state, generation: generation)
+  }
+
+  /// One second later than the record before, in a batch of its own.
+  @discardableResult
+  func append(
+    _ kind: RecordKind, disk: UInt16 = 0, offset: UInt64 = 0, length: UInt32 = 0,
+    fill: UInt8 = 0, tag: String = ""
+  ) throws -> SequenceNumber {
+    clock = Timestamp(rawValue: clock.rawValue + 1_000_000_000)
+    let payload: [UInt8]
+    switch kind {
+    case .write: payload = [UInt8](repeating: fill, count: Int(length))
+    case .checkpoint: payload = Array(tag.utf8)
+    case .trim, .zero: payload = []
+    }
+    if !journal.hasRoom(payloadByteCount: payload.count) { try createSlots() }
+    let count = kind == .checkpoint ? UInt32(payload.count) : length
+    unsafe record.base.advanced(by: RecordHeader.byteCount).copyMemory(
+      from: payload, byteCount: payload.count)
+    try unsafe journal.append(
+      kind, disk: DiskNumber(disk), offset: offset, length: count, now: clock,
+      record: record.base)
+    try journal.commit()
+    return journal.appended
+  }
+
+  /// `count` writes of 4 KiB over disk 0; each fills its block with its number.
+  func fill(_ count: Int) throws {
+    for number in 0..<count {
+      try append(
+        .write, offset: UInt64(number % 128) * 4096, length: 4096,
+        fill: UInt8(truncatingIfNeeded: number + 1))
+    }
+  }
+
+  /// Makes all records durable and says so in the state file, as a clean stop does.
+  func close() throws {
+    if let job = journal.syncJob() {
+      try job.run()
+      journal.syncCompleted(job)
+    }
+    state.durable = journal.durable
+    try saveState(isClean: true)
+  }
+
+  /// As after an apply step: the bases hold everything through `sequence`.
+  func applyAndRecycle(through sequence: SequenceNumber, at timestamp: Timestamp) throws {
+    state.applied = .init(sequence, timestamp)
+    state.applyTarget = state.applied
+    state.durable = max(state.durable, sequence)
+    try saveState(isClean: false)
+    journal.applyCompleted(through: sequence)
+    journal.recycle(peerMark: nil)
+  }
+
+  func folder() throws -> JournalFolder { try JournalFolder(path) }
+
+  // MARK: Harm
+
+  /// The file that holds segment `number`.
+  func name(ofSegment number: UInt32) throws -> String {
+    let found = try folder().segments.first { $0.header?.number == number }
+    guard let found else { throw FixtureError("no segment \(number)") }
+    return found.name
+  }
+
+  func flipBit(of name: String, at position: Int) throws {
+    let handle = try FileHandle(forUpdating: URL(fileURLWithPath: "\(path)/\(name)"))
+    defer { try? handle.close() }
+    try handle.seek(toOffset: UInt64(position))
+    guard let byte = try handle.read(upToCount: 1)?.first else { throw FixtureError("too short") }
+    try handle.seek(toOffset: UInt64(position))
+    try handle.write(contentsOf: Data([byte ^ 0x10]))
+  }
+
+  func truncate(_ name: String, to byteCount: UInt64) throws {
+    try SystemIO.File(opening: "\(path)/\(name)", .readWrite).truncate(to: byteCount)
+  }
+
+  func remove(_ name: String) throws { try SystemIO.Directory.remove("\(path)/\(name)") }
+}
+
+struct FixtureError: Error, CustomStringConvertible {
+  let description: String
+  init(_ description: String) { self.description = description }
+}

@@ -1,0 +1,25 @@
+import BlockModel
+import Foundation
+import SystemIO
+
+/// Lines on the two standard streams.
+enum Output {
+  /// A line on standard error, in one write.
+  static func error(_ line: String) {
+    FileHandle.standardError.write(Data((line + "\n").utf8))
+  }
+
+  /// A running site's log line, on standard error: time, program, site, message.
+  static func log(_ site: String, _ message: String) {
+    let now = SystemClock.realtimeNanoseconds() / 1_000_000 * 1_000_000
+    let line = message.split(whereSeparator: \.isNewline).joined(separator: " ")
+    error("\(Timestamp(nanoseconds: now)) tapline: \(site): \(line)")
+  }
+
+  /// Text on standard output; it leaves when the process ends or `flush` is called.
+  static func write(_ text: String) { print(text, terminator: "") }
+
+  /// Whether everything written so far has left.
+  @discardableResult
+  static func flush() -> Bool { fflush(nil) == 0 }
+}

@@ -1,0 +1,36 @@
+import Foundation
+import SystemIO
+
+/// SIGTERM and SIGINT as events: blocked in every thread and taken by one that waits for them.
+/// SIGPIPE is ignored: a peer that goes away is an error of its own connection.
+struct TerminationSignals: Sendable {
+  /// Blocks the signals in the calling thread and in all that it starts from now on.
+  init() {
+    signal(SIGPIPE, SIG_IGN)
+    var set = Self.set
+    unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
+  }
+
+  /// Blocks until one of the signals arrives, and returns its name.
+  func wait() -> String {
+    var set = Self.set
+    var number: Int32 = 0
+    while unsafe sigwait(&set, &number) != 0 {}
+    return number == SIGTERM ? "SIGTERM" : "SIGINT"
+  }
+
+  /// Hands the names of all further signals to `log`, on a thread that ends with the process.
+  func logFurther(_ log: @escaping @Sendable (String) -> Void) {
+    _ = SystemIO.Thread(name: "signals") {
+      while true { log(wait()) }
+    }
+  }
+
+  private static var set: sigset_t {
+    var set = sigset_t()
+    unsafe sigemptyset(&set)
+    unsafe sigaddset(&set, SIGTERM)
+    unsafe sigaddset(&set, SIGINT)
+    return set
+  }
+}
