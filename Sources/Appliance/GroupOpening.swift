@@ -27,13 +27,14 @@ struct GroupParts {
 /// Opens a group's disks and recovers its journal. Blocks; before the loops start.
 enum GroupOpening {
   static func open(
-    _ configuration: GroupConfiguration, dataDirectory: String, log: (String) -> Void
+    _ configuration: GroupConfiguration, dataDirectory: String, origin: ConfigurationOrigin?,
+    log: (String) -> Void
   ) throws(SiteError) -> GroupParts {
     let name = configuration.name
     if configuration.mode == .sync {
       throw SiteError("group \(name): mode sync is not supported by this version; use async")
     }
-    let disks = try openDisks(configuration)
+    let disks = try openDisks(configuration, origin)
     let signal: AppendSignal
     do throws(Errno) { signal = try AppendSignal() } catch { throw SiteError("\(error)") }
     var parts = GroupParts(
@@ -55,7 +56,7 @@ enum GroupOpening {
   }
 
   private static func openDisks(
-    _ configuration: GroupConfiguration
+    _ configuration: GroupConfiguration, _ origin: ConfigurationOrigin?
   ) throws(SiteError) -> [GroupDisk] {
     var disks: [GroupDisk] = []
     for (number, disk) in configuration.disks.enumerated() {
@@ -68,7 +69,13 @@ enum GroupOpening {
         let store = try DiskStore.open(address, expectedSize: disk.sizeBytes)
         disks.append(
           GroupDisk(name: disk.name, number: DiskNumber(UInt16(number)), store: store))
-      } catch { throw SiteError("group \(configuration.name), disk \(disk.name): \(error)") }
+      } catch {
+        let place = origin.flatMap { origin in
+          origin.diskLines[disk.name].map { "\(origin.file):\($0): " }
+        }
+        throw SiteError(
+          "\(place ?? "")group \(configuration.name), disk \(disk.name): \(error)")
+      }
     }
     return disks
   }

@@ -21,7 +21,8 @@ struct ReceivingState {
   /// Waits until no view and no job uses the journal.
   var pendingReset: (() -> Void)?
   var reported = LinkProgress(
-    received: .none, durable: .none, applied: .none, durableTimestamp: .zero)
+    isRecoverable: false, received: .none, durable: .none, applied: .none,
+    durableTimestamp: .zero)
 }
 
 extension Group {
@@ -265,7 +266,10 @@ extension Group {
         if let problem { return fail("writing the state file: \(problem)") }
         guard receiving.receiver === receiver else { return }
         receiving.applyLimit = SequenceNumber(.max)
+        // Everything up to the mark is here.
+        receiving.knownThrough = max(receiving.knownThrough, mark.timestamp)
         log("group \(configuration.name): the full copy is complete")
+        reportProgress()
       }
     }
   }
@@ -294,6 +298,7 @@ extension Group {
   private func reportProgress() {
     guard let journal, let receiver = receiving.receiver, receiver.isStreaming else { return }
     let progress = LinkProgress(
+      isRecoverable: stateKeeper?.state.baseline == .complete,
       received: journal.appended, durable: min(journal.durable, journal.appended),
       applied: journal.applied,
       durableTimestamp: Timestamp(rawValue: journal.watermarks[.durableTimestamp]))

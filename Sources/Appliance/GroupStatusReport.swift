@@ -92,7 +92,7 @@ extension Group {
       stamped: journal.stamped.rawValue, appended: marks[.appended], durable: marks[.durable],
       applied: marks[.applied],
       peerReceived: link == nil ? nil : marks[.peerReceived],
-      peerDurable: link == nil ? nil : marks[.peerDurable],
+      peerDurable: link.map { $0.snapshot.isRecoverable ? marks[.peerDurable] : 0 },
       peerApplied: link == nil ? nil : marks[.peerApplied])
   }
 
@@ -117,14 +117,14 @@ extension Group {
     guard let link else { return receivingStatus }
     let snapshot = link.snapshot
     let marks = journal.watermarks
-    let isBehind = marks[.peerDurable] < marks[.appended]
+    let isBehind = marks[.peerDurable] < marks[.appended] || !snapshot.isRecoverable
     let newest = Timestamp(rawValue: marks[.peerDurableTimestamp])
     let age = newest == .zero ? 0 : loop.now.nanoseconds(since: newest)
     let lagBytes = snapshot.state == .connected || snapshot.state == .waiting
       ? journal.byteCount(after: marks.sequence(.peerDurable)) : 0
     return LinkStatus(
       peerSite: link.peerSite, state: snapshot.state.rawValue, detail: snapshot.detail,
-      rpoSeconds: isBehind ? Double(age) / 1e9 : 0,
+      rpoSeconds: !snapshot.isRecoverable ? nil : isBehind ? Double(age) / 1e9 : 0,
       lagRecords: marks[.appended] - min(marks[.appended], marks[.peerDurable]),
       lagBytes: isBehind ? lagBytes : 0, sentBytes: snapshot.sentByteCount,
       wireBytes: snapshot.wireByteCount, reconnects: snapshot.reconnectCount,
@@ -138,7 +138,7 @@ extension Group {
     return LinkStatus(
       peerSite: receiving.peerSite ?? configuration.peer?.site ?? "",
       state: receiving.receiver == nil ? "waiting" : "connected", detail: "",
-      rpoSeconds: known == .zero ? 0 : Double(loop.now.nanoseconds(since: known)) / 1e9,
+      rpoSeconds: known == .zero ? nil : Double(loop.now.nanoseconds(since: known)) / 1e9,
       lagRecords: 0, lagBytes: 0, sentBytes: 0, wireBytes: 0, reconnects: 0, syncProgress: nil)
   }
 }

@@ -42,7 +42,9 @@ public final class Site: Sendable {
     var parts: [GroupParts] = []
     for group in configuration.groups {
       parts.append(
-        try GroupOpening.open(group, dataDirectory: configuration.dataDirectory, log: log))
+        try GroupOpening.open(
+          group, dataDirectory: configuration.dataDirectory, origin: configuration.origin,
+          log: log))
     }
     let nbd = try configuration.listen.nbd.map { address throws(SiteError) in
       try listen(address)

@@ -86,8 +86,8 @@ public struct LinkStatus: Codable, Sendable {
   /// The last failure; empty when there is none.
   public var detail: String
   /// Age of the newest record that is durable at the recovery site; 0 when nothing is missing
-  /// there.
-  public var rpoSeconds: Double
+  /// there; absent while nothing can be recovered there yet.
+  public var rpoSeconds: Double?
   /// Records that are not durable at the recovery site.
   public var lagRecords: UInt64
   public var lagBytes: UInt64

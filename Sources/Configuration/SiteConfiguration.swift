@@ -11,6 +11,8 @@ public struct SiteConfiguration: Equatable, Sendable {
   public var dataDirectory: String
   public var listen: ListenConfiguration
   public var groups: [GroupConfiguration]
+  /// Where it was written; nil when it was not read from a file.
+  public var origin: ConfigurationOrigin?
 
   public init(
     site: String, dataDirectory: String, listen: ListenConfiguration, groups: [GroupConfiguration]
@@ -20,6 +22,19 @@ public struct SiteConfiguration: Equatable, Sendable {
     self.listen = listen
     self.groups = groups
   }
+
+  /// Where a value was written does not make it another.
+  public static func == (a: Self, b: Self) -> Bool {
+    a.site == b.site && a.dataDirectory == b.dataDirectory && a.listen == b.listen
+      && a.groups == b.groups
+  }
+}
+
+/// The file and lines of a configuration, for what is found to be wrong only when the site starts.
+public struct ConfigurationOrigin: Equatable, Sendable {
+  public var file: String
+  /// By the name of the disk, which is unique in a site.
+  public var diskLines: [String: Int]
 }
 
 /// The addresses at which a site accepts connections.

@@ -39,8 +39,10 @@ struct SiteConfigurationReader {
     for item in try mapping.required("groups").list(atMost: ConfigurationLimits.groups) {
       groups.append(try group(item, of: site, listen: listen))
     }
-    return SiteConfiguration(
+    var configuration = SiteConfiguration(
       site: site, dataDirectory: dataDirectory, listen: listen, groups: groups)
+    configuration.origin = ConfigurationOrigin(file: root.file, diskLines: diskLines)
+    return configuration
   }
 
   private mutating func listeners(

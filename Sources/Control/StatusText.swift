@@ -27,7 +27,7 @@ public enum StatusText {
     if let link = group.link {
       rows.append(("link", self.link(link)))
       rows.append(
-        ("RPO", "\(Quantity.seconds(link.rpoSeconds)); \(lag(link))"))
+        ("RPO", "\(link.rpoSeconds.map(Quantity.seconds) ?? "none yet"); \(lag(link))"))
       rows.append(("sent", sent(link)))
     }
     if let latency = group.writeLatency { rows.append(("write latency", self.latency(latency))) }

@@ -208,8 +208,9 @@ public final class Journal<Storage: JournalStorage> {
     } catch { throw .storage(error, doing: "appending to segment \(segment.number)") }
     stagedStart = activeEnd
     segment.publish(end: activeEnd)
-    watermarks[.appendedTimestamp] = lastTimestamp.rawValue
+    // In this order: who reads the timestamp first and the sequence then has all records up to it.
     watermarks[.appended] = lastSequence.rawValue
+    watermarks[.appendedTimestamp] = lastTimestamp.rawValue
     return true
   }
 

@@ -127,17 +127,18 @@ public struct LinkWelcome: Equatable, Sendable {
 /// How far the receiver has come. Sequence numbers of the group; the timestamp is that of the
 /// newest durable record.
 public struct LinkProgress: Equatable, Sendable {
-  public static let byteCount = 32
-
+  /// The disks are a whole copy: what is durable can be opened there.
+  public var isRecoverable: Bool
   public var received: SequenceNumber
   public var durable: SequenceNumber
   public var applied: SequenceNumber
   public var durableTimestamp: Timestamp
 
   public init(
-    received: SequenceNumber, durable: SequenceNumber, applied: SequenceNumber,
-    durableTimestamp: Timestamp
+    isRecoverable: Bool, received: SequenceNumber, durable: SequenceNumber,
+    applied: SequenceNumber, durableTimestamp: Timestamp
   ) {
+    self.isRecoverable = isRecoverable
     self.received = received
     self.durable = durable
     self.applied = applied
@@ -146,6 +147,7 @@ public struct LinkProgress: Equatable, Sendable {
 
   public func encoded() -> [UInt8] {
     var encoder = WireEncoder()
+    encoder.put(isRecoverable ? UInt8(1) : 0)
     encoder.put(received.rawValue)
     encoder.put(durable.rawValue)
     encoder.put(applied.rawValue)
@@ -156,6 +158,7 @@ public struct LinkProgress: Equatable, Sendable {
   public init(decoding bytes: [UInt8]) throws(LinkError) {
     var decoder = WireDecoder(bytes)
     do throws(WireDecoder.Failure) {
+      isRecoverable = try decoder.take(UInt8.self) == 1
       received = SequenceNumber(try decoder.take())
       durable = SequenceNumber(try decoder.take())
       applied = SequenceNumber(try decoder.take())

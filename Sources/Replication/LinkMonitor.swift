@@ -15,6 +15,8 @@ public final class LinkMonitor: Sendable {
     public var reconnectCount: UInt64 = 0
     /// 0 to 1; nil when no full copy runs.
     public var syncProgress: Double?
+    /// The peer's disks are a whole copy: what is durable there can be opened.
+    public var isRecoverable = false
   }
 
   public let peerSite: String

@@ -60,7 +60,10 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
       throw .tooFarBehind
     }
     try channel.send(LinkFrame(.begin))
-    monitor.update { $0.state = .connected }
+    monitor.update {
+      $0.state = .connected
+      $0.isRecoverable = true
+    }
   }
 
   /// Pins the segment and starts at its header. Nil (no record yet) is right only for a group that
@@ -89,6 +92,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     monitor.update {
       $0.state = .syncing
       $0.syncProgress = 0
+      $0.isRecoverable = false
     }
   }
 
@@ -259,14 +263,13 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   private mutating func endBaseline() throws(LinkError) {
     // The copy holds nothing later than what is appended now: from this record on, the other
     // side's disks can be trusted.
-    let sequence = parts.watermarks[.appended]
+    // The timestamps are read before the sequence, which is stored before them: every record at or
+    // before the timestamp is at or before the sequence.
     var body = WireEncoder()
-    body.put(max(parts.watermarks[.appendedTimestamp], SystemClock.realtimeNanoseconds()))
+    body.put(max(parts.watermarks[.appendedTimestamp], parts.watermarks[.completeThrough]))
+    let sequence = parts.watermarks[.appended]
     try channel.send(LinkFrame(.baselineEnd, argument: sequence), body.bytes)
-    monitor.update {
-      $0.state = .connected
-      $0.syncProgress = nil
-    }
+    monitor.update { $0.syncProgress = 1 }
     parts.log("group \(parts.hello.groupName): initial sync sent to \(monitor.peerSite)")
   }
 
@@ -297,6 +300,14 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
         parts.watermarks[.peerDurableTimestamp] = progress.durableTimestamp.rawValue
         parts.watermarks[.peerDurable] = progress.durable.rawValue
         parts.watermarks[.peerApplied] = progress.applied.rawValue
+        let isCopied = baseline == nil
+        monitor.update {
+          $0.isRecoverable = progress.isRecoverable
+          if progress.isRecoverable, isCopied {
+            $0.state = .connected
+            $0.syncProgress = nil
+          }
+        }
       case .refused:
         throw .refused(String(decoding: body, as: UTF8.self))
       default:
