@@ -13,6 +13,9 @@ struct ApplyProgress {
   var lastStartNanoseconds: UInt64 = 0
   var lastFreeze = Timestamp.zero
   var isCreatingSlot = false
+  /// The last attempt to create a segment file failed: the journal makes do with what it has.
+  var slotCreationFails = false
+  var slotRetryNanoseconds: UInt64 = 0
   /// What went wrong last; nil when the last step went well.
   var failure: String?
   var retryNanoseconds: UInt64 = 0
@@ -42,9 +45,11 @@ extension Group {
   func makeRoom() {
     guard let journal, failure == nil else { return }
     createSlot()
+    // While there is capacity left, history is not cut short: a file is on its way.
+    if journal.slotToCreateExists, !apply.slotCreationFails { return }
     startApply(underPressure: true)
     recycle()
-    if journal.hasRoom(payloadByteCount: payloadLimit) || journal.slotToCreateExists { return }
+    if journal.hasRoom(payloadByteCount: payloadLimit) { return }
     if expireOldestView() { return }
     // Applied records that only the peer still needs.
     if let link, configuration.journal.onFull == .degrade, !link.isDetached,
@@ -60,9 +65,10 @@ extension Group {
 
   /// Creates the next segment file before it is needed.
   private func createSlot() {
-    guard let journal, !apply.isCreatingSlot, let (slot, name) = journal.slotToCreate() else {
-      return
-    }
+    guard let journal, !apply.isCreatingSlot,
+      SystemClock.monotonicNanoseconds() >= apply.slotRetryNanoseconds,
+      let (slot, name) = journal.slotToCreate()
+    else { return }
     apply.isCreatingSlot = true
     let storage = journal.storage
     let byteCount = journal.options.segmentByteCount
@@ -80,6 +86,10 @@ extension Group {
   private func slotFinished(_ slot: Int, _ created: File?, _ error: Errno?) {
     guard let journal else { return }
     apply.isCreatingSlot = false
+    apply.slotCreationFails = created == nil
+    if created == nil {
+      apply.slotRetryNanoseconds = SystemClock.monotonicNanoseconds() + Self.retryNanoseconds
+    }
     if let created {
       journal.slotCreated(slot, created)
       createSlot()

@@ -119,7 +119,7 @@ extension Group {
         }
         state.group = hello.group
         state.baseline = .copying
-        state.epoch = 0
+        state.epoch = hello.epoch
         state.epochs = []
         state.applied = .init(start, .zero)
         state.applyTarget = state.applied

@@ -155,6 +155,12 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   }
 
   private func answer(_ refusal: NBDExportRefusal) {
+    // Most clients do not show the reason that they are sent.
+    switch refusal {
+    case .unknown(let message), .notPermitted(let message):
+      front.log("an export was refused: \(message)")
+    case .shuttingDown: break
+    }
     perform(machine.exportRefused(refusal))
     process()
   }

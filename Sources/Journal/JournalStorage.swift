@@ -57,6 +57,9 @@ public struct FolderStorage: JournalStorage {
     let unfinished = target + ".new"
     if Directory.exists(unfinished) { try Directory.remove(unfinished) }
     let file = try File(creating: unfinished)
+    var isFinished = false
+    // Half a file would hold the space that its failure is about.
+    defer { if !isFinished { try? Directory.remove(unfinished) } }
     // Written, not only allocated: the first sync of an unwritten extent waits for the file
     // system's own journal, and a guest's FLUSH must not.
     let zeros = PageBuffer(byteCount: min(byteCount, 1 << 20))
@@ -69,6 +72,7 @@ public struct FolderStorage: JournalStorage {
     }
     try file.syncAll()
     try Directory.rename(unfinished, to: target)
+    isFinished = true
     try Directory.sync(path)
     return file
   }

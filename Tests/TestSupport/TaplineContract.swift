@@ -57,13 +57,14 @@ public enum TaplineContract {
     return group
   }
 
-  /// Whether all that the protected site has stamped is durable at its peer, and no initial sync
-  /// is under way.
+  /// Whether all that the protected site has stamped is durable at its peer and can be recovered
+  /// there.
   public static func isDrained(group: String, status: JSON) throws -> Bool {
     let found = try self.group(group, in: status)
-    // Before the first connection there is nothing to say about the peer.
-    guard let durable = found.first("peer_durable")?.integer else { return false }
-    let isSyncing = found.first("sync_progress")?.number != nil
-    return try !isSyncing && durable >= counter("stamped", group: group, status: status)
+    // Without a number nothing can be recovered at the peer yet.
+    guard found.first("rpo_seconds")?.number != nil,
+      let durable = found.first("peer_durable")?.integer
+    else { return false }
+    return try durable >= counter("stamped", group: group, status: status)
   }
 }
