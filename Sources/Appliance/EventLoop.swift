@@ -50,6 +50,9 @@ final class EventLoop: @unchecked Sendable {
   private var participants: [TurnParticipant] = []
   private var timers: [Timer] = []
 
+  /// NBD clients of all groups on this loop.
+  var clientCount = 0
+
   /// The wall clock at the start of this turn.
   private(set) var now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
 

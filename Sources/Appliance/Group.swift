@@ -46,7 +46,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   let analyzer: GroupAnalyzer?
   let payloadLimit: Int
 
-  private var connections: [ObjectIdentifier: NBDConnection] = [:]
+  private(set) var connections: [ObjectIdentifier: NBDConnection] = [:]
   private var touched: [NBDConnection] = []
   private var roomWaiters: [NBDConnection] = []
   /// Counts the writes of a plain group, in place of a journal's sequence.
@@ -97,10 +97,12 @@ final class Group: TurnParticipant, @unchecked Sendable {
   func add(_ connection: NBDConnection) {
     if failure != nil || isStopping { return connection.close() }
     connections[ObjectIdentifier(connection)] = connection
+    loop.clientCount += 1
   }
 
   func remove(_ connection: NBDConnection) {
-    connections[ObjectIdentifier(connection)] = nil
+    guard connections.removeValue(forKey: ObjectIdentifier(connection)) != nil else { return }
+    loop.clientCount -= 1
     roomWaiters.removeAll { $0 === connection }
     durability.forget(connection)
   }
@@ -226,8 +228,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   }
 
   func closeConnections() {
-    for connection in connections.values { connection.close() }
-    connections.removeAll()
+    for connection in Array(connections.values) { connection.close() }
     touched.removeAll()
     roomWaiters.removeAll()
     durability.forgetAll()

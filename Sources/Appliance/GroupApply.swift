@@ -13,6 +13,8 @@ struct ApplyProgress {
   var lastStartNanoseconds: UInt64 = 0
   var lastFreeze = Timestamp.zero
   var isCreatingSlot = false
+  var lastGrowth = Timestamp.zero
+  var lastDataBytes: UInt64 = 0
   /// The last attempt to create a segment file failed: the journal makes do with what it has.
   var slotCreationFails = false
   var slotRetryNanoseconds: UInt64 = 0
@@ -30,6 +32,7 @@ extension Group {
   /// Several times a second.
   func tick() {
     guard failure == nil, !isStopping, let journal else { return }
+    noteGrowth(journal)
     writeCheckpointIfDue(journal)
     syncInBackground()
     createSlot()
@@ -63,11 +66,20 @@ extension Group {
     }
   }
 
+  /// Nothing was written for a moment.
+  private var isIdle: Bool { loop.now.nanoseconds(since: apply.lastGrowth) > 500_000_000 }
+
+  private func noteGrowth(_ journal: SiteJournal) {
+    guard journal.dataBytes != apply.lastDataBytes else { return }
+    apply.lastDataBytes = journal.dataBytes
+    apply.lastGrowth = loop.now
+  }
+
   /// Creates the next segment file before it is needed.
   private func createSlot() {
-    guard let journal, !apply.isCreatingSlot,
+    guard let journal, !apply.isCreatingSlot, !isStopping,
       SystemClock.monotonicNanoseconds() >= apply.slotRetryNanoseconds,
-      let (slot, name) = journal.slotToCreate()
+      let (slot, name) = journal.slotToCreate(isIdle: isIdle)
     else { return }
     apply.isCreatingSlot = true
     let storage = journal.storage

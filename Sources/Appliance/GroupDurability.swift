@@ -18,6 +18,12 @@ struct DurabilityWaits {
   var isSyncing = false
   var durable = SequenceNumber.none
   var lastSyncNanoseconds: UInt64 = 0
+  /// Running mean of how long syncs take here.
+  private(set) var syncNanoseconds: UInt64 = 1_000_000
+
+  mutating func noteSync(nanoseconds: UInt64) {
+    syncNanoseconds = (syncNanoseconds * 7 + nanoseconds) / 8
+  }
 
   var isEmpty: Bool { waits.isEmpty }
 
@@ -78,11 +84,17 @@ extension Group {
     if let journal {
       guard let job = journal.syncJob() else { return }
       durability.isSyncing = true
+      if mayBlock { return run(job) }
       workers.submit { [self] in
+        let start = SystemClock.monotonicNanoseconds()
         var failure: Errno?
         do throws(Errno) { try job.run() } catch { failure = error }
         let result = failure
-        loop.post { [self] in syncFinished(job, result) }
+        let nanoseconds = SystemClock.monotonicNanoseconds() - start
+        loop.post { [self] in
+          durability.noteSync(nanoseconds: nanoseconds)
+          syncFinished(job, result)
+        }
       }
     } else {
       durability.isSyncing = true
@@ -97,6 +109,24 @@ extension Group {
         loop.post { [self] in plainSyncFinished(sequence, result) }
       }
     }
+  }
+
+  /// A sync that is expected to take no longer than this may run on the loop.
+  private static var inlineSyncNanoseconds: UInt64 { 200_000 }
+
+  /// The loop may wait for a sync itself: its only client waits for nothing else, and syncs are as
+  /// quick here as handing one to a worker and back.
+  private var mayBlock: Bool {
+    durability.syncNanoseconds < Self.inlineSyncNanoseconds && loop.clientCount == 1
+      && (connections.first?.value.waitsForSyncOnly ?? false)
+  }
+
+  private func run(_ job: SiteJournal.SyncJob) {
+    let start = SystemClock.monotonicNanoseconds()
+    var failure: Errno?
+    do throws(Errno) { try job.run() } catch { failure = error }
+    durability.noteSync(nanoseconds: SystemClock.monotonicNanoseconds() - start)
+    syncFinished(job, failure)
   }
 
   private func syncFinished(_ job: SiteJournal.SyncJob, _ error: Errno?) {

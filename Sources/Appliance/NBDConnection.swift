@@ -267,6 +267,12 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     output.pendingByteCount + readBytesInFlight > Self.outputByteLimit
   }
 
+  /// One request waits, for durability, and nothing else has arrived.
+  var waitsForSyncOnly: Bool {
+    pendingReplies == 1 && readBytesInFlight == 0 && input.count == 0
+      && output.pendingByteCount == 0
+  }
+
   // MARK: Replies
 
   @inline(__always)

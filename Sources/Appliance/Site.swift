@@ -158,10 +158,11 @@ public final class Site: Sendable {
       ask(group.loop, timeoutMilliseconds: -1) { done in group.drain { done(()) } }
     }
     analysis.stop()
-    workers.finish()
-    for keeper in keepers { keeper.finish() }
+    // The loops first: what they hand to workers must still be taken.
     front.loop.stop()
     for loop in loops { loop.stop() }
+    workers.finish()
+    for keeper in keepers { keeper.finish() }
   }
 
   // MARK: Questions

@@ -17,6 +17,7 @@ extern ssize_t preadv2(int, const struct iovec *, int, off_t, int);
 extern int fallocate(int, int, off_t, off_t);
 
 enum {
+  LINUX_O_DIRECT = __O_DIRECT,
   LINUX_RWF_NOWAIT = 8,
   LINUX_FALLOC_KEEP_SIZE = 1,
   LINUX_FALLOC_PUNCH_HOLE = 2,

@@ -58,8 +58,12 @@ public final class Journal<Storage: JournalStorage> {
   private var epoch: UInt64 = 0
   private var index: IndexStack
 
+  /// Bytes of records written since the start.
+  public private(set) var dataBytes: UInt64 = 0
+
   private var staged = GatherList(capacity: 1024)
   private var stagedStart = 0
+  private let padding = PageBuffer(byteCount: 4096)
 
   private var lastSequence = SequenceNumber.none
   private var lastTimestamp = Timestamp.zero
@@ -203,9 +207,11 @@ public final class Journal<Storage: JournalStorage> {
   @discardableResult
   public func commit() throws(JournalError) -> Bool {
     guard !staged.isEmpty, let segment = active else { return false }
+    padToPage()
     do throws(Errno) {
       try segment.file.write(&staged, at: UInt64(stagedStart))
     } catch { throw .storage(error, doing: "appending to segment \(segment.number)") }
+    dataBytes &+= UInt64(activeEnd - stagedStart)
     stagedStart = activeEnd
     segment.publish(end: activeEnd)
     // In this order: who reads the timestamp first and the sequence then has all records up to it.
@@ -213,6 +219,16 @@ public final class Journal<Storage: JournalStorage> {
     watermarks[.appendedTimestamp] = lastTimestamp.rawValue
     return true
   }
+
+  /// Fills the batch up to the end of its last page with zeros, which the next batch overwrites. A
+  /// page written whole need not be read first, so appending to a recycled file whose pages have
+  /// left memory does not wait for the disk.
+  private func padToPage() {
+    let pad = -activeEnd & (Self.pageByteCount - 1)
+    if pad > 0, !staged.isFull { unsafe staged.append(padding.base, count: pad) }
+  }
+
+  private static var pageByteCount: Int { 4096 }
 
   /// Promises that no record at or before `now` will follow: what is told to peers, and needed
   /// before an instant is opened. Commits what is staged.
@@ -262,12 +278,16 @@ public final class Journal<Storage: JournalStorage> {
     stagedStart = activeEnd
   }
 
-  /// The file that should be created next, if any: one more than is free stays ready until the
-  /// capacity is used. The caller creates it on a worker and reports `slotCreated` or
-  /// `slotFailed`.
-  public func slotToCreate() -> (slot: Int, name: String)? {
+  /// The file that should be created next, if any: so many are kept ready until the capacity is
+  /// used. The caller creates it on a worker and reports `slotCreated` or `slotFailed`.
+  ///
+  /// - Parameter isIdle: nobody writes now, so more is made ready for the next burst.
+  public func slotToCreate(isIdle: Bool) -> (slot: Int, name: String)? {
+    let spares =
+      isIdle
+      ? min(Self.idleSpareSlots, max(Self.spareSlots, options.slotLimit / 4)) : Self.spareSlots
     let creating = slots.count { if case .creating = $0 { true } else { false } }
-    guard slots.count < options.slotLimit, freeSlots.count + creating < Self.spareSlots else {
+    guard slots.count < options.slotLimit, freeSlots.count + creating < spares else {
       return nil
     }
     slots.append(.creating)
@@ -275,6 +295,7 @@ public final class Journal<Storage: JournalStorage> {
   }
 
   private static var spareSlots: Int { 3 }
+  private static var idleSpareSlots: Int { 16 }
 
   /// Whether files are being created or may still be: room will come without recycling.
   public var slotToCreateExists: Bool {

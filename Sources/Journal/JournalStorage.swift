@@ -62,6 +62,26 @@ public struct FolderStorage: JournalStorage {
     defer { if !isFinished { try? Directory.remove(unfinished) } }
     // Written, not only allocated: the first sync of an unwritten extent waits for the file
     // system's own journal, and a guest's FLUSH must not.
+    // Past the page cache where that works: the zeros are never read, and copying them would take
+    // the processor from the guest.
+    if byteCount % 4096 != 0 || !file.setDirect(true) || !Self.fill(file, byteCount) {
+      _ = file.setDirect(false)
+      try Self.write(zeros: byteCount, to: file)
+    }
+    _ = file.setDirect(false)
+    try file.syncAll()
+    try Directory.rename(unfinished, to: target)
+    isFinished = true
+    try Directory.sync(path)
+    return file
+  }
+
+  /// False when it cannot be written directly.
+  private static func fill(_ file: File, _ byteCount: Int) -> Bool {
+    (try? write(zeros: byteCount, to: file)) != nil
+  }
+
+  private static func write(zeros byteCount: Int, to file: File) throws(Errno) {
     let zeros = PageBuffer(byteCount: min(byteCount, 1 << 20))
     var offset = 0
     while offset < byteCount {
@@ -70,11 +90,6 @@ public struct FolderStorage: JournalStorage {
         UnsafeRawBufferPointer(start: zeros.base, count: count), at: UInt64(offset))
       offset += count
     }
-    try file.syncAll()
-    try Directory.rename(unfinished, to: target)
-    isFinished = true
-    try Directory.sync(path)
-    return file
   }
 
   public func remove(_ name: String) throws(Errno) { try Directory.remove("\(path)/\(name)") }

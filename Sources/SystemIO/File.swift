@@ -28,6 +28,14 @@ public final class File: Sendable {
     self.path = path
   }
 
+  /// Asks that transfers bypass the page cache, or ends that. False when the file system cannot.
+  /// While it holds, memory, offsets and lengths must be multiples of 4096.
+  public func setDirect(_ isDirect: Bool) -> Bool {
+    guard let flags = try? retrying({ fcntl(descriptor.raw, F_GETFL) }) else { return false }
+    let wanted = isDirect ? flags | Int32(LINUX_O_DIRECT) : flags & ~Int32(LINUX_O_DIRECT)
+    return (try? retrying { fcntl(descriptor.raw, F_SETFL, wanted) }) != nil
+  }
+
   /// Valid while this object lives; for `sendfile`.
   public var rawDescriptor: Int32 { descriptor.raw }
 
