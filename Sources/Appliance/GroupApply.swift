@@ -14,6 +14,8 @@ struct ApplyProgress {
   var lastFreeze = Timestamp.zero
   var isCreatingSlot = false
   var lastGrowth = Timestamp.zero
+  /// What the journal had taken when the last step began.
+  var dataBytesAtStart: UInt64 = 0
   var lastDataBytes: UInt64 = 0
   /// The last attempt to create a segment file failed: the journal makes do with what it has.
   var slotCreationFails = false
@@ -37,12 +39,23 @@ extension Group {
     syncInBackground()
     createSlot()
     recycle()
-    let elapsed = SystemClock.monotonicNanoseconds() &- apply.lastStartNanoseconds
-    if elapsed >= configuration.applyEveryNanoseconds { startApply(underPressure: false) }
+    if isApplyDue(journal) { startApply(underPressure: false) }
     if !journal.hasRoom(payloadByteCount: payloadLimit) { makeRoom() }
     latency.rotate(nowSeconds: SystemClock.monotonicNanoseconds() / 1_000_000_000)
     tickReceiving()
   }
+
+  /// Under load, apply waits for a quiet moment: the guest gets the disk, and more overwrites
+  /// become one write. It waits for ten seconds or an eighth of the capacity at most.
+  private func isApplyDue(_ journal: SiteJournal) -> Bool {
+    let elapsed = SystemClock.monotonicNanoseconds() &- apply.lastStartNanoseconds
+    guard elapsed >= configuration.applyEveryNanoseconds else { return false }
+    let backlog = journal.dataBytes - apply.dataBytesAtStart
+    return isIdle || elapsed >= Self.longestApplyWaitNanoseconds
+      || backlog >= UInt64(journal.capacityByteCount / 8)
+  }
+
+  private static var longestApplyWaitNanoseconds: UInt64 { 10_000_000_000 }
 
   /// The journal is full, or about to be: gets room by whatever the policy allows.
   func makeRoom() {
@@ -67,7 +80,7 @@ extension Group {
   }
 
   /// Nothing was written for a moment.
-  private var isIdle: Bool { loop.now.nanoseconds(since: apply.lastGrowth) > 500_000_000 }
+  private var isIdle: Bool { loop.now.nanoseconds(since: apply.lastGrowth) > 200_000_000 }
 
   private func noteGrowth(_ journal: SiteJournal) {
     guard journal.dataBytes != apply.lastDataBytes else { return }
@@ -135,6 +148,7 @@ extension Group {
     guard let last = generations.last else { return }
     apply.isRunning = true
     apply.lastStartNanoseconds = monotonic
+    apply.dataBytesAtStart = journal.dataBytes
     apply.target = last.span.lastTimestamp
     run(generations, .init(last.span.lastSequence, last.span.lastTimestamp), journal)
   }

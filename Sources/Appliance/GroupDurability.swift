@@ -159,7 +159,7 @@ extension Group {
 
   func syncInBackground() {
     guard let journal, journal.appended > journal.durable else { return }
-    let period = configuration.role == .recovery ? 20_000_000 : Self.backgroundSyncNanoseconds
+    let period = configuration.role == .recovery ? 100_000_000 : Self.backgroundSyncNanoseconds
     let elapsed = SystemClock.monotonicNanoseconds() &- durability.lastSyncNanoseconds
     if elapsed >= period { startSync() }
   }

@@ -15,6 +15,7 @@ extern int accept4(int, struct sockaddr *, socklen_t *, int);
 extern int pthread_setname_np(pthread_t, const char *);
 extern ssize_t preadv2(int, const struct iovec *, int, off_t, int);
 extern int fallocate(int, int, off_t, off_t);
+extern int sync_file_range(int, off_t, off_t, unsigned int);
 
 enum {
   LINUX_O_DIRECT = __O_DIRECT,

@@ -7,7 +7,7 @@ import SystemIO
 struct LinkStream<Store: BackingStore>: ~Copyable {
   /// Batches below this wait a moment for more: at most so many steps a second.
   private static var smallBatchByteCount: Int { 256 << 10 }
-  private static var pauseMilliseconds: UInt64 { 1 }
+  private static var pauseMilliseconds: UInt64 { 4 }
   private static var idleStepsBeforeSleep: Int { 50 }
   private static var heartbeatNanoseconds: UInt64 { 100_000_000 }
   private static var chunkByteLimit: Int { RecordHeader.payloadLimit + RecordHeader.byteCount }

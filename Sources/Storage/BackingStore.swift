@@ -44,6 +44,10 @@ public protocol BackingStore: Sendable {
   /// syncs a store.
   func sync() throws(StorageError)
 
+  /// Starts to move what was written towards the disk, after waiting for what was started before.
+  /// Makes nothing durable; a hint that may do nothing.
+  func writeOut()
+
   /// The first range at or after `offset` and before `limit` that may hold other bytes than zeros;
   /// nil when there is none. May report zeros as data, never data as zeros.
   ///
@@ -54,6 +58,8 @@ public protocol BackingStore: Sendable {
 }
 
 extension BackingStore {
+  public func writeOut() {}
+
   /// For implementations: throws `outOfBounds` when the range does not lie inside the store.
   @inline(__always)
   public func checked(

@@ -93,6 +93,13 @@ public enum DiskStore: BackingStore {
     }
   }
 
+  public func writeOut() {
+    switch self {
+    case .file(let store): store.writeOut()
+    case .nbd(let store): store.writeOut()
+    }
+  }
+
   public func nextDataRange(
     from offset: UInt64, limit: UInt64
   ) throws(StorageError) -> ByteRange? {

@@ -70,6 +70,8 @@ public final class FileStore: BackingStore {
     }
   }
 
+  public func writeOut() { try? file.writeOut() }
+
   // MARK: Zeros
 
   public func zero(_ range: ByteRange, mayFreeSpace: Bool) throws(StorageError) {

@@ -41,6 +41,8 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
 
   /// Extents that touch each other leave in one write of at most this many bytes.
   private static var batchByteLimit: Int { 1 << 20 }
+  /// Writes that are handed to the disk together.
+  private static var writesInFlight: UInt64 { 64 }
 
   private func write(
     _ map: SealedExtentMap, to store: Store, _ outcome: inout Outcome
@@ -84,6 +86,8 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
     } catch { throw .base(error) }
     outcome.writtenBytes += UInt64(filled)
     outcome.writeCount += 1
+    // A guest's FLUSH must not queue behind all of a step's writes.
+    if outcome.writeCount % Self.writesInFlight == 0 { store.writeOut() }
     filled = 0
   }
 }
