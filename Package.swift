@@ -59,7 +59,17 @@ let package = Package(
       name: "StorageTesting", dependencies: ["BlockModel", "Storage", "SystemIO"],
       path: "Tests/StorageTesting", swiftSettings: settings),
 
+    .target(
+      name: "JournalTestSupport",
+      dependencies: ["BlockModel", "SystemIO", "Journal", "Storage", "Volume", "StorageTesting"],
+      path: "Tests/JournalTestSupport", swiftSettings: settings),
+
     tests("BlockModelTests", "BlockModel"),
+    tests("ReplicationTests", "BlockModel", "SystemIO", "Journal", "Replication"),
+    tests("JournalTests", "BlockModel", "SystemIO", "Journal", "JournalTestSupport", "Volume"),
+    tests(
+      "VolumeTests", "BlockModel", "SystemIO", "Journal", "Storage", "Volume",
+      "JournalTestSupport", "StorageTesting"),
     tests("NBDProtocolTests", "NBDProtocol"),
     tests("StorageTests", "BlockModel", "Storage", "StorageTesting", "SystemIO"),
     tests("AnalyzerTests", "Analyzer", "BlockModel"),
@@ -70,6 +80,7 @@ let package = Package(
     tests("TestSupportTests", "TestSupport"),
     tests("SiteTests", "TestSupport"),
     tests("GuestTests", "TestSupport"),
+    tests("HouseTests", "TestSupport"),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -1,6 +1,6 @@
 /// Counts of writes by length, in buckets bounded by powers of two.
 ///
-/// Bucket 0 holds lengths up to 512 bytes, bucket 1 up to 1 KiB, … bucket 16 up to 32 MiB; the last
+/// Bucket 0 holds lengths up to 512 bytes, bucket 1 to 1 KiB, … bucket 16 to 32 MiB; the last
 /// holds everything longer. A bound belongs to its own bucket: 4096 bytes is "up to 4 KiB".
 struct SizeDistribution: Sendable {
   static let bucketCount = 18

@@ -21,7 +21,7 @@ struct WrittenBlockMemory: Sendable {
   /// Seconds are kept in 24 bits: a block would have to rest for 194 days to look fresh again.
   private static let secondMask: UInt64 = 0xFF_FFFF
 
-  // A place: tag in bits 32–63, second of the last write in bits 8–31, sector mask in bits 0–7.
+  // A place: tag in bits 32–63, second of the last write in bits 8–31, sector mask in 0–7.
   // An empty place is 0: when a block with tag 0 finds it, its empty mask makes it a new block.
   private var places: [UInt64]
   private let setShift: UInt64

@@ -190,7 +190,9 @@ final class LinkGreeter: EventHandler, @unchecked Sendable {
     } catch {
       front.log("link: \(error)")
       let reason: [UInt8]
-      if case .refused(let text) = error { reason = Array(text.utf8) } else {
+      if case .refused(let text) = error {
+        reason = Array(text.utf8)
+      } else {
         reason = Array("\(error)".utf8)
       }
       let frame = LinkFrame(.refused, bodyByteCount: reason.count).encoded + reason

@@ -149,7 +149,8 @@ extension Group {
 
   private func reload(
     _ receiver: LinkReceiver, _ change: @escaping @Sendable (inout JournalState) -> Void,
-    recover: @escaping @Sendable (FolderStorage, JournalState) throws(JournalError) ->
+    recover:
+      @escaping @Sendable (FolderStorage, JournalState) throws(JournalError) ->
       JournalRecovery<FolderStorage>
   ) {
     guard let journal, let stateKeeper else { return }

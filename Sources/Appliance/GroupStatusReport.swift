@@ -120,7 +120,8 @@ extension Group {
     let isBehind = marks[.peerDurable] < marks[.appended] || !snapshot.isRecoverable
     let newest = Timestamp(rawValue: marks[.peerDurableTimestamp])
     let age = newest == .zero ? 0 : loop.now.nanoseconds(since: newest)
-    let lagBytes = snapshot.state == .connected || snapshot.state == .waiting
+    let lagBytes =
+      snapshot.state == .connected || snapshot.state == .waiting
       ? journal.byteCount(after: marks.sequence(.peerDurable)) : 0
     return LinkStatus(
       peerSite: link.peerSite, state: snapshot.state.rawValue, detail: snapshot.detail,

@@ -1,4 +1,5 @@
-/// Appends big-endian integers and strings: the byte order of NBD, used in all of Tapline's formats.
+/// Appends big-endian integers and strings: the byte order of NBD, and of all of Tapline's
+/// formats.
 public struct WireEncoder: Sendable {
   public private(set) var bytes: [UInt8] = []
 

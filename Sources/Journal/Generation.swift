@@ -20,6 +20,16 @@ public struct RecordSpan: Equatable, Sendable {
   public var lastSequence: SequenceNumber
   public var firstTimestamp: Timestamp
   public var lastTimestamp: Timestamp
+
+  public init(
+    firstSequence: SequenceNumber, lastSequence: SequenceNumber, firstTimestamp: Timestamp,
+    lastTimestamp: Timestamp
+  ) {
+    self.firstSequence = firstSequence
+    self.lastSequence = lastSequence
+    self.firstTimestamp = firstTimestamp
+    self.lastTimestamp = lastTimestamp
+  }
 }
 
 /// One disk's extent map. Its owner is the loop until the generation is frozen; from then on nobody

@@ -50,11 +50,15 @@ public final class Journal<Storage: JournalStorage> {
 
   private var slots: [Slot] = []
   private var freeSlots: [Int] = []
+  /// Difference between the number in a new file's name and its slot.
+  private var fileNumberOffset = 0
   /// In order, oldest first; the last may be the active one.
   private var segments: [Segment<Storage.File>] = []
   private var active: Segment<Storage.File>?
   private var activeEnd = 0
   private var activeCount: UInt64 = 0
+  /// The active segment's own size: one from before a change of the configuration keeps it.
+  private var activeLimit = 0
   private var epoch: UInt64 = 0
   private var index: IndexStack
 
@@ -98,6 +102,7 @@ public final class Journal<Storage: JournalStorage> {
     segments = recovered.segments
     slots = recovered.slots.map { .inUse($0.file) }
     freeSlots = recovered.freeSlots
+    fileNumberOffset = recovered.nextFileNumber - recovered.slots.count
     for slot in recovered.freeSlots { slots[slot] = .free(recovered.slots[slot].file) }
     index = IndexStack(diskCount: state.disks.count, generations: recovered.generations)
     lastSequence = recovered.lastSequence
@@ -110,9 +115,15 @@ public final class Journal<Storage: JournalStorage> {
     active = nil
     activeEnd = 0
     activeCount = 0
-    if continuesLastSegment, let last = segments.last {
+    activeLimit = 0
+    // Never in a segment of an earlier epoch, not even after a clean stop: behind it may lie what
+    // the crash that ended its epoch had voided.
+    if continuesLastSegment, recovered.endsWithLastSegment, let last = segments.last,
+      last.header.epoch == epoch
+    {
       active = last
       activeEnd = last.end
+      activeLimit = Int(last.header.segmentByteCount)
       activeCount = lastSequence.advanced(by: 1).distance(from: last.firstSequence)
     } else {
       segments.last?.seal()
@@ -140,7 +151,7 @@ public final class Journal<Storage: JournalStorage> {
   @inline(__always)
   public func hasRoom(payloadByteCount: Int) -> Bool {
     let end = activeEnd &+ RecordHeader.byteCount &+ payloadByteCount
-    return (active != nil && end <= options.segmentByteCount) || !freeSlots.isEmpty
+    return (active != nil && end <= activeLimit) || !freeSlots.isEmpty
   }
 
   /// Whether the next segment can be opened now.
@@ -159,7 +170,7 @@ public final class Journal<Storage: JournalStorage> {
     let header = RecordHeader(
       disk: disk, kind: kind, timestamp: timestamp, offset: offset, length: length)
     let byteCount = RecordHeader.byteCount &+ header.payloadByteCount
-    if active == nil || activeEnd &+ byteCount > options.segmentByteCount {
+    if active == nil || activeEnd &+ byteCount > activeLimit {
       try openNextSegment(firstTimestamp: timestamp)
     }
     guard let segment = active else { preconditionFailure("no active segment") }
@@ -275,6 +286,7 @@ public final class Journal<Storage: JournalStorage> {
     active = segment
     activeEnd = SegmentHeader.byteCount
     activeCount = 0
+    activeLimit = Int(header.segmentByteCount)
     stagedStart = activeEnd
   }
 
@@ -282,7 +294,7 @@ public final class Journal<Storage: JournalStorage> {
   /// used. The caller creates it on a worker and reports `slotCreated` or `slotFailed`.
   ///
   /// - Parameter isIdle: nobody writes now, so more is made ready for the next burst.
-  public func slotToCreate(isIdle: Bool) -> (slot: Int, name: String)? {
+  public func slotToCreate(isIdle: Bool = false) -> (slot: Int, name: String)? {
     let spares =
       isIdle
       ? min(Self.idleSpareSlots, max(Self.spareSlots, options.slotLimit / 4)) : Self.spareSlots
@@ -291,7 +303,8 @@ public final class Journal<Storage: JournalStorage> {
       return nil
     }
     slots.append(.creating)
-    return (slots.count - 1, JournalRecovery<Storage>.slotName(slots.count - 1))
+    let slot = slots.count - 1
+    return (slot, JournalRecovery<Storage>.slotName(fileNumberOffset + slot))
   }
 
   private static var spareSlots: Int { 3 }
@@ -436,6 +449,9 @@ public final class Journal<Storage: JournalStorage> {
     guard header.epoch >= epoch else {
       throw .notNext("segment of epoch \(header.epoch), after epoch \(epoch)")
     }
+    guard header.firstSequence > .none, header.number > 0, header.number < .max else {
+      throw .notNext("segment \(header.number) from record \(header.firstSequence.rawValue)")
+    }
     if segments.isEmpty {
       guard lastSequence.advanced(by: 1) >= header.firstSequence else {
         throw .notNext("first segment begins at record \(header.firstSequence.rawValue)")
@@ -488,7 +504,7 @@ public final class Journal<Storage: JournalStorage> {
     guard header.timestamp > lastTimestamp else {
       throw .notNext("record \(lastSequence.rawValue + 1) is not later than the one before")
     }
-    guard activeEnd + byteCount <= options.segmentByteCount else {
+    guard activeEnd + byteCount <= activeLimit else {
       throw .notNext("record exceeds its segment")
     }
     if header.kind == .checkpoint { return }

@@ -17,6 +17,11 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   public private(set) var notes: [String] = []
   var slots: [Slot] = []
   var freeSlots: [Int] = []
+  /// For the name of the next file: not their count, because one may be missing among them.
+  var nextFileNumber: Int { (slots.compactMap { Self.slot(named: $0.name) }.max() ?? -1) + 1 }
+  /// The last segment holds the last record. False when it lost applied records to damage: then
+  /// the next record's index would not be the number of records in it.
+  private(set) var endsWithLastSegment = true
 
   static func slotName(_ slot: Int) -> String {
     let digits = String(slot)
@@ -26,7 +31,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   /// The slot number in a segment file's name; nil for other files.
   public static func slot(named name: String) -> Int? {
     guard name.hasPrefix("segment-"), !name.hasSuffix(".new") else { return nil }
-    return Int(name.dropFirst("segment-".count))
+    return UInt32(name.dropFirst("segment-".count)).map { Int($0) }
   }
 
   /// Blocks: reads and verifies every record that is not applied yet or may be sent again.
@@ -53,6 +58,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
           + "(recovery row \(row.rawValue))")
     }
     freeSlots = decision.freeSlots
+    endsWithLastSegment = decision.lastSequence(applied: .none) == lastSequence
     if cut != nil { try erase(freeSlots.map { slots[$0].file }) }
     for (index, kept) in decision.chain.enumerated() {
       try adopt(kept, isLast: index == decision.chain.count - 1, state: state)
@@ -87,8 +93,9 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
       for name in try storage.names() where slot(named: name) != nil {
         let file = try storage.open(name)
         slots.append(Slot(file: file, name: name))
-        facts.append(SegmentFacts(
-          slot: slots.count - 1, header: nil, recordCount: 0, end: 0, lastTimestamp: .zero))
+        facts.append(
+          SegmentFacts(
+            slot: slots.count - 1, header: nil, recordCount: 0, end: 0, lastTimestamp: .zero))
       }
     } catch { throw .storage(error, doing: "opening the segment files") }
     for index in facts.indices {
@@ -132,6 +139,9 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     let file = slots[kept.facts.slot].file
     var index = ActiveIndex(diskCount: state.disks.count)
     var end = SegmentHeader.byteCount
+    // Its first record may be lost: another one must still not be earlier than the header says.
+    let headerTimestamp = Timestamp(rawValue: max(1, header.firstTimestamp.rawValue) - 1)
+    lastTimestamp = max(lastTimestamp, headerTimestamp)
     var scanner = SegmentScanner(
       file, header: header, limit: kept.facts.end, depth: .headersOnly)
     while scanner.recordCount < kept.recordCount {
@@ -148,8 +158,9 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     end = scanner.position
     // Appending goes on only in the very segment that a clean stop left, or, at the receiving
     // side, where the same bytes will be sent again.
-    segments.append(Segment(
-      header: header, file: file, slot: kept.facts.slot, end: end, isSealed: !isLast))
+    segments.append(
+      Segment(
+        header: header, file: file, slot: kept.facts.slot, end: end, isSealed: !isLast))
     if let span = index.span { generations.append(Generation(freezing: index, span: span)) }
   }
 

@@ -45,6 +45,9 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
       _ = try result.get()
       let reading = Self.decode(bytes)
       switch (best, reading) {
+      // Written last, by a newer program: what stands beside it is out of date.
+      case (.newerVersion, _): break
+      case (_, .newerVersion): best = reading
       case (.state(_, let old), .state(_, let new)) where new > old: best = reading
       case (.state, _): break
       case (_, .blank): break
@@ -89,7 +92,9 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
       let start = copyByteCount - decoder.remaining
       guard count <= decoder.remaining else { return .damaged }
       let body = Array(bytes[start..<start + count])
-      guard unsafe body.withUnsafeBytes({ unsafe CRC32C.standard($0) }) == sum else { return .damaged }
+      guard unsafe body.withUnsafeBytes({ unsafe CRC32C.standard($0) }) == sum else {
+        return .damaged
+      }
       return .state(try decodeState(body), generation: generation)
     } catch {
       return .damaged

@@ -28,6 +28,8 @@ public struct RecordHeader: Equatable, Sendable {
   public static let byteCount = 28
   /// No record carries more; longer guest writes become several records.
   public static let payloadLimit = 1 << 20
+  /// No checkpoint's tag is longer: so much is read with the headers.
+  public static let tagByteLimit = 4096
 
   public var disk: DiskNumber
   public var kind: RecordKind
@@ -74,7 +76,7 @@ public struct RecordHeader: Equatable, Sendable {
   }
 
   /// Reads the fields at `record`, which has at least 28 bytes. Nil when they cannot be a record's:
-  /// unknown kind, a payload over the limit, or a range that overflows. Does not check the sum.
+  /// unknown kind, a payload or tag over its limit, a range that overflows. Does not check the sum.
   @inline(__always)
   public init?(parsing record: UnsafeRawPointer) {
     let rawKind = unsafe UInt16(
@@ -88,7 +90,8 @@ public struct RecordHeader: Equatable, Sendable {
         bigEndian: record.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
     offset = unsafe UInt64(bigEndian: record.loadUnaligned(fromByteOffset: 16, as: UInt64.self))
     length = unsafe UInt32(bigEndian: record.loadUnaligned(fromByteOffset: 24, as: UInt32.self))
-    guard payloadByteCount <= Self.payloadLimit,
+    let limit = kind == .checkpoint ? Self.tagByteLimit : Self.payloadLimit
+    guard payloadByteCount <= limit,
       !offset.addingReportingOverflow(UInt64(length)).overflow
     else { return nil }
   }

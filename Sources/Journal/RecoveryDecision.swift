@@ -18,8 +18,10 @@ struct SegmentFacts: Equatable {
 /// Restart recovery as a decision table.
 ///
 /// The segments with readable headers are taken in ascending number (of two with one number, the
-/// one of the higher epoch; the other is free). Walking from the one that holds `applied + 1`, each
-/// is met with five predicates, and the first row that matches gives the verdict:
+/// one of the higher epoch, or else with more records; the other is free). One of an older epoch
+/// than a segment before it is left over from before a fork and free. Walking from the one that
+/// holds `applied + 1`, each is met with five predicates, and the first row that matches gives the
+/// verdict:
 ///
 /// | row | successor | continues | overlaps | newer epoch | verdict |
 /// |---|---|---|---|---|---|
@@ -28,7 +30,7 @@ struct SegmentFacts: Equatable {
 /// | 3 | yes | no | yes | no | stop: the same epoch cannot number a record twice |
 /// | 4 | yes | no | no | any | stop: the one before lost its unsynced tail at a power cut |
 /// | 5 | no | – | – | any | stop: a whole segment was lost at a power cut |
-/// | 6 | yes | any | any | older | stop: left over from before a fork |
+/// | 6 | yes | any | any | older | stop: left over from before a fork (dropped before the walk) |
 ///
 /// *successor*: its number is the last kept one's plus 1. *continues*: its first sequence is the
 /// last kept record's plus 1. *overlaps*: its first sequence is lower than that. After a stop
@@ -84,13 +86,15 @@ struct RecoveryDecision: Equatable {
         continue
       }
       if let rival = byNumber[header.number], let other = rival.header {
-        let loser = other.epoch >= header.epoch ? fact : rival
+        let isNewer = (header.epoch, fact.recordCount) > (other.epoch, rival.recordCount)
+        let loser = isNewer ? rival : fact
         decision.freeSlots.append(loser.slot)
         if loser == fact { continue }
       }
       byNumber[header.number] = fact
     }
-    let sorted = byNumber.values.sorted { ($0.header?.number ?? 0) < ($1.header?.number ?? 0) }
+    let sorted = decision.droppingForked(
+      byNumber.values.sorted { ($0.header?.number ?? 0) < ($1.header?.number ?? 0) })
     // The start: the last segment that begins at or before the first record still needed.
     let needed = applied.advanced(by: 1)
     let start = sorted.lastIndex { $0.firstSequence <= needed } ?? sorted.endIndex
@@ -103,6 +107,22 @@ struct RecoveryDecision: Equatable {
     if let cut { decision.apply(cut: cut) }
     decision.freeSlots.sort()
     return decision
+  }
+
+  /// Frees segments with an older epoch than one of a lower number: where an epoch begins, all
+  /// that came later in the epochs before it is void. They must go before the start is looked for,
+  /// because they may begin at or before it.
+  private mutating func droppingForked(_ sorted: [SegmentFacts]) -> [SegmentFacts] {
+    var newest: UInt64 = 0
+    return sorted.filter { fact in
+      let epoch = fact.header?.epoch ?? 0
+      if epoch < newest {
+        freeSlots.append(fact.slot)
+        return false
+      }
+      newest = epoch
+      return true
+    }
   }
 
   private mutating func walk(forwardFrom start: Int, in sorted: [SegmentFacts]) {

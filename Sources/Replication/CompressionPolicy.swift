@@ -1,8 +1,8 @@
 /// Decides whether compressing what the link sends pays.
 ///
 /// Sending `n` bytes plainly takes `n / rate`. Compressing them first takes `n / speed` and then
-/// `ratio · n / rate`. It pays when `(1 − ratio) / rate > 1 / speed`: on a slow link with data that
-/// shrinks, and never on a loopback. `rate` is measured only while the link is the bottleneck;
+/// `ratio · n / rate`. It pays when `(1 − ratio) / rate > 1 / speed`: on a slow link with data
+/// that shrinks, and never on a loopback. `rate` is measured only while the link is the bottleneck;
 /// `ratio` and `speed` by trying one chunk now and then.
 public struct CompressionPolicy: Sendable {
   /// Chunks between two trials while compression is off.

@@ -23,8 +23,9 @@ public enum ResumeDecision: Equatable, Sendable {
   ) -> ResumeDecision {
     if welcome.needsBaseline { return .baseline }
     guard epochs.contains(where: { $0.epoch == welcome.epoch }) else { return .baseline }
-    let next = epochs.first { $0.epoch > welcome.epoch }
-    let end = next.map { SequenceNumber($0.firstSequence.rawValue - 1) } ?? last
+    // Not simply the next one: a second power cut may have taken more than the first.
+    let next = epochs.filter { $0.epoch > welcome.epoch }.map(\.firstSequence).min()
+    let end = next.map { SequenceNumber($0.rawValue - 1) } ?? last
     if welcome.sequence > end {
       // What is applied cannot be cut off any more.
       return welcome.applied > end ? .baseline : .cut(after: end)

@@ -9,7 +9,8 @@ public enum SocketEndpoint: Hashable, Sendable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .unix(let path): "unix:\(path)"
-    case .tcp(let host, let port): host.contains(":") ? "tcp:[\(host)]:\(port)" : "tcp:\(host):\(port)"
+    case .tcp(let host, let port):
+      host.contains(":") ? "tcp:[\(host)]:\(port)" : "tcp:\(host):\(port)"
     }
   }
 }
@@ -103,7 +104,9 @@ public final class Socket: Sendable {
       }
       unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: bytes) }
       let length = socklen_t(MemoryLayout<sockaddr_un>.size)
-      try unsafe Self.rebound(&address) { (pointer) throws(Errno) in try unsafe body(pointer, length) }
+      try unsafe Self.rebound(&address) { (pointer) throws(Errno) in
+        try unsafe body(pointer, length)
+      }
     case .tcp(let host, let port):
       var hints = unsafe addrinfo()
       unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)

@@ -1,0 +1,42 @@
+import Foundation
+
+/// The files of the project that these tests belong to.
+enum Tree {
+  private static let root = URL(filePath: #filePath)
+    .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+
+  static func path(_ relative: String) -> String { root.appending(path: relative).path }
+
+  static func text(_ relative: String) throws -> String {
+    try String(contentsOfFile: path(relative), encoding: .utf8)
+  }
+
+  /// Names of the folders right below `relative`, sorted.
+  static func folders(in relative: String) throws -> [String] {
+    try FileManager.default.contentsOfDirectory(atPath: path(relative)).filter { name in
+      let url = URL(filePath: path("\(relative)/\(name)"))
+      return try url.resourceValues(forKeys: [.isDirectoryKey]).isDirectory == true
+    }.sorted()
+  }
+
+  /// Every Swift file below `relative`, named from the root.
+  static func swiftFiles(below relative: String) throws -> [String] {
+    try FileManager.default.subpathsOfDirectory(atPath: path(relative))
+      .filter { $0.hasSuffix(".swift") }.sorted().map { "\(relative)/\($0)" }
+  }
+
+  static func sources() throws -> [String] {
+    try ["Sources", "Tests", "Tools"].flatMap(swiftFiles)
+  }
+
+  /// The modules that a file imports.
+  static func imports(of file: String) throws -> [String] {
+    try text(file).split(separator: "\n").compactMap { line in
+      let words = line.split(separator: " ")
+      guard let index = words.firstIndex(of: "import"), index <= 1, words.count > index + 1,
+        index == 0 || words[0] == "public" || words[0].hasPrefix("@")
+      else { return nil }
+      return String(words[index + 1].prefix { $0 != "." })
+    }
+  }
+}

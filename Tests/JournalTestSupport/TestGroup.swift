@@ -1,0 +1,250 @@
+import BlockModel
+import Journal
+import Storage
+import StorageTesting
+import SystemIO
+import Volume
+
+/// A group without threads, network or clock: a journal on a faulty storage, bases in memory, the
+/// state file, and the plain history to compare with. It does what a site's group does, in the
+/// same order, but only when told to.
+public final class TestGroup {
+  public struct Settings: Sendable {
+    public var diskByteCounts: [Int]
+    public var segmentByteCount = 16 << 10
+    public var capacityByteCount = 128 << 10
+    public init(diskByteCounts: [Int] = [48 << 10, 17 << 10]) {
+      self.diskByteCounts = diskByteCounts
+    }
+  }
+
+  public enum Ending: Sendable, CaseIterable {
+    /// Everything is committed, synced and said so in the state file.
+    case clean
+    /// The process ends, the machine does not: what was committed stays.
+    case kill
+    case powerCut
+  }
+
+  public let storage: FaultyStorage
+  public let stores: [MemoryStore]
+  public private(set) var settings: Settings
+  public private(set) var journal: Journal<FaultyStorage>
+  public private(set) var state: JournalState
+  public private(set) var history: RecordHistory
+  /// Of the last restart.
+  public private(set) var notes: [String] = []
+
+  private let stateFile: JournalStateFile<FaultyFile>
+  private var stateGeneration: UInt64
+  private let arena = PageBuffer(byteCount: 4 << 20)
+  private var arenaEnd = 0
+
+  public init(seed: UInt64, _ settings: Settings = Settings()) throws {
+    self.settings = settings
+    storage = FaultyStorage(seed: seed)
+    stores = settings.diskByteCounts.map { MemoryStore(byteCount: $0) }
+    var random = SplitMix(seed: seed ^ 0x6007)
+    state = JournalState(
+      groupName: "shop", group: .random(using: &random),
+      disks: settings.diskByteCounts.enumerated().map {
+        .init(name: "disk\($0.offset)", byteCount: UInt64($0.element))
+      }, baseline: .complete)
+    // While a group runs, its state says that it has not ended cleanly.
+    state.isClean = false
+    history = RecordHistory(diskByteCounts: settings.diskByteCounts)
+    stateFile = try .create(in: storage)
+    stateGeneration = 1
+    try stateFile.write(state, generation: stateGeneration)
+    journal = Self.open(
+      storage, settings, state, try JournalRecovery(storage, state: state), continues: true)
+  }
+
+  private static func open(
+    _ storage: FaultyStorage, _ settings: Settings, _ state: JournalState,
+    _ recovered: JournalRecovery<FaultyStorage>, continues: Bool
+  ) -> Journal<FaultyStorage> {
+    Journal(
+      storage: storage,
+      options: .init(
+        segmentByteCount: settings.segmentByteCount,
+        capacityByteCount: settings.capacityByteCount),
+      state: state, recovered: recovered, continuesLastSegment: continues)
+  }
+
+  public func updateState(_ change: (inout JournalState) -> Void) throws {
+    change(&state)
+    stateGeneration += 1
+    try stateFile.write(state, generation: stateGeneration)
+  }
+
+  // MARK: Writing
+
+  /// Stages one record. False when there is no room and none can be made.
+  @discardableResult
+  public func stage(_ operation: Operation, now: UInt64) throws -> Bool {
+    let payload = operation.payload
+    guard try makeRoom(payload.count) else { return false }
+    let byteCount = RecordHeader.byteCount + payload.count
+    if arenaEnd + byteCount > arena.count { try commit() }
+    let record = unsafe arena.base + arenaEnd
+    unsafe (record + RecordHeader.byteCount).copyMemory(from: payload, byteCount: payload.count)
+    try unsafe journal.append(
+      operation.kind, disk: operation.disk, offset: UInt64(operation.offset),
+      length: UInt32(operation.length), now: Timestamp(rawValue: now), record: record)
+    // Some records lie next to each other in memory, some do not.
+    arenaEnd += byteCount + (byteCount % 3 == 0 ? 16 : 0)
+    history.append(operation, at: journal.newestTimestamp)
+    return true
+  }
+
+  public func commit() throws {
+    try journal.commit()
+    arenaEnd = 0
+  }
+
+  /// Stages and commits one record.
+  @discardableResult
+  public func record(_ operation: Operation, now: UInt64 = 0) throws -> Bool {
+    let staged = try stage(operation, now: now)
+    try commit()
+    return staged
+  }
+
+  private func makeRoom(_ payloadByteCount: Int) throws -> Bool {
+    if journal.hasRoom(payloadByteCount: payloadByteCount) { return true }
+    createSlots()
+    if journal.hasRoom(payloadByteCount: payloadByteCount) { return true }
+    try apply()
+    return journal.hasRoom(payloadByteCount: payloadByteCount)
+  }
+
+  public func createSlots() {
+    while let (slot, name) = journal.slotToCreate() {
+      guard let file = try? storage.create(name, byteCount: settings.segmentByteCount) else {
+        return journal.slotFailed(slot)
+      }
+      journal.slotCreated(slot, file)
+    }
+  }
+
+  public func sync() throws {
+    try commit()
+    guard let job = journal.syncJob() else { return }
+    try job.run()
+    journal.syncCompleted(job)
+  }
+
+  // MARK: Applying
+
+  /// Applies the oldest `limit` generations that end by `instant`, then frees segments.
+  @discardableResult
+  public func apply(
+    limit: Int = .max, through instant: Timestamp = .distantFuture
+  ) throws -> Applier<FaultyFile, MemoryStore>.Outcome {
+    try journal.freezeActive()
+    arenaEnd = 0
+    try sync()
+    let generations = Array(
+      journal.generations.prefix(limit).prefix { $0.span.lastTimestamp <= instant })
+    defer { journal.recycle(peerMark: nil) }
+    guard let span = generations.last?.span else { return .init() }
+    let mark = JournalState.Mark(span.lastSequence, span.lastTimestamp)
+    try updateState { $0.applyTarget = mark }
+    let outcome = try Applier(catalog: journal.catalog, stores: stores).apply(generations)
+    try updateState {
+      $0.applied = mark
+      $0.durable = max($0.durable, journal.durable)
+    }
+    journal.applyCompleted(through: mark.sequence)
+    return outcome
+  }
+
+  // MARK: Reading
+
+  /// All disks, read through the journal's index.
+  public func contents() throws -> [[UInt8]] {
+    try commit()
+    return try settings.diskByteCounts.indices.map { try contents(disk: $0) }
+  }
+
+  private func contents(disk: Int) throws -> [UInt8] {
+    let number = DiskNumber(UInt16(disk))
+    let range = ByteRange(start: 0, length: UInt64(settings.diskByteCounts[disk]))
+    let plan = ReadPlan(range) { journal.piece(disk: number, at: $0, limit: $1) }
+    let reader = VolumeReader(store: stores[disk], catalog: journal.catalog)
+    var bytes = [UInt8](repeating: 0xEE, count: Int(range.length))
+    let result = unsafe bytes.withUnsafeMutableBytes { buffer -> Result<Void, VolumeError> in
+      do throws(VolumeError) { return .success(try unsafe reader.read(plan, into: buffer)) } catch {
+        return .failure(error)
+      }
+    }
+    try result.get()
+    return bytes
+  }
+
+  // MARK: Ending and beginning again
+
+  /// Ends the group in one of the three ways and opens it from its folder. The history is cut to
+  /// what came back.
+  public func restart(_ ending: Ending) throws {
+    if ending == .clean {
+      try sync()
+      try updateState {
+        $0.isClean = true
+        $0.durable = max($0.durable, journal.durable)
+      }
+    }
+    if ending == .powerCut {
+      storage.crash()
+      for store in stores { store.dropUnsynced() }
+    }
+    try reopen()
+  }
+
+  private func reopen() throws {
+    guard case .state(let found, let generation) = try stateFile.read() else {
+      throw Lost(description: "the state file has no state")
+    }
+    state = found
+    stateGeneration = generation
+    let recovered = try JournalRecovery(storage, state: state)
+    notes = recovered.notes
+    let continues = state.isClean
+    if !continues { state.beginEpoch(after: recovered.lastSequence) }
+    state.isClean = false
+    arenaEnd = 0
+    journal = Self.open(storage, settings, state, recovered, continues: continues)
+    try updateState { _ in }
+    guard journal.stamped <= history.lastSequence else {
+      throw Lost(description: "recovered records that were never written")
+    }
+    history.truncate(after: journal.stamped)
+  }
+
+  /// Opens the folder again with another segment size, after a clean ending.
+  public func resize(segmentByteCount: Int) throws {
+    settings.segmentByteCount = segmentByteCount
+    settings.capacityByteCount = 16 * segmentByteCount
+    journal = Self.open(
+      storage, settings, state, try JournalRecovery(storage, state: state), continues: true)
+  }
+
+  /// Starts over from a recovery, as a receiver does that was told to go back.
+  public func adopt(
+    _ recovered: JournalRecovery<FaultyStorage>, truncatingHistoryAfter sequence: SequenceNumber,
+    newEpoch: Bool
+  ) throws {
+    try updateState {
+      $0.durable = min($0.durable, sequence)
+      if newEpoch { $0.beginEpoch(after: sequence) }
+    }
+    arenaEnd = 0
+    journal.adopt(recovered, state: state, continuesLastSegment: !newEpoch)
+    history.truncate(after: sequence)
+  }
+
+  public struct Lost: Error, CustomStringConvertible {
+    public let description: String
+  }
+}

@@ -1,0 +1,96 @@
+import BlockModel
+import SystemIO
+import Testing
+
+@testable import Journal
+
+/// The header of a segment: every field comes back, the bytes are those of the format's table, and
+/// whatever is not whole counts as blank.
+@Suite struct SegmentHeaderTests {
+  static let header = SegmentHeader(
+    identity: SegmentIdentity(
+      group: GroupIdentifier(high: 0x0102_0304_0506_0708, low: 0x1112_1314_1516_1718),
+      epoch: 0x2122_2324_2526_2728, number: 0x3132_3334),
+    segmentByteCount: 64 << 20, firstSequence: SequenceNumber(0x4142_4344_4546_4748),
+    firstTimestamp: Timestamp(rawValue: 0x5152_5354_5556_5758))
+
+  static func resealed(_ bytes: [UInt8]) -> [UInt8] {
+    let body = Array(bytes[..<4092])
+    let sum = unsafe body.withUnsafeBytes { unsafe CRC32C.standard($0) }
+    return body + (0..<4).map { UInt8(truncatingIfNeeded: sum >> UInt32(24 - 8 * $0)) }
+  }
+
+  @Test func bytesAreThoseOfTheFormat() {
+    let expected: [UInt8] =
+      Array("TAPLSEG1".utf8) + [0, 0, 0, 1] + [4, 0, 0, 0]
+      + [1, 2, 3, 4, 5, 6, 7, 8] + [0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18]
+      + [0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28] + [0, 0, 0, 0, 0x31, 0x32, 0x33, 0x34]
+      + [0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48]
+      + [0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58]
+    let bytes = Self.header.encoded()
+    #expect(bytes.count == 4096)
+    #expect(Array(bytes[..<64]) == expected)
+    #expect(bytes[64..<4092].allSatisfy { $0 == 0 })
+    #expect(bytes == Self.resealed(bytes))
+  }
+
+  @Test func comesBackWhole() throws {
+    #expect(try SegmentHeader(decoding: Self.header.encoded()) == Self.header)
+  }
+
+  @Test func zerosAndOtherLengthsAreBlank() {
+    let whole = Self.header.encoded()
+    for bytes in [[], Array(whole.dropLast()), whole + [0], [UInt8](repeating: 0, count: 4096)] {
+      #expect(throws: SegmentHeader.Refusal.blank) { try SegmentHeader(decoding: bytes) }
+    }
+  }
+
+  @Test func aFlippedBitAnywhereMakesItBlank() {
+    let whole = Self.header.encoded()
+    for bit in stride(from: 0, to: whole.count * 8, by: 7) {
+      var bytes = whole
+      bytes[bit / 8] ^= 1 << UInt8(bit % 8)
+      #expect(throws: SegmentHeader.Refusal.blank) { try SegmentHeader(decoding: bytes) }
+    }
+  }
+
+  /// A header that replaces an older one is 8 sectors; any mixture of the two is neither.
+  @Test func aTornReplacementIsBlankOrWhole() throws {
+    let old = Self.header
+    let new = SegmentHeader(
+      identity: SegmentIdentity(group: old.identity.group, epoch: old.epoch, number: 9),
+      segmentByteCount: 64 << 20, firstSequence: SequenceNumber(5),
+      firstTimestamp: Timestamp(rawValue: 6))
+    for mixture in 0..<256 {
+      var bytes = old.encoded()
+      for sector in 0..<8 where mixture >> sector & 1 == 1 {
+        bytes.replaceSubrange(
+          sector * 512..<sector * 512 + 512,
+          with: new.encoded()[sector * 512..<sector * 512 + 512])
+      }
+      let decoded = try? SegmentHeader(decoding: bytes)
+      // Only the first and the last sector differ.
+      switch (mixture & 1, mixture >> 7) {
+      case (0, 0): #expect(decoded == old)
+      case (1, 1): #expect(decoded == new)
+      default: #expect(decoded == nil)
+      }
+    }
+  }
+
+  @Test func aNewerVersionIsNamed() {
+    var bytes = Self.header.encoded()
+    bytes[11] = 2
+    #expect(throws: SegmentHeader.Refusal.newerVersion(2)) {
+      try SegmentHeader(decoding: Self.resealed(bytes))
+    }
+  }
+
+  @Test func aSegmentNumberBeyond32BitsIsRefused() {
+    var bytes = Self.header.encoded()
+    bytes[43] = 1
+    #expect(throws: SegmentHeader.Refusal.blank) {
+      try SegmentHeader(decoding: Self.resealed(bytes))
+    }
+  }
+}

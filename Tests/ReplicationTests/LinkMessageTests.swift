@@ -1,0 +1,165 @@
+import BlockModel
+import Journal
+import Replication
+import Testing
+
+/// Proves that what the two sites tell each other arrives as it was said, and that bytes which are
+/// no such message are refused without a trap.
+struct LinkMessageTests {
+  /// One message, hidden behind its bytes: what decodes them and encodes the outcome again.
+  struct Message: CustomTestStringConvertible, Sendable {
+    let testDescription: String
+    let bytes: [UInt8]
+    let decodeAndEncode: @Sendable ([UInt8]) throws -> [UInt8]
+  }
+
+  static let hello = LinkHello(
+    site: "east", groupName: "größe", group: GroupIdentifier(high: 7, low: .max), epoch: 3,
+    segmentByteCount: 64 << 20,
+    disks: [.init(name: "root", byteCount: 1 << 40), .init(name: "", byteCount: 0)])
+  static let welcome = LinkWelcome(
+    site: "west", needsBaseline: true, epoch: 2, sequence: SequenceNumber(1_000_000),
+    position: StreamPosition(segment: 12, offset: 40_960), applied: SequenceNumber(999_000))
+  static let progress = LinkProgress(
+    isRecoverable: true, received: SequenceNumber(30), durable: SequenceNumber(20),
+    applied: SequenceNumber(10), durableTimestamp: Timestamp(rawValue: 1_795_000_000_000_000_000))
+  static let piece = BaselinePiece(
+    disk: DiskNumber(513), range: ByteRange(start: 1 << 40, length: 1 << 20),
+    applied: SequenceNumber(77))
+
+  static let messages = [
+    Message(testDescription: "hello", bytes: hello.encoded()) {
+      try LinkHello(decoding: $0).encoded()
+    },
+    Message(testDescription: "welcome", bytes: welcome.encoded()) {
+      try LinkWelcome(decoding: $0).encoded()
+    },
+    Message(testDescription: "progress", bytes: progress.encoded()) {
+      try LinkProgress(decoding: $0).encoded()
+    },
+    Message(testDescription: "baseline piece", bytes: piece.encoded()) {
+      try BaselinePiece(decoding: $0).encoded()
+    },
+  ]
+
+  // MARK: Round trips
+
+  @Test(arguments: [0, 1, 2, LinkMessageTests.diskLimit])
+  func `a hello comes back as it was`(diskCount: Int) throws {
+    var hello = Self.hello
+    hello.disks = (0..<diskCount).map { .init(name: "disk\($0)", byteCount: UInt64($0) << 20) }
+    #expect(try LinkHello(decoding: hello.encoded()) == hello)
+  }
+
+  @Test(arguments: [false, true]) func `a welcome comes back as it was`(needs: Bool) throws {
+    var welcome = Self.welcome
+    welcome.needsBaseline = needs
+    #expect(try LinkWelcome(decoding: welcome.encoded()) == welcome)
+  }
+
+  @Test(arguments: [false, true]) func `progress comes back as it was`(recoverable: Bool) throws {
+    var progress = Self.progress
+    progress.isRecoverable = recoverable
+    #expect(try LinkProgress(decoding: progress.encoded()) == progress)
+  }
+
+  @Test func `a baseline piece comes back as it was, with its data behind it`() throws {
+    let bytes = Self.piece.encoded()
+    #expect(bytes.count == BaselinePiece.byteCount)
+    #expect(try BaselinePiece(decoding: bytes) == Self.piece)
+    #expect(try BaselinePiece(decoding: bytes + [1, 2, 3]) == Self.piece)
+  }
+
+  // MARK: Refusals
+
+  @Test(arguments: messages) func `every truncation is refused`(message: Message) throws {
+    for count in 0..<message.bytes.count {
+      #expect(throws: LinkError.self, "\(count) bytes") {
+        try message.decodeAndEncode(Array(message.bytes.prefix(count)))
+      }
+    }
+    #expect(try message.decodeAndEncode(message.bytes) == message.bytes)
+  }
+
+  @Test(arguments: messages, 1...4 as ClosedRange<UInt64>)
+  func `random bytes never trap`(message: Message, seed: UInt64) {
+    var random = SplitMix(seed: seed)
+    for round in 0..<500 {
+      var bytes = message.bytes + random.bytes(random.below(64))
+      if round % 2 == 0 {
+        bytes = random.bytes(random.below(2 * message.bytes.count))
+      } else {
+        for _ in 0...random.below(4) { bytes[random.below(bytes.count)] ^= 1 << random.below(8) }
+      }
+      Self.expectRefusalOrMeaning(message, bytes)
+    }
+  }
+
+  /// What is not refused has a meaning: its encoding decodes to itself.
+  private static func expectRefusalOrMeaning(_ message: Message, _ bytes: [UInt8]) {
+    do {
+      let encoded = try message.decodeAndEncode(bytes)
+      #expect(try message.decodeAndEncode(encoded) == encoded)
+    } catch { #expect(error is LinkError, "\(error)") }
+  }
+
+  @Test func `a hello of something else is refused`() {
+    #expect(refusal(of: Self.hello.encoded(), changing: 0) == .protocolViolation)
+  }
+
+  @Test func `another version is named`() throws {
+    #expect(refusal(of: Self.hello.encoded(), changing: 11) == .otherVersion(0))
+    var bytes = Self.welcome.encoded()
+    bytes[3] = 9
+    let error = #expect(throws: LinkError.self) { try LinkWelcome(decoding: bytes) }
+    guard case .otherVersion(9) = error else {
+      Issue.record("refused as \(String(describing: error))")
+      return
+    }
+    #expect("\(LinkError.otherVersion(9))".contains("version 9"))
+  }
+
+  @Test func `a hello with too many disks is refused`() {
+    var hello = Self.hello
+    hello.disks = (0...Self.diskLimit).map { _ in .init(name: "", byteCount: 0) }
+    #expect(throws: LinkError.self) { try LinkHello(decoding: hello.encoded()) }
+  }
+
+  @Test func `a name that is not UTF-8 is refused`() {
+    var bytes = Self.welcome.encoded()
+    bytes[6] = 0xFF
+    #expect(throws: LinkError.self) { try LinkWelcome(decoding: bytes) }
+  }
+
+  @Test(arguments: [(UInt64.max, 1), (1, .max), (1 << 63, 1 << 63)] as [(UInt64, UInt64)])
+  func `a baseline piece beyond 64 bits is refused`(start: UInt64, length: UInt64) {
+    var encoder = WireEncoder()
+    encoder.put(UInt16(0))
+    encoder.put(start)
+    encoder.put(length)
+    encoder.put(UInt64(0))
+    #expect(throws: LinkError.self) { try BaselinePiece(decoding: encoder.bytes) }
+  }
+
+  static let diskLimit = 4096
+
+  private enum Refusal: Equatable {
+    case protocolViolation
+    case otherVersion(UInt32)
+    case other
+  }
+
+  /// How a hello is refused of which one byte has its lowest bit flipped.
+  private func refusal(of hello: [UInt8], changing position: Int) -> Refusal? {
+    var bytes = hello
+    bytes[position] ^= 1
+    do throws(LinkError) {
+      _ = try LinkHello(decoding: bytes)
+      return nil
+    } catch .protocolViolation {
+      return .protocolViolation
+    } catch .otherVersion(let version) {
+      return .otherVersion(version)
+    } catch { return .other }
+  }
+}
