@@ -41,6 +41,7 @@ final class FrontDesk: @unchecked Sendable {
     }
     if let link {
       listen(link) { [unowned self] peer in
+        guard greeters.count < Self.connectionLimit else { return }
         let greeter = LinkGreeter(socket: peer, front: self)
         greeters[ObjectIdentifier(greeter)] = greeter
         greeter.begin()

@@ -67,6 +67,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   private(set) var isStopping = false
   private var turnStartNanoseconds: UInt64 = 0
   private var turnWrites = 0
+  /// Bytes that guests may still write until the next tick; not limited mostly.
+  private var allowance = Int.max
 
   init(
     _ parts: GroupParts, loop: EventLoop, workers: WorkerPool, keeper: WorkerPool,
@@ -141,12 +143,23 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   @inline(__always)
   func hasRoom(payloadByteCount: Int) -> Bool {
-    journal?.hasRoom(payloadByteCount: payloadByteCount) ?? true
+    allowance > 0 && (journal?.hasRoom(payloadByteCount: payloadByteCount) ?? true)
+  }
+
+  /// With `on_full: throttle`, once three quarters of the journal are used: each tick allows a
+  /// share of what is left, so writes slow down instead of stopping.
+  func updateAllowance(_ journal: SiteJournal) {
+    guard configuration.journal.onFull == .throttle else { return }
+    let left = max(0, journal.capacityByteCount - journal.usedByteCount)
+    let isTight = left < journal.capacityByteCount / 4
+    allowance = isTight ? max(payloadLimit, left / 32) : .max
+    if !roomWaiters.isEmpty { roomCame() }
   }
 
   func waitForRoom(_ connection: NBDConnection) {
     roomWaiters.append(connection)
-    makeRoom()
+    // A throttled client waits for the next tick; the journal itself is not full.
+    if journal?.hasRoom(payloadByteCount: payloadLimit) != true { makeRoom() }
   }
 
   /// Segments were recycled or created: those who wait go on.
@@ -165,6 +178,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   ) -> SequenceNumber {
     if turnWrites == 0 { turnStartNanoseconds = SystemClock.monotonicNanoseconds() }
     turnWrites &+= 1
+    if allowance != .max { allowance &-= Int(kind == .write ? length : 0) }
     guard let tap, let journal else {
       return unsafe writeThrough(kind, disk, offset, length, record)
     }

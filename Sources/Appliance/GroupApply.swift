@@ -39,6 +39,7 @@ extension Group {
     syncInBackground()
     createSlot()
     recycle()
+    updateAllowance(journal)
     if isApplyDue(journal) { startApply(underPressure: false) }
     if !journal.hasRoom(payloadByteCount: payloadLimit) { makeRoom() }
     latency.rotate(nowSeconds: SystemClock.monotonicNanoseconds() / 1_000_000_000)
@@ -66,17 +67,19 @@ extension Group {
     startApply(underPressure: true)
     recycle()
     if journal.hasRoom(payloadByteCount: payloadLimit) { return }
-    if expireOldestView() { return }
     // Applied records that only the peer still needs.
-    if let link, configuration.journal.onFull == .degrade, !link.isDetached,
+    if let link, !link.isDetached,
       journal.watermarks[.peerDurable] < journal.applied.rawValue
     {
+      guard configuration.journal.onFull == .degrade else { return }
       log(
         "group \(configuration.name): the journal is full of records that \(link.peerSite) has "
           + "not received; they are dropped and the peer will be copied anew")
       link.detach()
       recycle()
+      return
     }
+    _ = expireOldestView()
   }
 
   /// Nothing was written for a moment.
@@ -125,13 +128,20 @@ extension Group {
     }
   }
 
+  /// What the history window is measured from. At a recovery site it is the newest instant that is
+  /// known, not the wall clock: while the protected site is gone, history must not melt away.
+  private var historyClock: Timestamp {
+    configuration.role == .recovery
+      ? max(receiving.knownThrough, journal?.newestTimestamp ?? .zero) : loop.now
+  }
+
   /// The generations that may be applied now, oldest first.
   private func eligible(underPressure: Bool) -> [Generation] {
     guard let journal else { return [] }
     var newest = views.oldestInstant ?? .distantFuture
     if !underPressure {
-      let window = configuration.historyNanoseconds
-      newest = min(newest, Timestamp(rawValue: loop.now.rawValue - min(window, loop.now.rawValue)))
+      let window = min(configuration.historyNanoseconds, historyClock.rawValue)
+      newest = min(newest, Timestamp(rawValue: historyClock.rawValue - window))
     }
     let limit = min(journal.durable, receiving.applyLimit)
     return Array(
@@ -164,7 +174,7 @@ extension Group {
     }
     let window = configuration.historyNanoseconds
     let spacing = max(configuration.applyEveryNanoseconds, window / 64)
-    let due = underPressure || loop.now.nanoseconds(since: span.firstTimestamp) >= window
+    let due = underPressure || historyClock.nanoseconds(since: span.firstTimestamp) >= window
     guard due, underPressure || loop.now.nanoseconds(since: apply.lastFreeze) >= spacing else {
       return
     }
@@ -178,6 +188,7 @@ extension Group {
     guard let stateKeeper else { return }
     let applier = Applier(catalog: journal.catalog, stores: disks.map(\.store))
     let watermarks = journal.watermarks
+    let peer = link
     keeper.submit { [self] in
       var outcome = Applier<SiteSegmentFile, DiskStore>.Outcome()
       var failure: String?
@@ -187,7 +198,9 @@ extension Group {
         try stateKeeper.update {
           $0.applied = mark
           $0.durable = max($0.durable, watermarks.sequence(.durable), mark.sequence)
-          if $0.peerDurable != nil { $0.peerDurable = watermarks.sequence(.peerDurable) }
+          $0.peerDurable = peer.flatMap {
+            $0.isDetached ? nil : watermarks.sequence(.peerDurable)
+          }
         }
       } catch { failure = "\(error)" }
       let (result, problem) = (outcome, failure)
@@ -291,13 +304,15 @@ extension Group {
     onDrained = nil
     guard let stateKeeper, let journal, failure == nil else { return completion() }
     let durable = journal.durable
-    let peerDurable = journal.watermarks.sequence(.peerDurable)
+    let peerDurable = link.flatMap {
+      $0.isDetached ? nil : journal.watermarks.sequence(.peerDurable)
+    }
     keeper.submit { [self] in
       do {
         try stateKeeper.update {
           $0.isClean = true
           $0.durable = max($0.durable, durable)
-          if $0.peerDurable != nil { $0.peerDurable = peerDurable }
+          $0.peerDurable = peerDurable
         }
       } catch { log("writing the state file: \(error)") }
       loop.post(completion)

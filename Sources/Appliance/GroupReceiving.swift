@@ -37,6 +37,8 @@ extension Group {
     closeReceiver()
     receiving.receiver = receiver
     receiving.peerSite = hello.site
+    // A new connection is told everything.
+    receiving.reported = ReceivingState().reported
     receiver.welcome(welcome(state))
   }
 
@@ -203,7 +205,8 @@ extension Group {
 
   /// Writes a piece of the peer's disk to the base; `done` is called on the loop.
   func storeBaseline(
-    _ piece: BaselinePiece, _ bytes: [UInt8]?, done: @escaping @Sendable () -> Void
+    _ piece: BaselinePiece, _ bytes: [UInt8]?, from receiver: LinkReceiver,
+    done: @escaping @Sendable () -> Void
   ) {
     receiving.applyLimit = max(receiving.applyLimit, piece.applied)
     let store = disks[piece.disk.index].store
@@ -218,6 +221,8 @@ extension Group {
       } catch { failure = error }
       let problem = failure
       loop.post { [self] in
+        // What an earlier connection began says nothing about this one's copy.
+        guard receiving.receiver === receiver else { return }
         if let problem {
           log("group \(configuration.name): full copy: \(problem)")
           return closeReceiver()
@@ -227,7 +232,7 @@ extension Group {
     }
   }
 
-  func endBaseline(_ mark: JournalState.Mark) {
+  func endBaseline(_ mark: JournalState.Mark, from receiver: LinkReceiver) {
     receiving.baselineEnd = mark
     let stores = disks.map(\.store)
     keeper.submit { [self] in
@@ -237,6 +242,7 @@ extension Group {
       }
       let problem = failure
       loop.post { [self] in
+        guard receiving.receiver === receiver else { return }
         if let problem {
           log("group \(configuration.name): full copy: \(problem)")
           return closeReceiver()

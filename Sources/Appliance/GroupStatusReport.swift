@@ -52,10 +52,16 @@ extension Group {
       if link.isDetached {
         return "the journal was full: \(link.peerSite) will be copied anew when it is back"
       }
+      if snapshot.state == .waiting {
+        return "the link to \(link.peerSite) is down, and tried again: \(snapshot.detail)"
+      }
     }
     if configuration.role == .recovery, stateKeeper?.state.baseline != .complete {
       return receiving.receiver == nil
         ? "waiting for the protected site" : "the initial sync is under way"
+    }
+    if configuration.role == .recovery, receiving.receiver == nil {
+      return "the link from \(configuration.peer?.site ?? "the protected site") is down"
     }
     return "ok"
   }
@@ -118,7 +124,8 @@ extension Group {
     let snapshot = link.snapshot
     let marks = journal.watermarks
     let isBehind = marks[.peerDurable] < marks[.appended] || !snapshot.isRecoverable
-    let newest = Timestamp(rawValue: marks[.peerDurableTimestamp])
+    let newest = Timestamp(
+      rawValue: max(marks[.peerDurableTimestamp], snapshot.completeThroughNanoseconds))
     let age = newest == .zero ? 0 : loop.now.nanoseconds(since: newest)
     let lagBytes =
       snapshot.state == .connected || snapshot.state == .waiting

@@ -49,6 +49,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
 
   /// On the group's loop.
   func begin() {
+    socket.enableKeepAlive(seconds: 15)
     do throws(Errno) {
       try group.loop.add(self, socket, .readable)
     } catch { return close() }
@@ -146,7 +147,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
         throw .protocolViolation("end of a full copy is malformed")
       }
       group.endBaseline(
-        .init(SequenceNumber(frame.argument), Timestamp(rawValue: timestamp)))
+        .init(SequenceNumber(frame.argument), Timestamp(rawValue: timestamp)), from: self)
     default:
       throw .protocolViolation("unexpected \(frame.kind)")
     }
@@ -242,7 +243,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     }
     let cost = bytes?.count ?? prefix
     baselineBytesPending += cost
-    group.storeBaseline(piece, bytes) { [self] in
+    group.storeBaseline(piece, bytes, from: self) { [self] in
       let wasPaused = isPaused
       baselineBytesPending -= cost
       if wasPaused, !isPaused { resume() }

@@ -9,8 +9,8 @@ import SystemIO
 
 /// A running site: exports, groups, links.
 ///
-/// Threads: one front loop (listeners, handshakes, views), one loop for every core but at least
-/// one, over which the groups are spread, two workers for what blocks, and for each group one
+/// Threads: one front loop (listeners, handshakes, views), loops over which the groups
+/// are spread (as many as there are groups, at most one a core), four workers for what blocks, and for each group one
 /// keeper and, if it has a peer, one link thread; one analyzer thread. Public methods may be called
 /// from any thread.
 public final class Site: Sendable {
@@ -153,6 +153,7 @@ public final class Site: Sendable {
         done(())
       }
     }
+    for case .unix(let path) in configuration.listen.nbd { try? Directory.remove(path) }
     for link in links { link.stop(drainMilliseconds: Self.linkDrainMilliseconds) }
     for group in groups {
       ask(group.loop, timeoutMilliseconds: -1) { done in group.drain { done(()) } }

@@ -24,7 +24,7 @@ public enum ConfigurationLimits {
   public static let nbdListeners = 64
   public static let groups = 1024
   /// Disks are numbered with 16 bits in journal records; this is what one site is built for.
-  public static let disksPerGroup = 4096
+  public static let disksPerGroup = 256
 
   public static let segmentSizeBytes: ClosedRange<UInt64> = (64 << 10)...(1 << 30)
   /// One segment is written, one sealed, one applied and one recycled at the same time.

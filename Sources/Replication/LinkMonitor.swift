@@ -17,6 +17,8 @@ public final class LinkMonitor: Sendable {
     public var syncProgress: Double?
     /// The peer's disks are a whole copy: what is durable there can be opened.
     public var isRecoverable = false
+    /// When the peer was last told that it has everything, the instant up to which that held.
+    public var completeThroughNanoseconds: UInt64 = 0
   }
 
   public let peerSite: String

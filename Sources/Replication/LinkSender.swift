@@ -145,7 +145,8 @@ public final class LinkSender<Store: BackingStore>: Sendable {
           last: parts.watermarks.sequence(.appended), oldest: oldest)
       switch decision {
       case .resume:
-        return try stream.resume(welcome)
+        if try stream.resume(welcome) { return }
+        return try stream.beginBaseline()
       case .baseline:
         return try stream.beginBaseline()
       case .cut(let after):

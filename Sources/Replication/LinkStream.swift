@@ -26,13 +26,11 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   private let packed = PageBuffer(byteCount: LZ4.compressedLimit(Self.chunkByteLimit) + 4)
   private var idleSteps = 0
   private var lastHeartbeat: UInt64 = 0
-  private var lastReceived: UInt64
 
   init(parts: LinkSender<Store>.Parts, monitor: LinkMonitor, channel: LinkChannel) {
     self.parts = parts
     self.monitor = monitor
     self.channel = channel
-    lastReceived = SystemClock.monotonicNanoseconds()
   }
 
   mutating func end() {
@@ -42,28 +40,30 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
 
   // MARK: Beginning
 
-  mutating func resume(_ welcome: LinkWelcome) throws(LinkError) {
+  /// False when the journal does not reach back to what the receiver needs next.
+  mutating func resume(_ welcome: LinkWelcome) throws(LinkError) -> Bool {
     parts.watermarks[.peerReceived] = welcome.sequence.rawValue
     if welcome.position.segment == 0 {
       guard moveTo(parts.catalog.segment(holding: welcome.sequence.rawValue + 1)) else {
-        throw .tooFarBehind
+        return false
       }
     } else if let found = parts.catalog.pinned(welcome.position.segment) {
       segment = found
       offset = Int(welcome.position.offset)
-    } else if welcome.sequence == parts.watermarks.sequence(.appended),
-      let newest = parts.catalog.segment(holding: welcome.sequence.rawValue + 1),
-      newest.firstSequence.rawValue == welcome.sequence.rawValue + 1
+    } else if let next = parts.catalog.segment(holding: welcome.sequence.rawValue + 1),
+      next.firstSequence.rawValue == welcome.sequence.rawValue + 1
     {
-      guard moveTo(newest) else { throw .tooFarBehind }
+      // It has all of a segment that is recycled here, and goes on with the next.
+      guard moveTo(next) else { return false }
     } else {
-      throw .tooFarBehind
+      return false
     }
     try channel.send(LinkFrame(.begin))
     monitor.update {
       $0.state = .connected
       $0.isRecoverable = true
     }
+    return true
   }
 
   /// Pins the segment and starts at its header. Nil (no record yet) is right only for a group that
@@ -283,13 +283,15 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     guard !hasRecords else { return }
     lastHeartbeat = monotonic
     try channel.send(LinkFrame(.heartbeat, argument: complete))
+    if parts.watermarks[.peerDurable] == parts.watermarks[.appended] {
+      monitor.update { $0.completeThroughNanoseconds = complete }
+    }
   }
 
   private mutating func readProgress(timeoutMilliseconds: Int32) throws(LinkError) {
     var timeout = timeoutMilliseconds
     while let (frame, body) = try channel.receive(timeoutMilliseconds: timeout) {
       timeout = 0
-      lastReceived = SystemClock.monotonicNanoseconds()
       switch frame.kind {
       case .progress:
         let progress = try LinkProgress(decoding: body)

@@ -14,7 +14,8 @@ enum SiteCommand {
       standard output when it serves. The log goes to standard error.
 
       SIGTERM and SIGINT stop the site: it takes no more requests, makes everything it has
-      acknowledged durable, applies what the history window lets it apply, and exits with 0.
+      acknowledged durable, applies its protected groups' journals, so that their backing stores
+      alone are the whole, current disks, and exits with 0.
       Further signals do not shorten this.
       """,
     options: [
