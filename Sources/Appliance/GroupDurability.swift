@@ -157,9 +157,14 @@ extension Group {
   /// What nobody waits for becomes durable within this time all the same.
   private static var backgroundSyncNanoseconds: UInt64 { 500_000_000 }
 
+  /// At a recovery site it bounds the RPO.
+  private static var recoverySyncNanoseconds: UInt64 { 200_000_000 }
+
   func syncInBackground() {
     guard let journal, journal.appended > journal.durable else { return }
-    let period = configuration.role == .recovery ? 100_000_000 : Self.backgroundSyncNanoseconds
+    let period =
+      configuration.role == .recovery
+      ? Self.recoverySyncNanoseconds : Self.backgroundSyncNanoseconds
     let elapsed = SystemClock.monotonicNanoseconds() &- durability.lastSyncNanoseconds
     if elapsed >= period { startSync() }
   }

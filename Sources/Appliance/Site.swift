@@ -9,10 +9,10 @@ import SystemIO
 
 /// A running site: exports, groups, links.
 ///
-/// Threads: one front loop (listeners, handshakes, views), loops over which the groups
-/// are spread (as many as there are groups, at most one a core), four workers for what blocks, and for each group one
-/// keeper and, if it has a peer, one link thread; one analyzer thread. Public methods may be called
-/// from any thread.
+/// Threads: one front loop (listeners, handshakes, views); loops over which the groups are spread,
+/// as many as there are groups but at most one a core; four workers for what blocks; for each group
+/// one keeper and, if it has a peer, one link thread; one analyzer thread. Public methods may be
+/// called from any thread.
 public final class Site: Sendable {
   public static let version = "0.1.0"
   private static let workerCount = 4
