@@ -37,7 +37,7 @@ public final class TestGroup {
 
   private let stateFile: JournalStateFile<FaultyFile>
   private var stateGeneration: UInt64
-  private let arena = PageBuffer(byteCount: 4 << 20)
+  private let arena = PageBuffer(byteCount: 2 << 20)
   private var arenaEnd = 0
 
   public init(seed: UInt64, _ settings: Settings = Settings()) throws {
@@ -120,7 +120,7 @@ public final class TestGroup {
   }
 
   public func createSlots() {
-    while let (slot, name) = journal.slotToCreate() {
+    while let (slot, name) = journal.slotToCreate(isIdle: false) {
       guard let file = try? storage.create(name, byteCount: settings.segmentByteCount) else {
         return journal.slotFailed(slot)
       }

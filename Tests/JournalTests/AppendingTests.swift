@@ -99,7 +99,7 @@ import Testing
     #expect(!group.journal.hasRoom(payloadByteCount: 0))
     #expect(group.journal.slotToCreateExists)
     var asked: [String] = []
-    while let (slot, name) = group.journal.slotToCreate() {
+    while let (slot, name) = group.journal.slotToCreate(isIdle: false) {
       asked.append(name)
       #expect(slot == asked.count - 1)
     }
@@ -114,7 +114,7 @@ import Testing
       try group.record(Self.byte(UInt8(round)))
       try group.journal.sealActive()
     }
-    while let (slot, name) = group.journal.slotToCreate() {
+    while let (slot, name) = group.journal.slotToCreate(isIdle: false) {
       asked.append(name)
       group.journal.slotCreated(slot, try group.storage.create(name, byteCount: 16 << 10))
     }
@@ -125,9 +125,9 @@ import Testing
 
   @Test func aFileThatCouldNotBeMadeIsAskedForAgain() throws {
     let group = try TestGroup(seed: 1)
-    let first = try #require(group.journal.slotToCreate())
+    let first = try #require(group.journal.slotToCreate(isIdle: false))
     group.journal.slotFailed(first.slot)
-    let again = try #require(group.journal.slotToCreate())
+    let again = try #require(group.journal.slotToCreate(isIdle: false))
     #expect(again == first)
   }
 
@@ -152,7 +152,7 @@ import Testing
     try group.storage.remove(spare)
     try group.restart(.clean)
     var created: [String] = []
-    while let (slot, name) = group.journal.slotToCreate() {
+    while let (slot, name) = group.journal.slotToCreate(isIdle: false) {
       #expect(try !group.storage.names().contains(name))
       created.append(name)
       group.journal.slotCreated(

@@ -1,8 +1,9 @@
 import BlockModel
-import Journal
 import JournalTestSupport
 import Testing
 import Volume
+
+@testable import Journal
 
 /// Which instants exist, and what the others are refused with.
 @Suite struct HistoryTests {

@@ -2,6 +2,7 @@ import BlockModel
 import Journal
 import JournalTestSupport
 import Storage
+import StorageTesting
 import SystemIO
 import Testing
 import Volume
@@ -44,7 +45,22 @@ import Volume
     #expect(plan.pieces.isEmpty && plan.segments.isEmpty)
   }
 
-  static func bytes(
+  enum Way: CaseIterable { case waiting, ifCached }
+
+  static func read(
+    _ reader: VolumeReader<FaultyFile, MemoryStore>, _ source: ExtentSource?, at offset: UInt64,
+    _ way: Way
+  ) throws -> [UInt8]? {
+    try unsafe bytes(2) { buffer throws(VolumeError) in
+      if way == .ifCached {
+        return try unsafe reader.readIfCached(source, at: offset, into: buffer)
+      }
+      try unsafe reader.read(source, at: offset, into: buffer)
+      return true
+    }
+  }
+
+  private static func bytes(
     _ count: Int, _ body: (UnsafeMutableRawBufferPointer) throws(VolumeError) -> Bool
   ) throws -> [UInt8]? {
     var bytes = [UInt8](repeating: 0xEE, count: count)
@@ -61,20 +77,11 @@ import Volume
     try group.record(.write(disk: 0, offset: 0, [1, 2, 3]))
     let reader = VolumeReader(store: group.stores[0], catalog: group.journal.catalog)
     let record = Self.source(1, 4096 + 28 + 1)
-    let zeros: [UInt8] = [0, 0]
-    let kinds: [(ExtentSource?, [UInt8])] = [
-      (record, [2, 3]), (.zeros, zeros), (.hole, zeros), (nil, zeros),
-    ]
-    for (source, expected) in kinds {
-      let waited = try unsafe Self.bytes(2) { buffer throws(VolumeError) in
-        try unsafe reader.read(source, at: 9, into: buffer)
-        return true
-      }
-      let cached = try unsafe Self.bytes(2) { buffer throws(VolumeError) in
-        try unsafe reader.readIfCached(source, at: 9, into: buffer)
-      }
-      #expect(waited == expected)
-      #expect(cached == expected)
+    for way in Way.allCases {
+      #expect(try Self.read(reader, record, at: 9, way) == [2, 3])
+      #expect(try Self.read(reader, .zeros, at: 9, way) == [0, 0])
+      #expect(try Self.read(reader, .hole, at: 9, way) == [0, 0])
+      #expect(try Self.read(reader, nil, at: 9, way) == [0, 0])
     }
   }
 
@@ -84,20 +91,10 @@ import Volume
     let reader = VolumeReader(store: group.stores[0], catalog: group.journal.catalog)
     let behindTheEnd = Self.source(1, 16 << 10 - 1)
     for source in [Self.source(99, 4096), behindTheEnd] {
-      #expect(throws: VolumeError.self) {
-        try unsafe Self.bytes(2) { buffer throws(VolumeError) in
-          try unsafe reader.read(source, at: 0, into: buffer)
-          return true
-        }
-      }
+      #expect(throws: VolumeError.self) { try Self.read(reader, source, at: 0, .waiting) }
     }
     let outside = group.stores[0].byteCount
-    #expect(throws: VolumeError.self) {
-      try unsafe Self.bytes(2) { buffer throws(VolumeError) in
-        try unsafe reader.read(nil, at: outside, into: buffer)
-        return true
-      }
-    }
+    #expect(throws: VolumeError.self) { try Self.read(reader, nil, at: outside, .waiting) }
   }
 }
 

@@ -54,6 +54,8 @@ final class RecordingStore: BackingStore {
     try memory.sync()
   }
 
+  func writeOut() { memory.writeOut() }
+
   func nextDataRange(
     from offset: UInt64, limit: UInt64
   ) throws(StorageError) -> ByteRange? {

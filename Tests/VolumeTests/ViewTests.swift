@@ -2,6 +2,7 @@ import BlockModel
 import Journal
 import JournalTestSupport
 import Storage
+import StorageTesting
 import Testing
 import Volume
 
