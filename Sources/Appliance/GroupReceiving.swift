@@ -117,7 +117,8 @@ extension Group {
     whenUnused { [self] in
       reload(receiver) { state in
         if state.baseline == .complete {
-          state.noteGap(.init(from: state.applied.timestamp, to: now))
+          state.noteGap(
+            .init(from: max(state.applied.timestamp, state.historyStart), to: now))
         }
         state.group = hello.group
         state.baseline = .copying
