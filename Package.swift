@@ -65,7 +65,9 @@ let package = Package(
       path: "Tests/JournalTestSupport", swiftSettings: settings),
 
     tests("BlockModelTests", "BlockModel"),
-    tests("ReplicationTests", "BlockModel", "SystemIO", "Journal", "Replication"),
+    tests(
+      "ReplicationTests", "BlockModel", "SystemIO", "Storage", "Journal", "Replication",
+      "StorageTesting", "JournalTestSupport"),
     tests("JournalTests", "BlockModel", "SystemIO", "Journal", "JournalTestSupport", "Volume"),
     tests(
       "VolumeTests", "BlockModel", "SystemIO", "Journal", "Storage", "Volume",

@@ -88,6 +88,13 @@ extension Group {
     do throws(History.Refusal) {
       instant = try history.instant(of: expression, now: loop.now)
     } catch { return completion(.failure(.outside("\(error)"))) }
+    if configuration.role == .protected {
+      // A write that follows in this turn must not get a timestamp that the view counts in.
+      do throws(JournalError) { try journal.closeInstants(through: instant) } catch {
+        fail("\(error)")
+        return completion(.failure(.unavailable("group has failed")))
+      }
+    }
     let applied = journal.applied
     let plan = ViewPlan(
       instant: instant, generations: journal.generations,

@@ -144,20 +144,35 @@ public final class LinkSender<Store: BackingStore>: Sendable {
           welcome, epochs: parts.epochs,
           last: parts.watermarks.sequence(.appended), oldest: oldest)
       switch decision {
+      case .resume where isForked(welcome):
+        try goBack(channel, welcome, after: welcome.sequence)
       case .resume:
         if try stream.resume(welcome) { return }
         return try stream.beginBaseline()
       case .baseline:
         return try stream.beginBaseline()
       case .cut(let after):
-        parts.log(
-          "group \(parts.hello.groupName): \(monitor.peerSite) has records up to "
-            + "\(welcome.sequence.rawValue) that were lost here; it goes back to "
-            + "\(after.rawValue)")
-        try channel.send(LinkFrame(.cut, argument: after.rawValue))
+        try goBack(channel, welcome, after: after)
       }
     }
     throw .protocolViolation("the peer did not go back as asked")
+  }
+
+  /// The receiver has begun a segment, without a record yet, that was lost here with its header:
+  /// another epoch has a segment of that number now.
+  private func isForked(_ welcome: LinkWelcome) -> Bool {
+    parts.catalog.segment(welcome.position.segment).map { $0.header.epoch != welcome.epoch }
+      ?? false
+  }
+
+  private func goBack(
+    _ channel: LinkChannel, _ welcome: LinkWelcome, after sequence: SequenceNumber
+  ) throws(LinkError) {
+    parts.log(
+      "group \(parts.hello.groupName): \(monitor.peerSite) has records up to "
+        + "\(welcome.sequence.rawValue) or a segment that were lost here; it goes back to "
+        + "\(sequence.rawValue)")
+    try channel.send(LinkFrame(.cut, argument: sequence.rawValue))
   }
 
   private func receiveWelcome(_ channel: LinkChannel) throws(LinkError) -> LinkWelcome {

@@ -32,6 +32,8 @@ public final class TestGroup {
   public private(set) var journal: Journal<FaultyStorage>
   public private(set) var state: JournalState
   public private(set) var history: RecordHistory
+  /// Records come from a peer, so the epochs are the peer's.
+  public private(set) var isReceiving = false
   /// Of the last restart.
   public private(set) var notes: [String] = []
 
@@ -58,6 +60,19 @@ public final class TestGroup {
     try stateFile.write(state, generation: stateGeneration)
     journal = Self.open(
       storage, settings, state, try JournalRecovery(storage, state: state), continues: true)
+  }
+
+  /// A recovery group with a complete (empty) baseline, for the records of `sender`.
+  public convenience init(seed: UInt64, receivingFrom sender: JournalState, _ settings: Settings)
+    throws
+  {
+    try self.init(seed: seed, settings)
+    isReceiving = true
+    state.group = sender.group
+    state.epoch = 0
+    state.epochs = []
+    try updateState { _ in }
+    try reopen()
   }
 
   private static func open(
@@ -210,12 +225,13 @@ public final class TestGroup {
     stateGeneration = generation
     let recovered = try JournalRecovery(storage, state: state)
     notes = recovered.notes
-    let continues = state.isClean
+    let continues = state.isClean || isReceiving
     if !continues { state.beginEpoch(after: recovered.lastSequence) }
     state.isClean = false
     arenaEnd = 0
     journal = Self.open(storage, settings, state, recovered, continues: continues)
     try updateState { _ in }
+    if isReceiving { return }
     guard journal.stamped <= history.lastSequence else {
       throw Lost(description: "recovered records that were never written")
     }
@@ -228,6 +244,45 @@ public final class TestGroup {
     settings.capacityByteCount = 16 * segmentByteCount
     journal = Self.open(
       storage, settings, state, try JournalRecovery(storage, state: state), continues: true)
+  }
+
+  // MARK: Receiving
+
+  public func accept(segment header: SegmentHeader) throws {
+    createSlots()
+    if !journal.hasFreeSegment { try apply() }
+    try journal.acceptSegment(header)
+  }
+
+  /// Gives the journal bytes that have arrived and commits. Returns how many it took.
+  public func accept(_ bytes: [UInt8]) throws -> Int {
+    var bytes = bytes
+    let disks = settings.diskByteCounts.map { UInt64($0) }
+    let taken = try unsafe bytes.withUnsafeMutableBytes { buffer in
+      defer { _ = try? journal.commit() }
+      return try unsafe journal.accept(buffer, disks: disks)
+    }
+    return taken
+  }
+
+  /// Goes back to `sequence`, as the peer demands.
+  public func cut(after sequence: SequenceNumber) throws {
+    try updateState { $0.durable = min($0.durable, sequence) }
+    let recovered = try JournalRecovery(storage, state: state, cut: sequence)
+    journal.adopt(recovered, state: state, continuesLastSegment: true)
+  }
+
+  /// Forgets its records: a full copy begins, which holds those up to `start`.
+  public func beginBaseline(_ start: SequenceNumber) throws {
+    try updateState {
+      $0.epoch = 0
+      $0.epochs = []
+      $0.applied = .init(start, .zero)
+      $0.applyTarget = $0.applied
+      $0.durable = start
+    }
+    let recovered = try JournalRecovery(erasing: storage, state: state)
+    journal.adopt(recovered, state: state, continuesLastSegment: true)
   }
 
   /// Starts over from a recovery, as a receiver does that was told to go back.

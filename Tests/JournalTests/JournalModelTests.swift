@@ -122,7 +122,7 @@ import Testing
 /// What a power cut may take and what not: everything up to the last sync that came back is there,
 /// and what is there beyond it is a prefix of the order.
 @Suite struct PowerCutTests {
-  @Test(arguments: UInt64(0)..<200)
+  @Test(arguments: UInt64(0)..<150)
   func aPrefixWithEverythingDurableComesBack(seed: UInt64) throws {
     var random = SplitMix(seed: seed ^ 0xC0FFEE)
     var now: UInt64 = 1000

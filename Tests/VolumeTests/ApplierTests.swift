@@ -12,7 +12,7 @@ import Volume
 @Suite struct ApplierTests {
   static let diskByteCounts = [4 << 20, 1 << 20]
 
-  static func group() throws -> TestGroup {
+  static func group(_ diskByteCounts: [Int] = diskByteCounts) throws -> TestGroup {
     var settings = TestGroup.Settings(diskByteCounts: diskByteCounts)
     settings.segmentByteCount = 4 << 20
     settings.capacityByteCount = 64 << 20
@@ -31,12 +31,12 @@ import Volume
   }
 
   @Test func aBlockWrittenAThousandTimesIsWrittenOnce() throws {
-    let group = try Self.group()
+    let group = try Self.group([16 << 10, 4096])
     for round in 0..<1000 {
       try group.stage(.write(disk: 0, offset: 8192, Self.block(round, 512)), now: 0)
       if round % 300 == 0 { try group.journal.freezeActive() }
     }
-    let stores = Self.stores()
+    let stores = [16 << 10, 4096].map { RecordingStore(byteCount: $0) }
     let outcome = try Applier(catalog: group.journal.catalog, stores: stores)
       .apply(Self.generations(group))
     #expect(stores[0].calls == [.write(8192, count: 512), .sync])

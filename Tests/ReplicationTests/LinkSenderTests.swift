@@ -1,0 +1,275 @@
+import BlockModel
+import JournalTestSupport
+import SystemIO
+import Testing
+
+@testable import Journal
+@testable import Replication
+
+/// Over a real loopback connection that breaks anywhere, every record arrives exactly once and in
+/// order; what the receiver lacks for ever is copied anew; what the sender lost is taken back.
+///
+/// The receiver's journal refuses whatever is not the very next record, so having all of them means
+/// that each came once.
+@Suite(.serialized) struct LinkSenderTests {
+  static let disks = [20_000, 6000]
+
+  static func expectSame(
+    _ site: ReceivingSite, _ sending: SendingGroup,
+    sourceLocation: SourceLocation = #_sourceLocation
+  ) throws {
+    #expect(
+      site.group.journal.appended == sending.journal.appended, sourceLocation: sourceLocation)
+    #expect(
+      try site.group.contents() == sending.history.last.disks, sourceLocation: sourceLocation)
+    for segment in sending.journal.segments(after: .none, through: sending.journal.stamped) {
+      guard let copy = site.group.journal.catalog.segment(segment.number) else { continue }
+      #expect(copy.header == segment.header, sourceLocation: sourceLocation)
+      #expect(copy.end == segment.end, sourceLocation: sourceLocation)
+    }
+  }
+
+  @Test(arguments: UInt64(0)..<8)
+  func everyRecordArrivesOnceAndInOrder(seed: UInt64) throws {
+    var random = ModelRandom(seed: seed)
+    let sending = try SendingGroup(diskByteCounts: Self.disks)
+    let site = try ReceivingSite(for: sending, seed: seed)
+    sending.startLink(to: site.endpoint)
+    // An empty journal names no epoch: the first connection is a full copy of empty disks.
+    try sending.write(1, &random)
+    try site.run { site.group.journal.appended == SequenceNumber(1) }
+    try site.group.sync()
+    for _ in 0..<12 {
+      site.receiveLimit = [1, 100, 5000, 64 << 10][random.below(4)]
+      if random.chance(60) { site.bytesUntilCut = random.below(12_000) }
+      try sending.write(random.below(12), &random)
+      if random.chance(20) { try sending.journal.sealActive() }
+      for _ in 0..<random.below(20) {
+        // A sender that waits to connect again need not.
+        if !site.isConnected { sending.signal.wake() }
+        try site.step()
+      }
+      if random.chance(30) { try site.group.sync() }
+      if random.chance(20) { try site.group.apply() }
+      if random.chance(15) {
+        site.disconnect()
+        try site.group.restart([.kill, .clean, .powerCut][random.below(3)])
+      }
+    }
+    site.bytesUntilCut = nil
+    site.receiveLimit = 64 << 10
+    try site.run {
+      if !site.isConnected { sending.signal.wake() }
+      return site.group.journal.appended == sending.journal.appended
+    }
+    try Self.expectSame(site, sending)
+    #expect(site.cuts.isEmpty && site.framesSeen[.baselineBegin] == 1)
+  }
+
+  @Test func progressReachesTheWatermarks() throws {
+    var random = ModelRandom(seed: 1)
+    let sending = try SendingGroup(diskByteCounts: Self.disks)
+    let site = try ReceivingSite(for: sending, seed: 1)
+    sending.startLink(to: site.endpoint)
+    try sending.write(20, &random)
+    try site.run { site.group.journal.appended == sending.journal.appended }
+    let marks = sending.journal.watermarks
+    try site.run { marks[.peerReceived] == 20 }
+    #expect(marks[.peerDurable] == 0)
+    try site.group.sync()
+    try site.run { marks[.peerDurable] == 20 }
+    #expect(marks[.peerDurableTimestamp] == sending.journal.newestTimestamp.rawValue)
+    #expect(marks[.peerApplied] == 0)
+    try site.group.apply()
+    try site.run { marks[.peerApplied] == 20 }
+    let snapshot = try #require(sending.sender).monitor.snapshot
+    #expect(snapshot.state == .connected && snapshot.isRecoverable)
+    #expect(site.hellos.map(\.site) == ["east"])
+  }
+
+  @Test func progressBeyondWhatWasSentEndsTheConnection() throws {
+    var random = ModelRandom(seed: 1)
+    let sending = try SendingGroup(diskByteCounts: Self.disks)
+    let site = try ReceivingSite(for: sending, seed: 1)
+    sending.startLink(to: site.endpoint)
+    try sending.write(5, &random)
+    try site.run { site.group.journal.appended == sending.journal.appended }
+    let lie = LinkProgress(
+      isRecoverable: true, received: SequenceNumber(6), durable: SequenceNumber(6),
+      applied: .none, durableTimestamp: .zero)
+    try site.send(LinkFrame(.progress), lie.encoded())
+    // It connects again all the same.
+    try site.run { site.hellos.count == 2 }
+    #expect(sending.log.contains("never sent"))
+    #expect(sending.journal.watermarks[.peerDurable] == 0)
+  }
+
+  @Test func aRefusalIsShown() throws {
+    let sending = try SendingGroup(diskByteCounts: Self.disks)
+    let site = try ReceivingSite(for: sending, seed: 1)
+    sending.startLink(to: site.endpoint)
+    let monitor = try #require(sending.sender).monitor
+    try site.run { site.hellos.count == 1 }
+    try site.send(LinkFrame(.refused), Array("the disks differ".utf8))
+    try site.run { monitor.snapshot.state == .refused }
+    #expect(monitor.snapshot.detail.contains("the disks differ"))
+  }
+
+  /// Also when the last segment was sealed and no record follows, as after a crash.
+  @Test(arguments: [false, true])
+  func heartbeatsTellHowFarNothingIsMissing(sealed: Bool) throws {
+    var random = ModelRandom(seed: 1)
+    let sending = try SendingGroup(diskByteCounts: Self.disks)
+    let site = try ReceivingSite(for: sending, seed: 1)
+    try sending.write(5, &random)
+    if sealed { try sending.journal.sealActive() }
+    sending.startLink(to: site.endpoint)
+    try sending.closeInstants()
+    try site.run { site.knownThrough > 0 }
+    #expect(site.knownThrough == sending.journal.watermarks[.completeThrough])
+    #expect(site.group.journal.appended == sending.journal.appended)
+  }
+
+  @Test(arguments: UInt64(0)..<4)
+  func recordsThatTheSenderLostAreTakenBack(seed: UInt64) throws {
+    var random = ModelRandom(seed: seed)
+    let sending = try SendingGroup(diskByteCounts: Self.disks)
+    let site = try ReceivingSite(for: sending, seed: seed)
+    for round in 0..<3 {
+      sending.startLink(to: site.endpoint)
+      try sending.write(10 + random.below(30), &random)
+      try site.run { site.group.journal.appended == sending.journal.appended }
+      if round == 1 { try site.group.sync() }
+      let before = site.cuts.count
+      let lost = UInt64(1 + random.below(9))
+      let kept = SequenceNumber(sending.journal.appended.rawValue - lost)
+      try sending.losePower(keeping: kept)
+      site.disconnect()
+      sending.startLink(to: site.endpoint)
+      try sending.write(random.below(20), &random)
+      try site.run {
+        site.cuts.count > before && site.group.journal.appended == sending.journal.appended
+      }
+      #expect(site.cuts.last == kept)
+      try Self.expectSame(site, sending)
+      if random.chance(50) {
+        try site.group.restart(.kill)
+        #expect(try site.group.contents() == sending.history.last.disks)
+      }
+      sending.stopLink()
+      site.disconnect()
+    }
+  }
+
+  /// The receiver had begun a segment of which the sender lost even the header.
+  @Test func aSegmentThatTheSenderLostWholeIsTakenBack() throws {
+    var random = ModelRandom(seed: 3)
+    let sending = try SendingGroup(diskByteCounts: Self.disks)
+    let site = try ReceivingSite(for: sending, seed: 3)
+    sending.startLink(to: site.endpoint)
+    try sending.write(10, &random)
+    try site.run { site.group.journal.appended == sending.journal.appended }
+    sending.stopLink()
+    site.disconnect()
+    let last = sending.journal.appended
+    try site.group.accept(
+      segment: SegmentHeader(
+        identity: SegmentIdentity(
+          group: sending.state.group, epoch: 1,
+          number: try #require(sending.journal.newestSegment).number + 1),
+        segmentByteCount: UInt32(sending.options.segmentByteCount),
+        firstSequence: last.advanced(by: 1),
+        firstTimestamp: Timestamp(rawValue: sending.journal.newestTimestamp.rawValue + 1)))
+    try sending.losePower(keeping: last)
+    try sending.write(10, &random)
+    sending.startLink(to: site.endpoint)
+    try site.run { site.group.journal.appended == sending.journal.appended }
+    try Self.expectSame(site, sending)
+  }
+
+  @Test(arguments: UInt64(0)..<4)
+  func aReceiverThatIsTooFarBehindIsCopied(seed: UInt64) throws {
+    var random = ModelRandom(seed: seed)
+    let sending = try SendingGroup(diskByteCounts: Self.disks)
+    let site = try ReceivingSite(for: sending, seed: seed)
+    try sending.write(40, &random)
+    try sending.applyAll()
+    try sending.journal.sealActive()
+    try sending.write(10, &random)
+    #expect(sending.journal.recycle(peerMark: nil) > 0)
+    sending.startLink(to: site.endpoint)
+    for _ in 0..<6 {
+      try site.step()
+      try sending.write(random.below(4), &random)
+    }
+    try site.run {
+      site.baselineEnd != nil && site.group.journal.appended == sending.journal.appended
+    }
+    #expect(try site.group.contents() == sending.history.last.disks)
+    let monitor = try #require(sending.sender).monitor
+    try site.run { monitor.snapshot.state == .connected && monitor.snapshot.syncProgress == nil }
+  }
+
+  @Test func aFullCopyThatBreaksBeginsAgain() throws {
+    var random = ModelRandom(seed: 9)
+    let sending = try SendingGroup(diskByteCounts: Self.disks)
+    let site = try ReceivingSite(for: sending, seed: 9)
+    site.needsBaseline = true
+    try sending.write(30, &random)
+    try sending.applyAll()
+    sending.startLink(to: site.endpoint)
+    for _ in 0..<4 {
+      site.bytesUntilCut = 200 + random.below(15_000)
+      try site.run {
+        if !site.isConnected { sending.signal.wake() }
+        return site.bytesUntilCut == nil
+      }
+      try sending.write(3, &random)
+    }
+    try site.run {
+      if !site.isConnected { sending.signal.wake() }
+      return site.baselineEnd != nil && site.group.journal.appended == sending.journal.appended
+    }
+    #expect(try site.group.contents() == sending.history.last.disks)
+    #expect(try #require(site.framesSeen[.baselineBegin]) > 1)
+  }
+
+  /// A link that is the bottleneck, and data that shrinks.
+  @Test func recordsAreCompressedWhereThatPays() throws {
+    let sending = try SendingGroup(
+      diskByteCounts: [1 << 20], segmentByteCount: 1 << 20, segmentCount: 24)
+    let site = try ReceivingSite(for: sending, seed: 1)
+    for number in 0..<72 {
+      try sending.write(
+        .write(
+          disk: 0, offset: number % 4 * 200_000,
+          [UInt8](repeating: UInt8(number), count: 200_000)))
+    }
+    sending.startLink(to: site.endpoint)
+    try site.run { site.framesSeen[.records] != nil }
+    // A peer that is slow: the system's buffers fill up and the sender must wait.
+    Thread.sleep(milliseconds: 100)
+    try site.run { site.group.journal.appended == sending.journal.appended }
+    try Self.expectSame(site, sending)
+    #expect(site.framesSeen[.compressedRecords] != nil)
+    let snapshot = try #require(sending.sender).monitor.snapshot
+    #expect(snapshot.wireByteCount < snapshot.sentByteCount)
+  }
+
+  @Test func stoppingSendsWhatIsAppended() throws {
+    var random = ModelRandom(seed: 2)
+    let sending = try SendingGroup(diskByteCounts: Self.disks)
+    let site = try ReceivingSite(for: sending, seed: 2)
+    sending.startLink(to: site.endpoint)
+    let sender = try #require(sending.sender)
+    try site.run { sender.monitor.snapshot.state == .connected }
+    try sending.write(30, &random)
+    let stopping = Thread(name: "stop") { sender.stop(drainMilliseconds: 5000) }
+    try site.run {
+      if site.group.journal.appended == sending.journal.appended { try site.group.sync() }
+      return sender.monitor.snapshot.state == .stopped
+    }
+    stopping.join()
+    try Self.expectSame(site, sending)
+  }
+}

@@ -1,0 +1,145 @@
+import BlockModel
+import Foundation
+import Journal
+import JournalTestSupport
+import Replication
+import Storage
+import StorageTesting
+import Synchronization
+import SystemIO
+
+/// A protected group without a loop: a journal in a temporary folder, bases in memory, the plain
+/// history, and a link sender that follows it.
+final class SendingGroup {
+  let diskByteCounts: [Int]
+  let stores: [MemoryStore]
+  let signal: AppendSignal
+  let storage: FolderStorage
+  let options: Journal<FolderStorage>.Options
+  private(set) var state: JournalState
+  private(set) var journal: Journal<FolderStorage>
+  private(set) var history: RecordHistory
+  private(set) var sender: LinkSender<MemoryStore>?
+  let log = Log()
+  private let memory = PageBuffer(byteCount: 1 << 20)
+  private var now: UInt64 = 1_000_000
+
+  init(diskByteCounts: [Int], segmentByteCount: Int = 16 << 10, segmentCount: Int = 64) throws {
+    self.diskByteCounts = diskByteCounts
+    stores = diskByteCounts.map { MemoryStore(byteCount: $0) }
+    signal = try AppendSignal()
+    storage = try FolderStorage(path: NSTemporaryDirectory() + "tapline-link-\(UUID())")
+    options = .init(
+      segmentByteCount: segmentByteCount, capacityByteCount: segmentByteCount * segmentCount)
+    state = JournalState(
+      groupName: "shop", group: GroupIdentifier(high: 5, low: 6),
+      disks: diskByteCounts.enumerated().map {
+        .init(name: "disk\($0.offset)", byteCount: UInt64($0.element))
+      }, baseline: .complete)
+    history = RecordHistory(diskByteCounts: diskByteCounts)
+    journal = Journal(
+      storage: storage, options: options, state: state,
+      recovered: try JournalRecovery(storage, state: state), continuesLastSegment: true)
+  }
+
+  deinit {
+    sender?.stop(drainMilliseconds: 0)
+    try? FileManager.default.removeItem(atPath: storage.path)
+  }
+
+  func write(_ operation: JournalTestSupport.Operation) throws {
+    let payload = operation.payload
+    while !journal.hasRoom(payloadByteCount: payload.count),
+      let (slot, name) = journal.slotToCreate(isIdle: false)
+    {
+      journal.slotCreated(
+        slot, try storage.create(name, byteCount: options.segmentByteCount))
+    }
+    now += 10
+    unsafe (memory.base + RecordHeader.byteCount).copyMemory(
+      from: payload, byteCount: payload.count)
+    try unsafe journal.append(
+      operation.kind, disk: operation.disk, offset: UInt64(operation.offset),
+      length: UInt32(operation.length), now: Timestamp(rawValue: now), record: memory.base)
+    try journal.commit()
+    signal.notify()
+    history.append(operation, at: journal.newestTimestamp)
+  }
+
+  func write(_ count: Int, _ random: inout ModelRandom) throws {
+    for _ in 0..<count {
+      try write(.random(&random, diskByteCounts: diskByteCounts, writeLimit: 3000))
+    }
+  }
+
+  func closeInstants() throws {
+    try journal.closeInstants(through: Timestamp(rawValue: now))
+  }
+
+  /// As if everything so far had been applied.
+  func applyAll() throws {
+    try journal.freezeActive()
+    for (store, bytes) in zip(stores, history.last.disks) {
+      try unsafe bytes.withUnsafeBytes { try unsafe store.write($0, at: 0) }
+      try store.sync()
+    }
+    state.applied = .init(journal.appended, journal.newestTimestamp)
+    state.applyTarget = state.applied
+    journal.applyCompleted(through: journal.appended)
+  }
+
+  /// Loses power: what came after `sequence` is not on the disk any more. A new epoch begins.
+  func losePower(keeping sequence: SequenceNumber) throws {
+    stopLink()
+    for segment in journal.segments(after: sequence, through: journal.stamped) {
+      let first = segment.firstSequence
+      if first > sequence {
+        try overwrite(segment.file, at: 0)
+        continue
+      }
+      var scanner = SegmentScanner(segment.file, header: segment.header, limit: segment.end)
+      while let record = try scanner.next() {
+        if record.sequence > sequence { try overwrite(segment.file, at: record.position) }
+      }
+    }
+    let recovered = try JournalRecovery(storage, state: state)
+    state.beginEpoch(after: recovered.lastSequence)
+    journal = Journal(
+      storage: storage, options: options, state: state, recovered: recovered,
+      continuesLastSegment: false)
+    history.truncate(after: sequence)
+  }
+
+  private func overwrite(_ file: File, at position: Int) throws {
+    try unsafe [UInt8](repeating: 0, count: 28).withUnsafeBytes {
+      try unsafe file.write($0, at: UInt64(position))
+    }
+  }
+
+  // MARK: Link
+
+  func startLink(to endpoint: SocketEndpoint) {
+    let sender = LinkSender(
+      .init(
+        endpoint: endpoint,
+        hello: LinkHello(
+          site: "east", groupName: state.groupName, group: state.group, epoch: state.epoch,
+          segmentByteCount: UInt32(options.segmentByteCount), disks: state.disks),
+        catalog: journal.catalog, watermarks: journal.watermarks, signal: signal, stores: stores,
+        epochs: state.epochs, log: { [log] line in log.append(line) }), peerSite: "west")
+    sender.start()
+    self.sender = sender
+  }
+
+  func stopLink() {
+    sender?.stop(drainMilliseconds: 0)
+    sender = nil
+  }
+}
+
+/// What a sender's thread logged.
+final class Log: Sendable {
+  private let lines = Mutex<[String]>([])
+  func append(_ line: String) { lines.withLock { $0.append(line) } }
+  func contains(_ text: String) -> Bool { lines.withLock { $0.contains { $0.contains(text) } } }
+}
