@@ -132,6 +132,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
         nanoseconds: SystemClock.monotonicNanoseconds() &- turnStartNanoseconds,
         count: turnWrites)
       turnWrites = 0
+      syncAheadOfFlush()
     }
   }
 

@@ -193,7 +193,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
       input.consume(NBDRequest.byteCount)
       if case .live(let group) = target {
         pendingReplies += 1
-        group.wait(for: group.stamped, self, request.cookie)
+        group.flush(self, request.cookie)
       } else {
         reply(request.cookie, nil)
       }
@@ -267,9 +267,9 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     output.pendingByteCount + readBytesInFlight > Self.outputByteLimit
   }
 
-  /// One request waits, for durability, and nothing else has arrived.
-  var waitsForSyncOnly: Bool {
-    pendingReplies == 1 && readBytesInFlight == 0 && input.count == 0
+  /// At most one request waits, for durability, and nothing else has arrived.
+  var isIdleButForSyncs: Bool {
+    pendingReplies <= 1 && readBytesInFlight == 0 && input.count == 0
       && output.pendingByteCount == 0
   }
 
