@@ -157,6 +157,9 @@ final class Group: TurnParticipant, @unchecked Sendable {
     if !roomWaiters.isEmpty { roomCame() }
   }
 
+  /// Clients wait for room in the journal.
+  var writesWait: Bool { !roomWaiters.isEmpty }
+
   func waitForRoom(_ connection: NBDConnection) {
     roomWaiters.append(connection)
     // A throttled client waits for the next tick; the journal itself is not full.

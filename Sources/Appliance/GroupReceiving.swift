@@ -264,10 +264,7 @@ extension Group {
     keeper.submit { [self] in
       var failure: Errno?
       do throws(Errno) {
-        try stateKeeper.update {
-          $0.baseline = .complete
-          $0.historyStart = mark.timestamp
-        }
+        try stateKeeper.update { $0.completeBaseline(at: mark.timestamp) }
       } catch { failure = error }
       let problem = failure
       loop.post { [self] in
