@@ -29,7 +29,7 @@ import Testing
 
   /// Writes so much that the journal is used `times` times over.
   private func overrun(
-    _ client: NBDClient, _ history: inout PlainHistory, times: Int = 8,
+    _ client: NBDClient, _ history: inout PlainHistory, times: Int = 5,
     using generator: inout SeededGenerator, each: () throws -> Void = {}
   ) throws {
     for _ in 0..<times {

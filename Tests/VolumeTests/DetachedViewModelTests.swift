@@ -147,7 +147,7 @@ import Volume
     }
     try world.openView()
     try world.write(60)
-    if let oldest = world.oldestAttached { world.detach(at: oldest) }
+    while let oldest = world.oldestAttached { world.detach(at: oldest) }
     try world.apply(limit: .max)
     try world.checkAll()
     #expect(try world.group.contents() == world.group.history.last.disks)
