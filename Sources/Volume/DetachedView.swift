@@ -25,7 +25,7 @@ final class ViewDetachment<File: JournalFile>: Sendable {
 ///
 /// **Invariant.** Let apply have finished a step through sequence B, and the *floor* be the number
 /// of the first segment that holds a record after B. A byte whose newest record r at or before the
-/// instant lies below the floor is in the base, or saved. For r ≤ B, and the base holds the newest
+/// instant lies below the floor is in the base, or saved: r ≤ B, and the base holds the newest
 /// record ≤ B on that byte. If that is r, the base is right. If it is another one, then it is later
 /// than the instant, so a step that wrote it found the byte's extent to differ from what the view
 /// reads, and saved it before it wrote. From then on the overlay comes first.

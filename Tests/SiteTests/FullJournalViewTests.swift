@@ -11,12 +11,13 @@ import Testing
   private static let capacity = 4 << 20
 
   private func site(
-    disks: [String] = ["disk"], viewScratch: String? = "32M"
+    disks: [String] = ["disk"], history: String = "0s", viewScratch: String? = "32M"
   ) throws -> (ScratchDirectory, Site) {
     let scratch = try ScratchDirectory()
     let site = try Site("east", in: scratch)
     for disk in disks { try site.addDisk(disk, size: Self.size, role: .protected) }
     Self.shrink(&site.configuration.groups[0], viewScratch: viewScratch)
+    site.configuration.groups[0].history = history
     try site.start()
     return (scratch, site)
   }
@@ -123,6 +124,29 @@ import Testing
     }
     #expect(site.log.contains("is closed: the journal is full and cannot keep that instant"))
     #expect(difference(try site.image("disk"), history.image()) == nil)
+  }
+
+  @Test func `connections to one instant share what is saved`() throws {
+    let (_, site) = try site(history: "1h")
+    var generator = SeededGenerator(seed: testSeed(5))
+    var history = PlainHistory(size: Self.size)
+    let client = try site.connect("disk")
+    // Zeros would not need to be saved.
+    for offset in stride(from: 0, to: Self.size, by: 1 << 19) {
+      let bytes = generator.bytes(1 << 19)
+      try client.write(bytes, at: UInt64(offset))
+      history.append(.write(bytes), at: offset)
+    }
+    let instant = rfc3339(quietInstant())
+    let expected = history.image()
+    let views = try (0..<3).map { _ in try site.connect("disk@\(instant)") }
+    try overrun(client, &history, using: &generator)
+    for view in views {
+      #expect(difference(try view.read(at: 0, count: Self.size), expected) == nil)
+    }
+    // Most of the disk was overwritten; each on its own would have saved it.
+    let saved = try site.counter("view_scratch_bytes")
+    #expect(saved > Self.size / 2 && saved < Self.size + Self.size / 4, "\(saved) bytes")
   }
 
   @Test func `a view that is closed gives its scratch space back`() throws {
