@@ -26,8 +26,8 @@ struct GroupDisk: Sendable {
 /// has one thread, so its jobs follow each other.
 ///
 /// The parts: this file (turns and connections), GroupDurability (syncs and who waits for them),
-/// GroupApply (journal to base), GroupViews (instants), GroupReceiving (records from the peer),
-/// GroupStatus.
+/// GroupApply (journal to base), GroupViews (instants), GroupDetachedViews (instants that the
+/// journal has no room for), GroupReceiving (records from the peer), GroupStatus.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
   /// Of the site that this group is at.
@@ -55,6 +55,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   var durability = DurabilityWaits()
   var apply = ApplyProgress()
   var views = OpenViews()
+  /// What apply may save for views.
+  let viewScratch: ScratchBudget
   var receiving = ReceivingState()
   var latency = LatencyRecorder()
   var link: LinkMonitor?
@@ -84,6 +86,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
       Tap(journal: $0, followers: parts.signal, observations: parts.observations)
     }
     payloadLimit = parts.journal?.payloadLimit ?? RecordHeader.payloadLimit
+    viewScratch = ScratchBudget(byteLimit: parts.configuration.journal.viewScratchLimit)
     self.loop = loop
     self.workers = workers
     self.keeper = keeper

@@ -138,7 +138,7 @@ extension Group {
   private func whenUnused(_ action: @escaping () -> Void) {
     receiving.pendingReset = action
     receiving.applyLimit = .none
-    for hold in views.holds.values { hold.expire() }
+    for hold in views.holds.values { hold.expire?() }
     runPendingReset()
   }
 

@@ -116,7 +116,8 @@ extension Group {
     return HistoryStatus(
       start: "\(history.start)", end: "\(history.end)",
       seconds: Double(history.end.nanoseconds(since: history.start)) / 1e9,
-      checkpoints: history.checkpoints.count, openViews: views.count)
+      checkpoints: history.checkpoints.count, openViews: views.count,
+      viewScratchBytes: viewScratch.usedByteCount)
   }
 
   private var journalStatus: JournalStatus? {

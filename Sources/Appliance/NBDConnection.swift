@@ -294,9 +294,9 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   func finishTurn() {
     isTouched = false
     if isClosed { return }
-    for read in reads { execute(read) }
+    for read in reads where !isClosed { execute(read) }
     reads.removeAll(keepingCapacity: true)
-    send()
+    if !isClosed { send() }
   }
 
   private func send() {
@@ -327,11 +327,25 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   // MARK: Reads
 
+  /// Fills `buffer` with the range's bytes if all are in memory. Does not block.
   @inline(__always)
-  private func piece(at offset: UInt64, limit: UInt64) -> (length: UInt64, source: ExtentSource?) {
+  private func readIfCached(
+    _ range: ByteRange, into buffer: UnsafeMutableRawBufferPointer
+  ) throws(VolumeError) -> Bool {
     switch target {
-    case .live(let group): group.piece(disk: disk, at: offset, limit: limit)
-    case .view(let view, _): view.piece(disk: disk, at: offset, limit: limit)
+    case .view(let view, _):
+      return try unsafe view.readIfCached(disk: disk, at: range.start, into: buffer)
+    case .live(let group):
+      var offset = range.start
+      while offset < range.end {
+        let (length, source) = group.piece(disk: disk, at: offset, limit: range.end - offset)
+        let start = Int(offset - range.start)
+        let into = unsafe UnsafeMutableRawBufferPointer(
+          rebasing: buffer[start..<start + Int(length)])
+        guard try unsafe reader.readIfCached(source, at: offset, into: into) else { return false }
+        offset += length
+      }
+      return true
     }
   }
 
@@ -340,41 +354,57 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     let header = NBDSimpleReply.byteCount
     let count = Int(read.range.length)
     let start = unsafe output.reserve(header + count)
-    var offset = read.range.start
     do throws(VolumeError) {
-      while offset < read.range.end {
-        let (length, source) = piece(at: offset, limit: read.range.end - offset)
-        let into = unsafe UnsafeMutableRawBufferPointer(
-          start: start + header + Int(offset - read.range.start), count: Int(length))
-        guard try unsafe reader.readIfCached(source, at: offset, into: into) else {
-          return readOnWorker(read)
-        }
-        offset += length
-      }
-    } catch {
-      log("read at \(read.range.start): \(error)")
-      return reply(read.cookie, .io)
-    }
+      let buffer = unsafe UnsafeMutableRawBufferPointer(start: start + header, count: count)
+      guard try unsafe readIfCached(read.range, into: buffer) else { return readOnWorker(read) }
+    } catch { return readFailed(read, error) }
     unsafe NBDSimpleReply(cookie: read.cookie, error: nil).write(to: start)
     output.commit(header + count)
   }
 
+  private func readFailed(_ read: Read, _ error: VolumeError) {
+    // The group says in the log why.
+    if case .viewLost = error { return close() }
+    log("read at \(read.range.start): \(error)")
+    reply(read.cookie, .io)
+  }
+
+  /// A read for a worker, and the segments that stay until it is done.
+  private struct WorkerRead: Sendable {
+    let pinned: [Segment<SiteSegmentFile>]
+    /// Fills the buffer with the range's bytes.
+    let run: @Sendable (borrowing PageBuffer) throws(VolumeError) -> Void
+  }
+
+  private func workerRead(_ range: ByteRange) -> WorkerRead {
+    let count = Int(range.length)
+    switch target {
+    case .view(let view, _):
+      // A view sees to it by itself that its segments stay.
+      return WorkerRead(pinned: []) { [disk] memory throws(VolumeError) in
+        let buffer = unsafe UnsafeMutableRawBufferPointer(start: memory.base, count: count)
+        try unsafe view.read(disk: disk, at: range.start, into: buffer)
+      }
+    case .live(let group):
+      let plan = ReadPlan(range) { group.piece(disk: disk, at: $0, limit: $1) }
+      let pinned = plan.segments.compactMap { reader.catalog?.pinned($0) }
+      return WorkerRead(pinned: pinned) { [reader] memory throws(VolumeError) in
+        let buffer = unsafe UnsafeMutableRawBufferPointer(start: memory.base, count: count)
+        try unsafe reader.read(plan, into: buffer)
+      }
+    }
+  }
+
   private func readOnWorker(_ read: Read) {
-    let plan = ReadPlan(read.range) { piece(at: $0, limit: $1) }
-    // The segments stay until the worker has read them.
-    let reader = self.reader
-    let pinned = plan.segments.compactMap { reader.catalog?.pinned($0) }
+    let job = workerRead(read.range)
     let count = Int(read.range.length)
     pendingReplies += 1
     readBytesInFlight += count
     workers.submit { [self] in
       let memory = PageBuffer(byteCount: count)
       var failure: VolumeError?
-      do throws(VolumeError) {
-        try unsafe reader.read(
-          plan, into: UnsafeMutableRawBufferPointer(start: memory.base, count: count))
-      } catch { failure = error }
-      for segment in pinned { segment.unpin() }
+      do throws(VolumeError) { try job.run(memory) } catch { failure = error }
+      for segment in job.pinned { segment.unpin() }
       let result = ReadResult(memory, failure)
       loop.post { [self] in readFinished(read, result) }
     }
@@ -396,8 +426,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     readBytesInFlight -= count
     if isClosed { return }
     if let failure = result.failure {
-      log("read at \(read.range.start): \(failure)")
-      reply(read.cookie, .io)
+      readFailed(read, failure)
     } else {
       let header = NBDSimpleReply.byteCount
       let start = unsafe output.reserve(header + count)

@@ -1,4 +1,5 @@
 import Journal
+import StorageTesting
 import Synchronization
 import SystemIO
 
@@ -63,6 +64,8 @@ public final class Faults: Sendable {
   }
 
   private let state: Mutex<State>
+  /// Before a file is read.
+  public let onRead = Interruption()
 
   init(seed: UInt64) { state = Mutex(State(generator: SplitMix(seed: seed))) }
 
@@ -152,6 +155,7 @@ public final class FaultyFile: JournalFile {
   public func read(
     into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
   ) throws(Errno) -> Int {
+    faults.onRead.fire()
     if let failure = faults.take(.read) { throw failure }
     return images.withLock { images in
       let end = min(Int(offset) + buffer.count, images.cached.count)

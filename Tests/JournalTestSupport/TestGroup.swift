@@ -152,10 +152,17 @@ public final class TestGroup {
 
   // MARK: Applying
 
+  public typealias GroupView = View<FaultyFile, MemoryStore>
+
   /// Applies the oldest `limit` generations that end by `instant`, then frees segments.
+  ///
+  /// - Parameters:
+  ///   - savers: detached views, for which is saved what is overwritten.
+  ///   - sharing: detached views that read what another one's overlay has.
   @discardableResult
   public func apply(
-    limit: Int = .max, through instant: Timestamp = .distantFuture
+    limit: Int = .max, through instant: Timestamp = .distantFuture,
+    savingFor savers: [GroupView] = [], sharing: [GroupView] = []
   ) throws -> Applier<FaultyFile, MemoryStore>.Outcome {
     try journal.freezeActive()
     arenaEnd = 0
@@ -166,12 +173,14 @@ public final class TestGroup {
     guard let span = generations.last?.span else { return .init() }
     let mark = JournalState.Mark(span.lastSequence, span.lastTimestamp)
     try updateState { $0.applyTarget = mark }
-    let outcome = try Applier(catalog: journal.catalog, stores: stores).apply(generations)
+    let outcome = try Applier(catalog: journal.catalog, stores: stores).apply(
+      generations, savingFor: savers)
     try updateState {
       $0.applied = mark
       $0.durable = max($0.durable, journal.durable)
     }
     journal.applyCompleted(through: mark.sequence)
+    for view in savers + sharing { view.raiseFloor(to: journal.firstUnappliedSegment) }
     return outcome
   }
 
