@@ -26,7 +26,7 @@ struct GroupDisk: Sendable {
 /// has one thread, so its jobs follow each other.
 ///
 /// The parts: this file (turns and connections), GroupDurability (syncs and who waits for them),
-/// GroupApply (journal to base), GroupViews (instants), GroupReceiving (records from the peer),
+/// GroupApply (journal to base), GroupIndexing (the index's upkeep), GroupViews (instants), GroupReceiving (records from the peer),
 /// GroupStatus.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
@@ -54,6 +54,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   var durability = DurabilityWaits()
   var apply = ApplyProgress()
+  var indexUpkeep = IndexUpkeep()
   var views = OpenViews()
   var receiving = ReceivingState()
   var latency = LatencyRecorder()

@@ -11,7 +11,7 @@ import SystemIO
 /// thread reads it.
 public struct ViewPlan<File: JournalFile>: Sendable {
   public let instant: Timestamp
-  /// Whole generations at or before the instant, oldest first.
+  /// Whole generations at or before the instant, single or merged, oldest first.
   let whole: [Generation]
   /// The segment in which the instant may cut, and the records of it that no whole generation has.
   let cutSegment: Segment<File>?
@@ -21,17 +21,24 @@ public struct ViewPlan<File: JournalFile>: Sendable {
 
   /// By the loop. Pins the segments; every plan is `released` once, whether it became a view or
   /// not.
+  ///
+  /// - Parameters:
+  ///   - generations: `Journal.maps(notLaterThan: instant)`.
+  ///   - segments: those that hold records which are not applied.
   public init(
     instant: Timestamp, generations: [Generation], segments: [Segment<File>], diskCount: Int
   ) {
     self.instant = instant
-    whole = Array(generations.prefix { $0.span.lastTimestamp <= instant })
+    whole = generations
     cutAfter = whole.last?.span.lastSequence ?? .none
     self.segments = segments.filter { $0.header.firstTimestamp <= instant }
     cutSegment = self.segments.last
     self.diskCount = diskCount
     for segment in self.segments { segment.pin() }
   }
+
+  /// What the maps name in older segments is in the base.
+  var floor: UInt32 { segments.first?.number ?? .max }
 
   public func release() {
     for segment in segments { segment.unpin() }
@@ -44,6 +51,7 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
   /// Newest first.
   private let generations: [Generation]
   private let readers: [VolumeReader<File, Store>]
+  private let floor: UInt32
 
   /// Scans the segment in which the instant lies. Blocks; for a worker.
   ///
@@ -54,6 +62,7 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
   ) throws(VolumeError) {
     self.plan = plan
     instant = plan.instant
+    floor = plan.floor
     readers = stores.map { VolumeReader(store: $0, catalog: catalog) }
     var newestFirst = Array(plan.whole.reversed())
     if let segment = plan.cutSegment {
@@ -80,7 +89,7 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
       found = generation.piece(disk: disk, at: offset, limit: found.length)
       if found.source != nil { break }
     }
-    return found
+    return (found.length, found.source?.unlessBelow(segment: floor))
   }
 
   /// Fills `buffer` with the disk's bytes from `offset`. Blocks.

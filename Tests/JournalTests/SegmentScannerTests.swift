@@ -1,5 +1,5 @@
 import BlockModel
-import Journal
+@testable import Journal
 import JournalTestSupport
 import SystemIO
 import Testing

@@ -1,5 +1,5 @@
 import BlockModel
-import Journal
+@testable import Journal
 import JournalTestSupport
 import Storage
 import StorageTesting
@@ -78,7 +78,7 @@ import Volume
       case 9:
         guard open.isEmpty else { break }
         try group.restart(random.chance(50) ? .clean : .kill)
-      case 10: group.flattenGenerations()
+      case 10: group.keepIndex(limit: 1 + random.below(6))
       default:
         for _ in 0...random.below(5) {
           // A full journal would have to apply past the views.
@@ -179,12 +179,5 @@ extension TestGroup {
   var hasSpareSegment: Bool {
     createSlots()
     return journal.hasFreeSegment
-  }
-
-  /// What a site may do in the background to save memory.
-  func flattenGenerations() {
-    for generation in journal.generations {
-      journal.replaceGenerations(with: generation.flattened())
-    }
   }
 }
