@@ -67,8 +67,9 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
     var newestFirst = Array(plan.whole.reversed())
     if let segment = plan.cutSegment {
       do throws(Errno) {
+        // Not from a later `applied` on: the maps hide what the bases got since the plan was made.
         let partial = try Generation.scanning(
-          segment, after: max(plan.cutAfter, applied), notLaterThan: plan.instant,
+          segment, after: plan.whole.isEmpty ? applied : plan.cutAfter, notLaterThan: plan.instant,
           diskCount: plan.diskCount)
         if let partial { newestFirst.insert(partial, at: 0) }
       } catch { throw .journal(error, segment: segment.number) }
