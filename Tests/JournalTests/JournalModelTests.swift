@@ -1,9 +1,10 @@
 import BlockModel
-@testable import Journal
 import JournalTestSupport
 import Storage
 import StorageTesting
 import Testing
+
+@testable import Journal
 
 /// Journal, index and bases together read like plain arrays of bytes, whatever was written, applied
 /// and recycled, and after every kind of restart.

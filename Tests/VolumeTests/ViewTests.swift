@@ -1,10 +1,11 @@
 import BlockModel
-@testable import Journal
 import JournalTestSupport
 import Storage
 import StorageTesting
 import Testing
 import Volume
+
+@testable import Journal
 
 /// A view is the group as it was at its instant, byte for byte, and stays that while the group is
 /// written to, applied, recycled and restarted.
