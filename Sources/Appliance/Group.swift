@@ -26,8 +26,9 @@ struct GroupDisk: Sendable {
 /// has one thread, so its jobs follow each other.
 ///
 /// The parts: this file (turns and connections), GroupDurability (syncs and who waits for them),
-/// GroupApply (journal to base), GroupViews (instants), GroupDetachedViews (instants that the
-/// journal has no room for), GroupReceiving (records from the peer), GroupStatus.
+/// GroupApply (journal to base), GroupIndexing (the index's upkeep), GroupViews (instants),
+/// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
+/// peer), GroupStatus.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
   /// Of the site that this group is at.
@@ -54,6 +55,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   var durability = DurabilityWaits()
   var apply = ApplyProgress()
+  var indexUpkeep = IndexUpkeep()
   var views = OpenViews()
   /// What apply may save for views.
   let viewScratch: ScratchBudget

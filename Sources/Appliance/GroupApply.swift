@@ -41,6 +41,7 @@ extension Group {
     recycle()
     updateAllowance(journal)
     if isApplyDue(journal) { startApply(underPressure: false) }
+    continueIndexUpkeep()
     if !journal.hasRoom(payloadByteCount: payloadLimit) { makeRoom() }
     latency.rotate(nowSeconds: SystemClock.monotonicNanoseconds() / 1_000_000_000)
     tickReceiving()

@@ -146,7 +146,7 @@ extension Group {
     }
     let applied = journal.applied
     let plan = ViewPlan(
-      instant: instant, generations: journal.generations,
+      instant: instant, generations: journal.maps(notLaterThan: instant),
       segments: journal.segments(after: applied, through: journal.stamped),
       diskCount: disks.count)
     let identifier = views.add(plan)

@@ -4,14 +4,14 @@ import Storage
 import Synchronization
 import SystemIO
 
-/// What is different with a view once it is detached. The loop sets it, any thread reads it.
+/// What changes in a view once it is detached. The loop sets it, any thread reads it.
 final class ViewDetachment<File: JournalFile>: Sendable {
   /// What apply has saved for the view; nil until it is detached.
   let overlay = AtomicLazyReference<SavedExtents<File>>()
-  /// Segments below this number are not read any more; 0 until the view is detached.
-  let floor = Atomic<UInt32>(0)
+  /// What the maps name in segments below this number is in the base, or saved.
+  let floor: Atomic<UInt32>
 
-  init() {}
+  init(floor: UInt32) { self.floor = Atomic(floor) }
 }
 
 /// A view that the journal has no room for any more: apply passes its instant, and what apply

@@ -12,7 +12,7 @@ import SystemIO
 /// the journal needs the room, the view is detached from it: see `detach`.
 public struct ViewPlan<File: JournalFile>: Sendable {
   public let instant: Timestamp
-  /// Whole generations at or before the instant, oldest first.
+  /// Whole generations at or before the instant, single or merged, oldest first.
   let whole: [Generation]
   /// The segment in which the instant may cut, and the records of it that no whole generation has.
   let cutSegment: Segment<File>?
@@ -22,17 +22,24 @@ public struct ViewPlan<File: JournalFile>: Sendable {
 
   /// By the loop. Pins the segments; every plan is `released` once, whether it became a view or
   /// not.
+  ///
+  /// - Parameters:
+  ///   - generations: `Journal.maps(notLaterThan: instant)`.
+  ///   - segments: those that hold records which are not applied.
   public init(
     instant: Timestamp, generations: [Generation], segments: [Segment<File>], diskCount: Int
   ) {
     self.instant = instant
-    whole = Array(generations.prefix { $0.span.lastTimestamp <= instant })
+    whole = generations
     cutAfter = whole.last?.span.lastSequence ?? .none
     self.segments = segments.filter { $0.header.firstTimestamp <= instant }
     cutSegment = self.segments.last
     self.diskCount = diskCount
     for segment in self.segments { segment.pin() }
   }
+
+  /// What the maps name in older segments is in the base.
+  var floor: UInt32 { segments.first?.number ?? .max }
 
   public func release() {
     for segment in segments { segment.unpin() }
@@ -45,7 +52,7 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
   /// Newest first.
   private let generations: [Generation]
   private let readers: [VolumeReader<File, Store>]
-  let detachment = ViewDetachment<File>()
+  let detachment: ViewDetachment<File>
 
   /// Scans the segment in which the instant lies. Blocks; for a worker.
   ///
@@ -56,12 +63,14 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
   ) throws(VolumeError) {
     self.plan = plan
     instant = plan.instant
+    detachment = ViewDetachment(floor: plan.floor)
     readers = stores.map { VolumeReader(store: $0, catalog: catalog) }
     var newestFirst = Array(plan.whole.reversed())
     if let segment = plan.cutSegment {
       do throws(Errno) {
+        // Not from a later `applied` on: the maps hide what the bases got since the plan was made.
         let partial = try Generation.scanning(
-          segment, after: max(plan.cutAfter, applied), notLaterThan: plan.instant,
+          segment, after: plan.whole.isEmpty ? applied : plan.cutAfter, notLaterThan: plan.instant,
           diskCount: plan.diskCount)
         if let partial { newestFirst.insert(partial, at: 0) }
       } catch { throw .journal(error, segment: segment.number) }

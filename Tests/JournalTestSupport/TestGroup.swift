@@ -41,6 +41,8 @@ public final class TestGroup {
   private var stateGeneration: UInt64
   private let arena = PageBuffer(byteCount: 2 << 20)
   private var arenaEnd = 0
+  /// A job on the index that was run and not given back.
+  private var indexJob: (job: IndexJob, result: Generation)?
 
   public init(seed: UInt64, _ settings: Settings = Settings()) throws {
     self.settings = settings
@@ -184,6 +186,25 @@ public final class TestGroup {
     return outcome
   }
 
+  // MARK: Index
+
+  /// Does what a site's keeper does for the index when it has time, in at most `limit` steps: jobs
+  /// begin in one step and end in the next, whatever happens in between.
+  public func keepIndex(limit: Int = .max) {
+    for _ in 0..<limit {
+      if let (job, result) = indexJob {
+        journal.install(result, of: job)
+        indexJob = nil
+      } else if let job = journal.indexJob() {
+        indexJob = (job, job.run())
+      } else if let job = journal.sidecarJob() {
+        try? job.run()
+      } else {
+        return
+      }
+    }
+  }
+
   // MARK: Reading
 
   /// All disks, read through the journal's index.
@@ -238,6 +259,7 @@ public final class TestGroup {
     if !continues { state.beginEpoch(after: recovered.lastSequence) }
     state.isClean = false
     arenaEnd = 0
+    indexJob = nil
     journal = Self.open(storage, settings, state, recovered, continues: continues)
     try updateState { _ in }
     if isReceiving { return }
@@ -251,6 +273,7 @@ public final class TestGroup {
   public func resize(segmentByteCount: Int) throws {
     settings.segmentByteCount = segmentByteCount
     settings.capacityByteCount = 16 * segmentByteCount
+    indexJob = nil
     journal = Self.open(
       storage, settings, state, try JournalRecovery(storage, state: state), continues: true)
   }

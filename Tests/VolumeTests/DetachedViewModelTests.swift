@@ -1,11 +1,12 @@
 import BlockModel
-import Journal
 import JournalTestSupport
 import StorageTesting
 import Synchronization
 import SystemIO
 import Testing
 import Volume
+
+@testable import Journal
 
 /// Random writes, steps, views and detachings against the plain history: every view equals its
 /// instant at all times, also between the save and the write of every step, and for readers on
@@ -139,7 +140,7 @@ import Volume
       case 3: if let oldest = world.oldestAttached { world.detach(at: oldest) }
       case 4: try world.group.journal.sealActive()
       case 5: try world.group.journal.freezeActive()
-      case 6: world.group.flattenGenerations()
+      case 6: world.group.keepIndex(limit: 1 + random.below(3))
       case 7: if !world.open.isEmpty { world.close(random.below(world.open.count)) }
       default: try world.write(1 + random.below(12))
       }

@@ -1,11 +1,12 @@
 import BlockModel
-import Journal
 import JournalTestSupport
 import Storage
 import StorageTesting
 import SystemIO
 import Testing
 import Volume
+
+@testable import Journal
 
 /// A detached view is the group as it was at its instant while apply passes the instant and
 /// segments are recycled: between any two steps, in the middle of every step and read, and from
