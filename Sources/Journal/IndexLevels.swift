@@ -10,7 +10,7 @@ import BlockModel
 ///
 /// All levels are kept, because a view may be opened at any instant and then needs the small blocks
 /// right before it; so an extent is in memory once for each level (24 bytes), less what
-/// overwriting saves. A fan-out of 8 means 3.3 copies and at most 14 maps (7 on average) for the
+/// overwriting saves. A fan-out of 8 means 3 copies and at most 15 maps (8 on average) for the
 /// 128 segments of a journal of 8 GiB; 2 would mean 8 copies and 7 maps.
 ///
 /// **The floor rule.** Apply takes generations one by one, and a block stays in use until its

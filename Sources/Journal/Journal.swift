@@ -416,7 +416,7 @@ public final class Journal<Storage: JournalStorage> {
   /// out once: if it fails, the segment goes without. A job may also be dropped.
   ///
   /// Only for a segment that is durable, that has a successor (nothing is appended to it any more)
-  /// and whose records are all in the index, none of them applied: no other is asked for at a start.
+  /// and whose records are all in the index, none of them applied: a start uses no other.
   public func sidecarJob() -> SidecarJob<Storage>? {
     guard let oldest = segments.first else { return nil }
     while true {

@@ -56,6 +56,10 @@ public struct SidecarIndex: Sendable {
     self.generation = generation
   }
 
+  /// The longest body. Reading more would hardly be quicker than reading the segment, and records
+  /// without payload could make a sidecar larger than it.
+  static func byteLimit(segmentByteCount: UInt32) -> UInt32 { segmentByteCount / 4 }
+
   /// The name of the sidecar of a segment file.
   public static func name(ofSegmentFile name: String) -> String { name + ".index" }
 
@@ -136,8 +140,7 @@ public struct SidecarIndex: Sendable {
     guard head.starts(with: prefix(of: header.identity, bodyByteCount: bodyByteCount)) else {
       return .other
     }
-    // Each record makes at most two extents more, and has at least 28 bytes.
-    guard bodyByteCount / 2 <= header.segmentByteCount,
+    guard bodyByteCount <= byteLimit(segmentByteCount: header.segmentByteCount),
       let body = try bytes(of: file, at: UInt64(headerByteCount), count: Int(bodyByteCount)),
       let sidecar = try? SidecarIndex(head, body, of: header, disks: disks)
     else { return .damaged }

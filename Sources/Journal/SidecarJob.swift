@@ -9,7 +9,8 @@ public struct SidecarJob<Storage: JournalStorage>: Sendable {
   /// All of the segment's records, oldest first.
   let generations: [Generation]
 
-  /// A failure means only that the segment is read at the next start.
+  /// A failure means only that the segment is read at the next start; so does an index that is not
+  /// worth a file.
   public func run() throws(Errno) {
     let merged = Generation.merging(generations)
     let whole = Generation(
@@ -17,6 +18,9 @@ public struct SidecarJob<Storage: JournalStorage>: Sendable {
       maps: merged.sealedMaps())
     let sidecar = SidecarIndex(
       identity: segment.header.identity, end: segment.end, generation: whole)
-    try storage.replace(name, with: sidecar.encoded())
+    let bytes = sidecar.encoded()
+    let limit = SidecarIndex.byteLimit(segmentByteCount: segment.header.segmentByteCount)
+    guard bytes.count <= SidecarIndex.headerByteCount + Int(limit) else { return }
+    try storage.replace(name, with: bytes)
   }
 }

@@ -16,8 +16,8 @@ import SystemIO
 ///   so that whole files are lost as well). A dirty sector that is written again may have reached
 ///   the disk in between: then its older content is what a power cut leaves.
 /// - A write behind the end makes the file longer, durably.
-/// - `replace` makes nothing durable but the length; a file that it created may be gone after a power
-///   cut.
+/// - `replace` makes nothing durable but the length; a file that it created may be gone after a
+///   power cut.
 /// - `create` leaves a durable name and durable zeros. A create that fails leaves nothing.
 /// - A write that fails has changed any number of bytes from its start. After a failed sync the
 ///   dirty sectors count as clean and are not durable, as on Linux: a later sync does not bring

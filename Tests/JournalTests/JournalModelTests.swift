@@ -233,4 +233,18 @@ import Testing
     #expect(group.journal.stamped == after.advanced(by: 4))
     #expect(try group.contents() == group.history.last.disks)
   }
+
+  /// Its result names records that the cut has made void.
+  @Test func `work on the index that began before a cut is given up`() throws {
+    let group = try TestGroup(seed: 6)
+    for value in UInt8(1)...2 { try group.record(.write(disk: 0, offset: 0, [value])) }
+    try group.journal.freezeActive()
+    try group.sync()
+    group.keepIndex(limit: 1)
+    let after = SequenceNumber(1)
+    let recovered = try JournalRecovery(group.storage, state: group.state, cut: after)
+    try group.adopt(recovered, truncatingHistoryAfter: after, newEpoch: true)
+    group.keepIndex(limit: 1)
+    #expect(try group.contents() == group.history.last.disks)
+  }
 }

@@ -108,6 +108,18 @@ import Testing
     #expect(group.journal.sidecarJob() == nil, "all written")
   }
 
+  @Test func `is not written where it would take more than a quarter of the segment`() throws {
+    let group = try TestGroup(seed: 1)
+    while group.journal.segmentCount < 2 {
+      let offset = Int(group.journal.stamped.rawValue) * 3
+      try group.record(.write(disk: 0, offset: offset, [1]))
+    }
+    try group.sync()
+    group.keepIndex()
+    #expect(try !group.storage.names().contains("segment-00000.index"))
+    #expect(group.journal.sidecarJob() == nil)
+  }
+
   @Test func `is not written of a segment with applied records`() throws {
     let group = try TestGroup(seed: 1)
     try group.record(.write(disk: 0, offset: 0, [1]))
