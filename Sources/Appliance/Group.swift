@@ -45,6 +45,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   let signal: AppendSignal
   let analyzer: GroupAnalyzer?
   let payloadLimit: Int
+  /// Bytes of a TRIM or WRITE_ZEROES that become one record; a plain group zeros them at once.
+  let zeroLimit: Int
 
   private(set) var connections: [ObjectIdentifier: NBDConnection] = [:]
   private var touched: [NBDConnection] = []
@@ -84,6 +86,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
       Tap(journal: $0, followers: parts.signal, observations: parts.observations)
     }
     payloadLimit = parts.journal?.payloadLimit ?? RecordHeader.payloadLimit
+    zeroLimit = parts.journal == nil ? 64 << 20 : 1 << 30
     self.loop = loop
     self.workers = workers
     self.keeper = keeper

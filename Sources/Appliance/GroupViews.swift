@@ -9,7 +9,8 @@ import Volume
 struct OpenViews {
   struct Hold {
     let instant: Timestamp
-    let plan: ViewPlan<SiteSegmentFile>
+    /// Nil where only what follows the instant is to stay in the journal.
+    let plan: ViewPlan<SiteSegmentFile>?
     /// Cuts the view's connections off; called when the journal needs the space.
     var expire: () -> Void
   }
@@ -22,9 +23,17 @@ struct OpenViews {
   var oldestInstant: Timestamp? { holds.values.map(\.instant).min() }
 
   mutating func add(_ plan: ViewPlan<SiteSegmentFile>) -> UInt64 {
+    add(Hold(instant: plan.instant, plan: plan, expire: {}))
+  }
+
+  mutating func hold(_ instant: Timestamp) -> UInt64 {
+    add(Hold(instant: instant, plan: nil, expire: {}))
+  }
+
+  private mutating func add(_ hold: Hold) -> UInt64 {
     let identifier = nextIdentifier
     nextIdentifier += 1
-    holds[identifier] = Hold(instant: plan.instant, plan: plan, expire: {})
+    holds[identifier] = hold
     return identifier
   }
 
@@ -33,7 +42,7 @@ struct OpenViews {
   }
 
   mutating func remove(_ identifier: UInt64) {
-    holds.removeValue(forKey: identifier)?.plan.release()
+    holds.removeValue(forKey: identifier)?.plan?.release()
   }
 }
 

@@ -108,12 +108,13 @@
     return position
   }
 
-  /// Ends the reply because the bytes from here on cannot be had; returns its bytes. Whatever was
-  /// appended before stays valid for a client that takes chunks.
-  public mutating func fail(_ error: NBDError) -> Int {
+  /// Ends the reply because the bytes from `failed` on, which lie in what was appended last, cannot
+  /// be had; returns its bytes. What is before them stays valid for a client that takes chunks.
+  public mutating func fail(_ error: NBDError, from failed: UInt64) -> Int {
     if headers == .simple {
       return unsafe NBDReply(tag, error: error).write(to: memory, .simple)
     }
+    dropData(from: failed)
     endChunk(isLast: false)
     let header = NBDChunkHeader.byteCount(headers)
     let start = unsafe memory + position
@@ -123,6 +124,17 @@
     unsafe start.storeBytes(of: 0, toByteOffset: header + 4, as: UInt16.self)
     unsafe start.storeBytes(of: offset.bigEndian, toByteOffset: header + 6, as: UInt64.self)
     return position + header + 14
+  }
+
+  private mutating func dropData(from failed: UInt64) {
+    guard case .data(let chunkPosition, let chunkOffset) = chunk else { return }
+    if failed > chunkOffset {
+      position -= Int(offset - failed)
+    } else {
+      position = chunkPosition
+      chunk = .none
+    }
+    offset = failed
   }
 
   /// Writes the header of the chunk that ends here, now that its length is known.
