@@ -38,6 +38,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   /// unread.
   private static let replyByteLimit = 64 << 20
   private static let inputByteCount = 2 << 20
+  /// Of a long read, so much of the base is read at a time: zeros are found in pieces of it.
+  private static let basePieceBytes: UInt64 = 128 << 10
   /// Records that one request may become in one turn before others have theirs.
   private static let zeroRecordsInTurn = 64
 
@@ -441,13 +443,16 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     var offset = request.offset
     do throws(VolumeError) {
       while offset < end {
-        let (length, source) = piece(at: offset, limit: end - offset)
+        var (length, source) = piece(at: offset, limit: end - offset)
+        if source == nil { length = min(length, Self.basePieceBytes) }
         if let source, source.isZeros {
           reply.appendZeros(Int(length))
         } else {
           let isCached = try unsafe reader.readIfCached(
             source, at: offset, into: reply.appendData(Int(length)))
           guard isCached else { return readOnWorker(request) }
+          // What nobody ever wrote may be zeros, and a hole is sent without its bytes.
+          if source == nil { reply.foldZeros(Int(length)) }
         }
         offset += length
       }

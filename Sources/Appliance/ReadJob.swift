@@ -56,6 +56,7 @@ struct ReadJob: Sendable {
       try unsafe reader.read(
         piece.source?.advanced(by: data.start - (end - piece.length)), at: data.start,
         into: reply.appendData(Int(data.length)))
+      if piece.source == nil { reply.foldZeros(Int(data.length)) }
       offset = data.end
     }
   }

@@ -90,6 +90,28 @@
     appendZeroBytes(through: zerosEnd)
   }
 
+  /// Looks at the `count` bytes appended last, which the caller has filled in, and sends a hole
+  /// instead when all are zero. Stops at the first that is not.
+  @inline(__always)
+  public mutating func foldZeros(_ count: Int) {
+    if mayHaveHoles, count >= Self.minimumHoleBytes { foldLongZeros(count) }
+  }
+
+  private mutating func foldLongZeros(_ count: Int) {
+    let bytes = unsafe UnsafeRawBufferPointer(start: memory + (position - count), count: count)
+    var index = 0
+    while index + 8 <= count {
+      if unsafe bytes.loadUnaligned(fromByteOffset: index, as: UInt64.self) != 0 { return }
+      index += 8
+    }
+    while index < count {
+      if unsafe bytes[index] != 0 { return }
+      index += 1
+    }
+    dropData(from: offset - UInt64(count))
+    appendZeros(count)
+  }
+
   private var continuesHole: Bool { if case .hole = chunk { true } else { false } }
 
   private mutating func appendZeroBytes(through zerosEnd: UInt64) {

@@ -6,8 +6,14 @@ import BlockModel
 /// two ends: in a sector with several statuses one of them wins, so that it never claims too much.
 public struct StatusExtents: Equatable, Sendable {
   public struct Run: Equatable, Sendable {
+    /// Of the disk; the run begins where the one before ends.
     public var end: UInt64
     public let status: UInt32
+
+    public init(end: UInt64, status: UInt32) {
+      self.end = end
+      self.status = status
+    }
   }
 
   /// Which of two statuses in one sector is told.
@@ -85,6 +91,5 @@ public struct StatusExtents: Equatable, Sendable {
       runs.removeLast()
     }
   }
-
 
 }

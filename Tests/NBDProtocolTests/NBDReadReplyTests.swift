@@ -89,6 +89,28 @@ import Testing
     #expect(reply(request, .simple, runs, failsIn: 1).count == 16)
   }
 
+  @Test(arguments: [4095, 4096, 8192, 12345])
+  func `data that prove to be zeros become a hole when it is long enough`(_ count: Int) {
+    var memory = [UInt8](repeating: 0xee, count: NBDReadReply.capacity(length: 512 + count))
+    for poison in [nil, 0, count / 2, count - 1] as [Int?] {
+      let request = request(offset: 0, length: 512 + count)
+      let byteCount = unsafe memory.withUnsafeMutableBytes { bytes -> Int in
+        var reply = unsafe NBDReadReply(to: request, .structured, in: bytes.baseAddress!)
+        unsafe reply.appendData(512).initializeMemory(as: UInt8.self, repeating: 1)
+        let data = unsafe reply.appendData(count)
+        unsafe data.initializeMemory(as: UInt8.self, repeating: 0)
+        if let poison { unsafe data[poison] = 9 }
+        reply.foldZeros(count)
+        return reply.finish()
+      }
+      let parsed = NBDReplyParser.parse(Array(memory.prefix(byteCount)), .structured)
+      var expected = [UInt8](repeating: 1, count: 512) + [UInt8](repeating: 0, count: count)
+      if let poison { expected[512 + poison] = 9 }
+      #expect(parsed?.assembled(from: 0) == expected)
+      #expect((byteCount < 4096) == (poison == nil && count >= 4096))
+    }
+  }
+
   @Test(arguments: 0..<300 as Range<UInt64>)
   func `a client assembles the range from any mixture of runs`(_ seed: UInt64) {
     var random = SplitMix64(seed: seed)

@@ -1,3 +1,4 @@
+import Foundation
 import TestSupport
 import Testing
 
@@ -32,13 +33,39 @@ import Testing
     #expect(seen == ["0 65536 data 0", "65536 65536 hole 0", "131072 917504 data 0"])
   }
 
-  @Test(.requires("python3", "nbdsh")) func `holes of a file are sent as holes`() throws {
+  @Test(.requires("python3", "nbdsh")) func `what was never written is sent as holes`() throws {
+    let single = try SingleSite(size: 64 << 20, history: "1h")
+    let seen = try script(
+      single.uri,
+      [
+        "h.pread_structured(32 << 20, 0, chunk)", "h.pwrite(b'x' * 512, 1 << 20)",
+        "h.pread_structured(2 << 20, 0, chunk)",
+      ])
+    #expect(
+      seen == [
+        "0 33554432 hole 0", "0 1048576 hole 0", "1048576 512 data 0", "1049088 1048064 hole 0",
+      ])
+  }
+
+  /// Whether the file's bytes are read from memory or by a worker, which asks the file for holes,
+  /// is the kernel's choice.
+  @Test(.requires("python3", "nbdsh"))
+  func `holes of a file are sent as holes between its data`() throws {
     let single = try SingleSite(size: 64 << 20)
-    // Nobody has read the file, so its bytes are not in memory and a worker looks for holes.
-    let seen = try script(single.uri, ["h.pread_structured(32 << 20, 0, chunk)"])
-    let lengths = seen.compactMap { Int($0.split(separator: " ")[1]) }
-    #expect(lengths.reduce(0, +) == 32 << 20)
-    #expect(seen.allSatisfy { $0.contains("hole") || $0.contains("data") })
+    try single.site.stop()
+    let handle = try #require(FileHandle(forUpdatingAtPath: single.site.rawFile("disk")))
+    for offset in [0, 8 << 20, (16 << 20) - 4096] as [UInt64] {
+      try handle.seek(toOffset: offset)
+      try handle.write(contentsOf: Data(repeating: 7, count: 4096))
+    }
+    try single.site.start()
+    let seen = try script(single.uri, ["h.pread_structured(16 << 20, 0, chunk)"])
+    let lengths = seen.map { line in
+      (Int(line.split(separator: " ")[1]) ?? 0, line.contains("data"))
+    }
+    #expect(lengths.map(\.1) == [true, false, true, false, true])
+    #expect(lengths.filter(\.1).allSatisfy { (4096...256 << 10).contains($0.0) })
+    #expect(lengths.reduce(0) { $0 + $1.0 } == 16 << 20)
   }
 
   @Test(.requires("python3", "nbdsh")) func `a read with DF comes in one piece`() throws {
