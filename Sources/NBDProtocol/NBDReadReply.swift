@@ -28,6 +28,8 @@
   /// Bytes of the reply so far.
   private var position: Int
   private var chunk = Chunk.none
+  /// The hole, if any, in front of the data that are being appended.
+  private var chunkBefore = Chunk.none
 
   /// Bytes of memory in which the reply to a READ of `length` bytes has room. Every hole is longer
   /// than what it costs.
@@ -66,6 +68,7 @@
   private mutating func beginData() {
     if case .data = chunk { return }
     endChunk(isLast: false)
+    chunkBefore = chunk
     chunk = .data(position: position, offset: offset)
     position &+= NBDChunkHeader.byteCount(headers) &+ 8
   }
@@ -154,7 +157,7 @@
       position -= Int(offset - failed)
     } else {
       position = chunkPosition
-      chunk = .none
+      chunk = chunkBefore
     }
     offset = failed
   }
