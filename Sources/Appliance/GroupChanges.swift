@@ -140,8 +140,8 @@ extension Group {
     }
   }
 
-  /// Whether the byte at `offset` was changed by a record after a border, and for how many bytes (at
-  /// most `limit`) that holds. On the loop.
+  /// Whether a record after a border changed the byte at `offset`, and for how many bytes (at most
+  /// `limit`) that holds. On the loop.
   func change(
     disk: DiskNumber, at offset: UInt64, limit: UInt64, after border: SequenceNumber
   ) -> (length: UInt64, isChanged: Bool) {

@@ -6,8 +6,8 @@ public enum NBDContextIntent: Equatable, Sendable {
   case select
 }
 
-/// The data of LIST_META_CONTEXT and SET_META_CONTEXT: length of name (4 bytes), name of the export,
-/// count (4), `count` queries, each with its length (4) in front.
+/// The data of LIST_META_CONTEXT and SET_META_CONTEXT: length of name (4 bytes), name of the
+/// export, count (4), `count` queries, each with its length (4) in front.
 public struct NBDContextRequest: Equatable, Sendable {
   public let exportName: String
   /// As sent; at most `NBDLimits.maximumContextQueries`. None: LIST asks for all, SET for none.

@@ -1,9 +1,10 @@
 /// The server's side of the fixed newstyle handshake, without I/O.
 ///
 /// The owner sends what `start()` returns, feeds `receive` with whatever arrives and carries out
-/// the actions in their order. After `.listExports`, `.lookUpExport` and `.findContexts` the machine
-/// takes no more input until the owner has answered with `exportsListed`, `exportFound`,
-/// `contextsFound` or `exportRefused`; the owner keeps the bytes that `receive` did not consume and offers them again after its answer.
+/// the actions in their order. After `.listExports`, `.lookUpExport` and `.findContexts` the
+/// machine takes no more input until the owner has answered with `exportsListed`, `exportFound`,
+/// `contextsFound` or `exportRefused`; the owner keeps the bytes that `receive` did not consume and
+/// offers them again after its answer.
 /// After `.beginTransmission` they are the first bytes of the transmission phase.
 ///
 /// The machine holds at most `NBDLimits.maximumOptionDataBytes` of input and allocates only for

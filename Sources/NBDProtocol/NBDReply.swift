@@ -6,8 +6,11 @@
 /// | headers | success | error |
 /// |---|---|---|
 /// | simple | simple reply, 16 bytes | simple reply, 16 bytes |
-/// | structured | simple reply, 16 bytes: shorter than a chunk, and allowed for all but READ and BLOCK_STATUS, whose successes have content | chunk ERROR, 26 bytes |
+/// | structured | simple reply, 16 bytes | chunk ERROR, 26 bytes |
 /// | extended | chunk NONE, 32 bytes | chunk ERROR, 38 bytes |
+///
+/// With structured replies a simple one is allowed wherever there is no content (which the success
+/// of a READ or BLOCK_STATUS has), and is shorter than a chunk.
 ///
 /// A simple reply: magic (4 bytes), error (4, zero for success), cookie (8). ERROR: a chunk header,
 /// error (4), length of a message (2, zero here).

@@ -92,11 +92,14 @@ import Testing
     }
   }
 
-  @Test(arguments: [4, 6])
-  func `a request over many TiB fits a small journal and holds nobody up`(command: Int) throws {
+  /// Its records fill the smaller journal, so it has to wait for apply.
+  @Test(arguments: [(4, "1M", "64M"), (6, "64K", "256K")])
+  func `a request over many TiB fits a small journal and holds nobody up`(
+    command: Int, segmentSize: String, capacity: String
+  ) throws {
     let size = 8 << 40
-    let single = try SingleSite(size: size, history: "1h", segmentSize: "1M") {
-      $0.configuration.groups[0].journalCapacity = "64M"
+    let single = try SingleSite(size: size, history: "1h", segmentSize: segmentSize) {
+      $0.configuration.groups[0].journalCapacity = capacity
     }
     let other = try single.site.connect("disk")
     try other.write([1, 2, 3], at: UInt64(size - 3))

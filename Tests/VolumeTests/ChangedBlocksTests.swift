@@ -4,8 +4,8 @@ import JournalTestSupport
 import Testing
 import Volume
 
-/// Proves against the plain list of records which bytes an interval of the history changed, wherever
-/// it cuts generations and segments, and before and after parts of it are flat or merged.
+/// Proves against the plain list of records which bytes an interval of the history changed,
+/// wherever it cuts generations and segments.
 @Suite struct ChangedBlocksTests {
   private func changed(
     _ group: TestGroup, after start: Timestamp, through end: Timestamp
