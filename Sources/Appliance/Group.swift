@@ -46,6 +46,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   let signal: AppendSignal
   let analyzer: GroupAnalyzer?
   let payloadLimit: Int
+  /// Bytes of a TRIM or WRITE_ZEROES that become one record; a plain group zeros them at once.
+  let zeroLimit: Int
 
   private(set) var connections: [ObjectIdentifier: NBDConnection] = [:]
   private var touched: [NBDConnection] = []
@@ -89,6 +91,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     }
     payloadLimit = parts.journal?.payloadLimit ?? RecordHeader.payloadLimit
     viewScratch = ScratchBudget(byteLimit: parts.configuration.journal.viewScratchLimit)
+    zeroLimit = parts.journal == nil ? 64 << 20 : 1 << 30
     self.loop = loop
     self.workers = workers
     self.keeper = keeper

@@ -25,7 +25,13 @@ extension Group {
     guard let journal, let instant = views.oldestInstant else { return }
     let oldest = views.attached(at: instant)
     // One whose worker still scans the journal gives way when it is asked for room again.
-    guard oldest.allSatisfy({ $0.view != nil }) else { return }
+    guard oldest.allSatisfy({ !$0.isOpening }) else { return }
+    if views.expireChanges(since: instant) {
+      log(
+        "group \(configuration.name): the client that looks at changed blocks since \(instant) is "
+          + "cut off: the journal is full")
+    }
+    guard oldest.contains(where: { $0.view != nil }) else { return }
     let overlay = makeOverlay(in: journal.storage.path)
     let floor = journal.firstUnappliedSegment
     for hold in oldest { hold.view?.detach(keepingIn: overlay, floor: floor) }

@@ -10,7 +10,7 @@ struct DurabilityWaits {
   fileprivate struct Wait {
     let sequence: SequenceNumber
     let connection: NBDConnection?
-    let cookie: UInt64
+    let tag: NBDRequestTag
     let action: (() -> Void)?
   }
 
@@ -28,12 +28,13 @@ struct DurabilityWaits {
 
   var isEmpty: Bool { waits.isEmpty }
 
-  mutating func add(_ sequence: SequenceNumber, _ connection: NBDConnection, _ cookie: UInt64) {
-    waits.append(Wait(sequence: sequence, connection: connection, cookie: cookie, action: nil))
+  mutating func add(_ sequence: SequenceNumber, _ connection: NBDConnection, _ tag: NBDRequestTag) {
+    waits.append(Wait(sequence: sequence, connection: connection, tag: tag, action: nil))
   }
 
   mutating func add(_ sequence: SequenceNumber, _ action: @escaping () -> Void) {
-    waits.append(Wait(sequence: sequence, connection: nil, cookie: 0, action: action))
+    let noTag = NBDRequestTag(cookie: 0, offset: 0)
+    waits.append(Wait(sequence: sequence, connection: nil, tag: noTag, action: action))
   }
 
   /// Removes and returns the waits that `durable` satisfies.
@@ -58,14 +59,14 @@ struct DurabilityWaits {
 }
 
 extension Group {
-  /// Replies to `cookie` once everything up to `sequence` is durable.
-  func wait(for sequence: SequenceNumber, _ connection: NBDConnection, _ cookie: UInt64) {
-    durability.add(sequence, connection, cookie)
+  /// Replies to the request once everything up to `sequence` is durable.
+  func wait(for sequence: SequenceNumber, _ connection: NBDConnection, _ tag: NBDRequestTag) {
+    durability.add(sequence, connection, tag)
   }
 
-  func flush(_ connection: NBDConnection, _ cookie: UInt64) {
+  func flush(_ connection: NBDConnection, _ tag: NBDRequestTag) {
     durability.pattern.flushed()
-    wait(for: stamped, connection, cookie)
+    wait(for: stamped, connection, tag)
   }
 
   /// At the end of a turn: those who wait get a sync, one at a time; who comes during one gets the
@@ -89,7 +90,7 @@ extension Group {
 
   private func completeWaits() {
     for wait in durability.takeSatisfied() {
-      wait.connection?.completeWait(wait.cookie, nil)
+      wait.connection?.completeWait(wait.tag, nil)
       wait.action?()
     }
   }
@@ -162,7 +163,7 @@ extension Group {
     durability.isSyncing = false
     if let error {
       log("\(error)")
-      for wait in durability.takeAll() { wait.connection?.completeWait(wait.cookie, .io) }
+      for wait in durability.takeAll() { wait.connection?.completeWait(wait.tag, .io) }
       return
     }
     durability.durable = max(durability.durable, sequence)

@@ -100,6 +100,7 @@ enum GroupOpening {
       state = newState(configuration, own)
     }
     try check(state, against: configuration, own, folder)
+    state.disks = own
     let recovered = try JournalRecovery(storage, state: state)
     for note in recovered.notes { log("group \(configuration.name): \(note)") }
     if !state.isClean, configuration.role == .protected {
@@ -171,7 +172,9 @@ enum GroupOpening {
     guard state.groupName == name else {
       throw SiteError("folder \(folder) belongs to group \(state.groupName), not to \(name)")
     }
-    for (old, new) in zip(state.disks, disks) where old != new {
+    // A disk may have grown: what is behind its old end was never written.
+    for (old, new) in zip(state.disks, disks)
+    where old.name != new.name || old.byteCount > new.byteCount {
       throw SiteError(
         "group \(name): the journal in \(folder) is of disk \(old.name) with \(old.byteCount) "
           + "bytes; the configuration has disk \(new.name) with \(new.byteCount) bytes there")

@@ -9,15 +9,19 @@ import Volume
 struct OpenViews {
   struct Hold {
     let instant: Timestamp
-    let plan: ViewPlan<SiteSegmentFile>
+    /// Nil where only what follows the instant is to stay in the journal.
+    let plan: ViewPlan<SiteSegmentFile>?
     /// Nil while a worker opens it.
     var view: SiteView?
     /// Where apply saves for the view; nil while it holds apply back instead.
     var overlay: SiteOverlay?
     /// What it should have saved is gone; its clients were, or will at once be, cut off.
     var isLost = false
-    /// Cuts the view's connection off.
+    /// Cuts the connections off that use it.
     var expire: (() -> Void)?
+
+    /// A worker still scans the journal for it.
+    var isOpening: Bool { plan != nil && view == nil }
   }
 
   private(set) var holds: [UInt64: Hold] = [:]
@@ -30,9 +34,17 @@ struct OpenViews {
   }
 
   mutating func add(_ plan: ViewPlan<SiteSegmentFile>) -> UInt64 {
+    add(Hold(instant: plan.instant, plan: plan))
+  }
+
+  mutating func hold(_ instant: Timestamp) -> UInt64 {
+    add(Hold(instant: instant, plan: nil))
+  }
+
+  private mutating func add(_ hold: Hold) -> UInt64 {
     let identifier = nextIdentifier
     nextIdentifier += 1
-    holds[identifier] = Hold(instant: plan.instant, plan: plan)
+    holds[identifier] = hold
     return identifier
   }
 
@@ -47,10 +59,23 @@ struct OpenViews {
 
   mutating func remove(_ identifier: UInt64) {
     guard let hold = holds.removeValue(forKey: identifier), hold.overlay == nil else { return }
-    hold.plan.release()
+    hold.plan?.release()
   }
 
   // MARK: Detached from the journal's room
+
+  /// Cuts off the clients that want to know what follows the instant. False when there are none, or
+  /// they were told already.
+  mutating func expireChanges(since instant: Timestamp) -> Bool {
+    var any = false
+    for (identifier, hold) in holds where hold.plan == nil && hold.instant == instant {
+      if hold.isLost { continue }
+      holds[identifier]?.isLost = true
+      hold.expire?()
+      any = true
+    }
+    return any
+  }
 
   func attached(at instant: Timestamp) -> [Hold] {
     holds.values.filter { $0.overlay == nil && $0.instant == instant }
@@ -59,7 +84,8 @@ struct OpenViews {
   /// The views at this instant hold neither apply nor segments any more.
   mutating func detach(at instant: Timestamp, _ overlay: SiteOverlay) {
     for (identifier, hold) in holds where hold.overlay == nil && hold.instant == instant {
-      hold.plan.release()
+      guard let plan = hold.plan else { continue }
+      plan.release()
       holds[identifier]?.overlay = overlay
     }
   }

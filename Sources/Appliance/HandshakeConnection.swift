@@ -14,7 +14,20 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   /// An export that was looked up and may be entered.
   private enum Found {
     case live(Group, GroupDisk)
-    case view(OpenedView, GroupDisk)
+    /// `isSelected`: it belongs to the selection.
+    case view(OpenedView, GroupDisk, isSelected: Bool)
+
+    var isSelected: Bool {
+      if case .view(_, _, let isSelected) = self { isSelected } else { false }
+    }
+  }
+
+  /// What stands behind the metadata contexts that the client selected last.
+  private struct Selection {
+    let exportName: String
+    let sources: [String: StatusContext.Source]
+    /// Nil when no context needs the history.
+    let opened: OpenedChanges?
   }
 
   private let socket: Socket
@@ -23,6 +36,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   private var input: [UInt8] = []
   private var output = OutputBuffer(byteCount: 64 << 10)
   private var found: Found?
+  private var selection: Selection?
   private var isLookingUp = false
   private var closesWhenSent = false
   private(set) var isClosed = false
@@ -68,7 +82,8 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
       case .send(let bytes): output.append(bytes)
       case .listExports: perform(machine.exportsListed(front.listings))
       case .lookUpExport(let name, let intent): lookUp(name, intent)
-      case .beginTransmission(let export): return hand(over: export)
+      case .findContexts(let request): findContexts(request)
+      case .beginTransmission(let session): return hand(over: session)
       case .close(let reason):
         if let reason { front.log("handshake: \(reason)") }
         closesWhenSent = true
@@ -104,6 +119,10 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
       return answer(.unknown(message: "no disk \(name.disk.quotedForMessage) at this site"))
     }
     guard let instant = name.instant else { return lookUpLive(group, disk, text) }
+    // What changed was found up to this view, and not up to another that is opened now.
+    if let selection, selection.exportName == text, let view = selection.opened?.view {
+      return viewFound(view, disk, text, instant, isSelected: true)
+    }
     isLookingUp = true
     group.loop.post { [self] in
       group.openView(instant) { [self] result in
@@ -113,18 +132,24 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   }
 
   private func lookUpLive(_ group: Group, _ disk: GroupDisk, _ name: String) {
-    if group.configuration.role == .recovery {
-      let message =
-        "\(disk.name) is a recovery copy at this site; open \(disk.name)@latest or "
-        + "\(disk.name)@INSTANT"
-      return answer(.notPermitted(message: message))
-    }
+    if let refusal = liveRefusal(group, disk) { return answer(refusal) }
     found = .live(group, disk)
     perform(
       machine.exportFound(
         NBDExport(
           name: name, description: front.description(of: disk, in: group),
-          sizeBytes: disk.store.byteCount, isReadOnly: false, canMultiConn: true)))
+          sizeBytes: disk.store.byteCount, isReadOnly: false, canMultiConn: true,
+          // A record of zeros has no payload; a plain group leaves zeroing to its base.
+          canFastZero: group.journal != nil)))
+  }
+
+  /// Why the disk itself cannot be opened; nil when it can.
+  private func liveRefusal(_ group: Group, _ disk: GroupDisk) -> NBDExportRefusal? {
+    guard group.configuration.role == .recovery else { return nil }
+    let message =
+      "\(disk.name) is a recovery copy at this site; open \(disk.name)@latest or "
+      + "\(disk.name)@INSTANT"
+    return .notPermitted(message: message)
   }
 
   private func viewOpened(
@@ -138,20 +163,27 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
       answer(.unknown(message: refusal.message))
     case .success(let opened):
       if isClosed { return opened.release() }
-      found = .view(opened, disk)
-      // Two connections that name a moving instant see different disks.
-      let isFixed: Bool
-      switch instant {
-      case .at, .checkpoint: isFixed = true
-      case .latest, .ago: isFixed = false
-      }
-      perform(
-        machine.exportFound(
-          NBDExport(
-            name: name, description: "\(disk.name) as of \(opened.view.instant)",
-            sizeBytes: disk.store.byteCount, isReadOnly: true, canMultiConn: isFixed)))
+      viewFound(opened, disk, name, instant, isSelected: false)
     }
     process()
+  }
+
+  private func viewFound(
+    _ opened: OpenedView, _ disk: GroupDisk, _ name: String, _ instant: InstantExpression,
+    isSelected: Bool
+  ) {
+    found = .view(opened, disk, isSelected: isSelected)
+    // Two connections that name a moving instant see different disks.
+    let isFixed: Bool
+    switch instant {
+    case .at, .checkpoint: isFixed = true
+    case .latest, .ago: isFixed = false
+    }
+    perform(
+      machine.exportFound(
+        NBDExport(
+          name: name, description: "\(disk.name) as of \(opened.view.instant)",
+          sizeBytes: disk.store.byteCount, isReadOnly: true, canMultiConn: isFixed)))
   }
 
   private func answer(_ refusal: NBDExportRefusal) {
@@ -166,23 +198,140 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   }
 
   private func releaseFound() {
-    if case .view(let opened, _) = found { opened.release() }
+    if case .view(let opened, _, isSelected: false) = found { opened.release() }
     found = nil
+  }
+
+  // MARK: Metadata contexts
+
+  private func findContexts(_ request: NBDContextRequest) {
+    if request.intent == .select { releaseSelection() }
+    let name: ExportName
+    do throws(InstantSyntaxError) { name = try ExportName(parsing: request.exportName) } catch {
+      return answer(.unknown(message: "\(error)"))
+    }
+    guard let (group, disk) = front.disk(named: name.disk) else {
+      return answer(.unknown(message: "no disk \(name.disk.quotedForMessage) at this site"))
+    }
+    if name.instant == nil, let refusal = liveRefusal(group, disk) { return answer(refusal) }
+    switch request.intent {
+    case .list: list(request, group)
+    case .select: select(request, group, upTo: name.instant)
+    }
+  }
+
+  private func list(_ request: NBDContextRequest, _ group: Group) {
+    let all = request.queries.isEmpty ? ["base:", "tapline:"] : request.queries
+    let queries = all.map { ($0, ContextQuery(parsing: $0)) }
+    isLookingUp = true
+    group.loop.post { [self] in
+      let isKnown = group.areInHistory(queries.compactMap(\.1.instant))
+      front.loop.post { [self] in
+        isLookingUp = false
+        if isClosed { return }
+        var remaining = isKnown[...]
+        let names = queries.flatMap { text, query -> [String] in
+          switch query {
+          case .allocation: [text]
+          case .changedSince: remaining.removeFirst() ? [text] : []
+          case .wildcard(let names): group.journal == nil ? names.filter(Self.isBase) : names
+          case .unknown: []
+          }
+        }
+        perform(machine.contextsFound(Self.distinct(names)))
+        process()
+      }
+    }
+  }
+
+  private static func isBase(_ name: String) -> Bool { name == ContextQuery.allocationName }
+
+  private static func distinct(_ names: [String]) -> [String] {
+    var seen = Set<String>()
+    return names.filter { seen.insert($0).inserted }
+  }
+
+  private func select(
+    _ request: NBDContextRequest, _ group: Group, upTo end: InstantExpression?
+  ) {
+    let names = Self.distinct(request.queries)
+    let queries = names.map(ContextQuery.init(parsing:))
+    let instants = queries.compactMap(\.instant)
+    let hasAllocation = queries.contains(.allocation)
+    if instants.count + (hasAllocation ? 1 : 0) > NBDLimits.maximumContexts {
+      return perform(machine.contextsFound(names))
+    }
+    guard !instants.isEmpty, group.journal != nil else {
+      let sources = [(ContextQuery.allocationName, StatusContext.Source.allocation)]
+      return selected(request.exportName, hasAllocation ? sources : [], nil)
+    }
+    isLookingUp = true
+    group.loop.post { [self] in
+      group.openChanges(since: instants, upTo: end) { [self] result in
+        front.loop.post { [self] in
+          changesOpened(result, Array(zip(names, queries)), request.exportName)
+        }
+      }
+    }
+  }
+
+  private func changesOpened(
+    _ result: Result<OpenedChanges, ExportRefusal>, _ queries: [(String, ContextQuery)],
+    _ exportName: String
+  ) {
+    isLookingUp = false
+    switch result {
+    case .failure(let refusal):
+      if isClosed { return }
+      return answer(.unknown(message: refusal.message))
+    case .success(let opened):
+      if isClosed { return opened.release() }
+      var changes = opened.changes[...]
+      let sources = queries.compactMap { name, query -> (String, StatusContext.Source)? in
+        switch query {
+        case .allocation: (name, .allocation)
+        case .changedSince:
+          changes.removeFirst().map { (name, .changes($0, border: opened.border)) }
+        case .wildcard, .unknown: nil
+        }
+      }
+      let isNeeded = opened.view != nil || opened.changes.contains { $0 != nil }
+      if !isNeeded { opened.release() }
+      selected(exportName, sources, isNeeded ? opened : nil)
+    }
+    process()
+  }
+
+  private func selected(
+    _ exportName: String, _ sources: [(String, StatusContext.Source)], _ opened: OpenedChanges?
+  ) {
+    selection = Selection(
+      exportName: exportName, sources: Dictionary(uniqueKeysWithValues: sources), opened: opened)
+    perform(machine.contextsFound(sources.map(\.0)))
+  }
+
+  private func releaseSelection() {
+    selection?.opened?.release()
+    selection = nil
   }
 
   // MARK: Handing over
 
-  private func hand(over export: NBDExport) {
+  private func hand(over session: NBDSession) {
     guard let found else { preconditionFailure("transmission without an export") }
-    self.found = nil
     // The last option's reply is small: it fits the socket, unless the client does not read.
-    guard (try? output.send(on: socket)) == true else {
-      self.found = found
-      return close()
-    }
+    guard (try? output.send(on: socket)) == true else { return close() }
     isClosed = true
     front.loop.remove(self, socket)
     front.forget(self)
+    let contexts = session.contexts.compactMap { context in
+      (selection?.sources[context.name]).map {
+        StatusContext(identifier: context.identifier, source: $0)
+      }
+    }
+    // A selection for an export that was not opened after all.
+    if session.contexts.isEmpty, !found.isSelected { releaseSelection() }
+    let opened = selection?.opened
     let leftover = input
     let socket = self.socket
     let front = self.front
@@ -190,28 +339,32 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     case .live(let group, let disk):
       group.loop.post {
         let reader = SiteReader(store: disk.store, catalog: group.journal?.catalog)
-        NBDConnection(
+        let connection = NBDConnection(
           socket: socket, leftover: leftover, loop: group.loop, target: .live(group),
-          disk: disk.number, reader: reader, workers: group.workers,
-          limits: NBDExportLimits(export), log: front.log
-        ).begin()
+          disk: disk.number, reader: reader, workers: group.workers, session: session,
+          contexts: contexts, onClose: { opened?.release() }, log: front.log)
+        opened?.onExpiry { connection.close() }
+        connection.begin()
       }
-    case .view(let opened, let disk):
+    case .view(let view, let disk, _):
       let connection = NBDConnection(
         socket: socket, leftover: leftover, loop: front.loop,
-        target: .view(opened.view, release: opened.release), disk: disk.number,
-        reader: opened.view.reader(disk: disk.number), workers: front.workers,
-        limits: NBDExportLimits(export), log: front.log)
-      opened.onExpiry { front.loop.post { connection.close() } }
+        target: .view(view.view, release: view.release), disk: disk.number,
+        reader: view.view.reader(disk: disk.number), workers: front.workers, session: session,
+        contexts: contexts, log: front.log)
+      view.onExpiry { front.loop.post { connection.close() } }
       front.adopt(connection)
       connection.begin()
     }
+    self.found = nil
+    selection = nil
   }
 
   func close() {
     if isClosed { return }
     isClosed = true
     releaseFound()
+    releaseSelection()
     front.loop.remove(self, socket)
     front.forget(self)
     socket.shutDown()

@@ -21,55 +21,74 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     case view(SiteView, release: () -> Void)
   }
 
-  private struct Read {
-    let cookie: UInt64
-    let range: ByteRange
+  /// What is left of the request that was parsed last.
+  private enum Body {
+    case none
+    /// Payload that goes to the journal.
+    case write
+    /// A range that becomes zeros, in one record or more.
+    case zero(RecordKind)
+    /// Payload that nobody wants.
+    case discard
+    /// Payload that says which contexts are asked for.
+    case filter
   }
 
-  /// What follows the request header that was parsed last.
-  private enum Body { case none, write, discard }
-
-  /// Bytes of replies that may wait for a slow client before its requests are left unread.
-  private static let outputByteLimit = 64 << 20
-  /// Bytes of reads under way on workers, likewise.
-  private static let readByteLimit = 64 << 20
+  /// Bytes of replies that may be made or wait for a slow client before its requests are left
+  /// unread.
+  private static let replyByteLimit = 64 << 20
   private static let inputByteCount = 2 << 20
+  /// Of a long read, so much of the base is read at a time: zeros are found in pieces of it.
+  private static let basePieceBytes: UInt64 = 128 << 10
+  /// Records that one request may become in one turn before others have theirs.
+  private static let zeroRecordsInTurn = 64
 
   let disk: DiskNumber
   private let socket: Socket
-  private let loop: EventLoop
-  private let target: Target
-  private let reader: SiteReader
-  private let workers: WorkerPool
+  let loop: EventLoop
+  let target: Target
+  let reader: SiteReader
+  let workers: WorkerPool
+  private let session: NBDSession
   private let limits: NBDExportLimits
-  private let log: (String) -> Void
+  let headers: NBDHeaderStyle
+  let contexts: [StatusContext]
+  /// Called once when the connection ends.
+  private let onClose: (() -> Void)?
+  let log: (String) -> Void
 
   private var input = InputBuffer(
     byteCount: NBDConnection.inputByteCount, headroom: RecordHeader.byteCount)
   private var output = OutputBuffer(byteCount: 256 << 10)
-  private var reads: [Read] = []
+  private var reads: [NBDRequest] = []
+  private var statuses: [StatusQuery] = []
+  /// Bytes of the replies to `reads` and `statuses`, about.
+  private var queuedReplyBytes = 0
 
   private var body = Body.none
+  private var bodyRequest = NBDRequest(command: 0, cookie: 0, offset: 0, length: 0)
   private var bodyIsFirstPiece = false
-  private var bodyCookie: UInt64 = 0
   private var bodyOffset: UInt64 = 0
   private var bodyRemaining = 0
-  private var bodyFlagFUA = false
   private var bodyError: NBDError?
 
   private var interest: Poller.Interest = .readable
-  private var readBytesInFlight = 0
+  /// Bytes of replies that workers prepare, about.
+  private var bytesUnderWay = 0
   /// Requests whose reply comes later: reads on workers, waits for durability.
   private var pendingReplies = 0
   private var waitsForRoom = false
+  private var continuesLater = false
+  private var recordsInTurn = 0
+  var prefetchesUnderWay = 0
   private var isEnding = false
   private(set) var isClosed = false
   var isTouched = false
 
   init(
     socket: Socket, leftover: [UInt8], loop: EventLoop, target: Target, disk: DiskNumber,
-    reader: SiteReader, workers: WorkerPool, limits: NBDExportLimits,
-    log: @escaping (String) -> Void
+    reader: SiteReader, workers: WorkerPool, session: NBDSession, contexts: [StatusContext],
+    onClose: (() -> Void)? = nil, log: @escaping (String) -> Void
   ) {
     self.socket = socket
     self.loop = loop
@@ -77,7 +96,11 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     self.disk = disk
     self.reader = reader
     self.workers = workers
-    self.limits = limits
+    self.session = session
+    limits = NBDExportLimits(session)
+    headers = session.headers
+    self.contexts = contexts
+    self.onClose = onClose
     self.log = log
     super.init()
     input.append(leftover)
@@ -99,7 +122,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   override func ready(_ ready: Poller.Interest) {
     if ready.contains(.writable) { send() }
     if isClosed || ready.isDisjoint(with: [.readable, .closed]) { return }
-    let wanted = body == .write ? min(bodyRemaining, RecordHeader.payloadLimit) : 4096
+    let wanted =
+      if case .write = body { min(bodyRemaining, RecordHeader.payloadLimit) } else { 4096 }
     do throws(Errno) {
       guard let count = try input.receive(from: socket, wanted: wanted) else { return }
       if count == 0 { return close() }
@@ -118,14 +142,16 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
       switch body {
       case .none: progressed = parseRequest()
       case .write: progressed = takePayload()
+      case .zero(let kind): progressed = stageZeros(kind)
       case .discard: progressed = discardPayload()
+      case .filter: progressed = takeFilter()
       }
       if !progressed { break }
     }
     touch()
   }
 
-  private func touch() {
+  func touch() {
     if isClosed { return }
     switch target {
     case .live(let group): group.touch(self)
@@ -134,23 +160,24 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   }
 
   private func parseRequest() -> Bool {
-    guard input.count >= NBDRequest.byteCount, !isOverLimits else { return false }
-    guard let request = unsafe NBDRequest(parsing: input.first) else {
+    let headerBytes = NBDRequest.byteCount(headers)
+    guard input.count >= headerBytes, !isOverLimits else { return false }
+    guard let request = unsafe NBDRequest(parsing: input.first, headers: headers) else {
       log("a client sent something that is not a request; its connection is closed")
       close()
       return false
     }
     switch limits.validate(request) {
     case .execute(let operation):
-      return execute(operation, request)
+      input.consume(headerBytes)
+      execute(operation, request)
+      return true
     case .refuse(let error, let drainBytes):
-      input.consume(NBDRequest.byteCount)
+      input.consume(headerBytes)
       if drainBytes == 0 {
-        reply(request.cookie, error)
+        reply(request.tag, error)
       } else {
-        body = .discard
-        bodyCookie = request.cookie
-        bodyRemaining = Int(drainBytes)
+        begin(.discard, request, byteCount: UInt64(drainBytes))
         bodyError = error
       }
       return true
@@ -158,47 +185,49 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
       isEnding = true
       return false
     case .disconnect(.payloadTooLarge):
-      log("a client announced a write of \(request.length) bytes; its connection is closed")
+      log("a client announced \(request.length) bytes of payload; its connection is closed")
       close()
       return false
     }
   }
 
-  private func execute(_ operation: NBDOperation, _ request: NBDRequest) -> Bool {
+  @inline(__always)
+  private func execute(_ operation: NBDOperation, _ request: NBDRequest) {
     switch operation {
     case .read:
-      input.consume(NBDRequest.byteCount)
-      reads.append(
-        Read(
-          cookie: request.cookie,
-          range: ByteRange(start: request.offset, length: UInt64(request.length))))
+      reads.append(request)
+      queuedReplyBytes &+= Int(request.length)
     case .write:
-      input.consume(NBDRequest.byteCount)
-      body = .write
-      bodyIsFirstPiece = true
-      bodyCookie = request.cookie
-      bodyOffset = request.offset
-      bodyRemaining = Int(request.length)
-      bodyFlagFUA = request.isFUA
-    case .trim, .writeZeroes:
-      guard case .live(let group) = target else { return true }
-      guard group.hasRoom(payloadByteCount: 0) else { return waitForRoom(group) }
-      let kind: RecordKind =
-        operation == .trim || !request.flags.contains(.noHole) ? .trim : .zero
-      let sequence = unsafe group.stage(
-        kind, disk: disk, offset: request.offset, length: request.length, record: input.first)
-      input.consume(NBDRequest.byteCount)
-      finishWrite(group, sequence, request.cookie, isFUA: request.isFUA)
+      begin(.write, request, byteCount: request.length)
+    case .trim:
+      begin(.zero(.trim), request, byteCount: request.length)
+    case .writeZeroes:
+      let keepsSpace = request.flags.contains(.noHole)
+      begin(.zero(keepsSpace ? .zero : .trim), request, byteCount: request.length)
     case .flush:
-      input.consume(NBDRequest.byteCount)
       if case .live(let group) = target {
         pendingReplies += 1
-        group.flush(self, request.cookie)
+        group.flush(self, request.tag)
       } else {
-        reply(request.cookie, nil)
+        reply(request.tag, nil)
       }
+    case .cache:
+      prefetch(request)
+    case .blockStatus:
+      queue(request, length: request.length, identifiers: nil)
+    case .filteredBlockStatus:
+      begin(.filter, request, byteCount: request.length)
     }
-    return true
+  }
+
+  /// - Parameter byteCount: validated to fit.
+  @inline(__always)
+  private func begin(_ body: Body, _ request: NBDRequest, byteCount: UInt64) {
+    self.body = body
+    bodyRequest = request
+    bodyIsFirstPiece = true
+    bodyOffset = request.offset
+    bodyRemaining = Int(byteCount)
   }
 
   /// Stages the next piece of a write's payload once it has arrived whole. A write up to the
@@ -208,18 +237,37 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     let piece = min(bodyRemaining, group.payloadLimit)
     guard input.count >= piece else { return false }
     guard group.hasRoom(payloadByteCount: piece) else { return waitForRoom(group) }
-    // The 28 bytes in front of a later piece are the end of the one before, already staged.
+    return stage(.write, piece, group, payloadBytes: piece)
+  }
+
+  /// Stages the next piece of a TRIM or WRITE_ZEROES.
+  private func stageZeros(_ kind: RecordKind) -> Bool {
+    guard case .live(let group) = target else { preconditionFailure("a view is read-only") }
+    guard group.hasRoom(payloadByteCount: 0) else { return waitForRoom(group) }
+    let piece = min(bodyRemaining, group.zeroLimit)
+    if bodyRemaining > piece, recordsInTurn >= Self.zeroRecordsInTurn { return continueLater() }
+    return stage(kind, piece, group, payloadBytes: 0)
+  }
+
+  /// Stages the next record of the request in hand. Its header goes into the 28 bytes before
+  /// `input.first`, which are consumed.
+  @inline(__always)
+  private func stage(
+    _ kind: RecordKind, _ length: Int, _ group: Group, payloadBytes: Int
+  ) -> Bool {
+    // Those bytes may belong to the piece before, which is staged already.
     if !bodyIsFirstPiece, !group.commit() { return false }
     let sequence = unsafe group.stage(
-      .write, disk: disk, offset: bodyOffset, length: UInt32(piece),
+      kind, disk: disk, offset: bodyOffset, length: UInt32(length),
       record: input.first - RecordHeader.byteCount)
-    input.consume(piece)
+    input.consume(payloadBytes)
+    recordsInTurn &+= 1
     bodyIsFirstPiece = false
-    bodyOffset += UInt64(piece)
-    bodyRemaining -= piece
+    bodyOffset += UInt64(length)
+    bodyRemaining -= length
     if bodyRemaining == 0 {
       body = .none
-      finishWrite(group, sequence, bodyCookie, isFUA: bodyFlagFUA)
+      finishWrite(group, sequence)
     }
     return true
   }
@@ -227,15 +275,45 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   /// A staged write's reply leaves at the end of the turn, after the commit; with FUA, after the
   /// sync that covers it.
   @inline(__always)
-  private func finishWrite(
-    _ group: Group, _ sequence: SequenceNumber, _ cookie: UInt64, isFUA: Bool
-  ) {
-    if isFUA {
+  private func finishWrite(_ group: Group, _ sequence: SequenceNumber) {
+    if bodyRequest.isFUA {
       pendingReplies += 1
-      group.wait(for: sequence, self, cookie)
+      group.wait(for: sequence, self, bodyRequest.tag)
     } else {
-      reply(cookie, nil)
+      reply(bodyRequest.tag, nil)
     }
+  }
+
+  /// Ends the turn for now; the request in hand goes on in the next.
+  private func continueLater() -> Bool {
+    if !continuesLater {
+      continuesLater = true
+      loop.post { [self] in
+        continuesLater = false
+        process()
+      }
+    }
+    return false
+  }
+
+  /// Takes the payload of a BLOCK_STATUS once it has arrived whole.
+  private func takeFilter() -> Bool {
+    guard input.count >= bodyRemaining else { return false }
+    let payload = unsafe [UInt8](input.unread.prefix(bodyRemaining))
+    input.consume(bodyRemaining)
+    body = .none
+    if let filter = NBDStatusFilter(parsing: payload, of: bodyRequest, in: session) {
+      queue(bodyRequest, length: filter.length, identifiers: filter.identifiers)
+    } else {
+      reply(bodyRequest.tag, .invalid)
+    }
+    return true
+  }
+
+  private func queue(_ request: NBDRequest, length: UInt64, identifiers: [UInt32]?) {
+    let range = ByteRange(start: request.offset, length: length)
+    statuses.append(StatusQuery(request: request, range: range, identifiers: identifiers))
+    queuedReplyBytes += Self.statusWeight
   }
 
   private func discardPayload() -> Bool {
@@ -245,7 +323,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     bodyRemaining -= count
     if bodyRemaining == 0 {
       body = .none
-      reply(bodyCookie, bodyError)
+      reply(bodyRequest.tag, bodyError)
     }
     return true
   }
@@ -264,39 +342,61 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   }
 
   private var isOverLimits: Bool {
-    output.pendingByteCount + readBytesInFlight > Self.outputByteLimit
+    output.pendingByteCount + queuedReplyBytes + bytesUnderWay > Self.replyByteLimit
   }
 
   /// At most one request waits, for durability, and nothing else has arrived.
   var isIdleButForSyncs: Bool {
-    pendingReplies <= 1 && readBytesInFlight == 0 && input.count == 0
+    pendingReplies <= 1 && bytesUnderWay == 0 && input.count == 0
       && output.pendingByteCount == 0
   }
 
   // MARK: Replies
 
   @inline(__always)
-  private func reply(_ cookie: UInt64, _ error: NBDError?) {
-    unsafe NBDSimpleReply(cookie: cookie, error: error).write(
-      to: output.reserve(NBDSimpleReply.byteCount))
-    output.commit(NBDSimpleReply.byteCount)
+  func reply(_ tag: NBDRequestTag, _ error: NBDError?) {
+    let memory = unsafe output.reserve(NBDReply.maximumByteCount)
+    output.commit(unsafe NBDReply(tag, error: error).write(to: memory, headers))
   }
 
+  func append(_ bytes: [UInt8]) { output.append(bytes) }
+
   /// The reply to a request that had to wait. On the loop; the caller touches the connection.
-  func completeWait(_ cookie: UInt64, _ error: NBDError?) {
+  func completeWait(_ tag: NBDRequestTag, _ error: NBDError?) {
     pendingReplies -= 1
     if isClosed { return }
-    reply(cookie, error)
+    reply(tag, error)
     touch()
+  }
+
+  /// A worker prepares a reply of about so many bytes.
+  func beginWait(bytes: Int) {
+    pendingReplies += 1
+    bytesUnderWay += bytes
+  }
+
+  /// False when nobody wants the reply any more.
+  func endWait(bytes: Int) -> Bool {
+    pendingReplies -= 1
+    bytesUnderWay -= bytes
+    return !isClosed
   }
 
   /// Called once a turn, after the group's commit.
   func finishTurn() {
     isTouched = false
     if isClosed { return }
-    for read in reads where !isClosed { execute(read) }
-    reads.removeAll(keepingCapacity: true)
+    recordsInTurn = 0
+    if queuedReplyBytes > 0 { answerQueued() }
     if !isClosed { send() }
+  }
+
+  private func answerQueued() {
+    for read in reads { answer(read) }
+    reads.removeAll(keepingCapacity: true)
+    for status in statuses { answer(status) }
+    statuses.removeAll(keepingCapacity: true)
+    queuedReplyBytes = 0
   }
 
   private func send() {
@@ -308,8 +408,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     if isEnding, pendingReplies == 0, output.pendingByteCount == 0 { return close() }
     updateInterest()
     // Requests that were left unread because of the limits can go on.
-    if body == .none, input.count >= NBDRequest.byteCount, !isOverLimits, !waitsForRoom,
-      !isEnding
+    if case .none = body, input.count >= NBDRequest.byteCount(headers), !isOverLimits,
+      !waitsForRoom, !isEnding
     {
       loop.post { [self] in process() }
     }
@@ -317,7 +417,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   private func updateInterest() {
     var wanted: Poller.Interest = []
-    if !isEnding, !waitsForRoom, !isOverLimits { wanted.insert(.readable) }
+    if !isEnding, !waitsForRoom, !continuesLater, !isOverLimits { wanted.insert(.readable) }
     if output.pendingByteCount > 0 { wanted.insert(.writable) }
     if wanted != interest {
       interest = wanted
@@ -327,113 +427,95 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   // MARK: Reads
 
-  /// Fills `buffer` with the range's bytes if all are in memory. Does not block.
+  /// Where the journal has the bytes at `offset`. Of a view, what is saved for it comes before.
   @inline(__always)
-  private func readIfCached(
-    _ range: ByteRange, into buffer: UnsafeMutableRawBufferPointer
-  ) throws(VolumeError) -> Bool {
+  func piece(at offset: UInt64, limit: UInt64) -> (length: UInt64, source: ExtentSource?) {
     switch target {
-    case .view(let view, _):
-      return try unsafe view.readIfCached(disk: disk, at: range.start, into: buffer)
-    case .live(let group):
-      var offset = range.start
-      while offset < range.end {
-        let (length, source) = group.piece(disk: disk, at: offset, limit: range.end - offset)
-        let start = Int(offset - range.start)
-        let into = unsafe UnsafeMutableRawBufferPointer(
-          rebasing: buffer[start..<start + Int(length)])
-        guard try unsafe reader.readIfCached(source, at: offset, into: into) else { return false }
-        offset += length
-      }
-      return true
+    case .live(let group): group.piece(disk: disk, at: offset, limit: limit)
+    case .view(let view, _): view.piece(disk: disk, at: offset, limit: limit)
     }
   }
 
   /// Reads straight into the output when all bytes are in memory; otherwise a worker reads.
-  private func execute(_ read: Read) {
-    let header = NBDSimpleReply.byteCount
-    let count = Int(read.range.length)
-    let start = unsafe output.reserve(header + count)
+  private func answer(_ request: NBDRequest) {
+    let memory = unsafe output.reserve(NBDReadReply.capacity(length: Int(request.length)))
+    var reply = unsafe NBDReadReply(to: request, headers, in: memory)
+    var offset = request.offset
     do throws(VolumeError) {
-      let buffer = unsafe UnsafeMutableRawBufferPointer(start: start + header, count: count)
-      guard try unsafe readIfCached(read.range, into: buffer) else { return readOnWorker(read) }
-    } catch { return readFailed(read, error) }
-    unsafe NBDSimpleReply(cookie: read.cookie, error: nil).write(to: start)
-    output.commit(header + count)
-  }
-
-  private func readFailed(_ read: Read, _ error: VolumeError) {
-    // The group says in the log why.
-    if case .viewLost = error { return close() }
-    log("read at \(read.range.start): \(error)")
-    reply(read.cookie, .io)
-  }
-
-  /// A read for a worker, and the segments that stay until it is done.
-  private struct WorkerRead: Sendable {
-    let pinned: [Segment<SiteSegmentFile>]
-    /// Fills the buffer with the range's bytes.
-    let run: @Sendable (borrowing PageBuffer) throws(VolumeError) -> Void
-  }
-
-  private func workerRead(_ range: ByteRange) -> WorkerRead {
-    let count = Int(range.length)
-    switch target {
-    case .view(let view, _):
-      // A view sees to it by itself that its segments stay.
-      return WorkerRead(pinned: []) { [disk] memory throws(VolumeError) in
-        let buffer = unsafe UnsafeMutableRawBufferPointer(start: memory.base, count: count)
-        try unsafe view.read(disk: disk, at: range.start, into: buffer)
+      while offset < request.offset + request.length {
+        let rest = request.offset + request.length - offset
+        guard let length = try appendIfCached(at: offset, limit: rest, to: &reply) else {
+          return readOnWorker(request)
+        }
+        offset += length
       }
-    case .live(let group):
-      let plan = ReadPlan(range) { group.piece(disk: disk, at: $0, limit: $1) }
-      let pinned = plan.segments.compactMap { reader.catalog?.pinned($0) }
-      return WorkerRead(pinned: pinned) { [reader] memory throws(VolumeError) in
-        let buffer = unsafe UnsafeMutableRawBufferPointer(start: memory.base, count: count)
-        try unsafe reader.read(plan, into: buffer)
-      }
+      output.commit(reply.finish())
+    } catch {
+      if hasLostView(error) { return close() }
+      log("read at \(offset): \(error)")
+      output.commit(reply.fail(.io, from: offset))
     }
   }
 
-  private func readOnWorker(_ read: Read) {
-    let job = workerRead(read.range)
-    let count = Int(read.range.length)
-    pendingReplies += 1
-    readBytesInFlight += count
+  /// Appends the next bytes and returns how many; nil, with the reply undefined, when the disk must
+  /// be waited for.
+  @inline(__always)
+  private func appendIfCached(
+    at offset: UInt64, limit: UInt64, to reply: inout NBDReadReply
+  ) throws(VolumeError) -> UInt64? {
+    if case .view(let view, _) = target {
+      let length = min(limit, Self.basePieceBytes)
+      let isCached = try unsafe view.readIfCached(
+        disk: disk, at: offset, into: reply.appendData(Int(length)))
+      reply.foldZeros(isCached ? Int(length) : 0)
+      return isCached ? length : nil
+    }
+    var (length, source) = piece(at: offset, limit: limit)
+    if source == nil { length = min(length, Self.basePieceBytes) }
+    if let source, source.isZeros {
+      reply.appendZeros(Int(length))
+      return length
+    }
+    let isCached = try unsafe reader.readIfCached(
+      source, at: offset, into: reply.appendData(Int(length)))
+    guard isCached else { return nil }
+    // What nobody ever wrote may be zeros, and a hole is sent without its bytes.
+    if source == nil { reply.foldZeros(Int(length)) }
+    return length
+  }
+
+  /// The group says in the log why; the client must not take an error of one read for the end.
+  private func hasLostView(_ error: VolumeError) -> Bool {
+    if case .viewLost = error { true } else { false }
+  }
+
+  private func readOnWorker(_ request: NBDRequest) {
+    let job = ReadJob(request: request, headers: headers, source: jobSource(request))
+    beginWait(bytes: Int(request.length))
     workers.submit { [self] in
-      let memory = PageBuffer(byteCount: count)
-      var failure: VolumeError?
-      do throws(VolumeError) { try job.run(memory) } catch { failure = error }
-      for segment in job.pinned { segment.unpin() }
-      let result = ReadResult(memory, failure)
-      loop.post { [self] in readFinished(read, result) }
+      let reply = job.run()
+      loop.post { [self] in readFinished(request, reply) }
     }
   }
 
-  /// Carries the bytes from the worker to the loop.
-  private final class ReadResult: Sendable {
-    let memory: PageBuffer
-    let failure: VolumeError?
-    init(_ memory: consuming PageBuffer, _ failure: VolumeError?) {
-      self.memory = memory
-      self.failure = failure
+  private func jobSource(_ request: NBDRequest) -> ReadJob.Source {
+    if case .view(let view, _) = target { return .view(view, disk) }
+    let plan = ReadPlan(ByteRange(start: request.offset, length: request.length)) {
+      piece(at: $0, limit: $1)
     }
+    let pinned = plan.segments.compactMap { reader.catalog?.pinned($0) }
+    return .live(plan, reader, pinned: pinned)
   }
 
-  private func readFinished(_ read: Read, _ result: ReadResult) {
-    let count = Int(read.range.length)
-    pendingReplies -= 1
-    readBytesInFlight -= count
-    if isClosed { return }
-    if let failure = result.failure {
-      readFailed(read, failure)
-    } else {
-      let header = NBDSimpleReply.byteCount
-      let start = unsafe output.reserve(header + count)
-      unsafe NBDSimpleReply(cookie: read.cookie, error: nil).write(to: start)
-      unsafe (start + header).copyMemory(from: result.memory.base, byteCount: count)
-      output.commit(header + count)
+  private func readFinished(_ request: NBDRequest, _ reply: ReadJob.Reply) {
+    guard endWait(bytes: Int(request.length)) else { return }
+    if let failure = reply.failure {
+      if hasLostView(failure) { return close() }
+      log("read at \(request.offset): \(failure)")
     }
+    let memory = unsafe output.reserve(reply.byteCount)
+    unsafe memory.copyMemory(from: reply.memory.base, byteCount: reply.byteCount)
+    output.commit(reply.byteCount)
     touch()
   }
 
@@ -448,5 +530,6 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     case .live(let group): group.remove(self)
     case .view(_, let release): release()
     }
+    onClose?()
   }
 }

@@ -18,17 +18,18 @@ extension ActiveIndex {
 }
 
 extension Generation {
-  /// The index of a segment's records after `after` and not later than `instant`; nil when there
-  /// are none. Reads headers only. Blocks; for a worker.
+  /// The index of a segment's records after `after`, later than `start` and not later than
+  /// `instant`; nil when there are none. Reads headers only. Blocks; for a worker.
   public static func scanning<File: JournalFile>(
-    _ segment: Segment<File>, after: SequenceNumber, notLaterThan instant: Timestamp,
-    diskCount: Int
+    _ segment: Segment<File>, after: SequenceNumber, laterThan start: Timestamp = .zero,
+    notLaterThan instant: Timestamp, diskCount: Int
   ) throws(Errno) -> Generation? {
     var index = ActiveIndex(diskCount: diskCount)
     var scanner = SegmentScanner(
       segment.file, header: segment.header, limit: segment.end, depth: .headersOnly)
     while let record = try scanner.next(), record.header.timestamp <= instant {
-      if record.sequence > after { index.add(record, segment: segment.number) }
+      guard record.sequence > after, record.header.timestamp > start else { continue }
+      index.add(record, segment: segment.number)
     }
     return index.span.map { Generation(freezing: index, span: $0) }
   }

@@ -77,4 +77,17 @@ struct IndexStack {
     }
     return (length, nil)
   }
+
+  /// Whether records after `sequence` changed the byte at `offset`, and for how many bytes (at most
+  /// `limit`) that holds. A generation counts as a whole when its last record is after `sequence`.
+  func change(
+    disk: DiskNumber, at offset: UInt64, limit: UInt64, after sequence: SequenceNumber
+  ) -> (length: UInt64, isChanged: Bool) {
+    var found = active.disks[disk.index].map.piece(at: offset, limit: limit)
+    for generation in generations.reversed() {
+      if found.source != nil || generation.span.lastSequence <= sequence { break }
+      found = generation.piece(disk: disk, at: offset, limit: found.length)
+    }
+    return (found.length, found.source != nil)
+  }
 }

@@ -448,6 +448,14 @@ public final class Journal<Storage: JournalStorage> {
     index.piece(disk: disk, at: offset, limit: limit)
   }
 
+  /// Whether records after `sequence`, where a generation was closed, changed the byte at `offset`,
+  /// and for how many bytes (at most `limit`) that holds. Knows what is not applied.
+  public func change(
+    disk: DiskNumber, at offset: UInt64, limit: UInt64, after sequence: SequenceNumber
+  ) -> (length: UInt64, isChanged: Bool) {
+    index.change(disk: disk, at: offset, limit: limit, after: sequence)
+  }
+
   /// Closed generations not applied yet, oldest first.
   public var generations: [Generation] { index.generations }
   /// Of the active generation; nil when it is empty.

@@ -9,12 +9,14 @@ public struct NBDExport: Equatable, Sendable {
   public let isReadOnly: Bool
   /// A FLUSH on one connection covers the writes that were answered on every connection.
   public let canMultiConn: Bool
+  /// Zeroing a range never costs as much as writing it.
+  public let canFastZero: Bool
 
   /// - Precondition: `isValidName(name)`, and `sizeBytes` fits in a signed 64-bit integer, as the
   ///   offsets of POSIX files do.
   public init(
     name: String, description: String = "", sizeBytes: UInt64, isReadOnly: Bool,
-    canMultiConn: Bool
+    canMultiConn: Bool, canFastZero: Bool = false
   ) {
     precondition(Self.isValidName(name), "export name is too long or contains NUL")
     precondition(sizeBytes <= UInt64(Int64.max), "export is larger than an offset can be")
@@ -23,6 +25,7 @@ public struct NBDExport: Equatable, Sendable {
     self.sizeBytes = sizeBytes
     self.isReadOnly = isReadOnly
     self.canMultiConn = canMultiConn
+    self.canFastZero = canFastZero
   }
 
   /// The rule for names, in both directions: at most 4096 bytes of UTF-8, no NUL.
@@ -30,14 +33,18 @@ public struct NBDExport: Equatable, Sendable {
     name.utf8.count <= NBDLimits.maximumStringBytes && !name.utf8.contains(0)
   }
 
+  /// What the export offers whatever was negotiated; `NBDSession.transmissionFlags` is what the
+  /// client is told.
+  ///
   /// FLUSH and FUA are offered on read-only exports too, where they have nothing to wait for:
   /// clients such as qemu decide by these flags whether a disk has a cache to flush.
-  public var transmissionFlags: NBDTransmissionFlags {
-    var flags: NBDTransmissionFlags = [.hasFlags, .sendFlush, .sendFUA]
+  var transmissionFlags: NBDTransmissionFlags {
+    var flags: NBDTransmissionFlags = [.hasFlags, .sendFlush, .sendFUA, .sendCache]
     if isReadOnly {
       flags.insert(.readOnly)
     } else {
       flags.formUnion([.sendTrim, .sendWriteZeroes])
+      if canFastZero { flags.insert(.sendFastZero) }
     }
     if canMultiConn { flags.insert(.canMultiConn) }
     return flags

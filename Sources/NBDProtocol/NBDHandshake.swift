@@ -1,14 +1,23 @@
 /// The server's side of the fixed newstyle handshake, without I/O.
 ///
 /// The owner sends what `start()` returns, feeds `receive` with whatever arrives and carries out
-/// the actions in their order. After `.listExports` and `.lookUpExport` the machine takes no more
-/// input until the owner has answered with `exportsListed`, `exportFound` or `exportRefused`; the
-/// owner keeps the bytes that `receive` did not consume and offers them again after its answer.
+/// the actions in their order. After `.listExports`, `.lookUpExport` and `.findContexts` the
+/// machine takes no more input until the owner has answered with `exportsListed`, `exportFound`,
+/// `contextsFound` or `exportRefused`; the owner keeps the bytes that `receive` did not consume and
+/// offers them again after its answer.
 /// After `.beginTransmission` they are the first bytes of the transmission phase.
 ///
 /// The machine holds at most `NBDLimits.maximumOptionDataBytes` of input and allocates only for
 /// bytes that have arrived, never for a length that was announced. It measures no time: a client
 /// that stays silent is the owner's to disconnect.
+///
+/// Where the specification leaves room:
+///
+/// * STRUCTURED_REPLY and EXTENDED_HEADERS may be repeated. STRUCTURED_REPLY after EXTENDED_HEADERS
+///   gets `NBD_REP_ERR_EXT_HEADER_REQD`, as the extension has it.
+/// * LIST_META_CONTEXT needs no structured replies; SET_META_CONTEXT does.
+/// * Contexts belong to the export name as the client spelt it. They survive EXTENDED_HEADERS, and
+///   fall away, without an error, when another name is opened.
 public struct NBDHandshake: Sendable {
   /// What the owner is to do.
   public enum Action: Equatable, Sendable {
@@ -18,8 +27,11 @@ public struct NBDHandshake: Sendable {
     /// Answer with `exportFound` or `exportRefused`. The empty name means the default export. Each
     /// INFO, GO and EXPORT_NAME asks anew, also for a name that was asked for before.
     case lookUpExport(name: String, intent: NBDLookUpIntent)
-    /// The handshake is over. The value is the one that the owner gave to `exportFound` last.
-    case beginTransmission(NBDExport)
+    /// Answer with `contextsFound` or `exportRefused`. The same name may be looked up later with
+    /// the contexts that were selected last.
+    case findContexts(NBDContextRequest)
+    /// The handshake is over. The export is the one that the owner gave to `exportFound` last.
+    case beginTransmission(NBDSession)
     /// Send what is still to be sent, then close. The reason is for the log; nil when the client
     /// ended the handshake in good order.
     case close(reason: String?)
@@ -40,8 +52,15 @@ public struct NBDHandshake: Sendable {
   /// What the owner has been asked.
   private enum Question {
     case list
-    case exportName
-    case info(NBDLookUpIntent, [NBDInfoType])
+    case exportName(String)
+    case info(NBDLookUpIntent, NBDInfoRequest)
+    case contexts(NBDContextRequest)
+  }
+
+  /// What SET_META_CONTEXT selected last.
+  private struct Selection {
+    let exportName: String
+    let contexts: [NBDMetaContext]
   }
 
   private static let clientFlagsByteCount = 4
@@ -53,6 +72,8 @@ public struct NBDHandshake: Sendable {
   private var collected: [UInt8] = []
   private var question: Question?
   private var clientFlags: NBDHandshakeFlags = []
+  private var headers = NBDHeaderStyle.simple
+  private var selection: Selection?
   /// The number of the option in hand, as sent, for the replies to it.
   private var option: UInt32 = 0
   private var optionCount = 0
@@ -106,24 +127,56 @@ public struct NBDHandshake: Sendable {
   /// - Precondition: the question is open.
   public mutating func exportFound(_ export: NBDExport) -> [Action] {
     switch takeQuestion() {
-    case .exportName:
+    case .exportName(let name):
+      let session = session(export, openedAs: name)
       piece = nil
       let withZeroes = !clientFlags.contains(.noZeroes)
       return [
-        .send(NBDOptionReply.exportName(export, withZeroes: withZeroes)),
-        .beginTransmission(export),
+        .send(NBDOptionReply.exportName(session, withZeroes: withZeroes)),
+        .beginTransmission(session),
       ]
-    case .info(let intent, let infoTypes):
-      let reply = NBDOptionReply.info(export, infoTypes: infoTypes, limits: limits, to: option)
+    case .info(let intent, let request):
+      let session = session(export, openedAs: request.name)
+      let reply = NBDOptionReply.info(
+        session, infoTypes: request.infoTypes, limits: limits, to: option)
       guard intent == .serve else { return [.send(reply)] }
       piece = nil
-      return [.send(reply), .beginTransmission(export)]
-    case .list:
+      return [.send(reply), .beginTransmission(session)]
+    case .list, .contexts:
       preconditionFailure("no export was asked for")
     }
   }
 
-  /// Answers `.listExports` or `.lookUpExport`.
+  private func session(_ export: NBDExport, openedAs name: String) -> NBDSession {
+    let selected = selection.flatMap { $0.exportName == name ? $0.contexts : nil }
+    return NBDSession(export: export, headers: headers, contexts: selected ?? [])
+  }
+
+  /// Answers `.findContexts` with the names of contexts, each once: for LIST, what matches the
+  /// queries, where a name may also be a pattern; for SET, what is selected.
+  ///
+  /// - Precondition: the question is open, and the names are valid (`NBDExport.isValidName`).
+  public mutating func contextsFound(_ names: [String]) -> [Action] {
+    guard case .contexts(let request) = takeQuestion() else {
+      preconditionFailure("no contexts were asked for")
+    }
+    switch request.intent {
+    case .list:
+      let listed = names.map { NBDMetaContext(identifier: 0, name: $0) }
+      return [.send(NBDOptionReply.contexts(listed, to: option))]
+    case .select:
+      guard names.count <= NBDLimits.maximumContexts else {
+        return refuse(.tooBig, message: "more than \(NBDLimits.maximumContexts) contexts")
+      }
+      let selected = names.enumerated().map { index, name in
+        NBDMetaContext(identifier: UInt32(index), name: name)
+      }
+      selection = Selection(exportName: request.exportName, contexts: selected)
+      return [.send(NBDOptionReply.contexts(selected, to: option))]
+    }
+  }
+
+  /// Answers `.listExports`, `.lookUpExport` or `.findContexts`.
   ///
   /// - Precondition: a question is open.
   public mutating func exportRefused(_ refusal: NBDExportRefusal) -> [Action] {
@@ -179,7 +232,10 @@ public struct NBDHandshake: Sendable {
     case .optionHeader: finishOptionHeader()
     case .collectedData(.exportName): finishExportName()
     case .collectedData(.info(let intent)): finishInfo(intent)
+    case .collectedData(.contexts(let intent)): finishContexts(intent)
     case .skippedData(.list): ask(.list, .listExports)
+    case .skippedData(.structuredReply): agreeOnStructuredReplies()
+    case .skippedData(.extendedHeaders): agree(on: .extended)
     case .skippedData(.refuse(let type, let message)): refuse(type, message: message)
     case .skippedData(.acknowledgeAbort):
       [.send(NBDOptionReply.frame(.acknowledge, to: option))] + close(nil)
@@ -209,6 +265,15 @@ public struct NBDHandshake: Sendable {
       clientFlags.contains(.fixedNewstyle) || header.option == NBDOption.exportName.rawValue
     else { return close("option \(header.option) needs fixed newstyle") }
     option = header.option
+    switch NBDOption(rawValue: option) {
+    case .exportName where headers == .extended:
+      // Its answer has no room for an error.
+      return close("EXPORT_NAME after EXTENDED_HEADERS")
+    case .setMetaContext:
+      // Also when it fails.
+      selection = nil
+    default: break
+    }
     switch NBDOptionPlan(header, limits: limits) {
     case .collect(let collectedOption):
       expect(.collectedData(collectedOption), byteCount: Int(header.dataBytes))
@@ -221,19 +286,42 @@ public struct NBDHandshake: Sendable {
   }
 
   private mutating func finishExportName() -> [Action] {
-    guard let name = exportName(decoding: collected[...]) else {
+    guard let name = protocolString(decoding: collected[...]) else {
       return close("EXPORT_NAME: name is not UTF-8 or contains NUL")
     }
-    return ask(.exportName, .lookUpExport(name: name, intent: .serve))
+    return ask(.exportName(name), .lookUpExport(name: name, intent: .serve))
   }
 
   private mutating func finishInfo(_ intent: NBDLookUpIntent) -> [Action] {
     do throws(NBDInfoRequestError) {
       let request = try NBDInfoRequest(parsing: collected)
-      return ask(
-        .info(intent, request.infoTypes), .lookUpExport(name: request.name, intent: intent))
+      return ask(.info(intent, request), .lookUpExport(name: request.name, intent: intent))
     } catch {
       return refuse(.invalid, message: error.message)
     }
+  }
+
+  private mutating func finishContexts(_ intent: NBDContextIntent) -> [Action] {
+    guard intent == .list || headers != .simple else {
+      return refuse(.invalid, message: "SET_META_CONTEXT needs structured replies")
+    }
+    do throws(NBDContextRequestError) {
+      let request = try NBDContextRequest(parsing: collected, intent: intent)
+      return ask(.contexts(request), .findContexts(request))
+    } catch {
+      return refuse(error.replyType, message: error.message)
+    }
+  }
+
+  private mutating func agreeOnStructuredReplies() -> [Action] {
+    headers == .extended
+      ? refuse(.extendedHeadersRequired, message: "extended headers are in use")
+      : agree(on: .structured)
+  }
+
+  private mutating func agree(on headers: NBDHeaderStyle) -> [Action] {
+    self.headers = headers
+    expect(.optionHeader, byteCount: NBDOptionHeader.byteCount)
+    return [.send(NBDOptionReply.frame(.acknowledge, to: option))]
   }
 }

@@ -4,6 +4,11 @@
 public struct NBDLimits: Equatable, Sendable {
   /// Longest string of the protocol, in bytes of UTF-8 (specification, "Conventions").
   public static let maximumStringBytes = 4096
+  /// Most queries of one LIST_META_CONTEXT or SET_META_CONTEXT; more get `NBD_REP_ERR_TOO_BIG`.
+  public static let maximumContextQueries = 64
+  /// Most metadata contexts selected at one time; more get `NBD_REP_ERR_TOO_BIG`. Each may cost the
+  /// server memory in proportion to what was written.
+  public static let maximumContexts = 16
   /// Smallest addressable unit: requests need no alignment.
   public static let minimumBlockBytes: UInt32 = 1
   /// Requests aligned to this size are the cheapest to serve.

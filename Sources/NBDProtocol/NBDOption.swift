@@ -58,25 +58,35 @@ enum NBDOptionPlan: Equatable {
     case .abort:
       self = .skip(then: .acknowledgeAbort)
     case .list:
-      self =
-        header.dataBytes == 0
-        ? .skip(then: .list)
-        : .skip(then: .refuse(.invalid, message: "LIST takes no data"))
+      self = Self.withoutData(header, .list, "LIST takes no data")
     case .info:
-      self = Self.forInfo(header, intent: .describe, limits: limits)
+      self = Self.collected(header, .info(.describe), limits)
     case .go:
-      self = Self.forInfo(header, intent: .serve, limits: limits)
-    case .peekExport, .startTLS, .structuredReply, .listMetaContext, .setMetaContext,
-      .extendedHeaders, nil:
+      self = Self.collected(header, .info(.serve), limits)
+    case .structuredReply:
+      self = Self.withoutData(header, .structuredReply, "STRUCTURED_REPLY takes no data")
+    case .extendedHeaders:
+      self = Self.withoutData(header, .extendedHeaders, "EXTENDED_HEADERS takes no data")
+    case .listMetaContext:
+      self = Self.collected(header, .contexts(.list), limits)
+    case .setMetaContext:
+      self = Self.collected(header, .contexts(.select), limits)
+    case .peekExport, .startTLS, nil:
       self = .skip(then: .refuse(.unsupported, message: ""))
     }
   }
 
-  private static func forInfo(
-    _ header: NBDOptionHeader, intent: NBDLookUpIntent, limits: NBDLimits
+  private static func withoutData(
+    _ header: NBDOptionHeader, _ option: NBDSkippedOption, _ complaint: String
+  ) -> NBDOptionPlan {
+    .skip(then: header.dataBytes == 0 ? option : .refuse(.invalid, message: complaint))
+  }
+
+  private static func collected(
+    _ header: NBDOptionHeader, _ option: NBDCollectedOption, _ limits: NBDLimits
   ) -> NBDOptionPlan {
     header.dataBytes <= limits.maximumOptionDataBytes
-      ? .collect(.info(intent))
+      ? .collect(option)
       : .skip(then: .refuse(.tooBig, message: "option data are longer than the server accepts"))
   }
 }
@@ -85,12 +95,15 @@ enum NBDOptionPlan: Equatable {
 enum NBDCollectedOption: Equatable {
   case exportName
   case info(NBDLookUpIntent)
+  case contexts(NBDContextIntent)
 }
 
 /// An option whose data do not matter, with its answer.
 enum NBDSkippedOption: Equatable {
   case acknowledgeAbort
   case list
+  case structuredReply
+  case extendedHeaders
   case refuse(NBDOptionReplyType, message: String)
 }
 
@@ -115,7 +128,7 @@ struct NBDInfoRequest: Equatable {
       let count = reader.read(UInt16.self),
       reader.remainingCount == 2 * Int(count)
     else { throw .inconsistentLengths }
-    guard let name = exportName(decoding: encodedName) else { throw .invalidName }
+    guard let name = protocolString(decoding: encodedName) else { throw .invalidName }
     self.name = name
     var requested = Set<UInt16>()
     while let type = reader.read(UInt16.self) { requested.insert(type) }
@@ -135,8 +148,8 @@ enum NBDInfoRequestError: Error {
   }
 }
 
-/// Nil unless `bytes` are a valid export name.
-func exportName(decoding bytes: ArraySlice<UInt8>) -> String? {
+/// Nil unless `bytes` are what the protocol allows as a string, such as the name of an export.
+func protocolString(decoding bytes: ArraySlice<UInt8>) -> String? {
   guard bytes.count <= NBDLimits.maximumStringBytes,
     let name = String(validating: bytes, as: UTF8.self), NBDExport.isValidName(name)
   else { return nil }

@@ -11,10 +11,10 @@ enum NBDOptionReply {
 
   /// The one answer without the frame of the others: size (8 bytes), transmission flags (2) and,
   /// unless the client declined them, 124 zeros.
-  static func exportName(_ export: NBDExport, withZeroes: Bool) -> [UInt8] {
+  static func exportName(_ session: NBDSession, withZeroes: Bool) -> [UInt8] {
     var bytes = [UInt8]()
-    bytes.appendBigEndian(export.sizeBytes)
-    bytes.appendBigEndian(export.transmissionFlags.rawValue)
+    bytes.appendBigEndian(session.export.sizeBytes)
+    bytes.appendBigEndian(session.transmissionFlags.rawValue)
     if withZeroes { bytes.append(contentsOf: repeatElement(0, count: 124)) }
     return bytes
   }
@@ -52,14 +52,26 @@ enum NBDOptionReply {
     return bytes + frame(.acknowledge, to: option)
   }
 
+  /// One `NBD_REP_META_CONTEXT` for each context (identifier (4 bytes), name), then `NBD_REP_ACK`.
+  static func contexts(_ contexts: [NBDMetaContext], to option: UInt32) -> [UInt8] {
+    var bytes = [UInt8]()
+    for context in contexts {
+      var data = [UInt8]()
+      data.appendBigEndian(context.identifier)
+      data.appendString(context.name)
+      bytes.append(contentsOf: frame(.metaContext, to: option, data: data))
+    }
+    return bytes + frame(.acknowledge, to: option)
+  }
+
   /// `NBD_INFO_EXPORT`, which the specification demands whether or not the client asked for it,
   /// then what it asked for, then `NBD_REP_ACK`.
   static func info(
-    _ export: NBDExport, infoTypes: [NBDInfoType], limits: NBDLimits, to option: UInt32
+    _ session: NBDSession, infoTypes: [NBDInfoType], limits: NBDLimits, to option: UInt32
   ) -> [UInt8] {
     var bytes = [UInt8]()
     for type in [.export] + infoTypes.filter({ $0 != .export }) {
-      guard let content = content(of: type, export: export, limits: limits) else { continue }
+      guard let content = content(of: type, session, limits) else { continue }
       var data = [UInt8]()
       data.appendBigEndian(type.rawValue)
       data.append(contentsOf: content)
@@ -70,13 +82,14 @@ enum NBDOptionReply {
 
   /// Nil when there is nothing to say.
   private static func content(
-    of type: NBDInfoType, export: NBDExport, limits: NBDLimits
+    of type: NBDInfoType, _ session: NBDSession, _ limits: NBDLimits
   ) -> [UInt8]? {
+    let export = session.export
     var content = [UInt8]()
     switch type {
     case .export:
       content.appendBigEndian(export.sizeBytes)
-      content.appendBigEndian(export.transmissionFlags.rawValue)
+      content.appendBigEndian(session.transmissionFlags.rawValue)
     case .name:
       content.appendString(export.name)
     case .description:

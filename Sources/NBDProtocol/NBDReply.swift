@@ -1,29 +1,106 @@
-/// The header of a simple reply of the transmission phase.
-///
-/// On the wire: magic (4 bytes), error (4, zero for success), cookie (8). The reply to a successful
-/// READ is followed by as many bytes as the request asked for; no other reply has a payload.
-public struct NBDSimpleReply: Equatable, Sendable {
-  public static let byteCount = 16
+// Replies of the transmission phase. Everything here stores into memory of the caller, at any
+// alignment, and does not allocate.
 
-  /// The cookie of the request that this answers.
-  public let cookie: UInt64
+/// A reply without content: that a request has succeeded or failed.
+///
+/// | headers | success | error |
+/// |---|---|---|
+/// | simple | simple reply, 16 bytes | simple reply, 16 bytes |
+/// | structured | simple reply, 16 bytes | chunk ERROR, 26 bytes |
+/// | extended | chunk NONE, 32 bytes | chunk ERROR, 38 bytes |
+///
+/// With structured replies a simple one is allowed wherever there is no content (which the success
+/// of a READ or BLOCK_STATUS has), and is shorter than a chunk.
+///
+/// A simple reply: magic (4 bytes), error (4, zero for success), cookie (8). ERROR: a chunk header,
+/// error (4), length of a message (2, zero here).
+public struct NBDReply: Equatable, Sendable {
+  /// No reply is longer.
+  public static let maximumByteCount = 38
+  static let simpleByteCount = 16
+
+  public let tag: NBDRequestTag
   /// Nil for success.
   public let error: NBDError?
 
   @inline(__always)
-  public init(cookie: UInt64, error: NBDError? = nil) {
-    self.cookie = cookie
+  public init(_ tag: NBDRequestTag, error: NBDError? = nil) {
+    self.tag = tag
     self.error = error
   }
 
-  /// Stores the header. Does not allocate.
+  /// Stores the reply; returns how many bytes it has.
   ///
-  /// - Parameter header: the first of `byteCount` writable bytes; needs no alignment.
+  /// - Parameter memory: the first of `maximumByteCount` writable bytes.
   @inline(__always)
-  public func write(to header: UnsafeMutableRawPointer) {
-    unsafe header.storeBytes(of: NBDMagic.simpleReply.bigEndian, as: UInt32.self)
+  public func write(to memory: UnsafeMutableRawPointer, _ headers: NBDHeaderStyle) -> Int {
+    if headers == .simple || (headers == .structured && error == nil) {
+      unsafe writeSimple(to: memory)
+      return Self.simpleByteCount
+    }
+    return unsafe writeChunk(to: memory, headers)
+  }
+
+  @inline(__always)
+  func writeSimple(to memory: UnsafeMutableRawPointer) {
+    unsafe memory.storeBytes(of: NBDMagic.simpleReply.bigEndian, as: UInt32.self)
     let errorValue = error?.rawValue ?? 0
-    unsafe header.storeBytes(of: errorValue.bigEndian, toByteOffset: 4, as: UInt32.self)
-    unsafe header.storeBytes(of: cookie.bigEndian, toByteOffset: 8, as: UInt64.self)
+    unsafe memory.storeBytes(of: errorValue.bigEndian, toByteOffset: 4, as: UInt32.self)
+    unsafe memory.storeBytes(of: tag.cookie.bigEndian, toByteOffset: 8, as: UInt64.self)
+  }
+
+  private func writeChunk(
+    to memory: UnsafeMutableRawPointer, _ headers: NBDHeaderStyle
+  ) -> Int {
+    let header = NBDChunkHeader.byteCount(headers)
+    guard let error else {
+      unsafe NBDChunkHeader(.none, tag, payloadBytes: 0, isLast: true).write(to: memory, headers)
+      return header
+    }
+    unsafe NBDChunkHeader(.error, tag, payloadBytes: 6, isLast: true).write(to: memory, headers)
+    unsafe memory.storeBytes(of: error.rawValue.bigEndian, toByteOffset: header, as: UInt32.self)
+    unsafe memory.storeBytes(of: 0, toByteOffset: header + 4, as: UInt16.self)
+    return header + 6
+  }
+}
+
+/// The header of a chunk.
+///
+/// On the wire, structured: magic (4 bytes), flags (2), type (2), cookie (8), length of the payload
+/// (4). Extended: another magic, and behind the cookie the request's offset (8) and the length (8).
+struct NBDChunkHeader {
+  let type: NBDChunkType
+  let tag: NBDRequestTag
+  let payloadBytes: UInt32
+  /// No other chunk of the reply follows (NBD_REPLY_FLAG_DONE).
+  let isLast: Bool
+
+  @inline(__always)
+  init(_ type: NBDChunkType, _ tag: NBDRequestTag, payloadBytes: UInt32, isLast: Bool) {
+    self.type = type
+    self.tag = tag
+    self.payloadBytes = payloadBytes
+    self.isLast = isLast
+  }
+
+  @inline(__always)
+  static func byteCount(_ headers: NBDHeaderStyle) -> Int { headers == .extended ? 32 : 20 }
+
+  @inline(__always)
+  func write(to memory: UnsafeMutableRawPointer, _ headers: NBDHeaderStyle) {
+    let isExtended = headers == .extended
+    let magic = isExtended ? NBDMagic.extendedReply : NBDMagic.structuredReply
+    unsafe memory.storeBytes(of: magic.bigEndian, as: UInt32.self)
+    let flags: UInt16 = isLast ? 1 : 0
+    unsafe memory.storeBytes(of: flags.bigEndian, toByteOffset: 4, as: UInt16.self)
+    unsafe memory.storeBytes(of: type.rawValue.bigEndian, toByteOffset: 6, as: UInt16.self)
+    unsafe memory.storeBytes(of: tag.cookie.bigEndian, toByteOffset: 8, as: UInt64.self)
+    if isExtended {
+      unsafe memory.storeBytes(of: tag.offset.bigEndian, toByteOffset: 16, as: UInt64.self)
+      unsafe memory.storeBytes(
+        of: UInt64(payloadBytes).bigEndian, toByteOffset: 24, as: UInt64.self)
+    } else {
+      unsafe memory.storeBytes(of: payloadBytes.bigEndian, toByteOffset: 16, as: UInt32.self)
+    }
   }
 }

@@ -1,11 +1,12 @@
 /// What to do with a request. Everything that can be wrong with a header has been checked when the
 /// verdict is `.execute`.
 public enum NBDRequestVerdict: Equatable, Sendable {
-  /// The range lies inside the export and is not empty (FLUSH has none), the length is at most the
-  /// maximum payload for READ and WRITE, and the flags suit the command.
+  /// The range lies inside the export and is not empty (FLUSH has none, and that of a filtered
+  /// BLOCK_STATUS is in its payload), the length is at most the maximum payload for READ and WRITE,
+  /// and the flags suit the command.
   case execute(NBDOperation)
   /// Answer with the error, after `drainBytes` bytes that follow the header have been read and
-  /// thrown away (the payload of a WRITE; otherwise zero).
+  /// thrown away (a payload; otherwise zero).
   case refuse(NBDError, drainBytes: UInt32)
   /// End the connection without a reply to this request.
   case disconnect(NBDDisconnection)
@@ -13,47 +14,92 @@ public enum NBDRequestVerdict: Equatable, Sendable {
 
 /// A command that the server executes.
 public enum NBDOperation: Equatable, Sendable {
-  case read, write, flush, trim, writeZeroes
+  case read, write, flush, trim, cache, writeZeroes, blockStatus
+  /// BLOCK_STATUS whose payload of `length` bytes follows: an `NBDStatusFilter`.
+  case filteredBlockStatus
 }
 
 public enum NBDDisconnection: Equatable, Sendable {
   /// The client sent DISC: finish the requests in flight, send their replies, then close.
   case requested
-  /// A WRITE announced a payload that is too long even to throw away: close at once.
+  /// A payload was announced that is too long even to throw away: close at once.
   case payloadTooLarge
 }
 
-/// What validation needs to know of an export and of the server's limits.
+/// What validation needs to know of a session and of the server's limits.
 ///
 /// A plain value without references: copy it into the state of a connection.
 public struct NBDExportLimits: Equatable, Sendable {
   private let sizeBytes: UInt64
-  private let maximumPayloadBytes: UInt32
-  private let maximumDrainedPayloadBytes: UInt32
+  private let maximumPayloadBytes: UInt64
+  private let maximumDrainedPayloadBytes: UInt64
   private let isReadOnly: Bool
+  private let hasContexts: Bool
+  private let readFlags: NBDCommandFlags
+  private let writeZeroesFlags: NBDCommandFlags
+  public let headers: NBDHeaderStyle
 
-  public init(_ export: NBDExport, limits: NBDLimits = NBDLimits()) {
+  public init(_ session: NBDSession, limits: NBDLimits = NBDLimits()) {
+    let export = session.export
     sizeBytes = export.sizeBytes
-    maximumPayloadBytes = limits.maximumPayloadBytes
-    maximumDrainedPayloadBytes = limits.maximumDrainedPayloadBytes
+    maximumPayloadBytes = UInt64(limits.maximumPayloadBytes)
+    maximumDrainedPayloadBytes = UInt64(limits.maximumDrainedPayloadBytes)
     isReadOnly = export.isReadOnly
+    hasContexts = session.headers != .simple && !session.contexts.isEmpty
+    readFlags = session.headers == .simple ? .fua : [.fua, .dontFragment]
+    writeZeroesFlags = export.canFastZero ? [.fua, .noHole, .fastZero] : [.fua, .noHole]
+    headers = session.headers
   }
 
   /// Judges a request before anything is done for it. Does not allocate.
   ///
   /// Where the specification ("Error values", "Size constraints", "Request types") leaves room:
   ///
-  /// * A READ over the maximum gets `EINVAL`, as from qemu: with simple replies `EOVERFLOW` is
-  ///   reserved for commands without a payload.
+  /// * A READ over the maximum gets `EINVAL` with simple replies, as from qemu, because
+  ///   `EOVERFLOW` is reserved there; with chunks it gets `EOVERFLOW`, which asks for smaller
+  ///   requests.
   /// * A WRITE over the maximum gets `EINVAL` after its payload was drained, so that one request
   ///   of a client with other limits does not cost it the connection; nbdkit does the same. Above
   ///   twice the maximum (by default) draining would let a client keep the server busy for
-  ///   nothing, so it is disconnected, which the specification permits.
+  ///   nothing, so it is disconnected, which the specification permits. The same holds for every
+  ///   other payload that is not wanted.
+  /// * An extended WRITE without `payloadLength` has no payload, whatever the client meant, and
+  ///   gets `EINVAL`.
   /// * A length of zero gets `EINVAL`. The specification calls it unspecified; nbdkit refuses it
   ///   and qemu executes it. Refusing keeps empty records out of everything behind this check.
-  /// * `CACHE` is an unknown command because the server does not offer it.
   @inline(__always)
   public func validate(_ request: NBDRequest) -> NBDRequestVerdict {
+    headers == .extended ? validateExtended(request) : judge(request)
+  }
+
+  private func validateExtended(_ request: NBDRequest) -> NBDRequestVerdict {
+    let hasPayload = request.flags.contains(.payloadLength)
+    switch NBDCommand(rawValue: request.command) {
+    case .disconnect:
+      return .disconnect(.requested)
+    case .write where hasPayload:
+      return judge(request.withoutPayloadFlag)
+    case .write:
+      return .refuse(.invalid, drainBytes: 0)
+    case .blockStatus where hasPayload && hasContexts:
+      let isPlain = request.flags.isSubset(of: [.fua, .requestOne, .payloadLength])
+      return isPlain && request.length <= UInt64(NBDStatusFilter.maximumPayloadBytes)
+        && request.length > 0
+        ? .execute(.filteredBlockStatus) : drain(request)
+    default:
+      return hasPayload ? drain(request) : judge(request)
+    }
+  }
+
+  /// Refuses a request because of a payload that it should not have.
+  private func drain(_ request: NBDRequest) -> NBDRequestVerdict {
+    request.length <= maximumDrainedPayloadBytes
+      ? .refuse(.invalid, drainBytes: UInt32(request.length)) : .disconnect(.payloadTooLarge)
+  }
+
+  /// A WRITE has its payload, nothing else has one.
+  @inline(__always)
+  private func judge(_ request: NBDRequest) -> NBDRequestVerdict {
     switch NBDCommand(rawValue: request.command) {
     case .read:
       return verdict(.read, readError(request))
@@ -61,7 +107,8 @@ public struct NBDExportLimits: Equatable, Sendable {
       guard request.length <= maximumDrainedPayloadBytes else {
         return .disconnect(.payloadTooLarge)
       }
-      return verdict(.write, writeError(request), drainBytes: request.length)
+      return verdict(
+        .write, writeError(request), drainBytes: UInt32(truncatingIfNeeded: request.length))
     case .disconnect:
       return .disconnect(.requested)
     case .flush:
@@ -69,11 +116,15 @@ public struct NBDExportLimits: Equatable, Sendable {
     case .trim:
       return verdict(
         .trim, modificationError(request, allowedFlags: .fua, outOfRange: .invalid))
+    case .cache:
+      return verdict(.cache, rangeError(request, allowedFlags: .fua, outOfRange: .invalid))
     case .writeZeroes:
       return verdict(
         .writeZeroes,
-        modificationError(request, allowedFlags: [.fua, .noHole], outOfRange: .noSpace))
-    case .cache, .blockStatus, .resize, nil:
+        modificationError(request, allowedFlags: writeZeroesFlags, outOfRange: .noSpace))
+    case .blockStatus:
+      return verdict(.blockStatus, blockStatusError(request))
+    case .resize, nil:
       return .refuse(.invalid, drainBytes: 0)
     }
   }
@@ -91,8 +142,11 @@ public struct NBDExportLimits: Equatable, Sendable {
 
   @inline(__always)
   private func readError(_ request: NBDRequest) -> NBDError? {
-    rangeError(request, allowedFlags: .fua, outOfRange: .invalid)
-      ?? (request.length > maximumPayloadBytes ? .invalid : nil)
+    if let error = rangeError(request, allowedFlags: readFlags, outOfRange: .invalid) {
+      return error
+    }
+    guard request.length > maximumPayloadBytes else { return nil }
+    return headers == .simple ? .invalid : .overflow
   }
 
   @inline(__always)
@@ -105,6 +159,11 @@ public struct NBDExportLimits: Equatable, Sendable {
   private func flushError(_ request: NBDRequest) -> NBDError? {
     let isPlain = request.offset == 0 && request.length == 0
     return isPlain && request.flags.isSubset(of: .fua) ? nil : .invalid
+  }
+
+  private func blockStatusError(_ request: NBDRequest) -> NBDError? {
+    guard hasContexts else { return .invalid }
+    return rangeError(request, allowedFlags: [.fua, .requestOne], outOfRange: .invalid)
   }
 
   @inline(__always)
@@ -120,7 +179,17 @@ public struct NBDExportLimits: Equatable, Sendable {
     _ request: NBDRequest, allowedFlags: NBDCommandFlags, outOfRange: NBDError
   ) -> NBDError? {
     guard request.flags.isSubset(of: allowedFlags), request.length > 0 else { return .invalid }
-    let (end, overflow) = request.offset.addingReportingOverflow(UInt64(request.length))
+    let (end, overflow) = request.offset.addingReportingOverflow(request.length)
     return overflow || end > sizeBytes ? outOfRange : nil
+  }
+}
+
+extension NBDRequest {
+  /// The flag says nothing about what the request does once the payload is known to be wanted.
+  @inline(__always)
+  fileprivate var withoutPayloadFlag: NBDRequest {
+    NBDRequest(
+      flags: flags.subtracting(.payloadLength), command: command, cookie: cookie, offset: offset,
+      length: length)
   }
 }

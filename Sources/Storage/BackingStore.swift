@@ -48,6 +48,13 @@ public protocol BackingStore: Sendable {
   /// Makes nothing durable; a hint that may do nothing.
   func writeOut()
 
+  /// Tells that the range will be read soon. A hint that may do nothing; may block.
+  func prefetch(_ range: ByteRange)
+
+  /// What `nextDataRange` skips has no space of its own, and asking costs no more than a system
+  /// call. False: it reads as zeros, no more is known, and asking may cost as much as reading.
+  var tellsHoles: Bool { get }
+
   /// The first range at or after `offset` and before `limit` that may hold other bytes than zeros;
   /// nil when there is none. May report zeros as data, never data as zeros.
   ///
@@ -59,6 +66,8 @@ public protocol BackingStore: Sendable {
 
 extension BackingStore {
   public func writeOut() {}
+  public func prefetch(_ range: ByteRange) {}
+  public var tellsHoles: Bool { false }
 
   /// For implementations: throws `outOfBounds` when the range does not lie inside the store.
   @inline(__always)

@@ -100,6 +100,20 @@ public enum DiskStore: BackingStore {
     }
   }
 
+  public func prefetch(_ range: ByteRange) {
+    switch self {
+    case .file(let store): store.prefetch(range)
+    case .nbd(let store): store.prefetch(range)
+    }
+  }
+
+  public var tellsHoles: Bool {
+    switch self {
+    case .file(let store): store.tellsHoles
+    case .nbd(let store): store.tellsHoles
+    }
+  }
+
   public func nextDataRange(
     from offset: UInt64, limit: UInt64
   ) throws(StorageError) -> ByteRange? {

@@ -118,6 +118,11 @@ public final class FileStore: BackingStore {
 
   // MARK: Data
 
+  public func prefetch(_ range: ByteRange) { file.prefetch(at: range.start, count: range.length) }
+
+  /// A block device gives no holes away.
+  public var tellsHoles: Bool { !isBlockDevice }
+
   public func nextDataRange(
     from offset: UInt64, limit: UInt64
   ) throws(StorageError) -> ByteRange? {

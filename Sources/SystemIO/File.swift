@@ -166,6 +166,11 @@ public final class File: Sendable {
     _ = try retrying { fallocate(descriptor.raw, mode, off_t(offset), off_t(count)) }
   }
 
+  /// Tells the kernel that the range will be read soon. A hint; may wait for the disk's queue.
+  public func prefetch(at offset: UInt64, count: UInt64) {
+    _ = posix_fadvise(descriptor.raw, off_t(offset), off_t(count), Int32(POSIX_FADV_WILLNEED))
+  }
+
   /// The first offset at or after `offset` that holds data; nil when only a hole follows.
   public func nextData(from offset: UInt64) throws(Errno) -> UInt64? {
     do {

@@ -55,6 +55,9 @@ extension View {
     raiseFloor(to: floor)
   }
 
+  /// Apply passes the instant, or soon will. Any thread.
+  public var isDetached: Bool { detachment.overlay.load() != nil }
+
   /// Everything before segment `number` is applied: it is not read from the journal any more. By
   /// the loop, after a step and before its segments are recycled. A view that is not detached must
   /// not be told.

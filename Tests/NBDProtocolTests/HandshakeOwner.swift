@@ -65,6 +65,8 @@ struct HandshakeOwner {
       record(machine.exportsListed(listings))
     case .lookUpExport(let name, _):
       record(answer(name))
+    case .findContexts(let request):
+      record(answer(request))
     default:
       break
     }
@@ -80,12 +82,24 @@ struct HandshakeOwner {
     }
   }
 
+  /// The contexts of the two exports.
+  static let contexts = ["base:allocation", "x-test:even"]
+
+  private mutating func answer(_ request: NBDContextRequest) -> [NBDHandshake.Action] {
+    guard ["disk", "disk@-90s"].contains(request.exportName) else {
+      return answer(request.exportName == "" ? "nope" : request.exportName)
+    }
+    let lists = request.intent == .list && request.queries.isEmpty
+    return machine.contextsFound(
+      lists ? Self.contexts : Self.contexts.filter(request.queries.contains))
+  }
+
   private mutating func record(_ newActions: [NBDHandshake.Action]) {
     actions.append(contentsOf: newActions)
     for action in newActions {
       switch action {
       case .send: break
-      case .listExports, .lookUpExport:
+      case .listExports, .lookUpExport, .findContexts:
         openQuestion = action
         piecesSinceQuestion = 0
       case .beginTransmission, .close: isEnded = true

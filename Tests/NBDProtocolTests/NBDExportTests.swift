@@ -7,16 +7,36 @@ import Testing
   @Test(
     arguments: [
       // HAS_FLAGS 1, READ_ONLY 2, SEND_FLUSH 4, SEND_FUA 8, SEND_TRIM 32, SEND_WRITE_ZEROES 64,
-      // CAN_MULTI_CONN 256.
-      (false, false, 1 + 4 + 8 + 32 + 64),
-      (false, true, 1 + 4 + 8 + 32 + 64 + 256),
-      (true, false, 1 + 2 + 4 + 8),
-      (true, true, 1 + 2 + 4 + 8 + 256),
-    ] as [(Bool, Bool, UInt16)])
-  func `transmission flags`(_ isReadOnly: Bool, _ canMultiConn: Bool, _ bits: UInt16) {
+      // CAN_MULTI_CONN 256, SEND_CACHE 1024, SEND_FAST_ZERO 2048.
+      (false, false, false, 1 + 4 + 8 + 32 + 64 + 1024),
+      (false, true, false, 1 + 4 + 8 + 32 + 64 + 256 + 1024),
+      (false, true, true, 1 + 4 + 8 + 32 + 64 + 256 + 1024 + 2048),
+      (true, false, false, 1 + 2 + 4 + 8 + 1024),
+      (true, true, true, 1 + 2 + 4 + 8 + 256 + 1024),
+    ] as [(Bool, Bool, Bool, UInt16)])
+  func `transmission flags of an export`(
+    _ isReadOnly: Bool, _ canMultiConn: Bool, _ canFastZero: Bool, _ bits: UInt16
+  ) {
     let export = NBDExport(
-      name: "disk", sizeBytes: 1, isReadOnly: isReadOnly, canMultiConn: canMultiConn)
-    #expect(export.transmissionFlags.rawValue == bits)
+      name: "disk", sizeBytes: 1, isReadOnly: isReadOnly, canMultiConn: canMultiConn,
+      canFastZero: canFastZero)
+    #expect(NBDSession(export: export).transmissionFlags.rawValue == bits)
+  }
+
+  @Test(
+    arguments: [
+      // SEND_DF 128, BLOCK_STATUS_PAYLOAD 4096.
+      (.simple, false, 0), (.structured, false, 128), (.structured, true, 128),
+      (.extended, false, 128), (.extended, true, 128 + 4096),
+    ] as [(NBDHeaderStyle, Bool, UInt16)])
+  func `transmission flags that negotiation adds`(
+    _ headers: NBDHeaderStyle, _ hasContexts: Bool, _ bits: UInt16
+  ) {
+    let contexts = hasContexts ? [NBDMetaContext(identifier: 0, name: "base:allocation")] : []
+    let plain = NBDSession(export: HandshakeOwner.disk).transmissionFlags
+    let session = NBDSession(
+      export: HandshakeOwner.disk, headers: headers, contexts: contexts)
+    #expect(session.transmissionFlags.subtracting(plain).rawValue == bits)
   }
 
   @Test(arguments: [

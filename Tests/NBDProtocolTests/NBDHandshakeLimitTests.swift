@@ -15,21 +15,56 @@ import Testing
     return owner
   }
 
-  @Test(arguments: [6, 7] as [UInt32])
+  @Test(arguments: [6, 7, 9] as [UInt32])
   func `data over the limit are skipped and refused`(_ option: UInt32) {
     var owner = owner()
     owner.feed(Wire.option(option, [UInt8](repeating: 0, count: 101)))
     let message = text("option data are longer than the server accepts")
     #expect(owner.actions.last == .send(Wire.reply(option, 0x8000_0009, message)))
     owner.feed(Wire.go("disk"))
-    #expect(owner.actions.last == .beginTransmission(HandshakeOwner.disk))
+    #expect(owner.actions.last == .beginTransmission(NBDSession(export: HandshakeOwner.disk)))
+  }
+
+  @Test func `contexts that are too many or too long are refused, and none are selected`() {
+    let queries = [String](repeating: "x-test:even", count: 64)
+    let requests: [([UInt8], UInt32)] = [
+      (Wire.setContexts("disk", queries + ["x"]), 0x8000_0009),
+      (Wire.setContexts("disk", [String(repeating: "q", count: 4097)]), 0x8000_0003),
+      (Wire.option(10, [UInt8](repeating: 0, count: 65_537)), 0x8000_0009),
+    ]
+    for (bytes, error) in requests {
+      var owner = HandshakeOwner()
+      owner.feed(u32(3) + Wire.structured + Wire.setContexts("disk", ["base:allocation"]))
+      let before = owner.sent.count
+      owner.feed(bytes)
+      #expect(owner.sent[(before + 12)...].prefix(4) == u32(error)[...])
+      owner.feed(Wire.go("disk"))
+      let session = NBDSession(export: HandshakeOwner.disk, headers: .structured)
+      #expect(owner.actions.last == .beginTransmission(session))
+    }
+  }
+
+  @Test func `more contexts than can be selected at a time are refused`() {
+    for count in [16, 17] {
+      var machine = NBDHandshake()
+      _ = receive(&machine, u32(3) + Wire.structured + Wire.setContexts("disk", ["x:y"]))
+      let actions = machine.contextsFound((0..<count).map { "x:\($0)" })
+      _ = receive(&machine, Wire.go("disk"))
+      guard case .beginTransmission(let session) = machine.exportFound(HandshakeOwner.disk).last
+      else {
+        Issue.record("no transmission")
+        continue
+      }
+      #expect(session.contexts.count == (count == 16 ? 16 : 0))
+      #expect(actions.count == 1)
+    }
   }
 
   @Test func `data of exactly the limit are parsed`() {
     var owner = owner()
     let types = [UInt16](repeating: 3, count: (100 - 6 - 4) / 2)
     owner.feed(Wire.go("disk", types))
-    #expect(owner.actions.last == .beginTransmission(HandshakeOwner.disk))
+    #expect(owner.actions.last == .beginTransmission(NBDSession(export: HandshakeOwner.disk)))
   }
 
   @Test func `an unknown option is skipped up to its limit`() {
@@ -56,7 +91,7 @@ import Testing
     }
   }
 
-  @Test(arguments: [1, 2, 3, 5, 6, 7, 99] as [UInt32])
+  @Test(arguments: [1, 2, 3, 5, 6, 7, 8, 9, 10, 11, 99] as [UInt32])
   func `an absurd length closes at once`(_ option: UInt32) {
     for length in [1001, .max] as [UInt32] {
       var owner = owner()

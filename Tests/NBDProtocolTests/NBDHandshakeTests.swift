@@ -41,7 +41,8 @@ import Testing
       #expect(actions.isEmpty)
     }
     #expect(
-      machine.exportFound(HandshakeOwner.disk).last == .beginTransmission(HandshakeOwner.disk))
+      machine.exportFound(HandshakeOwner.disk).last
+        == .beginTransmission(NBDSession(export: HandshakeOwner.disk)))
     #expect(receive(&machine, Wire.request).consumed == 0)
   }
 

@@ -33,29 +33,42 @@ import Testing
     #expect(request.isFUA)
   }
 
+  private static let extendedTrim: [UInt8] = [
+    0x21, 0xe4, 0x1c, 0x71,  // magic
+    0x00, 0x00,  // flags
+    0x00, 0x04,  // command
+    0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88,  // cookie
+    0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08,  // offset
+    0x10, 0x20, 0x30, 0x40, 0x50, 0x60, 0x70, 0x80,  // length
+  ]
+
+  @Test(arguments: 0..<8)
+  func `an extended header of 32 bytes is parsed at any alignment`(_ shift: Int) {
+    let bytes = [UInt8](repeating: 0xff, count: shift) + Self.extendedTrim
+    let request = unsafe bytes.withUnsafeBytes {
+      unsafe NBDRequest(parsing: $0.baseAddress! + shift, headers: .extended)
+    }
+    #expect(NBDRequest.byteCount(.extended) == Self.extendedTrim.count)
+    #expect(
+      request
+        == NBDRequest(
+          command: 4, cookie: 0x1122_3344_5566_7788, offset: 0x0102_0304_0506_0708,
+          length: 0x1020_3040_5060_7080))
+  }
+
+  @Test func `a header of the style that was not negotiated is refused`() {
+    let extended = unsafe Self.writeWithFUA.withUnsafeBytes {
+      unsafe NBDRequest(parsing: $0.baseAddress!, headers: .extended)
+    }
+    #expect(extended == nil)
+    #expect(parse(Self.extendedTrim) == nil)
+  }
+
   @Test(arguments: 0..<4)
   func `a header with the wrong magic is refused`(_ index: Int) {
     var bytes = Self.writeWithFUA
     bytes[index] ^= 0x01
     #expect(parse(bytes) == nil)
-  }
-
-  @Test(
-    arguments: [
-      (nil, 0), (.notPermitted, 1), (.io, 5), (.noMemory, 12), (.invalid, 22), (.noSpace, 28),
-      (.overflow, 75), (.notSupported, 95), (.shutdown, 108),
-    ] as [(NBDError?, UInt8)])
-  func `a reply carries the number of its error`(_ error: NBDError?, _ number: UInt8) {
-    var bytes = [UInt8](repeating: 0xee, count: NBDSimpleReply.byteCount + 2)
-    unsafe bytes.withUnsafeMutableBytes {
-      unsafe NBDSimpleReply(cookie: 0x1122_3344_5566_7788, error: error)
-        .write(to: $0.baseAddress! + 1)
-    }
-    #expect(
-      bytes == [
-        0xee, 0x67, 0x44, 0x66, 0x98, 0, 0, 0, number, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77,
-        0x88, 0xee,
-      ])
   }
 
   @Test func `commands have the numbers of the specification`() {

@@ -10,7 +10,7 @@ import Testing
     let verdict: NBDRequestVerdict
 
     init(
-      _ description: String, _ command: UInt16, offset: UInt64 = 0, length: UInt32 = 0,
+      _ description: String, _ command: UInt16, offset: UInt64 = 0, length: UInt64 = 0,
       flags: UInt16 = 0, _ verdict: NBDRequestVerdict
     ) {
       testDescription = description
@@ -22,17 +22,21 @@ import Testing
   }
 
   private static let size: UInt64 = 1 << 30
-  private static let mebibyte: UInt32 = 1 << 20
+  private static let mebibyte: UInt64 = 1 << 20
   private static let einval = NBDRequestVerdict.refuse(.invalid, drainBytes: 0)
   private static let eperm = NBDRequestVerdict.refuse(.notPermitted, drainBytes: 0)
   private static let enospc = NBDRequestVerdict.refuse(.noSpace, drainBytes: 0)
 
   private static func limits(
-    sizeBytes: UInt64 = size, isReadOnly: Bool = false, limits: NBDLimits = NBDLimits()
+    sizeBytes: UInt64 = size, isReadOnly: Bool = false, canFastZero: Bool = false,
+    headers: NBDHeaderStyle = .simple, contextCount: UInt32 = 0, limits: NBDLimits = NBDLimits()
   ) -> NBDExportLimits {
     let export = NBDExport(
-      name: "disk", sizeBytes: sizeBytes, isReadOnly: isReadOnly, canMultiConn: true)
-    return NBDExportLimits(export, limits: limits)
+      name: "disk", sizeBytes: sizeBytes, isReadOnly: isReadOnly, canMultiConn: true,
+      canFastZero: canFastZero)
+    let contexts = (0..<contextCount).map { NBDMetaContext(identifier: $0, name: "x:\($0)") }
+    return NBDExportLimits(
+      NBDSession(export: export, headers: headers, contexts: contexts), limits: limits)
   }
 
   // Commands: 0 READ, 1 WRITE, 2 DISC, 3 FLUSH, 4 TRIM, 5 CACHE, 6 WRITE_ZEROES, 7 BLOCK_STATUS.
@@ -50,6 +54,7 @@ import Testing
     Case("flush with FUA", 3, flags: 1, .execute(.flush)),
     Case("trim far above the maximum payload", 4, length: 1 << 30, .execute(.trim)),
     Case("trim with FUA", 4, length: 1, flags: 1, .execute(.trim)),
+    Case("cache far above the maximum payload", 5, length: 1 << 30, .execute(.cache)),
     Case("zero everything", 6, length: 1 << 30, .execute(.writeZeroes)),
     Case("zero with FUA and NO_HOLE", 6, offset: 1, length: 1, flags: 3, .execute(.writeZeroes)),
   ]
@@ -72,17 +77,19 @@ import Testing
     Case("write with PAYLOAD_LEN", 1, length: 4, flags: 32, .refuse(.invalid, drainBytes: 4)),
     Case(
       "write above the maximum", 1, length: 32 * mebibyte + 1,
-      .refuse(.invalid, drainBytes: 32 * mebibyte + 1)),
+      .refuse(.invalid, drainBytes: (32 << 20) + 1)),
     Case(
       "write as much as is drained", 1, length: 64 * mebibyte,
-      .refuse(.invalid, drainBytes: 64 * mebibyte)),
+      .refuse(.invalid, drainBytes: 64 << 20)),
     Case("flush with an offset", 3, offset: 1, einval),
     Case("flush with a length", 3, length: 1, einval),
     Case("flush with NO_HOLE", 3, flags: 2, einval),
     Case("trim past the end", 4, offset: size, length: 1, einval),
     Case("trim nothing", 4, einval),
     Case("trim with NO_HOLE", 4, length: 1, flags: 2, einval),
-    Case("cache, not offered", 5, length: 1, einval),
+    Case("cache past the end", 5, offset: size, length: 1, einval),
+    Case("cache nothing", 5, einval),
+    Case("cache with an unknown flag", 5, length: 1, flags: 0x40, einval),
     Case("zero past the end", 6, offset: size, length: 1, enospc),
     Case("zero whose end overflows", 6, offset: .max, length: .max, enospc),
     Case("zero nothing", 6, einval),
@@ -114,6 +121,74 @@ import Testing
     Case("unassigned command", 9, einval),
   ]
 
+  static let structured = [
+    Case("read with DF", 0, length: 1, flags: 4, .execute(.read)),
+    Case(
+      "read above the maximum", 0, length: 32 * mebibyte + 1, .refuse(.overflow, drainBytes: 0)),
+    Case("block status", 7, length: size, .execute(.blockStatus)),
+    Case("block status of one extent", 7, length: 1, flags: 8, .execute(.blockStatus)),
+    Case("block status past the end", 7, offset: 1, length: size, einval),
+    Case("block status of nothing", 7, einval),
+    Case("block status with DF", 7, length: 1, flags: 4, einval),
+    Case("block status with PAYLOAD_LEN", 7, length: 12, flags: 32, einval),
+    Case("zero with FAST_ZERO", 6, length: 1, flags: 16, .execute(.writeZeroes)),
+    Case("trim with FAST_ZERO", 4, length: 1, flags: 16, einval),
+    Case("write with DF", 1, length: 4, flags: 4, .refuse(.invalid, drainBytes: 4)),
+  ]
+
+  /// The payload, where there is one, has the request's length.
+  static let extended = [
+    Case("write", 1, length: 4, flags: 32, .execute(.write)),
+    Case("write with FUA", 1, length: 4, flags: 33, .execute(.write)),
+    Case("write whose payload is not announced", 1, length: 4, einval),
+    Case(
+      "write past the end", 1, offset: size, length: 4, flags: 32,
+      .refuse(.noSpace, drainBytes: 4)),
+    Case("write more than is drained", 1, length: .max, flags: 32, .disconnect(.payloadTooLarge)),
+    Case("trim everything", 4, length: size, .execute(.trim)),
+    Case("trim with a length of 64 bits", 4, length: .max, einval),
+    Case("trim with a payload", 4, length: 9, flags: 32, .refuse(.invalid, drainBytes: 9)),
+    Case("read with a payload", 0, length: 9, flags: 32, .refuse(.invalid, drainBytes: 9)),
+    Case("flush with a payload", 3, length: 9, flags: 32, .refuse(.invalid, drainBytes: 9)),
+    Case("unassigned with a payload", 9, length: 9, flags: 32, .refuse(.invalid, drainBytes: 9)),
+    Case(
+      "unassigned with more than is drained", 9, length: 1 << 40, flags: 32,
+      .disconnect(.payloadTooLarge)),
+    Case("block status", 7, length: size, .execute(.blockStatus)),
+    Case("filtered block status", 7, length: 12, flags: 32 + 8, .execute(.filteredBlockStatus)),
+    Case(
+      "filter of 16 contexts", 7, length: 8 + 64, flags: 32, .execute(.filteredBlockStatus)),
+    Case(
+      "filter of more contexts than there can be", 7, length: 8 + 68, flags: 32,
+      .refuse(.invalid, drainBytes: 76)),
+    Case(
+      "filter with a wrong flag", 7, length: 12, flags: 32 + 4, .refuse(.invalid, drainBytes: 12)),
+    Case("disconnect with a payload", 2, length: 4, flags: 32, .disconnect(.requested)),
+  ]
+
+  @Test(arguments: structured)
+  func `verdict with structured replies`(_ row: Case) {
+    let limits = Self.limits(canFastZero: true, headers: .structured, contextCount: 1)
+    #expect(limits.validate(row.request) == row.verdict)
+  }
+
+  @Test(arguments: extended)
+  func `verdict with extended headers`(_ row: Case) {
+    let limits = Self.limits(headers: .extended, contextCount: 1)
+    #expect(limits.validate(row.request) == row.verdict)
+  }
+
+  @Test(arguments: [NBDHeaderStyle.structured, .extended])
+  func `block status is refused when no context is selected`(_ headers: NBDHeaderStyle) {
+    let limits = Self.limits(headers: headers)
+    let plain = NBDRequest(command: 7, cookie: 0, offset: 0, length: 12)
+    #expect(limits.validate(plain) == Self.einval)
+    let filtered = NBDRequest(
+      flags: .payloadLength, command: 7, cookie: 0, offset: 0, length: 12)
+    let drained: UInt32 = headers == .extended ? 12 : 0
+    #expect(limits.validate(filtered) == .refuse(.invalid, drainBytes: drained))
+  }
+
   @Test(arguments: executed + refused + ending)
   func `verdict on a writable export`(_ row: Case) {
     #expect(Self.limits().validate(row.request) == row.verdict)
@@ -134,7 +209,7 @@ import Testing
   @Test func `the maximum payload is the one of the limits`() {
     let small = Self.limits(
       limits: NBDLimits(maximumPayloadBytes: 4096, maximumDrainedPayloadBytes: 4097))
-    func verdict(_ command: UInt16, _ length: UInt32) -> NBDRequestVerdict {
+    func verdict(_ command: UInt16, _ length: UInt64) -> NBDRequestVerdict {
       small.validate(NBDRequest(command: command, cookie: 0, offset: 0, length: length))
     }
     #expect(verdict(0, 4096) == .execute(.read))
@@ -145,40 +220,55 @@ import Testing
     #expect(verdict(4, 1 << 20) == .execute(.trim))
   }
 
-  @Test(arguments: [false, true])
-  func `whatever is executed lies inside the export`(_ isReadOnly: Bool) {
+  @Test(
+    arguments: [
+      (false, .simple), (true, .simple), (false, .structured), (false, .extended),
+      (true, .extended),
+    ] as [(Bool, NBDHeaderStyle)])
+  func `whatever is executed lies inside the export, whatever is drained is bounded`(
+    _ isReadOnly: Bool, _ headers: NBDHeaderStyle
+  ) {
     var random = SplitMix64(seed: 42)
-    let limits = Self.limits(isReadOnly: isReadOnly)
-    var executed: [NBDOperation: Int] = [:]
-    for _ in 0..<200_000 {
-      let request = randomRequest(using: &random)
-      guard case .execute(let operation) = limits.validate(request) else { continue }
-      executed[operation, default: 0] += 1
-      if operation == .flush { continue }
-      let (end, overflow) = request.offset.addingReportingOverflow(UInt64(request.length))
-      #expect(!overflow && end <= Self.size && request.length > 0)
-      if operation == .read || operation == .write {
-        #expect(request.length <= 32 * Self.mebibyte)
+    let limits = Self.limits(
+      isReadOnly: isReadOnly, canFastZero: true, headers: headers, contextCount: 3)
+    var executed = Set<UInt16>()
+    for _ in 0..<100_000 {
+      let request = randomRequest(headers, using: &random)
+      switch limits.validate(request) {
+      case .disconnect: continue
+      case .refuse(_, let drainBytes):
+        let hasPayload =
+          headers == .extended ? request.flags.rawValue & 32 != 0 : request.command == 1
+        #expect(UInt64(drainBytes) == (hasPayload ? request.length : 0))
+        #expect(drainBytes <= 64 << 20)
+      case .execute(let operation):
+        executed.insert(request.command)
+        if operation == .flush || operation == .filteredBlockStatus { continue }
+        let (end, overflow) = request.offset.addingReportingOverflow(request.length)
+        #expect(!overflow && end <= Self.size && request.length > 0)
+        if operation == .read || operation == .write {
+          #expect(request.length <= 32 * Self.mebibyte)
+        }
       }
     }
-    #expect(Set(executed.keys) == (isReadOnly ? [.read, .flush] : Self.allOperations))
+    let writing: Set<UInt16> = isReadOnly ? [] : [1, 4, 6]
+    let reading: Set<UInt16> = headers == .simple ? [0, 3, 5] : [0, 3, 5, 7]
+    #expect(executed == writing.union(reading))
   }
 
-  private static let allOperations: Set<NBDOperation> = [
-    .read, .write, .flush, .trim, .writeZeroes,
-  ]
-
   /// Requests near the edges, where a uniform choice would find almost none.
-  private func randomRequest(using random: inout SplitMix64) -> NBDRequest {
+  private func randomRequest(
+    _ headers: NBDHeaderStyle, using random: inout SplitMix64
+  ) -> NBDRequest {
     let offsets: [UInt64] = [0, 1, Self.size - 1, Self.size, Self.size + 1, .max, random.next()]
-    let lengths: [UInt32] = [
-      0, 1, 4096, 32 * Self.mebibyte, 64 * Self.mebibyte, .max,
-      UInt32(truncatingIfNeeded: random.next()),
+    let lengths: [UInt64] = [
+      0, 1, 12, 4096, 32 * Self.mebibyte, 64 * Self.mebibyte, .max, random.next(),
     ]
     let flags = Bool.random(using: &random) ? 0 : UInt16.random(in: 0...63, using: &random)
+    let length = lengths.randomElement(using: &random)!
     return NBDRequest(
       flags: NBDCommandFlags(rawValue: flags), command: .random(in: 0...9, using: &random),
       cookie: random.next(), offset: offsets.randomElement(using: &random)!,
-      length: lengths.randomElement(using: &random)!)
+      length: headers == .extended ? length : UInt64(UInt32(truncatingIfNeeded: length)))
   }
 }

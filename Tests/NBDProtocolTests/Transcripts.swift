@@ -22,20 +22,20 @@ struct Transcript: CustomTestStringConvertible, Sendable {
   }
 }
 
-private let fixedNoZeroes = u32(3)
-private let disk = HandshakeOwner.disk
-private let view = HandshakeOwner.view
+let fixedNoZeroes = u32(3)
+private let disk = NBDSession(export: HandshakeOwner.disk)
+private let view = NBDSession(export: HandshakeOwner.view)
 
-/// HAS_FLAGS, SEND_FLUSH, SEND_FUA, SEND_TRIM, SEND_WRITE_ZEROES, CAN_MULTI_CONN.
-private let diskFlags: [UInt8] = [0x01, 0x6d]
-private let diskSize: [UInt8] = [0, 0, 0, 1, 0, 0, 0x20, 0]
-/// HAS_FLAGS, READ_ONLY, SEND_FLUSH, SEND_FUA.
-private let viewFlags: [UInt8] = [0x00, 0x0f]
+/// HAS_FLAGS, SEND_FLUSH, SEND_FUA, SEND_TRIM, SEND_WRITE_ZEROES, CAN_MULTI_CONN, SEND_CACHE.
+let diskFlags: [UInt8] = [0x05, 0x6d]
+let diskSize: [UInt8] = [0, 0, 0, 1, 0, 0, 0x20, 0]
+/// HAS_FLAGS, READ_ONLY, SEND_FLUSH, SEND_FUA, SEND_CACHE.
+private let viewFlags: [UInt8] = [0x04, 0x0f]
 
-private func describe(_ name: String) -> NBDHandshake.Action {
+func describe(_ name: String) -> NBDHandshake.Action {
   .lookUpExport(name: name, intent: .describe)
 }
-private func serve(_ name: String) -> NBDHandshake.Action {
+func serve(_ name: String) -> NBDHandshake.Action {
   .lookUpExport(name: name, intent: .serve)
 }
 private func infoExport(_ option: UInt32) -> [UInt8] {
@@ -44,14 +44,14 @@ private func infoExport(_ option: UInt32) -> [UInt8] {
 private let goDisk: [NBDHandshake.Action] = [
   serve("disk"), .send(infoExport(7) + Wire.ack(7)), .beginTransmission(disk),
 ]
-private func refusal(_ option: UInt32, _ type: UInt32, _ message: String) -> NBDHandshake.Action {
+func refusal(_ option: UInt32, _ type: UInt32, _ message: String) -> NBDHandshake.Action {
   .send(Wire.reply(option, type, text(message)))
 }
-private let badLengths = "lengths inside the option data do not add up"
+let badLengths = "lengths inside the option data do not add up"
 private let badName = "export name is too long, not UTF-8 or contains NUL"
 
 extension Transcript {
-  static let all = entering + describing + refusing + closing
+  static let all = entering + describing + refusing + closing + haggling
 
   static let entering = [
     Transcript(
@@ -132,10 +132,9 @@ extension Transcript {
   static let refusing = [
     Transcript(
       "options that are not implemented, with and without data, then GO",
-      client: fixedNoZeroes + Wire.option(4) + Wire.option(5) + Wire.option(8)
-        + Wire.option(9, text("some data")) + Wire.option(10, u32(0)) + Wire.option(11)
-        + Wire.option(0xdead_beef, [1]) + Wire.go("disk"),
-      actions: [4, 5, 8, 9, 10, 11, 0xdead_beef].map { .send(Wire.unsupported($0)) } + goDisk),
+      client: fixedNoZeroes + Wire.option(4) + Wire.option(5) + Wire.option(5, text("x"))
+        + Wire.option(12) + Wire.option(0xdead_beef, [1]) + Wire.go("disk"),
+      actions: [4, 5, 5, 12, 0xdead_beef].map { .send(Wire.unsupported($0)) } + goDisk),
     Transcript(
       "GO and INFO for exports that are not to be had, then GO",
       client: fixedNoZeroes + Wire.go("nope") + Wire.info("secret", [3]) + Wire.go("late")

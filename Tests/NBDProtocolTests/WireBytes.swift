@@ -24,6 +24,18 @@ enum Wire {
   static func go(_ name: String, _ types: [UInt16] = []) -> [UInt8] {
     option(7, infoData(name, types))
   }
+  static let structured = option(8)
+  static let extended = option(11)
+  static func listContexts(_ name: String, _ queries: [String] = []) -> [UInt8] {
+    option(9, contextData(name, queries))
+  }
+  static func setContexts(_ name: String, _ queries: [String] = []) -> [UInt8] {
+    option(10, contextData(name, queries))
+  }
+  static func contextData(_ name: String, _ queries: [String]) -> [UInt8] {
+    u32(UInt32(name.utf8.count)) + text(name) + u32(UInt32(queries.count))
+      + queries.flatMap { u32(UInt32($0.utf8.count)) + text($0) }
+  }
   static func infoData(_ name: String, _ types: [UInt16]) -> [UInt8] {
     u32(UInt32(name.utf8.count)) + text(name) + u16(UInt16(types.count)) + types.flatMap(u16)
   }
@@ -31,6 +43,9 @@ enum Wire {
   static func reply(_ option: UInt32, _ type: UInt32, _ data: [UInt8] = []) -> [UInt8] {
     [0x00, 0x03, 0xe8, 0x89, 0x04, 0x55, 0x65, 0xa9]
       + u32(option) + u32(type) + u32(UInt32(data.count)) + data
+  }
+  static func context(_ option: UInt32, _ identifier: UInt32, _ name: String) -> [UInt8] {
+    reply(option, 4, u32(identifier) + text(name))
   }
   static func ack(_ option: UInt32) -> [UInt8] { reply(option, 1) }
   static func unsupported(_ option: UInt32) -> [UInt8] { reply(option, 0x8000_0001) }

@@ -1,0 +1,150 @@
+import BlockModel
+import Configuration
+import Journal
+import Storage
+import SystemIO
+import Volume
+
+/// What the contexts `tapline:changed-since:INSTANT` of one connection stand on.
+///
+/// For a disk as it was at an instant: the view itself, and what changed up to it. For the disk as
+/// it is: what changed up to a border where generations were closed, and a hold on the instant of
+/// that border, so that everything later stays known.
+struct OpenedChanges: Sendable {
+  enum Base: Sendable {
+    case view(OpenedView)
+    case live(Border)
+  }
+
+  /// A place in the group's order where a generation was closed and behind which nothing is
+  /// applied.
+  struct Border: Sendable {
+    let group: Group
+    let sequence: SequenceNumber
+    let hold: UInt64
+  }
+
+  /// For each instant that was asked for; nil when it is outside of the history.
+  let changes: [ChangedBlocks?]
+  let base: Base
+
+  var view: OpenedView? { if case .view(let view) = base { view } else { nil } }
+  var border: SequenceNumber? { if case .live(let border) = base { border.sequence } else { nil } }
+
+  /// Any thread. After nothing of this is used any more.
+  func release() {
+    switch base {
+    case .view(let view): view.release()
+    case .live(let border):
+      border.group.loop.post {
+        border.group.views.remove(border.hold)
+        border.group.recycle()
+      }
+    }
+  }
+
+  /// Any thread. `expire` is called on the group's loop when the journal needs the space.
+  func onExpiry(_ expire: @escaping @Sendable () -> Void) {
+    switch base {
+    case .view(let view): view.onExpiry(expire)
+    case .live(let border):
+      border.group.loop.post { border.group.views.setExpiry(border.hold, expire) }
+    }
+  }
+}
+
+extension Group {
+  /// Which of the instants are in the history. On the loop.
+  func areInHistory(_ expressions: [InstantExpression]) -> [Bool] {
+    let history = history
+    return expressions.map { (try? history?.instant(of: $0, now: loop.now)) != nil }
+  }
+
+  /// Finds what changed since each of the instants: up to the instant of a view, which is opened
+  /// first, or (nil) in the disk as it is. On the loop; `completion` is called on a worker or on
+  /// the loop.
+  func openChanges(
+    since expressions: [InstantExpression], upTo end: InstantExpression?,
+    completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
+  ) {
+    guard let end else { return findChanges(since: expressions, view: nil, completion) }
+    openView(end) { [self] result in
+      switch result {
+      case .failure(let refusal): completion(.failure(refusal))
+      case .success(let view):
+        loop.post { [self] in findChanges(since: expressions, view: view, completion) }
+      }
+    }
+  }
+
+  private func findChanges(
+    since expressions: [InstantExpression], view: OpenedView?,
+    _ completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
+  ) {
+    guard let journal, let history, failure == nil, !isStopping else {
+      view?.release()
+      return completion(.failure(.unavailable("group \(configuration.name) keeps no history")))
+    }
+    let end = view?.view.instant ?? .distantFuture
+    let starts = expressions.map { expression -> Timestamp? in
+      let start = try? history.instant(of: expression, now: loop.now)
+      return start.flatMap { $0 <= end ? $0 : nil }
+    }
+    do throws(JournalError) {
+      // A write that follows in this turn is later than every start.
+      if configuration.role == .protected, let newest = starts.compactMap({ $0 }).max() {
+        try journal.closeInstants(through: newest)
+      }
+      try journal.freezeActive()
+    } catch {
+      fail("\(error)")
+      view?.release()
+      return completion(.failure(.unavailable("group has failed")))
+    }
+    let plans = starts.map { $0.map { changesPlan(after: $0, through: end, journal) } }
+    let base: OpenedChanges.Base
+    if let view {
+      base = .view(view)
+    } else {
+      base = .live(
+        OpenedChanges.Border(
+          group: self, sequence: journal.stamped, hold: views.hold(journal.newestTimestamp)))
+    }
+    workers.submit {
+      var changes: [ChangedBlocks?] = []
+      var failure: VolumeError?
+      for plan in plans {
+        do throws(VolumeError) {
+          changes.append(try plan.map { (plan) throws(VolumeError) in try ChangedBlocks(plan) })
+        } catch { failure = error }
+        plan?.release()
+      }
+      let opened = OpenedChanges(changes: changes, base: base)
+      if let failure {
+        opened.release()
+        completion(.failure(.unavailable("\(failure)")))
+      } else {
+        completion(.success(opened))
+      }
+    }
+  }
+
+  private func changesPlan(
+    after start: Timestamp, through end: Timestamp, _ journal: SiteJournal
+  ) -> ChangesPlan<SiteSegmentFile> {
+    ChangesPlan(
+      after: start, through: end, generations: journal.generations, diskCount: disks.count
+    ) { span in
+      journal.segments(
+        after: SequenceNumber(span.firstSequence.rawValue - 1), through: span.lastSequence)
+    }
+  }
+
+  /// Whether a record after a border changed the byte at `offset`, and for how many bytes (at most
+  /// `limit`) that holds. On the loop.
+  func change(
+    disk: DiskNumber, at offset: UInt64, limit: UInt64, after border: SequenceNumber
+  ) -> (length: UInt64, isChanged: Bool) {
+    journal?.change(disk: disk, at: offset, limit: limit, after: border) ?? (limit, false)
+  }
+}

@@ -1,0 +1,106 @@
+import BlockModel
+import NBDProtocol
+import Storage
+import SystemIO
+import Volume
+
+// BLOCK_STATUS and CACHE: requests about bytes that move none.
+
+extension NBDConnection {
+  /// What a status on a worker counts for among the bytes under way.
+  static var statusWeight: Int { 64 << 10 }
+
+  /// Answers at once from the journal's index, or on a worker when the base must be asked. At the
+  /// end of a turn.
+  func answer(_ query: StatusQuery) {
+    let job = StatusJob(
+      tag: query.request.tag, headers: headers, runLimit: query.runLimit,
+      parts: contexts.filter(query.wants).map { ($0.identifier, part($0, query)) })
+    guard job.needsBase else { return finish(query, job, Self.run(job, reader.store)) }
+    beginWait(bytes: Self.statusWeight)
+    let store = reader.store
+    workers.submit { [self] in
+      let result = Self.run(job, store)
+      loop.post { [self] in
+        if endWait(bytes: Self.statusWeight) {
+          finish(query, job, result)
+          touch()
+        }
+      }
+    }
+  }
+
+  private func part(_ context: StatusContext, _ query: StatusQuery) -> StatusJob.Part {
+    switch context.source {
+    case .allocation:
+      // Where apply has passed a view, neither the journal nor the base tells what it reads there.
+      if isViewDetached {
+        return .allocation(AllocationPlan(query.range) { ($1, Self.anyData) })
+      }
+      return .allocation(AllocationPlan(query.range) { piece(at: $0, limit: $1) })
+    case .changes(let changes, let border):
+      var extents = StatusExtents(
+        start: query.range.start, winner: .highest, limit: query.runLimit)
+      var offset = query.range.start
+      var lookUps = 0
+      while offset < query.range.end, !extents.isFull, lookUps < AllocationPlan.lookUpLimit {
+        var found = changes.piece(disk: disk, at: offset, limit: query.range.end - offset)
+        if !found.isChanged, let border, case .live(let group) = target {
+          found = group.change(disk: disk, at: offset, limit: found.length, after: border)
+        }
+        extents.add(length: found.length, status: found.isChanged ? 1 : 0)
+        offset += found.length
+        lookUps += 1
+      }
+      extents.finish()
+      return .changes(extents)
+    }
+  }
+
+  private static func run(
+    _ job: StatusJob, _ store: DiskStore
+  ) -> Result<[UInt8], VolumeError> {
+    do throws(VolumeError) { return .success(try job.run(base: store)) } catch {
+      return .failure(error)
+    }
+  }
+
+  private var isViewDetached: Bool {
+    if case .view(let view, _) = target { view.isDetached } else { false }
+  }
+
+  private static var anyData: ExtentSource { ExtentSource(segment: 1, position: 0) }
+
+  private func finish(
+    _ query: StatusQuery, _ job: StatusJob, _ result: Result<[UInt8], VolumeError>
+  ) {
+    // Detached while the base was asked: it is asked no more.
+    if job.needsBase, isViewDetached { return answer(query) }
+    switch result {
+    case .success(let bytes): append(bytes)
+    case .failure(let error):
+      log("block status at \(job.tag.offset): \(error)")
+      reply(job.tag, .io)
+    }
+  }
+
+  // MARK: CACHE
+
+  private static var prefetchLimit: Int { 4 }
+  private static var prefetchBytes: UInt64 { 64 << 20 }
+
+  /// Lets the base read ahead. The reply does not wait for it; what comes too fast, or reaches too
+  /// far, is left out, as the specification allows.
+  func prefetch(_ request: NBDRequest) {
+    reply(request.tag, nil)
+    guard prefetchesUnderWay < Self.prefetchLimit else { return }
+    prefetchesUnderWay += 1
+    let store = reader.store
+    let range = ByteRange(
+      start: request.offset, length: min(request.length, Self.prefetchBytes))
+    workers.submit { [self] in
+      store.prefetch(range)
+      loop.post { [self] in prefetchesUnderWay -= 1 }
+    }
+  }
+}

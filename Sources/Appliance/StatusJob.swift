@@ -1,0 +1,87 @@
+import BlockModel
+import NBDProtocol
+import Storage
+import Volume
+
+/// A metadata context that a connection's client selected.
+struct StatusContext: Sendable {
+  enum Source: Sendable {
+    /// `base:allocation`.
+    case allocation
+    /// `tapline:changed-since:…`; with a border (of a live disk), also everything after it.
+    case changes(ChangedBlocks, border: SequenceNumber?)
+  }
+
+  let identifier: UInt32
+  let source: Source
+}
+
+/// A BLOCK_STATUS request that was found valid.
+struct StatusQuery {
+  /// Runs in a reply for one context at most; a client asks on from where they end.
+  private static let runLimit = 4096
+
+  let request: NBDRequest
+  let range: ByteRange
+  /// Nil: of all contexts.
+  let identifiers: [UInt32]?
+
+  var runLimit: Int { request.flags.contains(.requestOne) ? 1 : Self.runLimit }
+
+  func wants(_ context: StatusContext) -> Bool {
+    identifiers?.contains(context.identifier) ?? true
+  }
+}
+
+/// What a BLOCK_STATUS request is answered from. The loop made it; where the base must be asked, a
+/// worker runs it.
+struct StatusJob: Sendable {
+  enum Part: Sendable {
+    case allocation(AllocationPlan)
+    case changes(StatusExtents)
+  }
+
+  let tag: NBDRequestTag
+  let headers: NBDHeaderStyle
+  let runLimit: Int
+  /// By context identifier; at least one.
+  let parts: [(identifier: UInt32, part: Part)]
+
+  /// Whether `run` blocks.
+  var needsBase: Bool {
+    parts.contains { if case .allocation(let plan) = $0.part { plan.needsBase } else { false } }
+  }
+
+  /// The reply's bytes.
+  func run(base store: DiskStore) throws(VolumeError) -> [UInt8] {
+    var reply: [UInt8] = []
+    for (index, (identifier, part)) in parts.enumerated() {
+      let extents: StatusExtents
+      switch part {
+      case .allocation(let plan): extents = try plan.extents(base: store, limit: runLimit)
+      case .changes(let known): extents = known
+      }
+      let isLast = index == parts.count - 1
+      reply += chunk(extents, identifier, isLast: isLast)
+    }
+    return reply
+  }
+
+  private func chunk(
+    _ extents: StatusExtents, _ identifier: UInt32, isLast: Bool
+  ) -> [UInt8] {
+    var start = extents.start
+    let listed = extents.runs.map { run in
+      defer { start = run.end }
+      return NBDStatusExtent(length: run.end - start, flags: run.status)
+    }
+    let count = NBDStatusChunk.byteCount(extentCount: listed.count, headers)
+    return unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, initializedCount in
+      guard let memory = buffer.baseAddress else { return }
+      unsafe NBDStatusChunk.write(
+        listed, context: identifier, to: tag, isLast: isLast, headers,
+        at: UnsafeMutableRawPointer(memory))
+      initializedCount = count
+    }
+  }
+}

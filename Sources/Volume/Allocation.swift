@@ -1,0 +1,101 @@
+import BlockModel
+import Journal
+import Storage
+
+/// What is known of a run of bytes without reading it: the statuses of the NBD context
+/// `base:allocation` (NBD_STATE_HOLE 1, NBD_STATE_ZERO 2).
+public enum Allocation: UInt32, Sendable {
+  case data = 0
+  /// Reads as zeros and has space.
+  case zeros = 2
+  /// Reads as zeros and has no space.
+  case hole = 3
+}
+
+/// A range of a disk as the journal's index knows it: made on the loop, without waiting; the rest
+/// is asked of the base.
+public struct AllocationPlan: Sendable {
+  /// Places of the index that one plan looks at, at most: a fragmented disk must not hold up the
+  /// loop. The plan is then shorter than what was asked for.
+  public static let lookUpLimit = 4096
+
+  private struct Piece {
+    var length: UInt64
+    /// Nil: in the base.
+    let known: Allocation?
+  }
+
+  public let start: UInt64
+  private var pieces: [Piece] = []
+
+  /// - Parameter lookUp: gives the piece at an offset, at most as long as the limit.
+  public init(
+    _ range: ByteRange,
+    lookUp: (_ offset: UInt64, _ limit: UInt64) -> (length: UInt64, source: ExtentSource?)
+  ) {
+    start = range.start
+    var offset = range.start
+    var count = 0
+    while offset < range.end, count < Self.lookUpLimit {
+      let (length, source) = lookUp(offset, range.end - offset)
+      add(length, source.map(Self.allocation))
+      offset += length
+      count += 1
+    }
+  }
+
+  private static func allocation(_ source: ExtentSource) -> Allocation {
+    if source == .hole { return .hole }
+    return source == .zeros ? .zeros : .data
+  }
+
+  private mutating func add(_ length: UInt64, _ known: Allocation?) {
+    if let last = pieces.last, last.known == known {
+      pieces[pieces.count - 1].length += length
+    } else {
+      pieces.append(Piece(length: length, known: known))
+    }
+  }
+
+  public var needsBase: Bool { pieces.contains { $0.known == nil } }
+
+  /// The status of the range, as far as the plan and `limit` runs reach.
+  ///
+  /// - Parameter store: the base; asked only if `needsBase`, and then this blocks.
+  public func extents(
+    base store: some BackingStore, limit: Int
+  ) throws(VolumeError) -> StatusExtents {
+    var extents = StatusExtents(start: start, winner: .lowest, limit: limit)
+    var offset = start
+    for piece in pieces where !extents.isFull {
+      if let known = piece.known {
+        extents.add(length: piece.length, status: known.rawValue)
+      } else {
+        try Self.add(
+          ByteRange(start: offset, length: piece.length), of: store, to: &extents)
+      }
+      offset += piece.length
+    }
+    extents.finish()
+    return extents
+  }
+
+  private static func add(
+    _ range: ByteRange, of store: some BackingStore, to extents: inout StatusExtents
+  ) throws(VolumeError) {
+    let gap = store.tellsHoles ? Allocation.hole : .zeros
+    var offset = range.start
+    while offset < range.end, !extents.isFull {
+      let data: ByteRange?
+      do throws(StorageError) {
+        data = try store.nextDataRange(from: offset, limit: range.end)
+      } catch { throw .base(error) }
+      let dataStart = data?.start ?? range.end
+      if dataStart > offset {
+        extents.add(length: dataStart - offset, status: gap.rawValue)
+      }
+      if let data { extents.add(length: data.length, status: Allocation.data.rawValue) }
+      offset = data?.end ?? range.end
+    }
+  }
+}

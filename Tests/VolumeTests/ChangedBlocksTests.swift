@@ -1,0 +1,76 @@
+import BlockModel
+import Journal
+import JournalTestSupport
+import Testing
+import Volume
+
+/// Proves against the plain list of records which bytes an interval of the history changed,
+/// wherever it cuts generations and segments.
+@Suite struct ChangedBlocksTests {
+  private func changed(
+    _ group: TestGroup, after start: Timestamp, through end: Timestamp
+  ) throws -> [[Bool]] {
+    try group.journal.freezeActive()
+    let plan = ChangesPlan(
+      after: start, through: end, generations: group.journal.generations,
+      diskCount: group.settings.diskByteCounts.count
+    ) { span in
+      group.journal.segments(
+        after: SequenceNumber(span.firstSequence.rawValue - 1), through: span.lastSequence)
+    }
+    defer { plan.release() }
+    let blocks = try ChangedBlocks(plan)
+    return group.settings.diskByteCounts.enumerated().map { number, byteCount in
+      var bytes: [Bool] = []
+      while bytes.count < byteCount {
+        let (length, isChanged) = blocks.piece(
+          disk: DiskNumber(UInt16(number)), at: UInt64(bytes.count),
+          limit: UInt64(byteCount - bytes.count))
+        bytes += [Bool](repeating: isChanged, count: Int(length))
+      }
+      return bytes
+    }
+  }
+
+  private func operation(
+    _ diskByteCounts: [Int], using random: inout SplitMix
+  ) -> JournalTestSupport.Operation {
+    let disk = diskByteCounts.indices.randomElement(using: &random)!
+    let length = Int.random(in: 1...700, using: &random)
+    let offset = Int.random(in: 0...diskByteCounts[disk] - length, using: &random)
+    return switch Int.random(in: 0..<4, using: &random) {
+    case 0: .zero(disk: disk, offset: offset, length: length)
+    case 1: .trim(disk: disk, offset: offset, length: length)
+    default: .write(disk: disk, offset: offset, [UInt8](repeating: 1, count: length))
+    }
+  }
+
+  @Test(arguments: 0..<15 as Range<UInt64>)
+  func `the bytes of all records in the interval, and no others`(_ seed: UInt64) throws {
+    let group = try TestGroup(seed: seed, .init(diskByteCounts: [9000, 3000]))
+    var random = SplitMix(seed: seed)
+    var records: [(timestamp: Timestamp, disk: Int, range: Range<Int>)] = []
+    for _ in 0..<150 {
+      let operation = operation(group.settings.diskByteCounts, using: &random)
+      guard try group.record(operation) else { break }
+      let end = operation.offset + operation.length
+      records.append(
+        (group.journal.newestTimestamp, operation.disk.index, operation.offset..<end))
+      if Int.random(in: 0..<10, using: &random) == 0 { try group.journal.freezeActive() }
+    }
+    for _ in 0..<12 {
+      let instants = [
+        records.randomElement(using: &random)!, records.randomElement(using: &random)!,
+      ]
+      .map(\.timestamp).sorted()
+      var expected = group.settings.diskByteCounts.map { [Bool](repeating: false, count: $0) }
+      for record in records
+      where record.timestamp > instants[0] && record.timestamp <= instants[1] {
+        for byte in record.range { expected[record.disk][byte] = true }
+      }
+      #expect(try changed(group, after: instants[0], through: instants[1]) == expected)
+    }
+    let all = try changed(group, after: .zero, through: .distantFuture)
+    #expect(all.joined().contains(true))
+  }
+}
