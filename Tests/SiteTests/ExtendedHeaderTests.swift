@@ -97,7 +97,7 @@ import Testing
   func `a request over many TiB fits a small journal and holds nobody up`(
     command: Int, segmentSize: String, capacity: String
   ) throws {
-    let size = 8 << 40
+    let size = 15 << 40
     let single = try SingleSite(size: size, history: "1h", segmentSize: segmentSize) {
       $0.configuration.groups[0].journalCapacity = capacity
     }
