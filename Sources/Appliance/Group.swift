@@ -26,8 +26,9 @@ struct GroupDisk: Sendable {
 /// has one thread, so its jobs follow each other.
 ///
 /// The parts: this file (turns and connections), GroupDurability (syncs and who waits for them),
-/// GroupApply (journal to base), GroupViews (instants), GroupReceiving (records from the peer),
-/// GroupStatus.
+/// GroupApply (journal to base), GroupIndexing (the index's upkeep), GroupViews (instants),
+/// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
+/// peer), GroupStatus.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
   /// Of the site that this group is at.
@@ -56,7 +57,10 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   var durability = DurabilityWaits()
   var apply = ApplyProgress()
+  var indexUpkeep = IndexUpkeep()
   var views = OpenViews()
+  /// What apply may save for views.
+  let viewScratch: ScratchBudget
   var receiving = ReceivingState()
   var latency = LatencyRecorder()
   var link: LinkMonitor?
@@ -86,6 +90,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
       Tap(journal: $0, followers: parts.signal, observations: parts.observations)
     }
     payloadLimit = parts.journal?.payloadLimit ?? RecordHeader.payloadLimit
+    viewScratch = ScratchBudget(byteLimit: parts.configuration.journal.viewScratchLimit)
     zeroLimit = parts.journal == nil ? 64 << 20 : 1 << 30
     self.loop = loop
     self.workers = workers
@@ -159,6 +164,9 @@ final class Group: TurnParticipant, @unchecked Sendable {
     allowance = isTight ? max(payloadLimit, left / 32) : .max
     if !roomWaiters.isEmpty { roomCame() }
   }
+
+  /// Clients wait for room in the journal.
+  var writesWait: Bool { !roomWaiters.isEmpty }
 
   func waitForRoom(_ connection: NBDConnection) {
     roomWaiters.append(connection)

@@ -41,6 +41,7 @@ extension Group {
     recycle()
     updateAllowance(journal)
     if isApplyDue(journal) { startApply(underPressure: false) }
+    continueIndexUpkeep()
     if !journal.hasRoom(payloadByteCount: payloadLimit) { makeRoom() }
     latency.rotate(nowSeconds: SystemClock.monotonicNanoseconds() / 1_000_000_000)
     tickReceiving()
@@ -79,7 +80,10 @@ extension Group {
       recycle()
       return
     }
-    _ = expireOldestView()
+    if viewsHoldRoom {
+      detachOldestViews()
+      startApply(underPressure: true)
+    }
   }
 
   /// Nothing was written for a moment.
@@ -187,6 +191,7 @@ extension Group {
   ) {
     guard let stateKeeper else { return }
     let applier = Applier(catalog: journal.catalog, stores: disks.map(\.store))
+    let views = viewsToSaveFor
     let watermarks = journal.watermarks
     let peer = link
     keeper.submit { [self] in
@@ -194,7 +199,7 @@ extension Group {
       var failure: String?
       do {
         try stateKeeper.update { $0.applyTarget = mark }
-        outcome = try applier.apply(generations)
+        outcome = try applier.apply(generations, savingFor: views)
         try stateKeeper.update {
           $0.applied = mark
           $0.durable = max($0.durable, watermarks.sequence(.durable), mark.sequence)
@@ -213,6 +218,7 @@ extension Group {
     _ problem: String?
   ) {
     apply.isRunning = false
+    closeLostViews()
     if let problem {
       if apply.failure != problem {
         log("group \(configuration.name): apply stopped, and is tried again: \(problem)")
@@ -227,6 +233,7 @@ extension Group {
     apply.failure = nil
     apply.appliedBytes += outcome.writtenBytes
     journal?.applyCompleted(through: mark.sequence)
+    raiseFloors()
     recycle()
     applyAdvanced()
     if isStopping { continueStop() }

@@ -138,7 +138,7 @@ extension Group {
   private func whenUnused(_ action: @escaping () -> Void) {
     receiving.pendingReset = action
     receiving.applyLimit = .none
-    for hold in views.holds.values { hold.expire() }
+    for hold in views.holds.values { hold.expire?() }
     runPendingReset()
   }
 
@@ -264,10 +264,7 @@ extension Group {
     keeper.submit { [self] in
       var failure: Errno?
       do throws(Errno) {
-        try stateKeeper.update {
-          $0.baseline = .complete
-          $0.historyStart = mark.timestamp
-        }
+        try stateKeeper.update { $0.completeBaseline(at: mark.timestamp) }
       } catch { failure = error }
       let problem = failure
       loop.post { [self] in

@@ -46,6 +46,7 @@ extension Group {
   var health: String {
     if let failure { return failure }
     if let reason = apply.failure { return "apply is stopped, and tried again: \(reason)" }
+    if writesWait { return "the journal is full and writes wait: \(whatRoomWaitsFor)" }
     if let link {
       let snapshot = link.snapshot
       if snapshot.state == .refused { return snapshot.detail }
@@ -64,6 +65,14 @@ extension Group {
       return "the link from \(configuration.peer?.site ?? "the protected site") is down"
     }
     return "ok"
+  }
+
+  private var whatRoomWaitsFor: String {
+    guard let link, let journal, !link.isDetached,
+      journal.watermarks[.peerDurable] < journal.applied.rawValue
+    else { return "records are being applied to the disks" }
+    let detail = link.snapshot.detail
+    return "\(link.peerSite) has not received what is in it" + (detail.isEmpty ? "" : ": \(detail)")
   }
 
   /// For a loop that does not answer.
@@ -107,7 +116,8 @@ extension Group {
     return HistoryStatus(
       start: "\(history.start)", end: "\(history.end)",
       seconds: Double(history.end.nanoseconds(since: history.start)) / 1e9,
-      checkpoints: history.checkpoints.count, openViews: views.count)
+      checkpoints: history.checkpoints.count, openViews: views.count,
+      viewScratchBytes: viewScratch.usedByteCount)
   }
 
   private var journalStatus: JournalStatus? {

@@ -11,23 +11,34 @@ struct OpenViews {
     let instant: Timestamp
     /// Nil where only what follows the instant is to stay in the journal.
     let plan: ViewPlan<SiteSegmentFile>?
-    /// Cuts the view's connections off; called when the journal needs the space.
-    var expire: () -> Void
+    /// Nil while a worker opens it.
+    var view: SiteView?
+    /// Where apply saves for the view; nil while it holds apply back instead.
+    var overlay: SiteOverlay?
+    /// What it should have saved is gone; its clients were, or will at once be, cut off.
+    var isLost = false
+    /// Cuts the connections off that use it.
+    var expire: (() -> Void)?
+
+    /// A worker still scans the journal for it.
+    var isOpening: Bool { plan != nil && view == nil }
   }
 
   private(set) var holds: [UInt64: Hold] = [:]
   private var nextIdentifier: UInt64 = 1
 
   var count: Int { holds.count }
-  /// Apply may not go past it.
-  var oldestInstant: Timestamp? { holds.values.map(\.instant).min() }
+  /// Apply may not go past it; nil when no view holds it back.
+  var oldestInstant: Timestamp? {
+    holds.values.lazy.filter { $0.overlay == nil }.map(\.instant).min()
+  }
 
   mutating func add(_ plan: ViewPlan<SiteSegmentFile>) -> UInt64 {
-    add(Hold(instant: plan.instant, plan: plan, expire: {}))
+    add(Hold(instant: plan.instant, plan: plan))
   }
 
   mutating func hold(_ instant: Timestamp) -> UInt64 {
-    add(Hold(instant: instant, plan: nil, expire: {}))
+    add(Hold(instant: instant, plan: nil))
   }
 
   private mutating func add(_ hold: Hold) -> UInt64 {
@@ -37,12 +48,67 @@ struct OpenViews {
     return identifier
   }
 
+  mutating func setView(_ identifier: UInt64, _ view: SiteView) {
+    holds[identifier]?.view = view
+  }
+
   mutating func setExpiry(_ identifier: UInt64, _ expire: @escaping () -> Void) {
     holds[identifier]?.expire = expire
+    if holds[identifier]?.isLost == true { expire() }
   }
 
   mutating func remove(_ identifier: UInt64) {
-    holds.removeValue(forKey: identifier)?.plan?.release()
+    guard let hold = holds.removeValue(forKey: identifier), hold.overlay == nil else { return }
+    hold.plan?.release()
+  }
+
+  // MARK: Detached from the journal's room
+
+  /// Cuts off the clients that want to know what follows the instant. False when there are none, or
+  /// they were told already.
+  mutating func expireChanges(since instant: Timestamp) -> Bool {
+    var any = false
+    for (identifier, hold) in holds where hold.plan == nil && hold.instant == instant {
+      if hold.isLost { continue }
+      holds[identifier]?.isLost = true
+      hold.expire?()
+      any = true
+    }
+    return any
+  }
+
+  func attached(at instant: Timestamp) -> [Hold] {
+    holds.values.filter { $0.overlay == nil && $0.instant == instant }
+  }
+
+  /// The views at this instant hold neither apply nor segments any more.
+  mutating func detach(at instant: Timestamp, _ overlay: SiteOverlay) {
+    for (identifier, hold) in holds where hold.overlay == nil && hold.instant == instant {
+      guard let plan = hold.plan else { continue }
+      plan.release()
+      holds[identifier]?.overlay = overlay
+    }
+  }
+
+  /// One of the views of each overlay, the newest instant first.
+  var savers: [SiteView] {
+    var views: [ObjectIdentifier: SiteView] = [:]
+    for hold in holds.values where !hold.isLost {
+      if let overlay = hold.overlay { views[ObjectIdentifier(overlay)] = hold.view }
+    }
+    return views.values.sorted { $0.instant > $1.instant }
+  }
+
+  /// Cuts off the views whose overlays were given up since the last time; the reason by instant.
+  mutating func takeLost() -> [Timestamp: VolumeError] {
+    var reasons: [Timestamp: VolumeError] = [:]
+    for (identifier, hold) in holds where !hold.isLost {
+      guard let reason = hold.overlay?.failure else { continue }
+      reasons[hold.instant] = reason
+      holds[identifier]?.isLost = true
+      hold.expire?()
+    }
+    return reasons
   }
 }
 
@@ -52,7 +118,7 @@ struct OpenedView: Sendable {
   let group: Group
   let identifier: UInt64
 
-  /// Any thread. After the view is not read any more.
+  /// Any thread. What is still being read then may be wrong, or an error.
   func release() {
     group.loop.post { [group, identifier] in
       group.views.remove(identifier)
@@ -60,7 +126,7 @@ struct OpenedView: Sendable {
     }
   }
 
-  /// Any thread. `expire` is called on the group's loop when the journal needs the space.
+  /// Any thread. `expire` is called on the group's loop when the view cannot be kept.
   func onExpiry(_ expire: @escaping @Sendable () -> Void) {
     group.loop.post { [group, identifier] in group.views.setExpiry(identifier, expire) }
   }
@@ -106,7 +172,7 @@ extension Group {
     }
     let applied = journal.applied
     let plan = ViewPlan(
-      instant: instant, generations: journal.generations,
+      instant: instant, generations: journal.maps(notLaterThan: instant),
       segments: journal.segments(after: applied, through: journal.stamped),
       diskCount: disks.count)
     let identifier = views.add(plan)
@@ -115,24 +181,13 @@ extension Group {
     workers.submit { [self] in
       do throws(VolumeError) {
         let view = try View(plan, applied: applied, stores: stores, catalog: catalog)
+        loop.post { [self] in views.setView(identifier, view) }
         completion(.success(OpenedView(view: view, group: self, identifier: identifier)))
       } catch {
         loop.post { [self] in views.remove(identifier) }
         completion(.failure(.unavailable("\(error)")))
       }
     }
-  }
-
-  /// The journal is full and the oldest view holds apply back: the view gives way, because the
-  /// guest must not wait for a reader. False when there is none.
-  func expireOldestView() -> Bool {
-    let oldest = views.holds.min { $0.value.instant < $1.value.instant }
-    guard let (_, hold) = oldest else { return false }
-    log(
-      "group \(configuration.name): the view at \(hold.instant) is closed: the journal is full "
-        + "and cannot keep that instant any longer")
-    hold.expire()
-    return true
   }
 }
 

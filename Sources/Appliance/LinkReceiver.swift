@@ -60,7 +60,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     if ready.contains(.writable) { send() }
     if isClosed || ready.isDisjoint(with: [.readable, .closed]) { return }
     do throws(Errno) {
-      let wanted = LinkFrame.byteCount + LinkFrame.bodyLimit
+      let wanted = LinkFrame.byteCount + LinkFrame.bodyLimit(of: .baselineData)
       guard let count = try input.receive(from: socket, wanted: wanted) else { return }
       if count == 0 { return end() }
     } catch { return end() }

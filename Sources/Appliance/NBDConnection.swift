@@ -388,7 +388,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     if isClosed { return }
     recordsInTurn = 0
     if queuedReplyBytes > 0 { answerQueued() }
-    send()
+    if !isClosed { send() }
   }
 
   private func answerQueued() {
@@ -427,6 +427,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   // MARK: Reads
 
+  /// Where the journal has the bytes at `offset`. Of a view, what is saved for it comes before.
   @inline(__always)
   func piece(at offset: UInt64, limit: UInt64) -> (length: UInt64, source: ExtentSource?) {
     switch target {
@@ -439,38 +440,57 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private func answer(_ request: NBDRequest) {
     let memory = unsafe output.reserve(NBDReadReply.capacity(length: Int(request.length)))
     var reply = unsafe NBDReadReply(to: request, headers, in: memory)
-    let end = request.offset + request.length
     var offset = request.offset
     do throws(VolumeError) {
-      while offset < end {
-        var (length, source) = piece(at: offset, limit: end - offset)
-        if source == nil { length = min(length, Self.basePieceBytes) }
-        if let source, source.isZeros {
-          reply.appendZeros(Int(length))
-        } else {
-          let isCached = try unsafe reader.readIfCached(
-            source, at: offset, into: reply.appendData(Int(length)))
-          guard isCached else { return readOnWorker(request) }
-          // What nobody ever wrote may be zeros, and a hole is sent without its bytes.
-          if source == nil { reply.foldZeros(Int(length)) }
+      while offset < request.offset + request.length {
+        let rest = request.offset + request.length - offset
+        guard let length = try appendIfCached(at: offset, limit: rest, to: &reply) else {
+          return readOnWorker(request)
         }
         offset += length
       }
       output.commit(reply.finish())
     } catch {
+      if hasLostView(error) { return close() }
       log("read at \(offset): \(error)")
       output.commit(reply.fail(.io, from: offset))
     }
   }
 
-  private func readOnWorker(_ request: NBDRequest) {
-    let plan = ReadPlan(ByteRange(start: request.offset, length: request.length)) {
-      piece(at: $0, limit: $1)
+  /// Appends the next bytes and returns how many; nil, with the reply undefined, when the disk must
+  /// be waited for.
+  @inline(__always)
+  private func appendIfCached(
+    at offset: UInt64, limit: UInt64, to reply: inout NBDReadReply
+  ) throws(VolumeError) -> UInt64? {
+    if case .view(let view, _) = target {
+      let length = min(limit, Self.basePieceBytes)
+      let isCached = try unsafe view.readIfCached(
+        disk: disk, at: offset, into: reply.appendData(Int(length)))
+      reply.foldZeros(isCached ? Int(length) : 0)
+      return isCached ? length : nil
     }
-    let reader = self.reader
-    let job = ReadJob(
-      request: request, headers: headers, plan: plan, reader: reader,
-      pinned: plan.segments.compactMap { reader.catalog?.pinned($0) })
+    var (length, source) = piece(at: offset, limit: limit)
+    if source == nil { length = min(length, Self.basePieceBytes) }
+    if let source, source.isZeros {
+      reply.appendZeros(Int(length))
+      return length
+    }
+    let isCached = try unsafe reader.readIfCached(
+      source, at: offset, into: reply.appendData(Int(length)))
+    guard isCached else { return nil }
+    // What nobody ever wrote may be zeros, and a hole is sent without its bytes.
+    if source == nil { reply.foldZeros(Int(length)) }
+    return length
+  }
+
+  /// The group says in the log why; the client must not take an error of one read for the end.
+  private func hasLostView(_ error: VolumeError) -> Bool {
+    if case .viewLost = error { true } else { false }
+  }
+
+  private func readOnWorker(_ request: NBDRequest) {
+    let job = ReadJob(request: request, headers: headers, source: jobSource(request))
     beginWait(bytes: Int(request.length))
     workers.submit { [self] in
       let reply = job.run()
@@ -478,9 +498,21 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     }
   }
 
+  private func jobSource(_ request: NBDRequest) -> ReadJob.Source {
+    if case .view(let view, _) = target { return .view(view, disk) }
+    let plan = ReadPlan(ByteRange(start: request.offset, length: request.length)) {
+      piece(at: $0, limit: $1)
+    }
+    let pinned = plan.segments.compactMap { reader.catalog?.pinned($0) }
+    return .live(plan, reader, pinned: pinned)
+  }
+
   private func readFinished(_ request: NBDRequest, _ reply: ReadJob.Reply) {
     guard endWait(bytes: Int(request.length)) else { return }
-    if let failure = reply.failure { log("read at \(request.offset): \(failure)") }
+    if let failure = reply.failure {
+      if hasLostView(failure) { return close() }
+      log("read at \(request.offset): \(failure)")
+    }
     let memory = unsafe output.reserve(reply.byteCount)
     unsafe memory.copyMemory(from: reply.memory.base, byteCount: reply.byteCount)
     output.commit(reply.byteCount)

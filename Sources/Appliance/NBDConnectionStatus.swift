@@ -17,14 +17,14 @@ extension NBDConnection {
     let job = StatusJob(
       tag: query.request.tag, headers: headers, runLimit: query.runLimit,
       parts: contexts.filter(query.wants).map { ($0.identifier, part($0, query)) })
-    guard job.needsBase else { return finish(job, Self.run(job, reader.store)) }
+    guard job.needsBase else { return finish(query, job, Self.run(job, reader.store)) }
     beginWait(bytes: Self.statusWeight)
     let store = reader.store
     workers.submit { [self] in
       let result = Self.run(job, store)
       loop.post { [self] in
         if endWait(bytes: Self.statusWeight) {
-          finish(job, result)
+          finish(query, job, result)
           touch()
         }
       }
@@ -34,6 +34,10 @@ extension NBDConnection {
   private func part(_ context: StatusContext, _ query: StatusQuery) -> StatusJob.Part {
     switch context.source {
     case .allocation:
+      // Where apply has passed a view, neither the journal nor the base tells what it reads there.
+      if isViewDetached {
+        return .allocation(AllocationPlan(query.range) { ($1, Self.anyData) })
+      }
       return .allocation(AllocationPlan(query.range) { piece(at: $0, limit: $1) })
     case .changes(let changes, let border):
       var extents = StatusExtents(
@@ -62,7 +66,17 @@ extension NBDConnection {
     }
   }
 
-  private func finish(_ job: StatusJob, _ result: Result<[UInt8], VolumeError>) {
+  private var isViewDetached: Bool {
+    if case .view(let view, _) = target { view.isDetached } else { false }
+  }
+
+  private static var anyData: ExtentSource { ExtentSource(segment: 1, position: 0) }
+
+  private func finish(
+    _ query: StatusQuery, _ job: StatusJob, _ result: Result<[UInt8], VolumeError>
+  ) {
+    // Detached while the base was asked: it is asked no more.
+    if job.needsBase, isViewDetached { return answer(query) }
     switch result {
     case .success(let bytes): append(bytes)
     case .failure(let error):

@@ -9,10 +9,14 @@ import Volume
 struct ReadJob: Sendable {
   let request: NBDRequest
   let headers: NBDHeaderStyle
-  let plan: ReadPlan
-  let reader: SiteReader
-  /// The plan's segments, pinned until the worker has read them.
-  let pinned: [Segment<SiteSegmentFile>]
+  let source: Source
+
+  enum Source: Sendable {
+    /// The plan's segments are pinned until the worker has read them.
+    case live(ReadPlan, SiteReader, pinned: [Segment<SiteSegmentFile>])
+    /// A view sees to it by itself that its segments stay.
+    case view(SiteView, DiskNumber)
+  }
 
   /// Carries the reply from the worker to the loop.
   final class Reply: Sendable {
@@ -34,22 +38,26 @@ struct ReadJob: Sendable {
     var offset = request.offset
     var failure: VolumeError?
     do throws(VolumeError) {
-      for piece in plan.pieces {
-        try append(piece, at: &offset, to: &reply)
+      switch source {
+      case .live(let plan, let reader, _):
+        for piece in plan.pieces { try append(piece, reader, at: &offset, to: &reply) }
+      case .view(let view, let disk):
+        try append(view, disk, at: &offset, to: &reply)
       }
     } catch { failure = error }
-    for segment in pinned { segment.unpin() }
+    if case .live(_, _, let pinned) = source { for segment in pinned { segment.unpin() } }
     let byteCount = failure == nil ? reply.finish() : reply.fail(.io, from: offset)
     return Reply(memory, byteCount: byteCount, failure: failure)
   }
 
   /// When it throws, `offset` is where the bytes begin that could not be had.
   private func append(
-    _ piece: ReadPlan.Piece, at offset: inout UInt64, to reply: inout NBDReadReply
+    _ piece: ReadPlan.Piece, _ reader: SiteReader, at offset: inout UInt64,
+    to reply: inout NBDReadReply
   ) throws(VolumeError) {
     let end = offset + piece.length
     while offset < end {
-      let data = dataRange(of: piece, ByteRange(start: offset, end: end))
+      let data = dataRange(of: piece, reader, ByteRange(start: offset, end: end))
       if data.start > offset { reply.appendZeros(Int(data.start - offset)) }
       offset = data.start
       if data.isEmpty { continue }
@@ -62,7 +70,9 @@ struct ReadJob: Sendable {
   }
 
   /// What must be read next: all before it is known to be zeros. Empty at the end of the range.
-  private func dataRange(of piece: ReadPlan.Piece, _ range: ByteRange) -> ByteRange {
+  private func dataRange(
+    of piece: ReadPlan.Piece, _ reader: SiteReader, _ range: ByteRange
+  ) -> ByteRange {
     if let source = piece.source {
       return source.isZeros ? ByteRange(start: range.end, length: 0) : range
     }
@@ -72,5 +82,20 @@ struct ReadJob: Sendable {
       return try reader.store.nextDataRange(from: range.start, limit: range.end)
         ?? ByteRange(start: range.end, length: 0)
     } catch { return range }
+  }
+
+  /// Zeros are looked for in pieces of a view.
+  private static var viewPieceBytes: UInt64 { 128 << 10 }
+
+  private func append(
+    _ view: SiteView, _ disk: DiskNumber, at offset: inout UInt64, to reply: inout NBDReadReply
+  ) throws(VolumeError) {
+    let end = request.offset + request.length
+    while offset < end {
+      let length = Int(min(end - offset, Self.viewPieceBytes))
+      try unsafe view.read(disk: disk, at: offset, into: reply.appendData(length))
+      reply.foldZeros(length)
+      offset += UInt64(length)
+    }
   }
 }

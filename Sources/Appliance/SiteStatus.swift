@@ -56,10 +56,13 @@ public struct HistoryStatus: Codable, Sendable {
   public var seconds: Double
   public var checkpoints: Int
   public var openViews: Int
+  /// What apply has saved for them, in scratch files.
+  public var viewScratchBytes: UInt64
 
   enum CodingKeys: String, CodingKey {
     case start, end, seconds, checkpoints
     case openViews = "open_views"
+    case viewScratchBytes = "view_scratch_bytes"
   }
 }
 

@@ -28,6 +28,13 @@ public struct ExtentSource: Equatable, Hashable, Sendable {
   public func advanced(by count: UInt64) -> ExtentSource {
     isZeros ? self : ExtentSource(rawValue: rawValue &+ count)
   }
+
+  /// The source, or nil (read the base) when its segment is below `floor`, the oldest one that is
+  /// still kept: the floor rule of merged indexes, which the journal's `IndexLevels` explains.
+  @inline(__always)
+  public func unlessBelow(segment floor: UInt32) -> ExtentSource? {
+    rawValue < UInt64(floor) << 32 ? nil : self
+  }
 }
 
 /// A range of a disk together with the source of its bytes.

@@ -66,6 +66,37 @@ public final class SealedExtentMap: Sendable {
     self.owner = owner
   }
 
+  /// A map of its own of extents that come from outside, such as a file; checked as above.
+  ///
+  /// - Parameter extent: gives the extents `0 ..< count` in ascending order, each asked for once.
+  /// - Throws: as `init(borrowing:)`, but for `.extentArraysDiffer`.
+  public convenience init(
+    checking count: Int, _ extent: (Int) -> Extent
+  ) throws(BlockModelError) {
+    guard count <= Self.maximumCount else {
+      throw .tooManyExtents(count: count, limit: Self.maximumCount)
+    }
+    let block = UnsafeMutablePointer<UInt64>.allocate(capacity: 3 * count)
+    for index in 0..<count {
+      let extent = extent(index)
+      unsafe (block + index).initialize(to: extent.start)
+      unsafe (block + count + index).initialize(to: extent.length)
+      unsafe (block + 2 * count + index).initialize(to: extent.source.rawValue)
+    }
+    let mappedBytes: UInt64
+    do throws(BlockModelError) {
+      mappedBytes = try unsafe Self.validate(
+        UnsafeBufferPointer(start: block, count: count),
+        UnsafeBufferPointer(start: block + count, count: count),
+        UnsafeBufferPointer(start: block + 2 * count, count: count))
+    } catch {
+      unsafe block.deallocate()
+      throw error
+    }
+    unsafe self.init(
+      SealedExtentArrays(block: block, capacity: count, count: count, mappedBytes: mappedBytes))
+  }
+
   deinit {
     unsafe ownedBlock?.deallocate()
   }

@@ -136,16 +136,23 @@ public struct JournalConfiguration: Equatable, Sendable {
   public var onFull: OnFull
   /// A power of two.
   public var segmentSizeBytes: UInt64
+  /// The most that apply saves on disk for the group's open views once the journal has no room for
+  /// them; 0: such a view is closed. Nil means: as much as `capacityBytes`.
+  public var viewScratchBytes: UInt64?
 
   public init(
     capacityBytes: UInt64 = ConfigurationDefaults.journalCapacityBytes,
     onFull: OnFull = ConfigurationDefaults.onFull,
-    segmentSizeBytes: UInt64 = ConfigurationDefaults.segmentSizeBytes
+    segmentSizeBytes: UInt64 = ConfigurationDefaults.segmentSizeBytes,
+    viewScratchBytes: UInt64? = nil
   ) {
     self.capacityBytes = capacityBytes
     self.onFull = onFull
     self.segmentSizeBytes = segmentSizeBytes
+    self.viewScratchBytes = viewScratchBytes
   }
+
+  public var viewScratchLimit: UInt64 { viewScratchBytes ?? capacityBytes }
 }
 
 public struct DiskConfiguration: Equatable, Sendable {

@@ -141,7 +141,7 @@ struct SiteConfigurationReader {
     _ field: ConfigurationField
   ) throws(ConfigurationError) -> JournalConfiguration {
     let mapping = try ConfigurationMapping(
-      field, subject: "journal", keys: ["capacity", "on_full", "segment_size"])
+      field, subject: "journal", keys: ["capacity", "on_full", "segment_size", "view_scratch"])
     var journal = JournalConfiguration()
     if let onFull = mapping["on_full"] { journal.onFull = try onFull.choice() }
     if let size = mapping["segment_size"] {
@@ -152,6 +152,9 @@ struct SiteConfigurationReader {
     }
     if let capacity = mapping["capacity"] {
       journal.capacityBytes = try capacity.bytes(in: 0...UInt64(Int64.max))
+    }
+    if let scratch = mapping["view_scratch"] {
+      journal.viewScratchBytes = try scratch.bytes(in: 0...UInt64(Int64.max))
     }
     let segments = journal.capacityBytes / journal.segmentSizeBytes
     let sizes =

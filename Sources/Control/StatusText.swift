@@ -53,9 +53,11 @@ public enum StatusText {
   }
 
   private static func history(_ history: HistoryStatus) -> String {
-    "\(history.start) to \(history.end) (\(Quantity.seconds(history.seconds))), "
+    let saved = history.viewScratchBytes
+    return "\(history.start) to \(history.end) (\(Quantity.seconds(history.seconds))), "
       + "\(Quantity.count(history.checkpoints, "checkpoint")), "
       + "\(Quantity.count(history.openViews, "open view"))"
+      + (saved == 0 ? "" : " with \(Quantity.bytes(saved)) saved")
   }
 
   private static func journal(_ journal: JournalStatus) -> String {

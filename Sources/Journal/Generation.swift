@@ -120,16 +120,22 @@ public final class Generation: Sendable {
     }
   }
 
-  public var isFlat: Bool {
+  var isFlat: Bool {
     if case .sealed = maps { true } else { false }
   }
 
+  /// Extents of all disks together; 0 before it is flat.
+  var flatExtentCount: Int {
+    if case .sealed(let disks) = maps { disks.reduce(0) { $0 + $1.count } } else { 0 }
+  }
+
   /// The same generation in flat form. For a worker.
-  public func flattened() -> Generation {
+  func flattened() -> Generation {
     isFlat ? self : Generation(span: span, checkpoints: checkpoints, maps: sealedMaps())
   }
 
-  /// One generation in place of several that follow each other: newer extents win. For a worker.
+  /// One index in place of several that follow each other: newer extents win. Checkpoints stay
+  /// with the parts. For a worker.
   public static func merging(_ oldestFirst: [Generation]) -> Generation {
     let maps = oldestFirst.map { $0.sealedMaps() }
     let merged = maps[0].indices.map { disk in
@@ -138,7 +144,6 @@ public final class Generation: Sendable {
     var span = oldestFirst[0].span
     span.lastSequence = oldestFirst[oldestFirst.count - 1].span.lastSequence
     span.lastTimestamp = oldestFirst[oldestFirst.count - 1].span.lastTimestamp
-    return Generation(
-      span: span, checkpoints: oldestFirst.flatMap(\.checkpoints), maps: merged)
+    return Generation(span: span, checkpoints: [], maps: merged)
   }
 }

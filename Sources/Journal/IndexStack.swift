@@ -1,45 +1,58 @@
 import BlockModel
 
-/// The index of everything in the journal that is not applied: closed generations, oldest first,
-/// and the active one. Owned by the group's loop.
+/// The index of everything in the journal that is not applied: closed generations with their merged
+/// forms, and the active one. Owned by the group's loop.
 struct IndexStack {
-  private(set) var generations: [Generation] = []
   var active: ActiveIndex
   private let diskCount: Int
+  private var levels: IndexLevels
+  /// The cover of all closed generations: what a look-up consults.
+  private var newestFirst: [Generation] = []
+  /// The oldest segment that is kept: see the floor rule at `IndexLevels`.
+  var floor: UInt32 = 0
 
-  init(diskCount: Int, generations: [Generation]) {
+  /// - Parameter firstNumber: of the generations; see `IndexLevels`.
+  init(diskCount: Int, generations: [Generation], firstNumber: UInt64) {
     self.diskCount = diskCount
-    self.generations = generations
+    levels = IndexLevels(generations, first: firstNumber)
     active = ActiveIndex(diskCount: diskCount)
+    updateCover()
   }
 
-  /// Closes the active generation. Nil when it has no record.
-  mutating func freeze() -> Generation? {
-    guard let span = active.span else { return nil }
-    let generation = Generation(freezing: active, span: span)
-    active = ActiveIndex(diskCount: diskCount)
-    generations.append(generation)
-    return generation
+  /// Closed generations, oldest first.
+  var generations: [Generation] { levels.generations }
+  var nextNumber: UInt64 { levels.next }
+  /// How many maps a look-up consults at most.
+  var mapCount: Int { newestFirst.count + 1 }
+
+  private mutating func updateCover() {
+    newestFirst = levels.cover(levels.generations.count).reversed()
   }
 
-  /// Puts the flat or merged form in place of the generations it covers. Does nothing when they
-  /// have been dropped in the meantime.
-  mutating func replace(with generation: Generation) {
-    guard
-      let first = generations.firstIndex(where: {
-        $0.span.firstSequence == generation.span.firstSequence
-      }),
-      let last = generations.firstIndex(where: {
-        $0.span.lastSequence == generation.span.lastSequence
-      }), first <= last
-    else { return }
-    generations.replaceSubrange(first...last, with: [generation])
+  /// Closes the active generation, if it has a record.
+  mutating func freeze() {
+    guard let span = active.span else { return }
+    levels.append(Generation(freezing: active, span: span))
+    active = ActiveIndex(diskCount: diskCount)
+    updateCover()
   }
 
   /// Forgets what is applied.
   mutating func drop(through sequence: SequenceNumber) {
-    let count = generations.prefix { $0.span.lastSequence <= sequence }.count
-    generations.removeFirst(count)
+    levels.drop(through: sequence)
+    updateCover()
+  }
+
+  mutating func nextJob() -> IndexJob? { levels.nextJob() }
+
+  mutating func install(_ result: Generation, of job: IndexJob) {
+    levels.install(result, of: job)
+    updateCover()
+  }
+
+  /// The fewest maps that stand for all closed generations that end by `instant`, oldest first.
+  func cover(notLaterThan instant: Timestamp) -> [Generation] {
+    levels.cover(levels.generations.prefix { $0.span.lastTimestamp <= instant }.count)
   }
 
   /// Where the newest bytes of the disk at `offset` are, and for how many bytes (at most `limit`)
@@ -48,13 +61,21 @@ struct IndexStack {
   func piece(
     disk: DiskNumber, at offset: UInt64, limit: UInt64
   ) -> (length: UInt64, source: ExtentSource?) {
-    var found = active.disks[disk.index].map.piece(at: offset, limit: limit)
-    var index = generations.count
-    while found.source == nil, index > 0 {
-      index -= 1
-      found = generations[index].piece(disk: disk, at: offset, limit: found.length)
+    let found = active.disks[disk.index].map.piece(at: offset, limit: limit)
+    if found.source != nil || newestFirst.isEmpty { return found }
+    return closedPiece(disk: disk, at: offset, limit: found.length)
+  }
+
+  private func closedPiece(
+    disk: DiskNumber, at offset: UInt64, limit: UInt64
+  ) -> (length: UInt64, source: ExtentSource?) {
+    var length = limit
+    for map in newestFirst {
+      let found = map.piece(disk: disk, at: offset, limit: length)
+      length = found.length
+      if let source = found.source { return (length, source.unlessBelow(segment: floor)) }
     }
-    return found
+    return (length, nil)
   }
 
   /// Whether records after `sequence` changed the byte at `offset`, and for how many bytes (at most

@@ -49,6 +49,7 @@ public final class Journal<Storage: JournalStorage> {
   public let payloadLimit: Int
 
   private var slots: [Slot] = []
+  private var slotNames: [String] = []
   private var freeSlots: [Int] = []
   /// Difference between the number in a new file's name and its slot.
   private var fileNumberOffset = 0
@@ -75,6 +76,10 @@ public final class Journal<Storage: JournalStorage> {
   /// Segments up to here need no sync any more.
   private var syncedThroughSegment: UInt32 = 0
   private var appliedSequence = SequenceNumber.none
+  /// Segments up to here have a sidecar, or get none.
+  private var indexedThroughSegment: UInt32 = 0
+  /// Segments of which the recovery says so.
+  private var indexedSegments: Set<UInt32> = []
 
   /// - Parameter continuesLastSegment: after a clean stop, and at a receiving side, appending goes
   ///   on in the last segment; after a crash at the stamping side a new segment of a new epoch
@@ -87,7 +92,7 @@ public final class Journal<Storage: JournalStorage> {
     self.options = options
     payloadLimit = min(RecordHeader.payloadLimit, options.segmentByteCount / 4)
     group = state.group
-    index = IndexStack(diskCount: state.disks.count, generations: [])
+    index = IndexStack(diskCount: state.disks.count, generations: [], firstNumber: 0)
     adopt(recovered, state: state, continuesLastSegment: continuesLastSegment)
   }
 
@@ -101,15 +106,21 @@ public final class Journal<Storage: JournalStorage> {
     epoch = max(state.epoch, recovered.segments.last?.header.epoch ?? 0)
     segments = recovered.segments
     slots = recovered.slots.map { .inUse($0.file) }
+    slotNames = recovered.slots.map(\.name)
     freeSlots = recovered.freeSlots
     fileNumberOffset = recovered.nextFileNumber - recovered.slots.count
     for slot in recovered.freeSlots { slots[slot] = .free(recovered.slots[slot].file) }
-    index = IndexStack(diskCount: state.disks.count, generations: recovered.generations)
+    index = IndexStack(
+      diskCount: state.disks.count, generations: recovered.generations,
+      firstNumber: index.nextNumber)
+    index.floor = segments.first?.number ?? 0
     lastSequence = recovered.lastSequence
     lastTimestamp = recovered.lastTimestamp
     durableSequence = min(state.durable, lastSequence)
     appliedSequence = state.applied.sequence
     syncedThroughSegment = 0
+    indexedThroughSegment = 0
+    indexedSegments = recovered.indexedSegments
     catalog.replaceAll(with: segments)
     staged.clear()
     active = nil
@@ -252,7 +263,7 @@ public final class Journal<Storage: JournalStorage> {
   // MARK: Segments
 
   private func openNextSegment(firstTimestamp: Timestamp) throws(JournalError) {
-    try closeActiveSegment()
+    try sealActive()
     let number = (segments.last?.number ?? 0) + 1
     let header = SegmentHeader(
       identity: SegmentIdentity(group: group, epoch: epoch, number: number),
@@ -261,11 +272,12 @@ public final class Journal<Storage: JournalStorage> {
     try open(header)
   }
 
-  private func closeActiveSegment() throws(JournalError) {
+  /// Closes the active segment, if there is one. The next record opens another.
+  func sealActive() throws(JournalError) {
     try commit()
     active?.seal()
     active = nil
-    _ = index.freeze()
+    index.freeze()
   }
 
   private func open(_ header: SegmentHeader) throws(JournalError) {
@@ -302,9 +314,10 @@ public final class Journal<Storage: JournalStorage> {
     guard slots.count < options.slotLimit, freeSlots.count + creating < spares else {
       return nil
     }
+    let slot = slots.count
     slots.append(.creating)
-    let slot = slots.count - 1
-    return (slot, JournalRecovery<Storage>.slotName(fileNumberOffset + slot))
+    slotNames.append(JournalRecovery<Storage>.slotName(fileNumberOffset + slot))
+    return (slot, slotNames[slot])
   }
 
   private static var spareSlots: Int { 3 }
@@ -323,7 +336,9 @@ public final class Journal<Storage: JournalStorage> {
 
   /// The last slot's file could not be made; it is asked for again later.
   public func slotFailed(_ slot: Int) {
-    if slot == slots.count - 1 { slots.removeLast() }
+    guard slot == slots.count - 1 else { return }
+    slots.removeLast()
+    slotNames.removeLast()
   }
 
   /// Frees the segments whose records are applied, durable at the peer (unless `peerMark` is nil)
@@ -341,13 +356,8 @@ public final class Journal<Storage: JournalStorage> {
       freeSlots.append(oldest.slot)
       freed += 1
     }
+    if freed > 0, let oldest = segments.first { index.floor = oldest.number }
     return freed
-  }
-
-  /// Closes the active segment so that it, too, can be recycled. The next record opens another.
-  public func sealActive() throws(JournalError) {
-    guard activeCount > 0 else { return }
-    try closeActiveSegment()
   }
 
   public var usedByteCount: Int { segments.count * options.segmentByteCount }
@@ -402,6 +412,31 @@ public final class Journal<Storage: JournalStorage> {
     watermarks[.durable] = durableSequence.rawValue
   }
 
+  /// A job that writes the next segment's sidecar; nil when there is none to write. Each is handed
+  /// out once: if it fails, the segment goes without. A job may also be dropped.
+  ///
+  /// Only for a segment that is durable, that has a successor (nothing is appended to it any more)
+  /// and whose records are all in the index, none of them applied: a start uses no other.
+  public func sidecarJob() -> SidecarJob<Storage>? {
+    guard let oldest = segments.first else { return nil }
+    while true {
+      let number = max(indexedThroughSegment + 1, oldest.number)
+      let position = Int(number - oldest.number)
+      guard number <= syncedThroughSegment, position + 1 < segments.count else { return nil }
+      indexedThroughSegment = number
+      let (first, next) = (segments[position].firstSequence, segments[position + 1].firstSequence)
+      if indexedSegments.remove(number) != nil || first <= appliedSequence { continue }
+      let parts = index.generations.filter {
+        $0.span.firstSequence >= first && $0.span.lastSequence < next
+      }
+      if parts.isEmpty { continue }
+      return SidecarJob(
+        storage: storage,
+        name: SidecarIndex.name(ofSegmentFile: slotNames[segments[position].slot]),
+        segment: segments[position], generations: parts)
+    }
+  }
+
   // MARK: Index and apply
 
   /// Where the newest bytes at `offset` are. Only what is committed may be read: call `commit`
@@ -430,12 +465,25 @@ public final class Journal<Storage: JournalStorage> {
   /// Closes the active generation, without closing the segment, so that it can be applied.
   public func freezeActive() throws(JournalError) {
     try commit()
-    _ = index.freeze()
+    index.freeze()
   }
 
-  public func replaceGenerations(with generation: Generation) {
-    index.replace(with: generation)
+  /// The fewest maps that stand for all closed generations that end by `instant`, oldest first:
+  /// single generations and merged ones. What they name in segments that are not kept any more is
+  /// in the base (`ExtentSource.unlessBelow`).
+  public func maps(notLaterThan instant: Timestamp) -> [Generation] {
+    index.cover(notLaterThan: instant)
   }
+
+  /// How many maps `piece` consults at most.
+  public var mapCount: Int { index.mapCount }
+
+  /// Work that makes the index smaller and look-ups shorter; nil when there is none. Nothing
+  /// depends on it. One at a time, run by any thread, and its result given to `install`.
+  public func indexJob() -> IndexJob? { index.nextJob() }
+
+  /// Takes the result of a job, unless it came too late.
+  public func install(_ result: Generation, of job: IndexJob) { index.install(result, of: job) }
 
   /// The bases hold everything through `sequence`, durably, and the state file says so.
   public func applyCompleted(through sequence: SequenceNumber) {
@@ -473,7 +521,7 @@ public final class Journal<Storage: JournalStorage> {
         "segment \(header.number) begins at record \(header.firstSequence.rawValue), expected "
           + "\(lastSequence.rawValue + 1)")
     }
-    try closeActiveSegment()
+    try sealActive()
     epoch = header.epoch
     try open(header)
   }

@@ -2,6 +2,17 @@ import BlockModel
 import SystemIO
 
 /// Reads a journal folder into what a `Journal` starts from. Works on the folder alone.
+///
+/// A segment is read and verified from start to end, unless its sidecar can stand for it. That is
+/// so only if all of this holds:
+///
+/// - The sidecar verifies and names the segment that the header names. It was written when the
+///   segment was durable, and a segment's identity and number of records fix its content.
+/// - All its records are later than `applied`. Others may have been recycled: then a power cut may
+///   have lost the new header, but not all of the new records, and the old header would vouch for
+///   bytes that are gone. Applied is durable before anything is recycled.
+/// - A segment follows that begins right after the sidecar's last record. So nothing was appended
+///   or cut after the sidecar was written, and the decision table sees what a scan would tell it.
 public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   /// A file and the state of its slot after recovery.
   struct Slot: Sendable {
@@ -22,6 +33,11 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   /// The last segment holds the last record. False when it lost applied records to damage: then
   /// the next record's index would not be the number of records in it.
   private(set) var endsWithLastSegment = true
+  /// By slot, of those that stand for their segments.
+  private var sidecars: [Int: SidecarIndex] = [:]
+  /// Segments whose sidecar is there, or must not be made: behind the end of a cut one a scan would
+  /// find void records.
+  private(set) var indexedSegments: Set<UInt32> = []
 
   static func slotName(_ slot: Int) -> String {
     let digits = String(slot)
@@ -34,7 +50,8 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     return UInt32(name.dropFirst("segment-".count)).map { Int($0) }
   }
 
-  /// Blocks: reads and verifies every record that is not applied yet or may be sent again.
+  /// Blocks: reads and verifies every record that is not applied yet or may be sent again, but for
+  /// those of segments with a sidecar.
   ///
   /// - Parameter cut: records after it are void, because the peer went back to it; segments that
   ///   hold nothing else are erased.
@@ -43,7 +60,8 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   ) throws(JournalError) {
     lastSequence = state.applied.sequence
     lastTimestamp = state.applied.timestamp
-    let facts = try Self.scan(storage, group: state.group, into: &slots)
+    slots = try Self.open(storage)
+    let facts = try survey(storage, state)
     let decision = RecoveryDecision.decide(
       facts, applied: state.applied.sequence, cut: cut)
     lastSequence = decision.lastSequence(applied: state.applied.sequence)
@@ -69,7 +87,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   public init(erasing storage: Storage, state: JournalState) throws(JournalError) {
     lastSequence = state.applied.sequence
     lastTimestamp = state.applied.timestamp
-    _ = try Self.scan(storage, group: GroupIdentifier(high: 0, low: 0), into: &slots)
+    slots = try Self.open(storage)
     freeSlots = Array(slots.indices)
     try erase(slots.map(\.file))
   }
@@ -85,32 +103,76 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     } catch { throw .storage(error, doing: "erasing segments") }
   }
 
-  private static func scan(
-    _ storage: Storage, group: GroupIdentifier, into slots: inout [Slot]
-  ) throws(JournalError) -> [SegmentFacts] {
-    var facts: [SegmentFacts] = []
+  private static func open(_ storage: Storage) throws(JournalError) -> [Slot] {
     do throws(Errno) {
+      var slots: [Slot] = []
       for name in try storage.names() where slot(named: name) != nil {
-        let file = try storage.open(name)
-        slots.append(Slot(file: file, name: name))
+        slots.append(Slot(file: try storage.open(name), name: name))
+      }
+      return slots
+    } catch { throw .storage(error, doing: "opening the segment files") }
+  }
+
+  /// What is in each slot: by its sidecar, or else by a scan.
+  private mutating func survey(
+    _ storage: Storage, _ state: JournalState
+  ) throws(JournalError) -> [SegmentFacts] {
+    var headers: [SegmentHeader?] = []
+    for slot in slots {
+      let header = try Self.readHeader(of: slot.file)
+      headers.append(header?.identity.group == state.group ? header : nil)
+    }
+    sidecars = Self.readSidecars(storage, slots, headers, state)
+    var facts: [SegmentFacts] = []
+    for (index, header) in headers.enumerated() {
+      if let header, let sidecar = sidecars[index] {
         facts.append(
           SegmentFacts(
-            slot: slots.count - 1, header: nil, recordCount: 0, end: 0, lastTimestamp: .zero))
+            slot: index, header: header, recordCount: sidecar.recordCount, end: sidecar.end,
+            lastTimestamp: sidecar.generation.span.lastTimestamp))
+      } else {
+        facts.append(try scan(slot: index, header))
       }
-    } catch { throw .storage(error, doing: "opening the segment files") }
-    for index in facts.indices {
-      let file = slots[index].file
-      guard let header = try readHeader(of: file), header.identity.group == group else { continue }
-      facts[index].header = header
-      do throws(Errno) {
-        var scanner = SegmentScanner(file, header: header, limit: Int(header.segmentByteCount))
-        var last = Timestamp.zero
-        while let record = try scanner.next() { last = record.header.timestamp }
-        facts[index].recordCount = scanner.recordCount
-        facts[index].end = scanner.position
-        facts[index].lastTimestamp = last
-      } catch { throw .storage(error, doing: "reading \(slots[index].name)") }
     }
+    return facts
+  }
+
+  /// The sidecars that may be trusted, by slot. One that cannot be read counts as missing.
+  private static func readSidecars(
+    _ storage: Storage, _ slots: [Slot], _ headers: [SegmentHeader?], _ state: JournalState
+  ) -> [Int: SidecarIndex] {
+    let names = Set((try? storage.names()) ?? [])
+    let disks = state.disks.map(\.byteCount)
+    let byNumber = Dictionary(grouping: headers.compactMap { $0 }, by: \.number)
+    var found: [Int: SidecarIndex] = [:]
+    for (slot, header) in zip(slots.indices, headers) {
+      let name = SidecarIndex.name(ofSegmentFile: slots[slot].name)
+      guard let header, header.firstSequence > state.applied.sequence, names.contains(name),
+        let successors = byNumber[header.number &+ 1], let file = try? storage.open(name),
+        case .whole(let sidecar) = try? SidecarIndex.read(file, of: header, disks: disks)
+      else { continue }
+      let next = header.firstSequence.advanced(by: sidecar.recordCount)
+      let isComplete = successors.contains {
+        $0.firstSequence == next && $0.epoch >= header.epoch
+      }
+      if isComplete { found[slot] = sidecar }
+    }
+    return found
+  }
+
+  private func scan(
+    slot: Int, _ header: SegmentHeader?
+  ) throws(JournalError) -> SegmentFacts {
+    var facts = SegmentFacts(
+      slot: slot, header: header, recordCount: 0, end: 0, lastTimestamp: .zero)
+    guard let header else { return facts }
+    do throws(Errno) {
+      var scanner = SegmentScanner(
+        slots[slot].file, header: header, limit: Int(header.segmentByteCount))
+      while let record = try scanner.next() { facts.lastTimestamp = record.header.timestamp }
+      facts.recordCount = scanner.recordCount
+      facts.end = scanner.position
+    } catch { throw .storage(error, doing: "reading \(slots[slot].name)") }
     return facts
   }
 
@@ -137,6 +199,17 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   ) throws(JournalError) {
     guard let header = kept.facts.header else { return }
     let file = slots[kept.facts.slot].file
+    if let sidecar = sidecars[kept.facts.slot], !kept.isCut {
+      lastTimestamp = max(lastTimestamp, sidecar.generation.span.lastTimestamp)
+      segments.append(
+        Segment(
+          header: header, file: file, slot: kept.facts.slot, end: sidecar.end,
+          isSealed: !isLast))
+      generations.append(sidecar.generation)
+      indexedSegments.insert(header.number)
+      return
+    }
+    if kept.isCut { indexedSegments.insert(header.number) }
     var index = ActiveIndex(diskCount: state.disks.count)
     var end = SegmentHeader.byteCount
     // Its first record may be lost: another one must still not be earlier than the header says.

@@ -109,4 +109,12 @@ public struct JournalState: Equatable, Sendable {
     gaps.append(gap)
     if gaps.count > Self.gapLimit { gaps.removeFirst(gaps.count - Self.gapLimit) }
   }
+
+  /// A full copy is complete: instants can be opened again from `start` on, and the gap that the
+  /// copy began ends there.
+  public mutating func completeBaseline(at start: Timestamp) {
+    baseline = .complete
+    historyStart = start
+    if let last = gaps.indices.last { gaps[last].to = max(gaps[last].to, start) }
+  }
 }

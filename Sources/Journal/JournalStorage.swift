@@ -10,6 +10,10 @@ public protocol JournalStorage: Sendable {
   /// A file of `byteCount` zeros, every block allocated; it and its name are durable. Blocks for as
   /// long as the disk needs to write it.
   func create(_ name: String, byteCount: Int) throws(Errno) -> File
+  /// Makes `bytes` the content of the file, which is created if need be. Blocks. Makes nothing
+  /// durable, and neither a power cut nor a failure leaves the old or the new content for sure: for
+  /// files that prove themselves by a checksum and can be made again.
+  func replace(_ name: String, with bytes: [UInt8]) throws(Errno)
   func remove(_ name: String) throws(Errno)
 }
 
@@ -90,6 +94,25 @@ public struct FolderStorage: JournalStorage {
         UnsafeRawBufferPointer(start: zeros.base, count: count), at: UInt64(offset))
       offset += count
     }
+  }
+
+  public func replace(_ name: String, with bytes: [UInt8]) throws(Errno) {
+    let target = "\(path)/\(name)"
+    let file: File
+    if Directory.exists(target) {
+      file = try File(opening: target, .readWrite)
+      try file.truncate(to: UInt64(bytes.count))
+    } else {
+      file = try File(creating: target)
+    }
+    var failure: Errno?
+    unsafe bytes.withUnsafeBytes { buffer in
+      do throws(Errno) { try unsafe file.write(buffer, at: 0) } catch { failure = error }
+    }
+    guard let failure else { return }
+    // Half a file would hold the space that its failure is about.
+    try? Directory.remove(target)
+    throw failure
   }
 
   public func remove(_ name: String) throws(Errno) { try Directory.remove("\(path)/\(name)") }

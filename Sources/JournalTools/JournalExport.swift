@@ -69,7 +69,7 @@ extension JournalFolder {
       throw .refused("there is no disk \(request.disk.quotedForMessage); the group has \(names)")
     }
     let disk = state.disks[number]
-    let instant = try resolve(request.instant, now: now, state: state)
+    let instant = try resolve(request, now: now, state: state)
     let target = try ExportTarget(request, sizeBytes: disk.byteCount)
     do throws(JournalToolsError) {
       if let base = request.base { try target.copy(base) }
@@ -116,10 +116,10 @@ extension JournalFolder {
 
   /// The instant that the expression names in this journal.
   private func resolve(
-    _ expression: InstantExpression, now: Timestamp, state: JournalState
+    _ request: ExportRequest, now: Timestamp, state: JournalState
   ) throws(JournalToolsError) -> Timestamp {
     let instant: Timestamp
-    switch expression {
+    switch request.instant {
     case .latest: return .distantFuture
     case .at(let timestamp): instant = timestamp
     case .ago(let nanoseconds):
@@ -131,9 +131,14 @@ extension JournalFolder {
       return found
     }
     let oldest = keptSegments.first { $0.countedRecords > 0 }?.header?.firstTimestamp
-    let start = min(oldest ?? .distantFuture, state.applied.timestamp)
+    // A base may be the disk as it was before the first record; zeros never are what it was.
+    let start =
+      request.base == nil
+      ? oldest ?? .distantFuture : min(oldest ?? .distantFuture, state.applied.timestamp)
     guard instant >= start else {
-      throw .refused("\(instant) is before the journal, which begins at \(start)")
+      throw .refused(
+        oldest.map { "\(instant) is before the journal, whose first record is of \($0)" }
+          ?? "the journal holds no record")
     }
     return instant
   }

@@ -64,6 +64,7 @@ extension JournalFolder {
       judgeContents(of: segment, &report)
     }
     try judgeOrder(&report)
+    try judgeSidecars(&report)
     if let lastSequence, lastSequence < durableBefore {
       report.damages.append(
         JournalDamage(

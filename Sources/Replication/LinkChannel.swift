@@ -116,6 +116,10 @@ final class LinkChannel: @unchecked Sendable {
       unsafe buffer.baseAddress.flatMap { unsafe LinkFrame(parsing: $0) }
     }
     guard let frame = parsed else { throw .protocolViolation("not a frame") }
+    // Before its body is waited for: what only this side may send can be long.
+    guard frame.kind.isFromRecoverySite else {
+      throw .protocolViolation("unexpected \(frame.kind)")
+    }
     let end = LinkFrame.byteCount + frame.bodyByteCount
     guard inbox.count >= end else { return nil }
     let body = Array(inbox[LinkFrame.byteCount..<end])

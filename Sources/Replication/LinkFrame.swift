@@ -27,6 +27,8 @@ public enum LinkFrameKind: UInt16, Sendable {
   case refused = 33
   /// How far the receiver has come.
   case progress = 34
+
+  public var isFromRecoverySite: Bool { rawValue >= Self.welcome.rawValue }
 }
 
 /// The 16 bytes in front of each message; integers big-endian.
@@ -39,8 +41,15 @@ public enum LinkFrameKind: UInt16, Sendable {
 /// | 8–15 | argument: for records, segment number and position in it (32 bits each) |
 public struct LinkFrame: Equatable, Sendable {
   public static let byteCount = 16
-  /// Of any body but records: control messages and pieces of a baseline.
-  public static let bodyLimit = 2 << 20
+  /// The longest body in bytes: records come a whole segment at a time, or a chunk when they are
+  /// compressed; the rest are short messages.
+  public static func bodyLimit(of kind: LinkFrameKind) -> Int {
+    switch kind {
+    case .records: 1 << 30
+    case .compressedRecords, .baselineData: 2 << 20
+    default: 64 << 10
+    }
+  }
 
   public var kind: LinkFrameKind
   public var bodyByteCount: Int
@@ -69,8 +78,7 @@ public struct LinkFrame: Equatable, Sendable {
     bodyByteCount = Int(
       unsafe UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 4, as: UInt32.self)))
     argument = unsafe UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
-    let limit = kind == .records ? 1 << 30 : Self.bodyLimit
-    guard bodyByteCount <= limit else { return nil }
+    guard bodyByteCount <= Self.bodyLimit(of: kind) else { return nil }
   }
 }
 

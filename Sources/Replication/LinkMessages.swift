@@ -5,7 +5,8 @@ import Journal
 public struct LinkHello: Equatable, Sendable {
   public static let magic: UInt64 = 0x5441_504C_4C49_4E4B  // "TAPLLINK"
   public static let version: UInt32 = 1
-  static let diskLimit = 4096
+  /// As many as a group's configuration may have.
+  static let diskLimit = 256
 
   public var site: String
   public var groupName: String

@@ -50,6 +50,11 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     } else if let found = parts.catalog.pinned(welcome.position.segment) {
       segment = found
       offset = Int(welcome.position.offset)
+      guard offset >= SegmentHeader.byteCount, offset <= found.end else {
+        throw .protocolViolation(
+          "the peer asks for position \(offset) of segment \(found.number), which ends at "
+            + "\(found.end)")
+      }
     } else if let next = parts.catalog.segment(holding: welcome.sequence.rawValue + 1),
       next.firstSequence.rawValue == welcome.sequence.rawValue + 1
     {
@@ -193,6 +198,10 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
       guard got == wanted else { throw Errno.io }
     } catch { throw .local("reading journal segment \(segment.number): \(error)") }
     let count = unsafe Self.wholeRecords(UnsafeRawBufferPointer(target))
+    guard count > 0 else {
+      throw .protocolViolation(
+        "the peer asks for position \(offset) of segment \(segment.number): no record begins there")
+    }
     let source = unsafe UnsafeRawBufferPointer(rebasing: target[..<count])
     let start = SystemClock.monotonicNanoseconds()
     let room = unsafe UnsafeMutableRawBufferPointer(start: packed.base, count: packed.count)

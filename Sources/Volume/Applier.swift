@@ -26,13 +26,19 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
 
   /// Writes everything that `generations` (following each other, oldest first) changed, and syncs
   /// the bases that were touched. Durable when it returns. Blocks.
-  public func apply(_ generations: [Generation]) throws(VolumeError) -> Outcome {
+  ///
+  /// - Parameter views: detached views, for which what is overwritten is saved before. One of them
+  ///   for which that fails is lost, and nothing else happens.
+  public func apply(
+    _ generations: [Generation], savingFor views: [View<File, Store>] = []
+  ) throws(VolumeError) -> Outcome {
     var outcome = Outcome()
     guard !generations.isEmpty else { return outcome }
     let maps =
       generations.count == 1
       ? generations[0].sealedMaps() : Generation.merging(generations).sealedMaps()
     for (disk, map) in maps.enumerated() where map.count > 0 {
+      for view in views { view.save(DiskNumber(UInt16(disk)), overwrittenBy: map) }
       try write(map, to: stores[disk], &outcome)
       do throws(StorageError) { try stores[disk].sync() } catch { throw .base(error) }
     }

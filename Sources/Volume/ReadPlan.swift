@@ -42,12 +42,19 @@ public enum VolumeError: Error, Sendable, CustomStringConvertible {
   case journal(Errno, segment: UInt32)
   /// A segment that an index names is gone: our own mistake, reported instead of wrong data.
   case segmentMissing(UInt32)
+  case scratch(Errno)
+  case scratchFull(byteLimit: UInt64)
+  /// What apply overwrote could not be saved for the view at this instant.
+  case viewLost(Timestamp)
 
   public var description: String {
     switch self {
     case .base(let error): "\(error)"
     case .journal(let errno, let segment): "reading journal segment \(segment): \(errno)"
     case .segmentMissing(let segment): "journal segment \(segment) is not there"
+    case .scratch(let errno): "saving what apply overwrites: \(errno)"
+    case .scratchFull(let byteLimit): "more than \(ByteCount.format(byteLimit)) had to be saved"
+    case .viewLost(let instant): "the view at \(instant) is closed"
     }
   }
 }

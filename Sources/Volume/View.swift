@@ -1,17 +1,18 @@
 import BlockModel
 import Journal
 import Storage
+import Synchronization
 import SystemIO
 
 /// A group as it was at one instant: the bases plus the records with timestamp ≤ the instant.
 ///
 /// Opened in two steps. The group's loop makes a `ViewPlan`: it takes references to the
 /// generations, pins their segments and from then on keeps `applied` at or before the instant. A
-/// worker turns the plan into a view, which scans at most one segment. A view is immutable; any
-/// thread reads it.
+/// worker turns the plan into a view, which scans at most one segment. Any thread reads it. When
+/// the journal needs the room, the view is detached from it: see `detach`.
 public struct ViewPlan<File: JournalFile>: Sendable {
   public let instant: Timestamp
-  /// Whole generations at or before the instant, oldest first.
+  /// Whole generations at or before the instant, single or merged, oldest first.
   let whole: [Generation]
   /// The segment in which the instant may cut, and the records of it that no whole generation has.
   let cutSegment: Segment<File>?
@@ -21,17 +22,24 @@ public struct ViewPlan<File: JournalFile>: Sendable {
 
   /// By the loop. Pins the segments; every plan is `released` once, whether it became a view or
   /// not.
+  ///
+  /// - Parameters:
+  ///   - generations: `Journal.maps(notLaterThan: instant)`.
+  ///   - segments: those that hold records which are not applied.
   public init(
     instant: Timestamp, generations: [Generation], segments: [Segment<File>], diskCount: Int
   ) {
     self.instant = instant
-    whole = Array(generations.prefix { $0.span.lastTimestamp <= instant })
+    whole = generations
     cutAfter = whole.last?.span.lastSequence ?? .none
     self.segments = segments.filter { $0.header.firstTimestamp <= instant }
     cutSegment = self.segments.last
     self.diskCount = diskCount
     for segment in self.segments { segment.pin() }
   }
+
+  /// What the maps name in older segments is in the base.
+  var floor: UInt32 { segments.first?.number ?? .max }
 
   public func release() {
     for segment in segments { segment.unpin() }
@@ -44,6 +52,7 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
   /// Newest first.
   private let generations: [Generation]
   private let readers: [VolumeReader<File, Store>]
+  let detachment: ViewDetachment<File>
 
   /// Scans the segment in which the instant lies. Blocks; for a worker.
   ///
@@ -54,12 +63,14 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
   ) throws(VolumeError) {
     self.plan = plan
     instant = plan.instant
+    detachment = ViewDetachment(floor: plan.floor)
     readers = stores.map { VolumeReader(store: $0, catalog: catalog) }
     var newestFirst = Array(plan.whole.reversed())
     if let segment = plan.cutSegment {
       do throws(Errno) {
+        // Not from a later `applied` on: the maps hide what the bases got since the plan was made.
         let partial = try Generation.scanning(
-          segment, after: max(plan.cutAfter, applied), notLaterThan: plan.instant,
+          segment, after: plan.whole.isEmpty ? applied : plan.cutAfter, notLaterThan: plan.instant,
           diskCount: plan.diskCount)
         if let partial { newestFirst.insert(partial, at: 0) }
       } catch { throw .journal(error, segment: segment.number) }
@@ -71,7 +82,8 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
 
   public func reader(disk: DiskNumber) -> VolumeReader<File, Store> { readers[disk.index] }
 
-  /// Where the bytes at `offset` were, and for how many bytes (at most `limit`) that holds.
+  /// Where the journal has the bytes at `offset`, and for how many bytes (at most `limit`) that
+  /// holds. A nil source: in the base. What is saved for a detached view comes before both.
   public func piece(
     disk: DiskNumber, at offset: UInt64, limit: UInt64
   ) -> (length: UInt64, source: ExtentSource?) {
@@ -80,6 +92,7 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
       found = generation.piece(disk: disk, at: offset, limit: found.length)
       if found.source != nil { break }
     }
+    if let source = found.source, !isKept(source) { found.source = nil }
     return found
   }
 
@@ -87,8 +100,71 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
   public func read(
     disk: DiskNumber, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
   ) throws(VolumeError) {
-    let range = ByteRange(start: offset, length: UInt64(buffer.count))
-    let plan = ReadPlan(range) { piece(disk: disk, at: $0, limit: $1) }
-    try unsafe readers[disk.index].read(plan, into: buffer)
+    _ = try unsafe read(disk, offset, buffer, waits: true)
+  }
+
+  /// As `read`, but does not block: false, with `buffer` undefined, when the disk must be waited
+  /// for.
+  public func readIfCached(
+    disk: DiskNumber, at offset: UInt64, into buffer: UnsafeMutableRawBufferPointer
+  ) throws(VolumeError) -> Bool {
+    try unsafe read(disk, offset, buffer, waits: false)
+  }
+
+  private func read(
+    _ disk: DiskNumber, _ offset: UInt64, _ buffer: UnsafeMutableRawBufferPointer, waits: Bool
+  ) throws(VolumeError) -> Bool {
+    let reader = readers[disk.index]
+    var done = 0
+    while done < buffer.count {
+      var piece = ByteRange(start: offset + UInt64(done), length: UInt64(buffer.count - done))
+      if let saved = detachment.overlay.load() {
+        let (length, source) = saved.piece(disk: disk, at: piece.start, limit: piece.length)
+        piece.length = length
+        if let source {
+          let target = unsafe Self.part(of: buffer, done, piece.length)
+          guard try unsafe saved.read(source, into: target, waits: waits) else { return false }
+          done += Int(piece.length)
+          continue
+        }
+      }
+      let (length, source) = self.piece(disk: disk, at: piece.start, limit: piece.length)
+      piece.length = length
+      let target = unsafe Self.part(of: buffer, done, piece.length)
+      let wasRead = Result<Bool, VolumeError> { () throws(VolumeError) -> Bool in
+        if !waits { return try unsafe reader.readIfCached(source, at: piece.start, into: target) }
+        try unsafe reader.read(source, at: piece.start, into: target)
+        return true
+      }
+      // An error, too, may come from a segment that is not there any more.
+      guard try isStillThere(disk, piece, source) else { continue }
+      guard try wasRead.get() else { return false }
+      done += Int(piece.length)
+    }
+    return true
+  }
+
+  private static func part(
+    of buffer: UnsafeMutableRawBufferPointer, _ start: Int, _ length: UInt64
+  ) -> UnsafeMutableRawBufferPointer {
+    unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[start..<start + Int(length)])
+  }
+
+  /// Whether bytes that were just read from `source` were the view's: apply had neither
+  /// overwritten nor recycled them. `DetachedView` says why looking afterwards is enough.
+  private func isStillThere(
+    _ disk: DiskNumber, _ range: ByteRange, _ source: ExtentSource?
+  ) throws(VolumeError) -> Bool {
+    // The look at the floor and the overlay stays behind the read.
+    atomicMemoryFence(ordering: .acquiring)
+    if let source { return isKept(source) }
+    guard let saved = detachment.overlay.load() else { return true }
+    if saved.holdsAny(disk: disk, of: range) { return false }
+    if saved.isLost { throw .viewLost(instant) }
+    return true
+  }
+
+  private func isKept(_ source: ExtentSource) -> Bool {
+    source.isZeros || source.segment >= detachment.floor.load(ordering: .acquiring)
   }
 }

@@ -162,6 +162,7 @@ struct SeededGenerator: RandomNumberGenerator {
     .group(6, "between 64K and 1G", "journal: {segment_size: 32K}"),
     .group(6, "between 64K and 1G", "journal: {segment_size: 2G}"),
     .group(6, "block, throttle, degrade", "journal: {on_full: panic}"),
+    .group(6, "needs a size", "journal: {view_scratch: some}"),
     .group(6, "unknown key 'sync_every'", "journal: {sync_every: 1s}"),
     .group(6, "too large", "journal: {capacity: 99999999999T}"),
     BadConfiguration(

@@ -73,6 +73,7 @@ import Testing
           capacity: 256K
           segment_size: 64K
           on_full: block
+          view_scratch: 1M
         disks: [{name: shop-root, backing: "file:target.raw"}]
       """)
     #expect(site.listen == ListenConfiguration(link: .tcp(host: "::1", port: 0)))
@@ -84,7 +85,8 @@ import Testing
     #expect(group.applyEveryNanoseconds == 250_000_000)
     #expect(group.checkpointEveryNanoseconds == 0)
     let journal = JournalConfiguration(
-      capacityBytes: 262_144, onFull: .block, segmentSizeBytes: 65_536)
+      capacityBytes: 262_144, onFull: .block, segmentSizeBytes: 65_536,
+      viewScratchBytes: 1 << 20)
     #expect(group.journal == journal)
     #expect(
       group.disks == [DiskConfiguration(name: "shop-root", backing: .file(path: "target.raw"))])
@@ -109,6 +111,7 @@ import Testing
     #expect(group.journal.capacityBytes == 8 << 30)
     #expect(group.journal.segmentSizeBytes == 64 << 20)
     #expect(group.journal.onFull == .degrade)
+    #expect(group.journal.viewScratchLimit == 8 << 30)
   }
 
   @Test func readsAFileWithAByteOrderMarkAndCarriageReturns() throws {

@@ -17,7 +17,7 @@ import Testing
         watermarks     stamped 120, appended 119, durable 118, applied 90
         at the peer    received 117, durable 116, applied 12
         history        2026-11-21T10:00:00Z to 2026-11-21T10:03:07Z (3 m 7 s), \
-      3 checkpoints, 1 open view
+      3 checkpoints, 1 open view with 3.0 MiB saved
         journal        1.0 GiB of 8.0 GiB (13 %), 16 segments (3 to 18)
         link           west: syncing, initial sync 50 % done, 2 reconnects
         RPO            0.8 s; lag 4 records, 12.0 KiB

@@ -1,4 +1,5 @@
 import Journal
+import StorageTesting
 import Synchronization
 import SystemIO
 
@@ -15,6 +16,8 @@ import SystemIO
 ///   so that whole files are lost as well). A dirty sector that is written again may have reached
 ///   the disk in between: then its older content is what a power cut leaves.
 /// - A write behind the end makes the file longer, durably.
+/// - `replace` makes nothing durable but the length; a file that it created may be gone after a
+///   power cut.
 /// - `create` leaves a durable name and durable zeros. A create that fails leaves nothing.
 /// - A write that fails has changed any number of bytes from its start. After a failed sync the
 ///   dirty sectors count as clean and are not durable, as on Linux: a later sync does not bring
@@ -24,6 +27,8 @@ import SystemIO
 /// All randomness comes from one seeded generator.
 public final class FaultyStorage: JournalStorage {
   private let files = Mutex<[String: FaultyFile]>([:])
+  /// Names that a power cut may take.
+  private let looseNames = Mutex<Set<String>>([])
   public let faults: Faults
 
   public init(seed: UInt64) { faults = Faults(seed: seed) }
@@ -42,6 +47,18 @@ public final class FaultyStorage: JournalStorage {
     return file
   }
 
+  public func replace(_ name: String, with bytes: [UInt8]) throws(Errno) {
+    if let file = files.withLock({ $0[name] }) {
+      file.resize(bytes.count)
+      return try file.write(bytes)
+    }
+    if let failure = faults.take(.create) { throw failure }
+    let file = FaultyFile(byteCount: bytes.count, faults: faults)
+    files.withLock { $0[name] = file }
+    _ = looseNames.withLock { $0.insert(name) }
+    try file.write(bytes)
+  }
+
   public func remove(_ name: String) throws(Errno) {
     guard files.withLock({ $0.removeValue(forKey: name) }) != nil else { throw .notFound }
   }
@@ -50,6 +67,11 @@ public final class FaultyStorage: JournalStorage {
   public func crash() {
     let all = files.withLock { $0.sorted { $0.key < $1.key }.map(\.value) }
     for file in all { file.crash() }
+    let loose = looseNames.withLock { names in
+      defer { names.removeAll() }
+      return names.sorted()
+    }
+    for name in loose where faults.chance(30) { files.withLock { $0[name] = nil } }
   }
 }
 
@@ -60,9 +82,12 @@ public final class Faults: Sendable {
   private struct State {
     var generator: SplitMix
     var failures: [Operation: (skip: Int, errno: Errno)] = [:]
+    var readByteCount = 0
   }
 
   private let state: Mutex<State>
+  /// Before a file is read.
+  public let onRead = Interruption()
 
   init(seed: UInt64) { state = Mutex(State(generator: SplitMix(seed: seed))) }
 
@@ -78,6 +103,11 @@ public final class Faults: Sendable {
       return failure.skip == 0 ? failure.errno : nil
     }
   }
+
+  /// Bytes that all files' reads have given.
+  public var readByteCount: Int { state.withLock { $0.readByteCount } }
+
+  func noteRead(_ byteCount: Int) { state.withLock { $0.readByteCount += byteCount } }
 
   func chance(_ percent: UInt64) -> Bool { state.withLock { $0.generator.chance(percent) } }
   func below(_ bound: Int) -> Int { state.withLock { $0.generator.below(bound) } }
@@ -125,6 +155,21 @@ public final class FaultyFile: JournalFile {
     if let failure = unsafe store(bytes, at: Int(offset)) { throw failure }
   }
 
+  fileprivate func write(_ bytes: [UInt8]) throws(Errno) {
+    let failure = unsafe bytes.withUnsafeBytes { unsafe store($0, at: 0) }
+    if let failure { throw failure }
+  }
+
+  /// Cuts or fills with zeros, durably.
+  fileprivate func resize(_ byteCount: Int) {
+    images.withLock { images in
+      let zeros = [UInt8](repeating: 0, count: max(0, byteCount - images.cached.count))
+      images.cached = images.cached.prefix(byteCount) + zeros
+      images.durable = images.durable.prefix(byteCount) + zeros
+      images.dirty = images.dirty.filter { $0 * Self.sectorByteCount < byteCount }
+    }
+  }
+
   private func store(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> Errno? {
     var count = bytes.count
     let failure = faults.take(.write)
@@ -152,11 +197,13 @@ public final class FaultyFile: JournalFile {
   public func read(
     into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
   ) throws(Errno) -> Int {
+    faults.onRead.fire()
     if let failure = faults.take(.read) { throw failure }
     return images.withLock { images in
       let end = min(Int(offset) + buffer.count, images.cached.count)
       guard Int(offset) < end else { return 0 }
       unsafe buffer.copyBytes(from: images.cached[Int(offset)..<end])
+      faults.noteRead(end - Int(offset))
       return end - Int(offset)
     }
   }

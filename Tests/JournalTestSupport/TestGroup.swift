@@ -41,6 +41,8 @@ public final class TestGroup {
   private var stateGeneration: UInt64
   private let arena = PageBuffer(byteCount: 2 << 20)
   private var arenaEnd = 0
+  /// A job on the index that was run and not given back.
+  private var indexJob: (job: IndexJob, result: Generation)?
 
   public init(seed: UInt64, _ settings: Settings = Settings()) throws {
     self.settings = settings
@@ -152,10 +154,17 @@ public final class TestGroup {
 
   // MARK: Applying
 
+  public typealias GroupView = View<FaultyFile, MemoryStore>
+
   /// Applies the oldest `limit` generations that end by `instant`, then frees segments.
+  ///
+  /// - Parameters:
+  ///   - savers: detached views, for which is saved what is overwritten.
+  ///   - sharing: detached views that read what another one's overlay has.
   @discardableResult
   public func apply(
-    limit: Int = .max, through instant: Timestamp = .distantFuture
+    limit: Int = .max, through instant: Timestamp = .distantFuture,
+    savingFor savers: [GroupView] = [], sharing: [GroupView] = []
   ) throws -> Applier<FaultyFile, MemoryStore>.Outcome {
     try journal.freezeActive()
     arenaEnd = 0
@@ -166,13 +175,34 @@ public final class TestGroup {
     guard let span = generations.last?.span else { return .init() }
     let mark = JournalState.Mark(span.lastSequence, span.lastTimestamp)
     try updateState { $0.applyTarget = mark }
-    let outcome = try Applier(catalog: journal.catalog, stores: stores).apply(generations)
+    let outcome = try Applier(catalog: journal.catalog, stores: stores).apply(
+      generations, savingFor: savers)
     try updateState {
       $0.applied = mark
       $0.durable = max($0.durable, journal.durable)
     }
     journal.applyCompleted(through: mark.sequence)
+    for view in savers + sharing { view.raiseFloor(to: journal.firstUnappliedSegment) }
     return outcome
+  }
+
+  // MARK: Index
+
+  /// Does what a site's keeper does for the index when it has time, in at most `limit` steps: jobs
+  /// begin in one step and end in the next, whatever happens in between.
+  public func keepIndex(limit: Int = .max) {
+    for _ in 0..<limit {
+      if let (job, result) = indexJob {
+        journal.install(result, of: job)
+        indexJob = nil
+      } else if let job = journal.indexJob() {
+        indexJob = (job, job.run())
+      } else if let job = journal.sidecarJob() {
+        try? job.run()
+      } else {
+        return
+      }
+    }
   }
 
   // MARK: Reading
@@ -229,6 +259,7 @@ public final class TestGroup {
     if !continues { state.beginEpoch(after: recovered.lastSequence) }
     state.isClean = false
     arenaEnd = 0
+    indexJob = nil
     journal = Self.open(storage, settings, state, recovered, continues: continues)
     try updateState { _ in }
     if isReceiving { return }
@@ -242,6 +273,7 @@ public final class TestGroup {
   public func resize(segmentByteCount: Int) throws {
     settings.segmentByteCount = segmentByteCount
     settings.capacityByteCount = 16 * segmentByteCount
+    indexJob = nil
     journal = Self.open(
       storage, settings, state, try JournalRecovery(storage, state: state), continues: true)
   }

@@ -1,8 +1,9 @@
 import BlockModel
-import Journal
 import JournalTestSupport
 import SystemIO
 import Testing
+
+@testable import Journal
 
 /// What `Journal` promises about stamping, batches, space, recycling and durability.
 @Suite struct AppendingTests {

@@ -1,9 +1,10 @@
 import BlockModel
-import Journal
 import JournalTestSupport
 import Storage
 import StorageTesting
 import Testing
+
+@testable import Journal
 
 /// Journal, index and bases together read like plain arrays of bytes, whatever was written, applied
 /// and recycled, and after every kind of restart.
@@ -11,7 +12,9 @@ import Testing
   /// One random step. Restarts are the caller's.
   static func step(_ group: TestGroup, _ random: inout SplitMix, _ now: inout UInt64) throws {
     now = random.chance(5) ? now - min(now, 1000) : now + UInt64(random.below(50))
-    switch random.below(20) {
+    switch random.below(22) {
+    case 20: group.keepIndex()
+    case 21: group.keepIndex(limit: 1 + random.below(4))
     case 0: try group.sync()
     case 1: try group.apply(limit: 1 + random.below(3))
     case 2: try group.journal.sealActive()
@@ -64,35 +67,6 @@ import Testing
       #expect(group.notes.isEmpty)
       #expect(try group.contents() == group.history.last.disks)
     }
-  }
-
-  /// Flat and merged forms in place of generations change nothing that is read.
-  @Test(arguments: UInt64(0)..<20)
-  func flatAndMergedGenerationsReadTheSame(seed: UInt64) throws {
-    var random = SplitMix(seed: seed ^ 0x77)
-    let group = try TestGroup(seed: seed, Self.settings(&random))
-    for _ in 0..<12 {
-      for _ in 0..<random.below(8) {
-        try group.record(
-          .random(&random, diskByteCounts: group.settings.diskByteCounts, writeLimit: 2000))
-      }
-      try group.journal.freezeActive()
-    }
-    let generations = group.journal.generations
-    let first = random.below(generations.count)
-    let last = first + random.below(generations.count - first)
-    group.journal.replaceGenerations(with: .merging(Array(generations[first...last])))
-    #expect(group.journal.generations.count == generations.count - (last - first))
-    for generation in group.journal.generations {
-      group.journal.replaceGenerations(with: generation.flattened())
-    }
-    let isAllFlat = group.journal.generations.allSatisfy { $0.isFlat }
-    #expect(isAllFlat)
-    #expect(try group.contents() == group.history.last.disks)
-    // Of generations that are gone, the merged form is not taken any more.
-    try group.apply()
-    group.journal.replaceGenerations(with: generations[0])
-    #expect(group.journal.generations.isEmpty)
   }
 
   /// The segment size of the configuration may change between two starts.
@@ -257,6 +231,20 @@ import Testing
     try group.sync()
     try group.restart(.powerCut)
     #expect(group.journal.stamped == after.advanced(by: 4))
+    #expect(try group.contents() == group.history.last.disks)
+  }
+
+  /// Its result names records that the cut has made void.
+  @Test func `work on the index that began before a cut is given up`() throws {
+    let group = try TestGroup(seed: 6)
+    for value in UInt8(1)...2 { try group.record(.write(disk: 0, offset: 0, [value])) }
+    try group.journal.freezeActive()
+    try group.sync()
+    group.keepIndex(limit: 1)
+    let after = SequenceNumber(1)
+    let recovered = try JournalRecovery(group.storage, state: group.state, cut: after)
+    try group.adopt(recovered, truncatingHistoryAfter: after, newEpoch: true)
+    group.keepIndex(limit: 1)
     #expect(try group.contents() == group.history.last.disks)
   }
 }

@@ -163,4 +163,13 @@ import Testing
     #expect(state.gaps.count == JournalState.gapLimit)
     #expect(state.gaps.last?.to == Timestamp(rawValue: 400))
   }
+
+  @Test func `a gap ends when the full copy that began it is complete`() {
+    var state = JournalStateFileTests.state
+    state.baseline = .copying
+    state.noteGap(.init(from: Timestamp(rawValue: 10), to: Timestamp(rawValue: 20)))
+    state.completeBaseline(at: Timestamp(rawValue: 50))
+    #expect(state.baseline == .complete && state.historyStart == Timestamp(rawValue: 50))
+    #expect(state.gaps.last == .init(from: Timestamp(rawValue: 10), to: Timestamp(rawValue: 50)))
+  }
 }

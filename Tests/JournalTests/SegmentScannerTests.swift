@@ -1,8 +1,9 @@
 import BlockModel
-import Journal
 import JournalTestSupport
 import SystemIO
 import Testing
+
+@testable import Journal
 
 /// The scanner gives exactly the records that were appended, and ends at the first bytes that are
 /// not the next record, whatever they are.

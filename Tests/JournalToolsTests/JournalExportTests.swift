@@ -90,6 +90,24 @@ import Testing
     #expect(outcome.lastSequence == lastSequence)
   }
 
+  /// Zeros are not what the disk was before its first record.
+  @Test func `an instant before the first record needs a base`() throws {
+    let fixture = try JournalFixture()
+    let base = Self.baseImage()
+    _ = try Self.history(fixture, base: base)
+    let basePath = fixture.path + "/base.raw"
+    try Data(base).write(to: URL(fileURLWithPath: basePath))
+    let early = "2026-11-21T10:00:00.5Z"
+    let without = try Self.request(fixture, at: early)
+    #expect(throws: JournalToolsError.self) {
+      try fixture.folder().export(without, now: Self.now)
+    }
+    #expect(!SystemIO.Directory.exists(without.target))
+    let with = try Self.request(fixture, at: early, base: basePath)
+    _ = try fixture.folder().export(with, now: Self.now)
+    #expect(try Self.read(with.target) == base)
+  }
+
   @Test(arguments: ["checkpoint:elsewhere", "2026-11-21T09:00:00Z"])
   func instantsThatAreNotThereAreRefused(_ instant: String) throws {
     let fixture = try JournalFixture()

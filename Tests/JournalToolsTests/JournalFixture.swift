@@ -123,6 +123,15 @@ final class JournalFixture {
     try saveState(isClean: true)
   }
 
+  /// Makes all records durable and writes the sidecars, as a site's keeper does.
+  func writeSidecars() throws {
+    if let job = journal.syncJob() {
+      try job.run()
+      journal.syncCompleted(job)
+    }
+    while let job = journal.sidecarJob() { try job.run() }
+  }
+
   /// As after an apply step: the bases hold everything through `sequence`.
   func applyAndRecycle(through sequence: SequenceNumber, at timestamp: Timestamp) throws {
     state.applied = .init(sequence, timestamp)
@@ -151,6 +160,21 @@ final class JournalFixture {
     guard let byte = try handle.read(upToCount: 1)?.first else { throw FixtureError("too short") }
     try handle.seek(toOffset: UInt64(position))
     try handle.write(contentsOf: Data([byte ^ 0x10]))
+  }
+
+  /// Changes the body of a sidecar and makes its sums right again.
+  func rewriteSidecar(_ name: String, _ change: (inout [UInt8]) -> Void) throws {
+    var bytes = Array(try Data(contentsOf: URL(fileURLWithPath: "\(path)/\(name)")))
+    change(&bytes)
+    func seal(_ range: Range<Int>, at position: Int) {
+      let sum = unsafe bytes[range].withUnsafeBytes { unsafe CRC32C.standard($0) }
+      for index in 0..<4 {
+        bytes[position + index] = UInt8(truncatingIfNeeded: sum >> UInt32(24 - 8 * index))
+      }
+    }
+    seal(SidecarIndex.headerByteCount..<bytes.count, at: 88)
+    seal(0..<124, at: 124)
+    try storage.replace(name, with: bytes)
   }
 
   func truncate(_ name: String, to byteCount: UInt64) throws {

@@ -1,6 +1,7 @@
 import BlockModel
 import Journal
 import JournalTools
+import SystemIO
 import Testing
 
 /// Proves that `verify` accepts what the product writes, in every state that a crash may leave, and
@@ -232,5 +233,79 @@ import Testing
         JournalDamage(
           file: JournalFolder.stateName, what: "neither of its two copies verifies")
       ])
+  }
+
+  // MARK: Sidecars
+
+  @Test func `sidecars that agree with their segments are not mentioned`() throws {
+    let fixture = try JournalFixture()
+    try fixture.append(.checkpoint, tag: "noon")
+    try fixture.fill(40)
+    try fixture.append(.trim, disk: 1, offset: 4096, length: 512)
+    try fixture.writeSidecars()
+    let names = try Directory.names(in: fixture.path).filter { $0.hasSuffix(".index") }
+    #expect(names == ["segment-00000.index", "segment-00001.index"])
+    let report = try fixture.folder().verify()
+    #expect(report.damages == [] && report.notes == [])
+    // Nor one of an earlier use of the file, nor one that names what a cut has made void.
+    try fixture.fork(after: SequenceNumber(20))
+    try fixture.fill(3)
+    #expect(try fixture.folder().verify().damages == [])
+    try fixture.applyAndRecycle(through: SequenceNumber(20), at: Timestamp(rawValue: 1))
+    try fixture.fill(60)
+    #expect(try fixture.folder().verify().damages == [])
+  }
+
+  @Test func `sidecar that does not verify is only noted`() throws {
+    let fixture = try JournalFixture()
+    try fixture.fill(20)
+    try fixture.writeSidecars()
+    try fixture.flipBit(of: "segment-00000.index", at: 200)
+    let report = try fixture.folder().verify()
+    #expect(report.damages == [])
+    #expect(
+      report.notes == [
+        "segment-00000.index does not verify: segment-00000 is read in its place"
+      ])
+  }
+
+  @Test func `segment with fewer records than its sidecar is damage of both`() throws {
+    let fixture = try JournalFixture()
+    try fixture.fill(20)
+    try fixture.writeSidecars()
+    let name = try fixture.name(ofSegment: 1)
+    try fixture.flipBit(of: name, at: Self.position(ofRecord: 3) + 100)
+    let damages = try fixture.folder().verify().damages
+    #expect(damages.map(\.file).contains(name))
+    #expect(
+      damages.contains(
+        JournalDamage(
+          file: "\(name).index",
+          what: "it indexes 14 records, but \(name) has 3 that verify")))
+  }
+
+  @Test func `sidecar with another index is damage`() throws {
+    let fixture = try JournalFixture()
+    try fixture.fill(20)
+    try fixture.writeSidecars()
+    // A sidecar of the same segment whose last extent lies elsewhere; its sums are right.
+    try fixture.rewriteSidecar("segment-00000.index") { $0[$0.count - 13] ^= 1 }
+    let damages = try fixture.folder().verify().damages
+    #expect(
+      damages == [
+        JournalDamage(
+          file: "segment-00000.index", what: "it disagrees with the records of segment-00000")
+      ])
+  }
+
+  @Test func `unknown files are not mentioned`() throws {
+    let fixture = try JournalFixture()
+    try fixture.fill(20)
+    for name in ["segment-00000.index.new", "segment-00009.index", "segment-x", "notes.txt"] {
+      try FolderStorage(existing: fixture.path).replace(name, with: [1, 2, 3])
+    }
+    let report = try fixture.folder().verify()
+    #expect(report.damages == [] && report.notes == [])
+    #expect(report.records == 20)
   }
 }

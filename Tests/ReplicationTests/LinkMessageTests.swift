@@ -141,7 +141,7 @@ struct LinkMessageTests {
     #expect(throws: LinkError.self) { try BaselinePiece(decoding: encoder.bytes) }
   }
 
-  static let diskLimit = 4096
+  static let diskLimit = 256
 
   private enum Refusal: Equatable {
     case protocolViolation

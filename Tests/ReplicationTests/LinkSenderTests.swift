@@ -97,11 +97,53 @@ import Testing
     let lie = LinkProgress(
       isRecoverable: true, received: SequenceNumber(6), durable: SequenceNumber(6),
       applied: .none, durableTimestamp: .zero)
-    try site.send(LinkFrame(.progress), lie.encoded())
+    site.send(LinkFrame(.progress), lie.encoded())
     // It connects again all the same.
     try site.run { site.hellos.count == 2 }
     #expect(sending.log.contains("never sent"))
     #expect(sending.journal.watermarks[.peerDurable] == 0)
+  }
+
+  /// It would send for ever, or what the other side must refuse.
+  @Test(arguments: [0, 1, 4095, 8 << 20])
+  func `a position outside of the segment's records ends the connection`(offset: Int) throws {
+    var random = ModelRandom(seed: 1)
+    let sending = try SendingGroup(diskByteCounts: Self.disks)
+    let site = try ReceivingSite(for: sending, seed: 1)
+    sending.startLink(to: site.endpoint)
+    try sending.write(5, &random)
+    try site.run { site.group.journal.appended == sending.journal.appended }
+    site.claimedOffset = offset
+    site.disconnect()
+    try site.run {
+      if !site.isConnected { sending.signal.wake() }
+      return sending.log.contains("asks for position \(offset)")
+    }
+    // The next connection names the right one.
+    try sending.write(5, &random)
+    try site.run {
+      if !site.isConnected { sending.signal.wake() }
+      return site.group.journal.appended == sending.journal.appended
+    }
+    try Self.expectSame(site, sending)
+  }
+
+  @Test(arguments: [LinkFrameKind.records, .hello, .segment])
+  func `a message that only the sender may send ends the connection`(
+    kind: LinkFrameKind
+  ) throws {
+    var random = ModelRandom(seed: 1)
+    let sending = try SendingGroup(diskByteCounts: Self.disks)
+    let site = try ReceivingSite(for: sending, seed: 1)
+    sending.startLink(to: site.endpoint)
+    try sending.write(5, &random)
+    try site.run { site.group.journal.appended == sending.journal.appended }
+    // A long body is announced, of which nothing follows: it is not waited for.
+    var header = LinkFrame(kind)
+    header.bodyByteCount = LinkFrame.bodyLimit(of: kind)
+    site.sendRaw(header.encoded)
+    try site.run { site.hellos.count == 2 }
+    #expect(sending.log.contains("unexpected \(kind)"))
   }
 
   @Test func aRefusalIsShown() throws {
@@ -110,7 +152,7 @@ import Testing
     sending.startLink(to: site.endpoint)
     let monitor = try #require(sending.sender).monitor
     try site.run { site.hellos.count == 1 }
-    try site.send(LinkFrame(.refused), Array("the disks differ".utf8))
+    site.send(LinkFrame(.refused), Array("the disks differ".utf8))
     try site.run { monitor.snapshot.state == .refused }
     #expect(monitor.snapshot.detail.contains("the disks differ"))
   }

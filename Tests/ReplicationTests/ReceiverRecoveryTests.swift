@@ -67,6 +67,10 @@ typealias ModelRandom = JournalTestSupport.SplitMix
       try receiver.accept(segment: segment.header)
       try Self.feed(segment.body, to: receiver, &random)
       if random.chance(20) { try receiver.apply() }
+      if random.chance(50) {
+        try receiver.sync()
+        receiver.keepIndex(limit: random.below(6))
+      }
       if random.chance(20) {
         let (sequence, position) = (receiver.journal.stamped, receiver.journal.acceptPosition)
         try receiver.restart(random.chance(50) ? .kill : .clean)
@@ -109,6 +113,7 @@ typealias ModelRandom = JournalTestSupport.SplitMix
           if random.chance(10) {
             try receiver.sync()
             durable = receiver.journal.durable
+            receiver.keepIndex(limit: random.below(6))
           }
           if random.chance(5), cuts > 0 { break }
         }

@@ -22,6 +22,8 @@ final class ReceivingSite {
   /// How much is received at once.
   var receiveLimit = 64 << 10
   var needsBaseline = false
+  /// A lie: the offset in its segment that the next welcome names.
+  var claimedOffset: Int?
 
   private(set) var hellos: [LinkHello] = []
   private(set) var framesSeen: [LinkFrameKind: Int] = [:]
@@ -179,13 +181,15 @@ final class ReceivingSite {
 
   private func welcome() throws {
     let position = group.journal.acceptPosition
-    try send(
+    defer { claimedOffset = nil }
+    send(
       LinkFrame(.welcome),
       LinkWelcome(
         site: "west", needsBaseline: needsBaseline, epoch: group.journal.currentEpoch,
         sequence: group.journal.stamped,
         position: StreamPosition(
-          segment: position?.segment ?? 0, offset: UInt32(position?.offset ?? 0)),
+          segment: position?.segment ?? 0,
+          offset: UInt32(claimedOffset ?? position?.offset ?? 0)),
         applied: group.journal.applied
       ).encoded())
   }
@@ -197,14 +201,17 @@ final class ReceivingSite {
       durableTimestamp: Timestamp(rawValue: group.journal.watermarks[.durableTimestamp]))
     guard hellos.count > 0, isConnected, progress != reported else { return }
     reported = progress
-    try send(LinkFrame(.progress), progress.encoded())
+    send(LinkFrame(.progress), progress.encoded())
   }
 
   /// Sends a message; the few bytes fit the socket's buffer. A broken connection is no error.
-  func send(_ frame: LinkFrame, _ body: [UInt8]) throws {
+  func send(_ frame: LinkFrame, _ body: [UInt8]) {
     var frame = frame
     frame.bodyByteCount = body.count
-    let bytes = frame.encoded + body
+    sendRaw(frame.encoded + body)
+  }
+
+  func sendRaw(_ bytes: [UInt8]) {
     let sent = unsafe bytes.withUnsafeBytes { buffer in
       do throws(Errno) { return try unsafe connection?.send(buffer) == buffer.count } catch {
         return false

@@ -15,6 +15,10 @@ public final class MemoryStore: BackingStore {
   public let byteCount: UInt64
   public let description = "memory"
   private let state: Mutex<State>
+  /// Before bytes are read.
+  public let onRead = Interruption()
+  /// Before bytes change, and after.
+  public let onChange = Interruption()
 
   public init(byteCount: Int) {
     let zeros = [UInt8](repeating: 0, count: byteCount)
@@ -49,6 +53,7 @@ public final class MemoryStore: BackingStore {
   public func read(
     into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
   ) throws(StorageError) {
+    onRead.fire()
     try access(.read, offset, UInt64(buffer.count)) {
       unsafe buffer.copyBytes(from: $0.bytes[Int(offset)..<Int(offset) + buffer.count])
     }
@@ -62,6 +67,8 @@ public final class MemoryStore: BackingStore {
   }
 
   public func write(_ buffer: UnsafeRawBufferPointer, at offset: UInt64) throws(StorageError) {
+    onChange.fire()
+    defer { onChange.fire() }
     try access(.write, offset, UInt64(buffer.count)) {
       unsafe $0.bytes.replaceSubrange(Int(offset)..<Int(offset) + buffer.count, with: buffer)
     }
@@ -79,6 +86,8 @@ public final class MemoryStore: BackingStore {
   }
 
   public func zero(_ range: ByteRange, mayFreeSpace: Bool) throws(StorageError) {
+    onChange.fire()
+    defer { onChange.fire() }
     try access(.zero, range.start, range.length) {
       for index in Int(range.start)..<Int(range.end) { $0.bytes[index] = 0 }
     }

@@ -69,6 +69,9 @@ public final class Site {
     return started
   }
 
+  /// What the daemon that was started last has logged.
+  public var log: String { daemon?.stderr ?? "" }
+
   public var isRunning: Bool { daemon?.isRunning == true }
 
   /// Ends the daemon as a crash of the process does.

@@ -27,6 +27,8 @@ public struct SiteConfiguration: Sendable {
     /// Small, so that a test of a few seconds fills several.
     public var segmentSize = "4M"
     public var onFull = "block"
+    /// As much as the journal's capacity when nil.
+    public var viewScratch: String?
     public var disks: [Disk]
 
     public init(name: String, role: Role, disks: [Disk]) {
@@ -79,8 +81,9 @@ extension SiteConfiguration.Group {
       "      capacity: \(journalCapacity)",
       "      segment_size: \(segmentSize)",
       "      on_full: \(onFull)",
-      "    disks:",
     ]
+    if let viewScratch { lines.append("      view_scratch: \(viewScratch)") }
+    lines.append("    disks:")
     return lines
       + disks.map {
         "      - { name: \($0.name), size: \($0.size), backing: \"\($0.backing)\" }"

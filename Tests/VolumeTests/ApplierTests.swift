@@ -1,11 +1,12 @@
 import BlockModel
-import Journal
 import JournalTestSupport
 import Storage
 import StorageTesting
 import SystemIO
 import Testing
 import Volume
+
+@testable import Journal
 
 /// Apply writes each block once, in order; the base is durable when it returns; repeating it is
 /// harmless; an error leaves everything to be done again.

@@ -22,7 +22,7 @@ extension TestGroup {
     try commit()
     try journal.closeInstants(through: instant)
     return ViewPlan(
-      instant: instant, generations: journal.generations,
+      instant: instant, generations: journal.maps(notLaterThan: instant),
       segments: journal.segments(after: journal.applied, through: journal.stamped),
       diskCount: settings.diskByteCounts.count)
   }

@@ -101,7 +101,7 @@ import Volume
     }
     try group.sync()
     try group.restart(ending)
-    group.flattenGenerations()
+    group.keepIndex()
     let now = Timestamp(rawValue: 5000)
     let history = group.instants(now: now)
     #expect(history.checkpoints.count == 15)

@@ -1,10 +1,11 @@
 import BlockModel
-import Journal
 import JournalTestSupport
 import Storage
 import StorageTesting
 import Testing
 import Volume
+
+@testable import Journal
 
 /// A view is the group as it was at its instant, byte for byte, and stays that while the group is
 /// written to, applied, recycled and restarted.
@@ -78,7 +79,7 @@ import Volume
       case 9:
         guard open.isEmpty else { break }
         try group.restart(random.chance(50) ? .clean : .kill)
-      case 10: group.flattenGenerations()
+      case 10: group.keepIndex(limit: 1 + random.below(6))
       default:
         for _ in 0...random.below(5) {
           // A full journal would have to apply past the views.
@@ -179,12 +180,5 @@ extension TestGroup {
   var hasSpareSegment: Bool {
     createSlots()
     return journal.hasFreeSegment
-  }
-
-  /// What a site may do in the background to save memory.
-  func flattenGenerations() {
-    for generation in journal.generations {
-      journal.replaceGenerations(with: generation.flattened())
-    }
   }
 }

@@ -1,0 +1,48 @@
+import BlockModel
+import Journal
+import SystemIO
+
+/// Whether the sidecars of a journal's segments say what the segments hold. The segments have been
+/// read and verified themselves: a sidecar is judged by them, never the other way round.
+extension JournalFolder {
+  func judgeSidecars(_ report: inout JournalReport) throws(JournalToolsError) {
+    guard let state else { return }
+    let disks = state.disks.map(\.byteCount)
+    for segment in keptSegments {
+      let name = SidecarIndex.name(ofSegmentFile: segment.name)
+      guard let header = segment.header,
+        let file = try? File(opening: "\(path)/\(name)", .readOnly)
+      else { continue }
+      do throws(Errno) {
+        switch try SidecarIndex.read(file, of: header, disks: disks) {
+        case .other: break
+        case .damaged:
+          // A running site may be writing it.
+          if !isInUse {
+            report.notes.append("\(name) does not verify: \(segment.name) is read in its place")
+          }
+        case .whole(let sidecar):
+          let scanned = try SidecarIndex.scanning(
+            segment.file, header: header, end: segment.end, recordCount: sidecar.recordCount,
+            diskCount: disks.count)
+          if scanned?.encoded() != sidecar.encoded(), !isRecycled(segment) {
+            report.damages.append(
+              JournalDamage(file: name, what: Self.disagreement(sidecar, segment)))
+          }
+        }
+      } catch { throw .file("\(path)/\(name)", error, doing: "reading") }
+    }
+  }
+
+  private static func disagreement(_ sidecar: SidecarIndex, _ segment: SegmentFile) -> String {
+    sidecar.recordCount > segment.recordCount
+      ? "it indexes \(sidecar.recordCount) records, but \(segment.name) has"
+        + " \(segment.recordCount) that verify"
+      : "it disagrees with the records of \(segment.name)"
+  }
+
+  /// A running site has begun another segment in the file since it was read.
+  private func isRecycled(_ segment: SegmentFile) -> Bool {
+    isInUse && SegmentFile.number(of: segment.name, in: path) != segment.header?.number
+  }
+}

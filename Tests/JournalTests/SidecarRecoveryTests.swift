@@ -1,0 +1,231 @@
+import BlockModel
+import JournalTestSupport
+import SystemIO
+import Testing
+
+@testable import Journal
+
+/// Proves that a journal opened by sidecars is the journal that a scan finds, after whatever a
+/// power cut, a failed write, recycling or a cut left of them, and that hardly anything is read.
+@Suite struct SidecarRecoveryTests {
+  /// A folder seen without its sidecars.
+  struct ScanOnly: JournalStorage {
+    let storage: FaultyStorage
+    func names() throws(Errno) -> [String] {
+      try storage.names().filter { !$0.hasSuffix(".index") }
+    }
+    func open(_ name: String) throws(Errno) -> FaultyFile { try storage.open(name) }
+    func create(_ name: String, byteCount: Int) throws(Errno) -> FaultyFile { throw .io }
+    func replace(_ name: String, with bytes: [UInt8]) throws(Errno) { throw .io }
+    func remove(_ name: String) throws(Errno) { throw .io }
+  }
+
+  /// All that a journal takes from a recovery; of the index, checksums.
+  struct Found: Equatable {
+    var headers: [SegmentHeader] = []
+    var ends: [Int] = []
+    var sealed: [Bool] = []
+    var spans: [RecordSpan] = []
+    var checkpoints: [Checkpoint] = []
+    var indexes: [UInt32] = []
+    var last: [UInt64]
+    var freeSlots: [Int]
+    var endsWithLastSegment: Bool
+    var notes: [String]
+
+    init<Storage: JournalStorage>(_ recovered: JournalRecovery<Storage>) {
+      headers = recovered.segments.map(\.header)
+      ends = recovered.segments.map(\.end)
+      sealed = recovered.segments.map(\.isSealed)
+      spans = recovered.generations.map(\.span)
+      checkpoints = recovered.generations.flatMap(\.checkpoints)
+      indexes = recovered.generations.map { generation in
+        let identity = SegmentIdentity(group: .init(high: 0, low: 0), epoch: 0, number: 0)
+        let sidecar = SidecarIndex(
+          identity: identity, end: 0, generation: generation.flattened())
+        return unsafe sidecar.encoded().withUnsafeBytes { unsafe CRC32C.standard($0) }
+      }
+      last = [recovered.lastSequence.rawValue, recovered.lastTimestamp.rawValue]
+      freeSlots = recovered.freeSlots
+      endsWithLastSegment = recovered.endsWithLastSegment
+      notes = recovered.notes
+    }
+  }
+
+  static func expectSame(_ group: TestGroup, cut: SequenceNumber? = nil) throws {
+    let scanned = try JournalRecovery(
+      ScanOnly(storage: group.storage), state: group.state, cut: cut)
+    let indexed = try JournalRecovery(group.storage, state: group.state, cut: cut)
+    #expect(Found(indexed) == Found(scanned))
+  }
+
+  /// A group with `count` full segments.
+  static func filled(_ count: Int, seed: UInt64 = 2) throws -> TestGroup {
+    var random = SplitMix(seed: seed)
+    var settings = TestGroup.Settings()
+    settings.capacityByteCount = (count + 2) * settings.segmentByteCount
+    let group = try TestGroup(seed: seed, settings)
+    while group.journal.segmentCount <= count {
+      try group.record(
+        .random(&random, diskByteCounts: settings.diskByteCounts, writeLimit: 4000))
+    }
+    try group.sync()
+    return group
+  }
+
+  @Test func `reads headers, sidecars and the unsealed tail only`() throws {
+    let group = try Self.filled(40)
+    group.keepIndex()
+    try Self.expectSame(group)
+    let before = group.storage.faults.readByteCount
+    _ = try JournalRecovery(group.storage, state: group.state)
+    let indexed = group.storage.faults.readByteCount - before
+    _ = try JournalRecovery(ScanOnly(storage: group.storage), state: group.state)
+    let scanned = group.storage.faults.readByteCount - before - indexed
+    let names = try group.storage.names()
+    let headers = names.filter { $0.hasPrefix("segment-") && !$0.hasSuffix(".index") }.count * 4096
+    let sidecars = try names.filter { $0.hasSuffix(".index") }
+      .reduce(0) { $0 + (try group.storage.open($1).bytes.count) }
+    // The tail is read twice: verified, and then for its index.
+    #expect(indexed <= headers + sidecars + 2 * group.settings.segmentByteCount)
+    #expect(scanned > 40 * 12 << 10)
+    try group.restart(.powerCut)
+    #expect(try group.contents() == group.history.last.disks)
+  }
+
+  @Test(arguments: UInt64(0)..<80)
+  func `gives the state of a scan whatever happened`(seed: UInt64) throws {
+    var random = SplitMix(seed: seed ^ 0x51DE)
+    var now: UInt64 = 1000
+    var settings = TestGroup.Settings(diskByteCounts: [20_000, 9000])
+    settings.capacityByteCount = settings.segmentByteCount * (6 + random.below(12))
+    let group = try TestGroup(seed: seed, settings)
+    for _ in 0..<8 {
+      for _ in 0..<random.below(16) {
+        try JournalModelTests.step(group, &random, &now)
+        if random.chance(40) {
+          try group.sync()
+          group.keepIndex()
+        }
+      }
+      let ending: TestGroup.Ending = random.chance(60) ? .powerCut : .clean
+      if ending == .powerCut { group.storage.crash() }
+      try Self.expectSame(group)
+      try group.restart(ending == .powerCut ? .kill : .clean)
+      #expect(try group.contents() == group.history.last.disks)
+    }
+  }
+
+  @Test(arguments: UInt64(0)..<30)
+  func `power cut while a sidecar is written is harmless`(seed: UInt64) throws {
+    let group = try Self.filled(5, seed: seed)
+    group.storage.faults.fail(.write, with: .noSpace, afterCalls: Int(seed % 5))
+    group.keepIndex()
+    group.storage.crash()
+    try Self.expectSame(group)
+    try group.restart(.kill)
+    #expect(try group.contents() == group.history.last.disks)
+  }
+
+  @Test func `failed write costs only that sidecar`() throws {
+    let group = try Self.filled(3)
+    group.storage.faults.fail(.create, with: .noSpace)
+    group.keepIndex()
+    let names = try group.storage.names().filter { $0.hasSuffix(".index") }
+    #expect(names == ["segment-00001.index", "segment-00002.index"])
+    // After the next start it is written.
+    try group.restart(.clean)
+    try group.record(.write(disk: 0, offset: 0, [1]))
+    try group.sync()
+    group.keepIndex()
+    #expect(try group.storage.names().contains("segment-00000.index"))
+    try Self.expectSame(group)
+  }
+
+  /// As after a power cut that lost the new header of a recycled file, but not its new records.
+  @Test func `applied segment is read, because its file may have been used again`() throws {
+    let group = try Self.filled(4)
+    group.keepIndex()
+    let last = try #require(group.journal.generations.first).span
+    try group.updateState { $0.applied = .init(last.lastSequence, last.lastTimestamp) }
+    try group.storage.open("segment-00000").damage(9000) { $0 ^ 1 }
+    try Self.expectSame(group)
+    let recovered = try JournalRecovery(group.storage, state: group.state)
+    #expect(recovered.segments.first?.number == 2)
+  }
+
+  @Test func `applied records inside of a segment are not indexed`() throws {
+    let group = try Self.filled(4)
+    group.keepIndex()
+    let applied = SequenceNumber(3)
+    try group.updateState { $0.applied = .init(applied, group.history[applied].timestamp) }
+    try Self.expectSame(group)
+    let recovered = try JournalRecovery(group.storage, state: group.state)
+    #expect(recovered.generations.first?.span.firstSequence == SequenceNumber(4))
+  }
+
+  @Test func `cut goes through segments with sidecars`() throws {
+    for cut in UInt64(0)..<40 {
+      let group = try Self.filled(4)
+      group.keepIndex()
+      let after = SequenceNumber(cut)
+      try group.updateState { $0.durable = min($0.durable, after) }
+      let recovered = try JournalRecovery(group.storage, state: group.state, cut: after)
+      #expect(recovered.lastSequence == after)
+      try group.adopt(recovered, truncatingHistoryAfter: after, newEpoch: true)
+      // What had been merged before the cut must not come back.
+      group.keepIndex()
+      for value in UInt8(100)...110 {
+        try group.record(.write(disk: 1, offset: 3, [value]))
+        if value % 4 == 0 { try group.journal.sealActive() }
+      }
+      try group.sync()
+      group.keepIndex()
+      #expect(try group.contents() == group.history.last.disks)
+      try Self.expectSame(group)
+      try group.restart(.powerCut)
+      #expect(try group.contents() == group.history.last.disks)
+    }
+  }
+
+  /// The sidecar of segment 1 names three records, and it has seven.
+  @Test func `sidecar does not stand for a segment that was cut and went on`() throws {
+    let group = try TestGroup(seed: 3)
+    for value in UInt8(1)...6 {
+      try group.record(.write(disk: 0, offset: Int(value), [value]))
+      if value % 3 == 0 { try group.journal.sealActive() }
+    }
+    try group.sync()
+    group.keepIndex()
+    #expect(try group.storage.names().contains("segment-00000.index"))
+    let after = SequenceNumber(2)
+    try group.updateState { $0.durable = after }
+    let recovered = try JournalRecovery(group.storage, state: group.state, cut: after)
+    try group.adopt(recovered, truncatingHistoryAfter: after, newEpoch: false)
+    for value in UInt8(3)...8 {
+      if value == 8 { try group.journal.sealActive() }
+      try group.record(.write(disk: 0, offset: Int(value), [value]))
+    }
+    try group.sync()
+    #expect(group.journal.segmentCount == 2)
+    try Self.expectSame(group)
+    try group.restart(.powerCut)
+    #expect(group.journal.stamped == SequenceNumber(8))
+  }
+
+  @Test func `sidecar of an earlier use of the file counts as missing`() throws {
+    let group = try Self.filled(4)
+    group.keepIndex()
+    try group.apply()
+    var random = SplitMix(seed: 9)
+    for _ in 0..<40 {
+      try group.record(
+        .random(&random, diskByteCounts: group.settings.diskByteCounts, writeLimit: 4000))
+    }
+    try group.sync()
+    #expect(group.journal.segmentCount > 2)
+    try Self.expectSame(group)
+    try group.restart(.kill)
+    #expect(try group.contents() == group.history.last.disks)
+  }
+}
