@@ -7,8 +7,9 @@ import Volume
 // BLOCK_STATUS and CACHE: requests about bytes that move none.
 
 extension NBDConnection {
-  /// What a status on a worker counts for among the bytes under way.
-  static var statusWeight: Int { 64 << 10 }
+  /// What a status counts for among the bytes of replies under way: its reply is shorter, but many
+  /// look-ups in one turn would hold up others as long as a read of so many bytes.
+  static var statusWeight: Int { 4 << 20 }
 
   /// Answers at once from the journal's index, or on a worker when the base must be asked. At the
   /// end of a turn.

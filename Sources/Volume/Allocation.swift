@@ -17,7 +17,7 @@ public enum Allocation: UInt32, Sendable {
 public struct AllocationPlan: Sendable {
   /// Places of the index that one plan looks at, at most: a fragmented disk must not hold up the
   /// loop. The plan is then shorter than what was asked for.
-  public static let lookUpLimit = 4096
+  public static let lookUpLimit = 2048
 
   private struct Piece {
     var length: UInt64

@@ -82,19 +82,51 @@ public struct ChangesPlan<File: JournalFile>: Sendable {
 
 /// Which bytes of a group's disks an interval of its history changed. Immutable; any thread.
 public final class ChangedBlocks: Sendable {
-  private let maps: [SealedExtentMap]
+  /// Of one disk, in ascending order, none touching the next: sequential and repeated writes are
+  /// one run, whatever records they came from.
+  private struct Runs: Sendable {
+    private var starts: [UInt64] = []
+    private var ends: [UInt64] = []
 
-  /// Takes time in proportion to the changes. Blocks; for a worker.
+    init(_ map: SealedExtentMap) {
+      for index in 0..<map.count {
+        let extent = map[index]
+        if ends.last == extent.start {
+          ends[ends.count - 1] = extent.end
+        } else {
+          starts.append(extent.start)
+          ends.append(extent.end)
+        }
+      }
+    }
+
+    func piece(at offset: UInt64, limit: UInt64) -> (length: UInt64, isChanged: Bool) {
+      // The first run that ends behind the offset.
+      var low = 0
+      var high = ends.count
+      while low < high {
+        let middle = (low + high) / 2
+        if ends[middle] > offset { high = middle } else { low = middle + 1 }
+      }
+      guard low < ends.count else { return (limit, false) }
+      if starts[low] > offset { return (min(limit, starts[low] - offset), false) }
+      return (min(limit, ends[low] - offset), true)
+    }
+  }
+
+  /// Empty when nothing changed.
+  private let disks: [Runs]
+
+  /// Takes time and, while it works, memory in proportion to the number of extents in the interval.
+  /// Blocks; for a worker.
   public init<File: JournalFile>(_ plan: ChangesPlan<File>) throws(VolumeError) {
-    maps = try plan.merged()?.sealedMaps() ?? []
+    disks = try plan.merged()?.sealedMaps().map(Runs.init) ?? []
   }
 
   /// Whether the byte at `offset` was changed, and for how many bytes (at most `limit`) that holds.
   public func piece(
     disk: DiskNumber, at offset: UInt64, limit: UInt64
   ) -> (length: UInt64, isChanged: Bool) {
-    guard disk.index < maps.count else { return (limit, false) }
-    let (length, source) = maps[disk.index].piece(at: offset, limit: limit)
-    return (length, source != nil)
+    disk.index < disks.count ? disks[disk.index].piece(at: offset, limit: limit) : (limit, false)
   }
 }
