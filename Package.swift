@@ -83,7 +83,6 @@ let package = Package(
     tests("CommandOptionsTests", "CommandOptions"),
     tests("ControlTests", "BlockModel", "SystemIO", "Configuration", "Appliance", "Control"),
     tests("JournalToolsTests", "BlockModel", "SystemIO", "Journal", "JournalTools"),
-    tests("ApplianceTests", "Appliance"),
     tests("TestSupportTests", "TestSupport"),
     tests("SiteTests", "TestSupport"),
     tests("GuestTests", "TestSupport"),

@@ -24,7 +24,7 @@ final class AnalysisThread: Sendable {
   }
 
   func start() {
-    let thread = Thread(name: "analyzer", priority: .background) { [self] in
+    let thread = Thread(name: "analyzer", priority: .idle) { [self] in
       while !isStopping.load(ordering: .acquiring) {
         let now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
         for source in sources {

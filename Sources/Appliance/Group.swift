@@ -140,7 +140,6 @@ final class Group: TurnParticipant, @unchecked Sendable {
         nanoseconds: SystemClock.monotonicNanoseconds() &- turnStartNanoseconds,
         count: turnWrites)
       turnWrites = 0
-      syncAheadOfFlush()
     }
   }
 

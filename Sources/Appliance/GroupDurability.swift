@@ -16,7 +16,6 @@ struct DurabilityWaits {
 
   private var waits: [Wait] = []
   var isSyncing = false
-  var pattern = FlushPattern()
   var durable = SequenceNumber.none
   var lastSyncNanoseconds: UInt64 = 0
   /// Running mean of how long syncs take here.
@@ -64,11 +63,6 @@ extension Group {
     durability.add(sequence, connection, tag)
   }
 
-  func flush(_ connection: NBDConnection, _ tag: NBDRequestTag) {
-    durability.pattern.flushed()
-    wait(for: stamped, connection, tag)
-  }
-
   /// At the end of a turn: those who wait get a sync, one at a time; who comes during one gets the
   /// next.
   func startSyncIfWaited() {
@@ -76,16 +70,6 @@ extension Group {
     if let journal { durability.durable = max(durability.durable, journal.durable) }
     completeWaits()
     if !durability.isEmpty { startSync() }
-  }
-
-  /// After a turn's replies have left: when the only client is about to send a FLUSH, the time
-  /// until it arrives is not wasted.
-  func syncAheadOfFlush() {
-    durability.pattern.wrote()
-    guard durability.pattern.expectsFlush, durability.isEmpty, journal != nil, mayBlock else {
-      return
-    }
-    startSync()
   }
 
   private func completeWaits() {
@@ -131,11 +115,11 @@ extension Group {
   /// A sync that is expected to take no longer than this may run on the loop.
   private static var inlineSyncNanoseconds: UInt64 { 200_000 }
 
-  /// The loop may wait for a sync itself: its only client waits for nothing but this sync, and
-  /// syncs are as quick here as handing one to a worker and back.
+  /// The loop may wait for a sync itself: its only client waits for nothing else, and syncs are as
+  /// quick here as handing one to a worker and back.
   private var mayBlock: Bool {
     durability.syncNanoseconds < Self.inlineSyncNanoseconds && loop.clientCount == 1
-      && (connections.first?.value.isIdleButForSyncs ?? false)
+      && (connections.first?.value.waitsForSyncOnly ?? false)
   }
 
   private func run(_ job: SiteJournal.SyncJob) {

@@ -207,7 +207,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     case .flush:
       if case .live(let group) = target {
         pendingReplies += 1
-        group.flush(self, request.tag)
+        group.wait(for: group.stamped, self, request.tag)
       } else {
         reply(request.tag, nil)
       }
@@ -345,9 +345,9 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     output.pendingByteCount + queuedReplyBytes + bytesUnderWay > Self.replyByteLimit
   }
 
-  /// At most one request waits, for durability, and nothing else has arrived.
-  var isIdleButForSyncs: Bool {
-    pendingReplies <= 1 && bytesUnderWay == 0 && input.count == 0
+  /// One request waits, for durability, and nothing else has arrived.
+  var waitsForSyncOnly: Bool {
+    pendingReplies == 1 && bytesUnderWay == 0 && input.count == 0
       && output.pendingByteCount == 0
   }
 

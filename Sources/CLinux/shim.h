@@ -20,6 +20,7 @@ extern int sync_file_range(int, off_t, off_t, unsigned int);
 enum {
   LINUX_O_DIRECT = __O_DIRECT,
   LINUX_RWF_NOWAIT = 8,
+  LINUX_SCHED_IDLE = 5,
   LINUX_FALLOC_KEEP_SIZE = 1,
   LINUX_FALLOC_PUNCH_HOLE = 2,
   LINUX_FALLOC_ZERO_RANGE = 16,

@@ -7,8 +7,8 @@ import SystemIO
 struct LinkStream<Store: BackingStore>: ~Copyable {
   /// Batches below this wait a moment for more: at most so many steps a second.
   private static var smallBatchByteCount: Int { 256 << 10 }
-  private static var pauseMilliseconds: UInt64 { 4 }
-  private static var idleStepsBeforeSleep: Int { 50 }
+  private static var pauseMilliseconds: UInt64 { 20 }
+  private static var idleStepsBeforeSleep: Int { 10 }
   private static var heartbeatNanoseconds: UInt64 { 100_000_000 }
   private static var chunkByteLimit: Int { RecordHeader.payloadLimit + RecordHeader.byteCount }
   /// Pieces of a baseline between two looks at the journal.

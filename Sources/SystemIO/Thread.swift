@@ -6,8 +6,11 @@ public final class Thread: Sendable {
   /// How the scheduler weighs a thread against the guest's I/O loop.
   public enum Priority: Sendable {
     case normal
-    /// Work that may wait (destaging, analysis): lower weight, so it never takes a loop's turn.
+    /// Work that may wait but must go on (destaging): lower weight.
     case background
+    /// Work that may be left undone (analysis): runs where a processor has nothing else to do, and
+    /// leaves at once when something else wakes up there.
+    case idle
   }
 
   private final class Start: Sendable {
@@ -34,10 +37,7 @@ public final class Thread: Sendable {
       { argument in
         let start = unsafe Unmanaged<Start>.fromOpaque(argument!).takeRetainedValue()
         unsafe pthread_setname_np(pthread_self(), String(start.name.prefix(15)))
-        if start.priority == .background {
-          // On Linux the nice value belongs to the thread, and PRIO_PROCESS with 0 means this one.
-          setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 10)
-        }
+        start.priority.apply()
         start.body()
         return nil
       }, start.toOpaque())
@@ -47,4 +47,19 @@ public final class Thread: Sendable {
 
   /// Blocks until the function has returned. Call it once.
   public func join() { pthread_join(handle, nil) }
+}
+
+extension Thread.Priority {
+  /// To the calling thread.
+  fileprivate func apply() {
+    switch self {
+    case .normal: break
+    case .background:
+      // On Linux the nice value belongs to the thread, and PRIO_PROCESS with 0 means this one.
+      setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, 10)
+    case .idle:
+      var parameters = sched_param()
+      _ = unsafe sched_setscheduler(0, Int32(LINUX_SCHED_IDLE), &parameters)
+    }
+  }
 }
