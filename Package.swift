@@ -28,6 +28,8 @@ let package = Package(
     .systemLibrary(name: "CISAL", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
     .systemLibrary(name: "CLZ4", pkgConfig: "liblz4", providers: [.apt(["liblz4-dev"])]),
     .systemLibrary(name: "CNBD", pkgConfig: "libnbd", providers: [.apt(["libnbd-dev"])]),
+    .systemLibrary(
+      name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
 
     // The layers, lowest first. A test checks that imports point down only.
@@ -40,10 +42,11 @@ let package = Package(
     layer("Volume", "BlockModel", "SystemIO", "Journal", "Storage"),
     layer("Tap", "BlockModel", "Journal", "Analyzer"),
     layer("Replication", "BlockModel", "SystemIO", "Journal", "Storage", "CLZ4"),
+    layer("TLS", "SystemIO", "COpenSSL"),
     layer("Configuration", "BlockModel", "CYAML"),
     layer(
       "Appliance", "BlockModel", "SystemIO", "NBDProtocol", "Storage", "Journal", "Volume", "Tap",
-      "Replication", "Analyzer", "Configuration"),
+      "Replication", "Analyzer", "Configuration", "TLS"),
     layer("Control", "BlockModel", "SystemIO", "Configuration", "Analyzer", "Appliance"),
     layer("JournalTools", "BlockModel", "SystemIO", "Journal"),
     layer("CommandOptions", "BlockModel"),
@@ -83,6 +86,7 @@ let package = Package(
     tests("CommandOptionsTests", "CommandOptions"),
     tests("ControlTests", "BlockModel", "SystemIO", "Configuration", "Appliance", "Control"),
     tests("JournalToolsTests", "BlockModel", "SystemIO", "Journal", "JournalTools"),
+    tests("TLSTests", "TLS"),
     tests("TestSupportTests", "TestSupport"),
     tests("SiteTests", "TestSupport"),
     tests("GuestTests", "TestSupport"),

@@ -2,6 +2,13 @@ import Configuration
 import NBDProtocol
 import Replication
 import SystemIO
+import TLS
+
+/// What a listener for NBD clients does about TLS.
+struct ListenerTLS: Sendable {
+  let isRequired: Bool
+  let context: TLSContext
+}
 
 /// Where clients and peers arrive: the listeners, the handshakes and the connections to views.
 /// Confined to the front loop's thread, but for what is immutable.
@@ -30,11 +37,11 @@ final class FrontDesk: @unchecked Sendable {
   }
 
   /// On the loop.
-  func open(nbd: [Socket], link: Socket?) {
-    for socket in nbd {
+  func open(nbd: [(socket: Socket, tls: ListenerTLS?)], link: Socket?) {
+    for (socket, tls) in nbd {
       listen(socket) { [unowned self] client in
         guard handshakes.count + viewConnections.count < Self.connectionLimit else { return }
-        let handshake = HandshakeConnection(socket: client, front: self)
+        let handshake = HandshakeConnection(socket: client, tls: tls, front: self)
         handshakes[ObjectIdentifier(handshake)] = handshake
         handshake.begin()
       }
@@ -98,10 +105,10 @@ final class FrontDesk: @unchecked Sendable {
 
   func group(named name: String) -> Group? { groups.first { $0.configuration.name == name } }
 
-  /// What LIST shows: names that can be opened as they stand.
-  var listings: [NBDExportListing] {
+  /// What LIST shows: names that the client can open as they stand.
+  func listings(for client: ClientIdentity) -> [NBDExportListing] {
     groups.flatMap { group in
-      group.disks.map { disk in
+      group.disks.filter { group.access(to: $0, for: client) != .none }.map { disk in
         NBDExportListing(
           name: group.configuration.role == .recovery ? "\(disk.name)@latest" : disk.name,
           description: description(of: disk, in: group))

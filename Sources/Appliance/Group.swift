@@ -104,6 +104,11 @@ final class Group: TurnParticipant, @unchecked Sendable {
     connections.values.reduce(into: [:]) { $0[$1.disk, default: 0] += 1 }
   }
 
+  /// What the client may do with the disk, and with its views. Any thread.
+  func access(to disk: GroupDisk, for client: ClientIdentity) -> DiskAccess {
+    configuration.disks[disk.number.index].access(for: client)
+  }
+
   func add(_ connection: NBDConnection) {
     if failure != nil || isStopping { return connection.close() }
     connections[ObjectIdentifier(connection)] = connection

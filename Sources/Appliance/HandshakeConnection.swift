@@ -4,6 +4,7 @@ import Journal
 import NBDProtocol
 import Storage
 import SystemIO
+import TLS
 import Volume
 
 /// A client that has not chosen its export yet, on the front loop.
@@ -30,9 +31,13 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     let opened: OpenedChanges?
   }
 
-  private let socket: Socket
+  private var transport: Transport
   private let front: FrontDesk
-  private var machine = NBDHandshake()
+  private let tls: TLSContext?
+  private var machine: NBDHandshake
+  /// Set while TLS begins.
+  private var beginning: TLSSession?
+  private lazy var client = identify()
   private var input: [UInt8] = []
   private var output = OutputBuffer(byteCount: 64 << 10)
   private var found: Found?
@@ -42,23 +47,33 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   private(set) var isClosed = false
   let startNanoseconds = SystemClock.monotonicNanoseconds()
 
-  init(socket: Socket, front: FrontDesk) {
-    self.socket = socket
+  /// - Parameter tls: nil: off.
+  init(socket: Socket, tls: ListenerTLS?, front: FrontDesk) {
+    transport = Transport(socket)
+    self.tls = tls?.context
+    machine = NBDHandshake(tls: tls.map { $0.isRequired ? .required : .optional } ?? .off)
     self.front = front
   }
 
   func begin() {
     do throws(Errno) {
-      try front.loop.add(self, socket, .readable)
+      try front.loop.add(self, transport.socket, .readable)
     } catch { return close() }
     perform(machine.start())
   }
 
   override func ready(_ ready: Poller.Interest) {
+    if beginning != nil { return continueTLS() }
     if ready.contains(.writable) { send() }
     if isClosed || ready.isDisjoint(with: [.readable, .closed]) { return }
+    receive()
+  }
+
+  private func receive() {
     let arrived: [UInt8]?
-    do throws(Errno) { arrived = try socket.receive(limit: 16 << 10) } catch { return close() }
+    do throws(Errno) { arrived = try transport.receive(limit: 16 << 10) } catch {
+      return close()
+    }
     guard let piece = arrived else { return }
     if piece.isEmpty { return close() }
     input += piece
@@ -74,15 +89,20 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
       perform(actions)
     }
     updateInterest()
+    // TLS holds bytes of which the poller does not know.
+    if !isClosed, !isLookingUp, !closesWhenSent, transport.hasBufferedInput {
+      front.loop.post { [self] in if !isClosed, !isLookingUp { receive() } }
+    }
   }
 
   private func perform(_ actions: [NBDHandshake.Action]) {
     for action in actions where !isClosed {
       switch action {
       case .send(let bytes): output.append(bytes)
-      case .listExports: perform(machine.exportsListed(front.listings))
+      case .listExports: perform(machine.exportsListed(front.listings(for: client)))
       case .lookUpExport(let name, let intent): lookUp(name, intent)
       case .findContexts(let request): findContexts(request)
+      case .startTLS: return beginTLS()
       case .beginTransmission(let session): return hand(over: session)
       case .close(let reason):
         if let reason { front.log("handshake: \(reason)") }
@@ -95,7 +115,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   private func send() {
     if isClosed { return }
     do throws(Errno) {
-      if try output.send(on: socket), closesWhenSent { return close() }
+      if try output.send(on: transport), closesWhenSent { return close() }
     } catch { return close() }
     updateInterest()
   }
@@ -104,7 +124,59 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     if isClosed { return }
     var wanted: Poller.Interest = isLookingUp || closesWhenSent ? [] : .readable
     if output.pendingByteCount > 0 { wanted.insert(.writable) }
-    front.loop.setInterest(self, socket, wanted)
+    front.loop.setInterest(self, transport.socket, wanted)
+  }
+
+  // MARK: TLS and identity
+
+  private func beginTLS() {
+    // What follows in the clear could have been put there by anyone.
+    guard input.isEmpty, let tls, (try? output.send(on: transport)) == true else {
+      front.log("handshake: a client sent more in the clear after STARTTLS")
+      return close()
+    }
+    do throws(TLSError) { beginning = try TLSSession(tls, on: transport.socket) } catch {
+      front.log("handshake: \(error)")
+      return close()
+    }
+    continueTLS()
+  }
+
+  private func continueTLS() {
+    guard let session = beginning else { return }
+    do throws(TLSError) {
+      switch try session.handshake() {
+      case .wantsToRead: front.loop.setInterest(self, transport.socket, .readable)
+      case .wantsToWrite: front.loop.setInterest(self, transport.socket, .writable)
+      case .complete:
+        beginning = nil
+        transport = Transport(transport.socket, tls: session)
+        machine.tlsStarted()
+        updateInterest()
+        receive()
+      }
+    } catch {
+      front.log("handshake: \(error)")
+      close()
+    }
+  }
+
+  private func identify() -> ClientIdentity {
+    let user = transport.socket.peerUser
+    return ClientIdentity(
+      tlsName: transport.tls?.clientName, user: user?.user, group: user?.group)
+  }
+
+  private func access(_ disk: GroupDisk, in group: Group) -> DiskAccess {
+    group.access(to: disk, for: client)
+  }
+
+  /// Who may not open a disk is told what he is told of one that is not there.
+  private func permittedDisk(named name: String) -> (Group, GroupDisk)? {
+    guard let found = front.disk(named: name) else { return nil }
+    if access(found.1, in: found.0) != .none { return found }
+    front.log("\(client) may not open disk \(name)")
+    return nil
   }
 
   // MARK: Look-up
@@ -115,7 +187,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     do throws(InstantSyntaxError) { name = try ExportName(parsing: text) } catch {
       return answer(.unknown(message: "\(error)"))
     }
-    guard let (group, disk) = front.disk(named: name.disk) else {
+    guard let (group, disk) = permittedDisk(named: name.disk) else {
       return answer(.unknown(message: "no disk \(name.disk.quotedForMessage) at this site"))
     }
     guard let instant = name.instant else { return lookUpLive(group, disk, text) }
@@ -138,7 +210,8 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
       machine.exportFound(
         NBDExport(
           name: name, description: front.description(of: disk, in: group),
-          sizeBytes: disk.store.byteCount, isReadOnly: false, canMultiConn: true,
+          sizeBytes: disk.store.byteCount, isReadOnly: access(disk, in: group) == .readOnly,
+          canMultiConn: true,
           // A record of zeros has no payload; a plain group leaves zeroing to its base.
           canFastZero: group.journal != nil)))
   }
@@ -210,7 +283,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     do throws(InstantSyntaxError) { name = try ExportName(parsing: request.exportName) } catch {
       return answer(.unknown(message: "\(error)"))
     }
-    guard let (group, disk) = front.disk(named: name.disk) else {
+    guard let (group, disk) = permittedDisk(named: name.disk) else {
       return answer(.unknown(message: "no disk \(name.disk.quotedForMessage) at this site"))
     }
     if name.instant == nil, let refusal = liveRefusal(group, disk) { return answer(refusal) }
@@ -320,9 +393,9 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   private func hand(over session: NBDSession) {
     guard let found else { preconditionFailure("transmission without an export") }
     // The last option's reply is small: it fits the socket, unless the client does not read.
-    guard (try? output.send(on: socket)) == true else { return close() }
+    guard (try? output.send(on: transport)) == true else { return close() }
     isClosed = true
-    front.loop.remove(self, socket)
+    front.loop.remove(self, transport.socket)
     front.forget(self)
     let contexts = session.contexts.compactMap { context in
       (selection?.sources[context.name]).map {
@@ -333,14 +406,14 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     if session.contexts.isEmpty, !found.isSelected { releaseSelection() }
     let opened = selection?.opened
     let leftover = input
-    let socket = self.socket
+    let transport = self.transport
     let front = self.front
     switch found {
     case .live(let group, let disk):
       group.loop.post {
         let reader = SiteReader(store: disk.store, catalog: group.journal?.catalog)
         let connection = NBDConnection(
-          socket: socket, leftover: leftover, loop: group.loop, target: .live(group),
+          transport: transport, leftover: leftover, loop: group.loop, target: .live(group),
           disk: disk.number, reader: reader, workers: group.workers, session: session,
           contexts: contexts, onClose: { opened?.release() }, log: front.log)
         opened?.onExpiry { connection.close() }
@@ -348,7 +421,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
       }
     case .view(let view, let disk, _):
       let connection = NBDConnection(
-        socket: socket, leftover: leftover, loop: front.loop,
+        transport: transport, leftover: leftover, loop: front.loop,
         target: .view(view.view, release: view.release), disk: disk.number,
         reader: view.view.reader(disk: disk.number), workers: front.workers, session: session,
         contexts: contexts, log: front.log)
@@ -365,8 +438,8 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     isClosed = true
     releaseFound()
     releaseSelection()
-    front.loop.remove(self, socket)
+    front.loop.remove(self, transport.socket)
     front.forget(self)
-    socket.shutDown()
+    transport.shutDown()
   }
 }

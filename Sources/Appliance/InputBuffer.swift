@@ -1,4 +1,5 @@
 import SystemIO
+import TLS
 
 /// Bytes that arrived on a socket and wait to be parsed: contiguous, with room in front for one
 /// record header.
@@ -30,7 +31,7 @@ import SystemIO
   /// Receives once, as much as there is room for. Nil when nothing has arrived, 0 when the peer
   /// closed. Moves what is unread to the front when `wanted` bytes would not fit behind `start`.
   /// Nothing handed out before may be in use.
-  mutating func receive(from socket: Socket, wanted: Int) throws(Errno) -> Int? {
+  mutating func receive(from transport: Transport, wanted: Int) throws(Errno) -> Int? {
     if start == end {
       start = headroom
       end = headroom
@@ -42,7 +43,7 @@ import SystemIO
     }
     let room = unsafe UnsafeMutableRawBufferPointer(
       start: memory.base + end, count: memory.count - end)
-    let count = try unsafe socket.receive(into: room)
+    let count = try unsafe transport.receive(into: room)
     end += count ?? 0
     return count
   }

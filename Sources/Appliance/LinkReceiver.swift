@@ -2,6 +2,7 @@ import BlockModel
 import Journal
 import Replication
 import SystemIO
+import TLS
 
 /// The recovery site's end of a link, on the loop of its group.
 ///
@@ -61,7 +62,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     if isClosed || ready.isDisjoint(with: [.readable, .closed]) { return }
     do throws(Errno) {
       let wanted = LinkFrame.byteCount + LinkFrame.bodyLimit(of: .baselineData)
-      guard let count = try input.receive(from: socket, wanted: wanted) else { return }
+      guard let count = try input.receive(from: Transport(socket), wanted: wanted) else { return }
       if count == 0 { return end() }
     } catch { return end() }
     process()
@@ -281,7 +282,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
   }
 
   private func send() {
-    do throws(Errno) { _ = try output.send(on: socket) } catch { return end() }
+    do throws(Errno) { _ = try output.send(on: Transport(socket)) } catch { return end() }
     updateInterest()
   }
 

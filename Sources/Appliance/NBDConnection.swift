@@ -3,6 +3,7 @@ import Journal
 import NBDProtocol
 import Storage
 import SystemIO
+import TLS
 import Volume
 
 typealias SiteSegmentFile = File
@@ -44,7 +45,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private static let zeroRecordsInTurn = 64
 
   let disk: DiskNumber
-  private let socket: Socket
+  private let transport: Transport
   let loop: EventLoop
   let target: Target
   let reader: SiteReader
@@ -79,6 +80,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private var pendingReplies = 0
   private var waitsForRoom = false
   private var continuesLater = false
+  private var receivesLater = false
   private var recordsInTurn = 0
   var prefetchesUnderWay = 0
   private var isEnding = false
@@ -86,11 +88,11 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   var isTouched = false
 
   init(
-    socket: Socket, leftover: [UInt8], loop: EventLoop, target: Target, disk: DiskNumber,
+    transport: Transport, leftover: [UInt8], loop: EventLoop, target: Target, disk: DiskNumber,
     reader: SiteReader, workers: WorkerPool, session: NBDSession, contexts: [StatusContext],
     onClose: (() -> Void)? = nil, log: @escaping (String) -> Void
   ) {
-    self.socket = socket
+    self.transport = transport
     self.loop = loop
     self.target = target
     self.disk = disk
@@ -109,7 +111,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   /// Starts to serve. On the loop.
   func begin() {
     do throws(Errno) {
-      try loop.add(self, socket, .readable)
+      try loop.add(self, transport.socket, .readable)
     } catch {
       log("cannot watch a connection: \(error)")
       close()
@@ -125,7 +127,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     let wanted =
       if case .write = body { min(bodyRemaining, RecordHeader.payloadLimit) } else { 4096 }
     do throws(Errno) {
-      guard let count = try input.receive(from: socket, wanted: wanted) else { return }
+      guard let count = try input.receive(from: transport, wanted: wanted) else { return }
       if count == 0 { return close() }
     } catch {
       return close()
@@ -401,7 +403,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   private func send() {
     do throws(Errno) {
-      _ = try output.send(on: socket)
+      _ = try output.send(on: transport)
     } catch {
       return close()
     }
@@ -421,7 +423,19 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     if output.pendingByteCount > 0 { wanted.insert(.writable) }
     if wanted != interest {
       interest = wanted
-      loop.setInterest(self, socket, wanted)
+      loop.setInterest(self, transport.socket, wanted)
+    }
+    if wanted.contains(.readable), transport.hasBufferedInput { receiveLater() }
+  }
+
+  /// TLS holds bytes of which the poller does not know. Not in a turn that has received already:
+  /// what is staged still lies in the buffer. The end of that turn comes here again.
+  private func receiveLater() {
+    if receivesLater { return }
+    receivesLater = true
+    loop.post { [self] in
+      receivesLater = false
+      if interest.contains(.readable), !isTouched { ready(.readable) }
     }
   }
 
@@ -524,8 +538,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   func close() {
     if isClosed { return }
     isClosed = true
-    loop.remove(self, socket)
-    socket.shutDown()
+    loop.remove(self, transport.socket)
+    transport.shutDown()
     switch target {
     case .live(let group): group.remove(self)
     case .view(_, let release): release()

@@ -1,4 +1,5 @@
 import SystemIO
+import TLS
 
 /// Bytes on their way to a socket: contiguous, appended at the end, sent from the start.
 ///
@@ -46,10 +47,10 @@ import SystemIO
   }
 
   /// Sends what is pending. False when the peer must read first.
-  mutating func send(on socket: Socket) throws(Errno) -> Bool {
+  mutating func send(on transport: Transport) throws(Errno) -> Bool {
     while start < end {
       let bytes = unsafe UnsafeRawBufferPointer(start: memory.base + start, count: end - start)
-      guard let sent = try unsafe socket.send(bytes) else { return false }
+      guard let sent = try unsafe transport.send(bytes) else { return false }
       start += sent
     }
     start = 0

@@ -6,6 +6,7 @@ import Replication
 import Storage
 import Synchronization
 import SystemIO
+import TLS
 
 /// A running site: exports, groups, links.
 ///
@@ -46,8 +47,11 @@ public final class Site: Sendable {
           group, dataDirectory: configuration.dataDirectory, origin: configuration.origin,
           log: log))
     }
-    let nbd = try configuration.listen.nbd.map { address throws(SiteError) in
-      try listen(address)
+    let nbd = try configuration.listen.nbd.map { listener throws(SiteError) in
+      (
+        socket: try listen(listener.address),
+        tls: try listener.tls.map { (tls) throws(SiteError) in try prepare(tls, listener.address) }
+      )
     }
     let link = try configuration.listen.link.map { address throws(SiteError) in
       try listen(address)
@@ -58,6 +62,20 @@ public final class Site: Sendable {
     }
     site.begin(nbd, link)
     return site
+  }
+
+  private static func prepare(
+    _ tls: TLSConfiguration, _ address: SocketAddress
+  ) throws(SiteError) -> ListenerTLS {
+    let credentials: TLSContext.Credentials =
+      switch tls.credentials {
+      case .certificates(let folder, let verifiesClients):
+        .certificates(folder: folder, verifiesClients: verifiesClients)
+      case .preSharedKeys(let file): .preSharedKeys(file: file)
+      }
+    do throws(TLSError) {
+      return ListenerTLS(isRequired: tls.isRequired, context: try TLSContext(credentials))
+    } catch { throw SiteError("TLS of the listener \(address): \(error)") }
   }
 
   private static func listen(_ address: SocketAddress) throws(SiteError) -> Socket {
@@ -124,7 +142,7 @@ public final class Site: Sendable {
       peerSite: peer.site)
   }
 
-  private func begin(_ nbd: [Socket], _ link: Socket?) {
+  private func begin(_ nbd: [(socket: Socket, tls: ListenerTLS?)], _ link: Socket?) {
     for loop in loops { loop.start() }
     for group in groups {
       group.loop.post { group.begin() }
@@ -153,7 +171,9 @@ public final class Site: Sendable {
         done(())
       }
     }
-    for case .unix(let path) in configuration.listen.nbd { try? Directory.remove(path) }
+    for case .unix(let path) in configuration.listen.nbd.map(\.address) {
+      try? Directory.remove(path)
+    }
     for link in links { link.stop(drainMilliseconds: Self.linkDrainMilliseconds) }
     for group in groups {
       ask(group.loop, timeoutMilliseconds: -1) { done in group.drain { done(()) } }

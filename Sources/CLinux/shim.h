@@ -17,6 +17,13 @@ extern ssize_t preadv2(int, const struct iovec *, int, off_t, int);
 extern int fallocate(int, int, off_t, off_t);
 extern int sync_file_range(int, off_t, off_t, unsigned int);
 
+// SO_PEERCRED's answer.
+struct linux_ucred {
+  pid_t pid;
+  uid_t uid;
+  gid_t gid;
+};
+
 enum {
   LINUX_O_DIRECT = __O_DIRECT,
   LINUX_RWF_NOWAIT = 8,

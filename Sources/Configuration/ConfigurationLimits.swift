@@ -23,6 +23,7 @@ public enum ConfigurationLimits {
 
   public static let nbdListeners = 64
   public static let groups = 1024
+  public static let accessRules = 1024
   /// Disks are numbered with 16 bits in journal records; this is what one site is built for.
   public static let disksPerGroup = 256
 

@@ -40,14 +40,14 @@ public struct ConfigurationOrigin: Equatable, Sendable {
 /// The addresses at which a site accepts connections.
 public struct ListenConfiguration: Equatable, Sendable {
   /// For NBD clients.
-  public var nbd: [SocketAddress]
+  public var nbd: [NBDListenerConfiguration]
   /// For peers.
   public var link: SocketAddress?
   /// For the command line.
   public var control: SocketAddress?
 
   public init(
-    nbd: [SocketAddress] = [], link: SocketAddress? = nil, control: SocketAddress? = nil
+    nbd: [NBDListenerConfiguration] = [], link: SocketAddress? = nil, control: SocketAddress? = nil
   ) {
     self.nbd = nbd
     self.link = link
@@ -161,10 +161,16 @@ public struct DiskConfiguration: Equatable, Sendable {
   /// Nil means: as large as the backing store is.
   public var sizeBytes: UInt64?
   public var backing: BackingAddress
+  /// Empty: everyone who can connect may read and write.
+  public var accessRules: [AccessRule]
 
-  public init(name: String, sizeBytes: UInt64? = nil, backing: BackingAddress) {
+  public init(
+    name: String, sizeBytes: UInt64? = nil, backing: BackingAddress,
+    accessRules: [AccessRule] = []
+  ) {
     self.name = name
     self.sizeBytes = sizeBytes
     self.backing = backing
+    self.accessRules = accessRules
   }
 }

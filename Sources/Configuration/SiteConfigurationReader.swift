@@ -52,7 +52,8 @@ struct SiteConfigurationReader {
       field, subject: "listen", keys: ["nbd", "link", "control"])
     var listen = ListenConfiguration()
     for item in try mapping["nbd"]?.list(atMost: ConfigurationLimits.nbdListeners) ?? [] {
-      listen.nbd.append(try listener(item))
+      let (address, tls) = try item.nbdListener()
+      listen.nbd.append(NBDListenerConfiguration(address: try listener(address), tls: tls))
     }
     if let link = mapping["link"] { listen.link = try listener(link) }
     if let control = mapping["control"] { listen.control = try listener(control) }
@@ -189,7 +190,7 @@ struct SiteConfigurationReader {
     _ field: ConfigurationField
   ) throws(ConfigurationError) -> DiskConfiguration {
     let mapping = try ConfigurationMapping(
-      field, subject: "a disk", keys: ["name", "size", "backing"])
+      field, subject: "a disk", keys: ["name", "size", "backing", "access"])
     let nameField = try mapping.required("name")
     let name = try nameField.name()
     if let line = diskLines.updateValue(nameField.node.place.line, forKey: name) {
@@ -203,6 +204,8 @@ struct SiteConfigurationReader {
       throw backingField.failure(
         "two disks have the backing store \(backing), the first on line \(line)")
     }
-    return DiskConfiguration(name: name, sizeBytes: size, backing: backing)
+    return DiskConfiguration(
+      name: name, sizeBytes: size, backing: backing,
+      accessRules: try mapping["access"]?.accessRules() ?? [])
   }
 }

@@ -57,6 +57,7 @@ enum NBDOptionReplyType: UInt32 {
   case unsupported = 0x8000_0001
   case policy = 0x8000_0002
   case invalid = 0x8000_0003
+  case tlsRequired = 0x8000_0005
   case unknownExport = 0x8000_0006
   case shutdown = 0x8000_0007
   case tooBig = 0x8000_0009

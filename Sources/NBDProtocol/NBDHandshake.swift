@@ -1,3 +1,13 @@
+/// What a listener says to STARTTLS, and to clients that do without.
+public enum NBDTLSPolicy: Equatable, Sendable {
+  /// STARTTLS is refused.
+  case off
+  /// The client chooses.
+  case optional
+  /// In the clear, a client gets nothing but the way to TLS.
+  case required
+}
+
 /// The server's side of the fixed newstyle handshake, without I/O.
 ///
 /// The owner sends what `start()` returns, feeds `receive` with whatever arrives and carries out
@@ -30,6 +40,9 @@ public struct NBDHandshake: Sendable {
     /// Answer with `contextsFound` or `exportRefused`. The same name may be looked up later with
     /// the contexts that were selected last.
     case findContexts(NBDContextRequest)
+    /// Send what is still to be sent, then begin TLS as its server and call `tlsStarted`. What was
+    /// received and not consumed came in the clear, where nothing may follow: close if there is any.
+    case startTLS
     /// The handshake is over. The export is the one that the owner gave to `exportFound` last.
     case beginTransmission(NBDSession)
     /// Send what is still to be sent, then close. The reason is for the log; nil when the client
@@ -66,6 +79,8 @@ public struct NBDHandshake: Sendable {
   private static let clientFlagsByteCount = 4
 
   private let limits: NBDLimits
+  private let tls: NBDTLSPolicy
+  private var isSecure = false
   /// Nil while a question is open and after the handshake has ended.
   private var piece: Piece? = .clientFlags
   private var missingBytes = Self.clientFlagsByteCount
@@ -79,8 +94,9 @@ public struct NBDHandshake: Sendable {
   private var optionCount = 0
   private var optionAllowance: Int
 
-  public init(limits: NBDLimits = NBDLimits()) {
+  public init(limits: NBDLimits = NBDLimits(), tls: NBDTLSPolicy = .off) {
     self.limits = limits
+    self.tls = tls
     optionAllowance = limits.maximumOptionCount
   }
 
@@ -236,6 +252,7 @@ public struct NBDHandshake: Sendable {
     case .skippedData(.list): ask(.list, .listExports)
     case .skippedData(.structuredReply): agreeOnStructuredReplies()
     case .skippedData(.extendedHeaders): agree(on: .extended)
+    case .skippedData(.startTLS): beginTLS()
     case .skippedData(.refuse(let type, let message)): refuse(type, message: message)
     case .skippedData(.acknowledgeAbort):
       [.send(NBDOptionReply.frame(.acknowledge, to: option))] + close(nil)
@@ -274,7 +291,10 @@ public struct NBDHandshake: Sendable {
       selection = nil
     default: break
     }
-    switch NBDOptionPlan(header, limits: limits) {
+    var plan = NBDOptionPlan(header, limits: limits)
+    if tls == .required, !isSecure { plan = plan.inTheClear(header) }
+    if tls == .off { plan = plan.withoutTLS(header) }
+    switch plan {
     case .collect(let collectedOption):
       expect(.collectedData(collectedOption), byteCount: Int(header.dataBytes))
     case .skip(let skippedOption):
@@ -311,6 +331,24 @@ public struct NBDHandshake: Sendable {
     } catch {
       return refuse(error.replyType, message: error.message)
     }
+  }
+
+  private mutating func beginTLS() -> [Action] {
+    if tls == .off { return refuse(.unsupported, message: "") }
+    if isSecure { return refuse(.invalid, message: "TLS has begun already") }
+    piece = nil
+    return [.send(NBDOptionReply.frame(.acknowledge, to: option)), .startTLS]
+  }
+
+  /// Answers `.startTLS`. What was agreed in the clear is forgotten, as the specification demands.
+  ///
+  /// - Precondition: TLS was to be started.
+  public mutating func tlsStarted() {
+    precondition(tls != .off && !isSecure && piece == nil, "TLS was not to be started")
+    isSecure = true
+    headers = .simple
+    selection = nil
+    expect(.optionHeader, byteCount: NBDOptionHeader.byteCount)
   }
 
   private mutating func agreeOnStructuredReplies() -> [Action] {

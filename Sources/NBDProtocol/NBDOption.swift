@@ -71,8 +71,27 @@ enum NBDOptionPlan: Equatable {
       self = Self.collected(header, .contexts(.list), limits)
     case .setMetaContext:
       self = Self.collected(header, .contexts(.select), limits)
-    case .peekExport, .startTLS, nil:
+    case .startTLS:
+      self = Self.withoutData(header, .startTLS, "STARTTLS takes no data")
+    case .peekExport, nil:
       self = .skip(then: .refuse(.unsupported, message: ""))
+    }
+  }
+
+  /// What a client in the clear gets where TLS is required: nothing but the way there.
+  func inTheClear(_ header: NBDOptionHeader) -> NBDOptionPlan {
+    switch (self, NBDOption(rawValue: header.option)) {
+    case (.close, _), (_, .startTLS), (_, .abort): self
+    case (_, .exportName): .close(reason: "EXPORT_NAME in the clear, but TLS is required")
+    default: .skip(then: .refuse(.tlsRequired, message: "TLS is required: begin with STARTTLS"))
+    }
+  }
+
+  /// Without TLS, STARTTLS is an option like others that the server does not implement.
+  func withoutTLS(_ header: NBDOptionHeader) -> NBDOptionPlan {
+    switch (self, NBDOption(rawValue: header.option)) {
+    case (.skip, .startTLS): .skip(then: .refuse(.unsupported, message: ""))
+    default: self
     }
   }
 
@@ -104,6 +123,7 @@ enum NBDSkippedOption: Equatable {
   case list
   case structuredReply
   case extendedHeaders
+  case startTLS
   case refuse(NBDOptionReplyType, message: String)
 }
 

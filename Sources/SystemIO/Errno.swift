@@ -11,13 +11,16 @@ public struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConvertib
 
   public static let again = Errno(EAGAIN)
   public static let badFile = Errno(EBADF)
+  public static let brokenPipe = Errno(EPIPE)
   public static let connectionReset = Errno(ECONNRESET)
   public static let exists = Errno(EEXIST)
+  public static let fileTooLarge = Errno(EFBIG)
   public static let invalid = Errno(EINVAL)
   public static let io = Errno(EIO)
   public static let notFound = Errno(ENOENT)
   public static let noSpace = Errno(ENOSPC)
   public static let notSupported = Errno(EOPNOTSUPP)
+  public static let protocolError = Errno(EPROTO)
   public static let timedOut = Errno(ETIMEDOUT)
 
   public var description: String {

@@ -36,6 +36,23 @@ public final class File: Sendable {
     return (try? retrying { fcntl(descriptor.raw, F_SETFL, wanted) }) != nil
   }
 
+  /// All bytes of a small file: `fileTooLarge` when it has more than `limit`.
+  public static func contents(of path: String, limit: Int) throws(Errno) -> [UInt8] {
+    let file = try File(opening: path, .readOnly)
+    var bytes = [UInt8](repeating: 0, count: limit + 1)
+    var failure: Errno?
+    let count = unsafe bytes.withUnsafeMutableBytes { buffer -> Int in
+      do throws(Errno) { return try unsafe file.read(into: buffer, at: 0) } catch {
+        failure = error
+        return 0
+      }
+    }
+    if let failure { throw failure }
+    guard count <= limit else { throw .fileTooLarge }
+    bytes.removeLast(bytes.count - count)
+    return bytes
+  }
+
   /// Valid while this object lives; for `sendfile`.
   public var rawDescriptor: Int32 { descriptor.raw }
 

@@ -176,6 +176,18 @@ public final class Socket: Sendable {
     return unsafe withUnsafeBytes(of: &storage) { UInt16(unsafe $0[2]) << 8 | UInt16(unsafe $0[3]) }
   }
 
+  /// The user and group of the process that connected to a unix socket, as it was then; nil for
+  /// other sockets.
+  public var peerUser: (user: UInt32, group: UInt32)? {
+    var credentials = linux_ucred()
+    var length = socklen_t(MemoryLayout<linux_ucred>.size)
+    guard
+      unsafe getsockopt(descriptor.raw, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0,
+      credentials.pid != 0
+    else { return nil }
+    return (credentials.uid, credentials.gid)
+  }
+
   // MARK: Transfer
 
   /// What has arrived, at most `buffer.count` bytes; 0 when the peer has closed its side; nil when

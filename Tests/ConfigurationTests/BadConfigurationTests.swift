@@ -135,6 +135,14 @@ struct SeededGenerator: RandomNumberGenerator {
     .listen("single value", "control: {}"),
     .listen("two listeners", "link: \"tcp:h:1\", control: \"tcp:h:1\""),
     .listen("two listeners", "nbd: [\"unix:/s\", \"unix:/s\"]"),
+    .listen("'address' of an NBD listener", "nbd: [{tls: off}]"),
+    .listen("unknown tls", "nbd: [{address: \"unix:/s\", tls: maybe, keys: /k}]"),
+    .listen("needs 'certificates'", "nbd: [{address: \"unix:/s\", tls: required}]"),
+    .listen("either", "nbd: [{address: \"unix:/s\", tls: required, keys: /k, certificates: /c}]"),
+    .listen("verify_clients", "nbd: [{address: \"unix:/s\", keys: /k, verify_clients: true}]"),
+    .listen(
+      "true or false",
+      "nbd: [{address: \"unix:/s\", certificates: /k, verify_clients: perhaps}]"),
     .listen("did you mean 'control'", "contrl: \"unix:/c\""),
   ]
 

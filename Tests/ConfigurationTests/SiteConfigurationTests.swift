@@ -48,7 +48,10 @@ import Testing
     let expected = SiteConfiguration(
       site: "east", dataDirectory: "/var/lib/tapline/east",
       listen: ListenConfiguration(
-        nbd: [.unix(path: "/run/tapline/east.sock"), .tcp(host: "127.0.0.1", port: 10809)],
+        nbd: [
+          .init(address: .unix(path: "/run/tapline/east.sock")),
+          .init(address: .tcp(host: "127.0.0.1", port: 10809)),
+        ],
         link: .tcp(host: "127.0.0.1", port: 10810),
         control: .unix(path: "/run/tapline/east-control.sock")),
       groups: [group])

@@ -21,8 +21,10 @@ struct HandshakeOwner {
     NBDExportListing(name: "disk", description: "first disk"), NBDExportListing(name: "b"),
   ]
 
-  init(limits: NBDLimits = NBDLimits(), answerDelay: Int = 0) {
-    machine = NBDHandshake(limits: limits)
+  init(
+    limits: NBDLimits = NBDLimits(), tls: NBDTLSPolicy = .off, answerDelay: Int = 0
+  ) {
+    machine = NBDHandshake(limits: limits, tls: tls)
     self.answerDelay = answerDelay
     record(machine.start())
   }
@@ -102,6 +104,7 @@ struct HandshakeOwner {
       case .listExports, .lookUpExport, .findContexts:
         openQuestion = action
         piecesSinceQuestion = 0
+      case .startTLS: machine.tlsStarted()
       case .beginTransmission, .close: isEnded = true
       }
     }

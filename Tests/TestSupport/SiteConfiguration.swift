@@ -5,6 +5,8 @@ public struct SiteConfiguration: Sendable {
     public var size: Int
     /// `file:PATH`, `nbd+unix:///EXPORT?socket=PATH`, …
     public var backing: String
+    /// YAML of the `access` list.
+    public var access: String?
 
     public init(name: String, size: Int, backing: String) {
       self.name = name
@@ -40,6 +42,7 @@ public struct SiteConfiguration: Sendable {
 
   public var site: String
   public var data: String
+  /// Addresses, or YAML mappings that begin with `{`.
   public var nbd: [String]
   public var link: String
   public var control: String
@@ -58,7 +61,7 @@ public struct SiteConfiguration: Sendable {
       "site: \(site)",
       "data: \(data)",
       "listen:",
-      "  nbd: [\(nbd.map { "\"\($0)\"" }.joined(separator: ", "))]",
+      "  nbd: [\(nbd.map { $0.hasPrefix("{") ? $0 : "\"\($0)\"" }.joined(separator: ", "))]",
       "  link: \"\(link)\"",
       "  control: \"\(control)\"",
       "groups:",
@@ -85,8 +88,10 @@ extension SiteConfiguration.Group {
     if let viewScratch { lines.append("      view_scratch: \(viewScratch)") }
     lines.append("    disks:")
     return lines
-      + disks.map {
-        "      - { name: \($0.name), size: \($0.size), backing: \"\($0.backing)\" }"
+      + disks.map { disk in
+        let access = disk.access.map { ", access: \($0)" } ?? ""
+        return "      - { name: \(disk.name), size: \(disk.size), "
+          + "backing: \"\(disk.backing)\"\(access) }"
       }
   }
 }
