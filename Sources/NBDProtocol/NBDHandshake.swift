@@ -41,7 +41,7 @@ public struct NBDHandshake: Sendable {
     /// the contexts that were selected last.
     case findContexts(NBDContextRequest)
     /// Send what is still to be sent, then begin TLS as its server and call `tlsStarted`. What was
-    /// received and not consumed came in the clear, where nothing may follow: close if there is any.
+    /// received and not consumed came in the clear, where nothing may follow: close then.
     case startTLS
     /// The handshake is over. The export is the one that the owner gave to `exportFound` last.
     case beginTransmission(NBDSession)

@@ -8,6 +8,8 @@ import Testing
   @Test func `site that was killed comes back with its sidecars`() throws {
     let single = try SingleSite(size: 4 << 20, history: "1h", segmentSize: "1M")
     let site = single.site
+    // The journal has a file once there is a record.
+    try site.connect("disk").write([1], at: 0)
     let directory = try TaplineContract.journalDirectory(group: "g", site: site.configuration)
     func sidecars() throws -> Int {
       try FileManager.default.contentsOfDirectory(atPath: directory)

@@ -20,8 +20,8 @@ import Testing
       made = authority
       site.configuration.nbd.append(
         """
-        { address: "tcp:127.0.0.1:\(port)", tls: \(mode), certificates: "\(try authority.server())", \
-        verify_clients: \(verifiesClients) }
+        { address: "tcp:127.0.0.1:\(port)", tls: \(mode), \
+        certificates: "\(try authority.server())", verify_clients: \(verifiesClients) }
         """)
       site.configuration.groups[0].disks[0].access = access
     }
