@@ -22,7 +22,7 @@ struct GroupDisk: Sendable {
 ///
 /// Concurrency model: confined to its loop. The order in which this loop stages requests is the
 /// order of the group's history; all connections meet here, so they are coherent. What blocks runs
-/// on `workers` (syncs, reads), or on `keeper` (apply, the state file, new segment files), which
+/// on `workers` (syncs, reads), or on `keeper` (apply, the state file, the index), which
 /// has one thread, so its jobs follow each other.
 ///
 /// The parts: this file (turns and connections), GroupDurability (syncs and who waits for them),

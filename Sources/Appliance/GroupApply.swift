@@ -104,12 +104,18 @@ extension Group {
     apply.isCreatingSlot = true
     let storage = journal.storage
     let byteCount = journal.options.segmentByteCount
-    keeper.submit { [self] in
+    // The guest must not wait until a file is filled.
+    let isHurried = !isIdle && journal.needsFilesQuickly
+    // Not behind a step of apply, which takes long.
+    workers.submit { [self] in
       var file: File?
       var failure: Errno?
-      do throws(Errno) { file = try storage.create(name, byteCount: byteCount) } catch {
-        failure = error
-      }
+      do throws(Errno) {
+        file =
+          isHurried
+          ? try storage.allocate(name, byteCount: byteCount)
+          : try storage.create(name, byteCount: byteCount)
+      } catch { failure = error }
       let (created, error) = (file, failure)
       loop.post { [self] in slotFinished(slot, created, error) }
     }

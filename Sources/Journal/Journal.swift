@@ -323,6 +323,9 @@ public final class Journal<Storage: JournalStorage> {
   private static var spareSlots: Int { 3 }
   private static var idleSpareSlots: Int { 16 }
 
+  /// Segments are used up faster than files can be filled.
+  public var needsFilesQuickly: Bool { !segments.isEmpty && freeSlots.count < 2 }
+
   /// Whether files are being created or may still be: room will come without recycling.
   public var slotToCreateExists: Bool {
     slots.count < options.slotLimit

@@ -10,11 +10,20 @@ public protocol JournalStorage: Sendable {
   /// A file of `byteCount` zeros, every block allocated; it and its name are durable. Blocks for as
   /// long as the disk needs to write it.
   func create(_ name: String, byteCount: Int) throws(Errno) -> File
+  /// As `create`, but quickly: the blocks are only set aside, so the first sync of each part of the
+  /// file takes longer. Blocks for a moment.
+  func allocate(_ name: String, byteCount: Int) throws(Errno) -> File
   /// Makes `bytes` the content of the file, which is created if need be. Blocks. Makes nothing
   /// durable, and neither a power cut nor a failure leaves the old or the new content for sure: for
   /// files that prove themselves by a checksum and can be made again.
   func replace(_ name: String, with bytes: [UInt8]) throws(Errno)
   func remove(_ name: String) throws(Errno)
+}
+
+extension JournalStorage {
+  public func allocate(_ name: String, byteCount: Int) throws(Errno) -> File {
+    try create(name, byteCount: byteCount)
+  }
 }
 
 /// A file of fixed size. Any thread may use it; calls may block.
@@ -57,6 +66,31 @@ public struct FolderStorage: JournalStorage {
   }
 
   public func create(_ name: String, byteCount: Int) throws(Errno) -> File {
+    // Written, not only allocated: the first sync of an unwritten extent waits for the file
+    // system's own journal, and a guest's FLUSH must not.
+    // Past the page cache where that works: the zeros are never read, and copying them would take
+    // the processor from the guest.
+    try make(name) { (file) throws(Errno) in
+      if byteCount % 4096 != 0 || !file.setDirect(true) || !Self.fill(file, byteCount) {
+        _ = file.setDirect(false)
+        try Self.write(zeros: byteCount, to: file)
+      }
+      _ = file.setDirect(false)
+    }
+  }
+
+  public func allocate(_ name: String, byteCount: Int) throws(Errno) -> File {
+    do throws(Errno) {
+      return try make(name) { (file) throws(Errno) in try file.allocate(byteCount: byteCount) }
+    } catch .notSupported {
+      return try create(name, byteCount: byteCount)
+    }
+  }
+
+  /// A new file gets its name when `fill` is done with it and it is durable.
+  private func make(
+    _ name: String, fill: (File) throws(Errno) -> Void
+  ) throws(Errno) -> File {
     let target = "\(path)/\(name)"
     let unfinished = target + ".new"
     if Directory.exists(unfinished) { try Directory.remove(unfinished) }
@@ -64,15 +98,7 @@ public struct FolderStorage: JournalStorage {
     var isFinished = false
     // Half a file would hold the space that its failure is about.
     defer { if !isFinished { try? Directory.remove(unfinished) } }
-    // Written, not only allocated: the first sync of an unwritten extent waits for the file
-    // system's own journal, and a guest's FLUSH must not.
-    // Past the page cache where that works: the zeros are never read, and copying them would take
-    // the processor from the guest.
-    if byteCount % 4096 != 0 || !file.setDirect(true) || !Self.fill(file, byteCount) {
-      _ = file.setDirect(false)
-      try Self.write(zeros: byteCount, to: file)
-    }
-    _ = file.setDirect(false)
+    try fill(file)
     try file.syncAll()
     try Directory.rename(unfinished, to: target)
     isFinished = true

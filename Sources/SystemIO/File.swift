@@ -174,6 +174,11 @@ public final class File: Sendable {
     try allocate(Int32(LINUX_FALLOC_PUNCH_HOLE) | Int32(LINUX_FALLOC_KEEP_SIZE), offset, count)
   }
 
+  /// Makes the file `byteCount` long, with a block set aside for every byte.
+  public func allocate(byteCount: Int) throws(Errno) {
+    _ = try retrying { fallocate(descriptor.raw, 0, 0, off_t(byteCount)) }
+  }
+
   /// Makes the range read as zeros and keeps its space.
   public func zeroRange(at offset: UInt64, count: UInt64) throws(Errno) {
     try allocate(Int32(LINUX_FALLOC_ZERO_RANGE) | Int32(LINUX_FALLOC_KEEP_SIZE), offset, count)
