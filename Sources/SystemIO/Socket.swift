@@ -199,11 +199,20 @@ public final class Socket: Sendable {
 
   /// As `receive`, into new memory: nil when nothing has arrived, empty when the peer has closed.
   public func receive(limit: Int) throws(Errno) -> [UInt8]? {
+    try unsafe Self.collect(limit: limit) { (buffer) throws(Errno) in
+      try unsafe receive(into: buffer)
+    }
+  }
+
+  /// What `receive` puts into new memory of `limit` bytes, with the meaning of its result.
+  public static func collect(
+    limit: Int, _ receive: (UnsafeMutableRawBufferPointer) throws(Errno) -> Int?
+  ) throws(Errno) -> [UInt8]? {
     var failure: Errno?
     var hasArrived = true
     let bytes = unsafe [UInt8](unsafeUninitializedCapacity: limit) { buffer, count in
       do throws(Errno) {
-        let got = try unsafe receive(into: UnsafeMutableRawBufferPointer(buffer))
+        let got = try unsafe receive(UnsafeMutableRawBufferPointer(buffer))
         hasArrived = got != nil
         count = got ?? 0
       } catch { failure = error }

@@ -21,18 +21,9 @@ public struct Transport: Sendable {
 
   /// As `receive`, into new memory: nil when nothing has arrived, empty when the peer has closed.
   public func receive(limit: Int) throws(Errno) -> [UInt8]? {
-    guard let tls else { return try socket.receive(limit: limit) }
-    var failure: Errno?
-    var hasArrived = true
-    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: limit) { buffer, count in
-      do throws(Errno) {
-        let got = try unsafe tls.receive(into: UnsafeMutableRawBufferPointer(buffer))
-        hasArrived = got != nil
-        count = got ?? 0
-      } catch { failure = error }
+    try unsafe Socket.collect(limit: limit) { (buffer) throws(Errno) in
+      try unsafe receive(into: buffer)
     }
-    if let failure { throw failure }
-    return hasArrived ? bytes : nil
   }
 
   /// As `Socket.send`.

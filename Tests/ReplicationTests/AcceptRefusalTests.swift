@@ -1,5 +1,6 @@
 import BlockModel
 import Journal
+import JournalTestSupport
 import Testing
 
 /// Proves that a journal takes nothing from its peer but exactly what must come next: whatever is

@@ -60,7 +60,7 @@ import Testing
 
   @Test(arguments: UInt64(0)..<30)
   func copiesRandomDisks(seed: UInt64) throws {
-    var random = ModelRandom(seed: seed)
+    var random = SplitMix(seed: seed)
     let stores = try (0...random.below(3)).map { _ in
       let size = 1 + random.below(20_000)
       let data = (0..<random.below(20)).map { _ in

@@ -1,6 +1,7 @@
 import BlockModel
 import Foundation
 import Journal
+import JournalTestSupport
 import SystemIO
 
 /// A journal in a temporary folder, which goes away with the value.

@@ -1,5 +1,6 @@
 import BlockModel
 import Journal
+import JournalTestSupport
 import Replication
 import Testing
 

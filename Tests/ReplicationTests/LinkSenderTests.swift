@@ -14,6 +14,29 @@ import Testing
 @Suite(.serialized) struct LinkSenderTests {
   static let disks = [20_000, 6000]
 
+  /// A sender whose first five records have arrived.
+  static func linked() throws -> (SendingGroup, ReceivingSite) {
+    var random = SplitMix(seed: 1)
+    return try linked(&random)
+  }
+
+  static func linked(_ random: inout SplitMix) throws -> (SendingGroup, ReceivingSite) {
+    let sending = try SendingGroup(diskByteCounts: disks)
+    let site = try ReceivingSite(for: sending, seed: 1)
+    sending.startLink(to: site.endpoint)
+    try sending.write(5, &random)
+    try site.run { site.group.journal.appended == sending.journal.appended }
+    return (sending, site)
+  }
+
+  /// Everything arrives; a sender that waits to connect again need not.
+  static func catchUp(_ site: ReceivingSite, _ sending: SendingGroup) throws {
+    try site.run {
+      if !site.isConnected { sending.signal.wake() }
+      return site.group.journal.appended == sending.journal.appended
+    }
+  }
+
   static func expectSame(
     _ site: ReceivingSite, _ sending: SendingGroup,
     sourceLocation: SourceLocation = #_sourceLocation
@@ -31,7 +54,7 @@ import Testing
 
   @Test(arguments: UInt64(0)..<8)
   func everyRecordArrivesOnceAndInOrder(seed: UInt64) throws {
-    var random = ModelRandom(seed: seed)
+    var random = SplitMix(seed: seed)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: seed)
     sending.startLink(to: site.endpoint)
@@ -58,16 +81,13 @@ import Testing
     }
     site.bytesUntilCut = nil
     site.receiveLimit = 64 << 10
-    try site.run {
-      if !site.isConnected { sending.signal.wake() }
-      return site.group.journal.appended == sending.journal.appended
-    }
+    try Self.catchUp(site, sending)
     try Self.expectSame(site, sending)
     #expect(site.cuts.isEmpty && site.framesSeen[.baselineBegin] == 1)
   }
 
   @Test func progressReachesTheWatermarks() throws {
-    var random = ModelRandom(seed: 1)
+    var random = SplitMix(seed: 1)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: 1)
     sending.startLink(to: site.endpoint)
@@ -88,12 +108,7 @@ import Testing
   }
 
   @Test func progressBeyondWhatWasSentEndsTheConnection() throws {
-    var random = ModelRandom(seed: 1)
-    let sending = try SendingGroup(diskByteCounts: Self.disks)
-    let site = try ReceivingSite(for: sending, seed: 1)
-    sending.startLink(to: site.endpoint)
-    try sending.write(5, &random)
-    try site.run { site.group.journal.appended == sending.journal.appended }
+    let (sending, site) = try Self.linked()
     let lie = LinkProgress(
       isRecoverable: true, received: SequenceNumber(6), durable: SequenceNumber(6),
       applied: .none, durableTimestamp: .zero)
@@ -107,12 +122,8 @@ import Testing
   /// It would send for ever, or what the other side must refuse.
   @Test(arguments: [0, 1, 4095, 8 << 20])
   func `a position outside of the segment's records ends the connection`(offset: Int) throws {
-    var random = ModelRandom(seed: 1)
-    let sending = try SendingGroup(diskByteCounts: Self.disks)
-    let site = try ReceivingSite(for: sending, seed: 1)
-    sending.startLink(to: site.endpoint)
-    try sending.write(5, &random)
-    try site.run { site.group.journal.appended == sending.journal.appended }
+    var random = SplitMix(seed: 1)
+    let (sending, site) = try Self.linked(&random)
     site.claimedOffset = offset
     site.disconnect()
     try site.run {
@@ -121,10 +132,7 @@ import Testing
     }
     // The next connection names the right one.
     try sending.write(5, &random)
-    try site.run {
-      if !site.isConnected { sending.signal.wake() }
-      return site.group.journal.appended == sending.journal.appended
-    }
+    try Self.catchUp(site, sending)
     try Self.expectSame(site, sending)
   }
 
@@ -132,12 +140,7 @@ import Testing
   func `a message that only the sender may send ends the connection`(
     kind: LinkFrameKind
   ) throws {
-    var random = ModelRandom(seed: 1)
-    let sending = try SendingGroup(diskByteCounts: Self.disks)
-    let site = try ReceivingSite(for: sending, seed: 1)
-    sending.startLink(to: site.endpoint)
-    try sending.write(5, &random)
-    try site.run { site.group.journal.appended == sending.journal.appended }
+    let (sending, site) = try Self.linked()
     // A long body is announced, of which nothing follows: it is not waited for.
     var header = LinkFrame(kind)
     header.bodyByteCount = LinkFrame.bodyLimit(of: kind)
@@ -160,7 +163,7 @@ import Testing
   /// Also when the last segment was sealed and no record follows, as after a crash.
   @Test(arguments: [false, true])
   func heartbeatsTellHowFarNothingIsMissing(sealed: Bool) throws {
-    var random = ModelRandom(seed: 1)
+    var random = SplitMix(seed: 1)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: 1)
     try sending.write(5, &random)
@@ -174,7 +177,7 @@ import Testing
 
   @Test(arguments: UInt64(0)..<4)
   func recordsThatTheSenderLostAreTakenBack(seed: UInt64) throws {
-    var random = ModelRandom(seed: seed)
+    var random = SplitMix(seed: seed)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: seed)
     for round in 0..<3 {
@@ -205,7 +208,7 @@ import Testing
 
   /// The receiver had begun a segment of which the sender lost even the header.
   @Test func aSegmentThatTheSenderLostWholeIsTakenBack() throws {
-    var random = ModelRandom(seed: 3)
+    var random = SplitMix(seed: 3)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: 3)
     sending.startLink(to: site.endpoint)
@@ -231,7 +234,7 @@ import Testing
 
   @Test(arguments: UInt64(0)..<4)
   func aReceiverThatIsTooFarBehindIsCopied(seed: UInt64) throws {
-    var random = ModelRandom(seed: seed)
+    var random = SplitMix(seed: seed)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: seed)
     try sending.write(40, &random)
@@ -253,7 +256,7 @@ import Testing
   }
 
   @Test func aFullCopyThatBreaksBeginsAgain() throws {
-    var random = ModelRandom(seed: 9)
+    var random = SplitMix(seed: 9)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: 9)
     site.needsBaseline = true
@@ -299,7 +302,7 @@ import Testing
   }
 
   @Test func stoppingSendsWhatIsAppended() throws {
-    var random = ModelRandom(seed: 2)
+    var random = SplitMix(seed: 2)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: 2)
     sending.startLink(to: site.endpoint)

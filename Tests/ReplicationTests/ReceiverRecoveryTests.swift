@@ -5,8 +5,6 @@ import Testing
 
 @testable import Journal
 
-typealias ModelRandom = JournalTestSupport.SplitMix
-
 /// A receiver's journal may be applied, stopped, killed and lose power between any two pieces of
 /// the stream: given the same bytes from where it says that it ended, it becomes the sender's.
 @Suite struct ReceiverRecoveryTests {
@@ -18,7 +16,7 @@ typealias ModelRandom = JournalTestSupport.SplitMix
   }
 
   static func sender(seed: UInt64, records: Int) throws -> (TestGroup, [Sent]) {
-    var random = ModelRandom(seed: seed)
+    var random = SplitMix(seed: seed)
     var settings = TestGroup.Settings(diskByteCounts: [30_000, 9000])
     settings.capacityByteCount = 4 << 20
     let group = try TestGroup(seed: seed, settings)
@@ -45,7 +43,7 @@ typealias ModelRandom = JournalTestSupport.SplitMix
   }
 
   /// Gives `bytes` in pieces of random sizes; what is not taken is given again with more.
-  static func feed(_ bytes: [UInt8], to group: TestGroup, _ random: inout ModelRandom) throws {
+  static func feed(_ bytes: [UInt8], to group: TestGroup, _ random: inout SplitMix) throws {
     var waiting: [UInt8] = []
     var rest = bytes[...]
     while !rest.isEmpty {
@@ -60,7 +58,7 @@ typealias ModelRandom = JournalTestSupport.SplitMix
 
   @Test(arguments: UInt64(0)..<40)
   func applyAndRestartsBetweenPiecesChangeNothing(seed: UInt64) throws {
-    var random = ModelRandom(seed: seed ^ 0x51)
+    var random = SplitMix(seed: seed ^ 0x51)
     let (sender, sent) = try Self.sender(seed: seed, records: 20 + random.below(60))
     let receiver = try Self.receiver(of: sender)
     for segment in sent {
@@ -94,7 +92,7 @@ typealias ModelRandom = JournalTestSupport.SplitMix
   /// After a power cut the receiver says how far it came, and takes the same bytes from there.
   @Test(arguments: UInt64(0)..<60)
   func aReceiverThatLostPowerGoesOnWhereItEnded(seed: UInt64) throws {
-    var random = ModelRandom(seed: seed ^ 0xDEAD)
+    var random = SplitMix(seed: seed ^ 0xDEAD)
     let (sender, sent) = try Self.sender(seed: seed, records: 70)
     let receiver = try Self.receiver(of: sender)
     var cuts = 6

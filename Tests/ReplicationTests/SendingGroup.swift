@@ -66,7 +66,7 @@ final class SendingGroup {
     history.append(operation, at: journal.newestTimestamp)
   }
 
-  func write(_ count: Int, _ random: inout ModelRandom) throws {
+  func write(_ count: Int, _ random: inout SplitMix) throws {
     for _ in 0..<count {
       try write(.random(&random, diskByteCounts: diskByteCounts, writeLimit: 3000))
     }

@@ -1,3 +1,4 @@
+import JournalTestSupport
 import Replication
 import Testing
 
