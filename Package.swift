@@ -12,8 +12,15 @@ let settings: [SwiftSetting] = [
     .when(configuration: .release)),
 ]
 
-func layer(_ name: String, _ dependencies: Target.Dependency...) -> Target {
-  .target(name: name, dependencies: dependencies, swiftSettings: settings)
+/// With `TAPLINE_SIMULATION=1` the lowest layer is built over the simulated machines in place of
+/// Linux, and everything above it unchanged. `Tools/simulator` does that, in a build folder of its
+/// own.
+let isSimulated = Context.environment["TAPLINE_SIMULATION"] == "1"
+
+func layer(
+  _ name: String, _ dependencies: Target.Dependency..., exclude: [String] = []
+) -> Target {
+  .target(name: name, dependencies: dependencies, exclude: exclude, swiftSettings: settings)
 }
 
 func tests(_ name: String, _ dependencies: Target.Dependency...) -> Target {
@@ -33,7 +40,7 @@ let package = Package(
     .systemLibrary(name: "CYAML", pkgConfig: "yaml-0.1", providers: [.apt(["libyaml-dev"])]),
 
     // The layers, lowest first. A test checks that imports point down only.
-    layer("SystemIO", "CLinux", "CISAL"),
+    layer("SystemIO", "CLinux", "CISAL", exclude: [isSimulated ? "Linux" : "Simulated"]),
     layer("BlockModel"),
     layer("NBDProtocol"),
     layer("Storage", "BlockModel", "SystemIO", "CNBD"),
@@ -94,3 +101,13 @@ let package = Package(
   ],
   swiftLanguageModes: [.v6]
 )
+
+if isSimulated {
+  package.targets = package.targets.filter { ![.test, .executable].contains($0.type) }
+  package.targets.append(
+    .executableTarget(
+      name: "simulator",
+      dependencies: [
+        "BlockModel", "SystemIO", "NBDProtocol", "Journal", "Configuration", "Appliance",
+      ], path: "Tools/simulator", swiftSettings: settings))
+}

@@ -136,7 +136,7 @@ enum GroupOpening {
   private static func newState(
     _ configuration: GroupConfiguration, _ disks: [JournalState.Disk]
   ) -> JournalState {
-    var generator = SystemRandomNumberGenerator()
+    var generator = SystemEntropy()
     let isProtected = configuration.role == .protected
     var state = JournalState(
       groupName: configuration.name,

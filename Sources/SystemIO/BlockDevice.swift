@@ -7,7 +7,7 @@ public enum BlockDevice {
   public static func isClaimed(_ path: String) throws(Errno) -> Bool {
     do {
       // Without O_CREAT, O_EXCL on a block device asks for the kernel's exclusive claim (open(2)).
-      let raw = try retrying { unsafe open(path, O_RDONLY | O_EXCL | O_CLOEXEC) }
+      let raw = try retrying { SystemCalls.open(path, O_RDONLY | O_EXCL | O_CLOEXEC) }
       _ = Descriptor(owning: raw)
       return false
     } catch Errno.busy {

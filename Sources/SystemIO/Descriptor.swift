@@ -10,5 +10,5 @@ public struct Descriptor: ~Copyable, Sendable {
 
   public init(owning raw: Int32) { self.raw = raw }
 
-  deinit { _ = close(raw) }
+  deinit { _ = SystemCalls.close(raw) }
 }

@@ -17,23 +17,23 @@ public final class File: Sendable {
   /// Opens an existing file.
   public init(opening path: String, _ access: Access) throws(Errno) {
     let flags = (access == .readOnly ? O_RDONLY : O_RDWR) | O_CLOEXEC
-    descriptor = Descriptor(owning: try retrying { unsafe open(path, flags) })
+    descriptor = Descriptor(owning: try retrying { SystemCalls.open(path, flags) })
     self.path = path
   }
 
   /// Creates a file that must not exist yet. The name is durable after `Directory.sync`.
   public init(creating path: String, permissions: mode_t = 0o600) throws(Errno) {
     let flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC
-    descriptor = Descriptor(owning: try retrying { unsafe open(path, flags, permissions) })
+    descriptor = Descriptor(owning: try retrying { SystemCalls.open(path, flags, permissions) })
     self.path = path
   }
 
   /// Asks that transfers bypass the page cache, or ends that. False when the file system cannot.
   /// While it holds, memory, offsets and lengths must be multiples of 4096.
   public func setDirect(_ isDirect: Bool) -> Bool {
-    guard let flags = try? retrying({ fcntl(descriptor.raw, F_GETFL) }) else { return false }
+    guard let flags = try? retrying({ SystemCalls.flags(descriptor.raw) }) else { return false }
     let wanted = isDirect ? flags | Int32(LINUX_O_DIRECT) : flags & ~Int32(LINUX_O_DIRECT)
-    return (try? retrying { fcntl(descriptor.raw, F_SETFL, wanted) }) != nil
+    return (try? retrying { SystemCalls.setFlags(descriptor.raw, wanted) }) != nil
   }
 
   /// All bytes of a small file: `fileTooLarge` when it has more than `limit`.
@@ -58,18 +58,18 @@ public final class File: Sendable {
 
   /// Size in bytes, also of a block device.
   public func size() throws(Errno) -> UInt64 {
-    let end = try retrying { lseek(descriptor.raw, 0, SEEK_END) }
+    let end = try retrying { SystemCalls.seek(descriptor.raw, 0, SEEK_END) }
     return UInt64(end)
   }
 
   public func isBlockDevice() throws(Errno) -> Bool {
     var status = stat()
-    _ = try retrying { unsafe fstat(descriptor.raw, &status) }
+    _ = try retrying { SystemCalls.status(descriptor.raw, &status) }
     return status.st_mode & S_IFMT == S_IFBLK
   }
 
   public func truncate(to byteCount: UInt64) throws(Errno) {
-    _ = try retrying { ftruncate(descriptor.raw, off_t(byteCount)) }
+    _ = try retrying { SystemCalls.truncate(descriptor.raw, off_t(byteCount)) }
   }
 
   /// Fills `buffer` from `offset`. Returns fewer bytes only at the end of the file.
@@ -81,7 +81,7 @@ public final class File: Sendable {
     while done < buffer.count {
       let rest = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
       let count = try retrying {
-        unsafe pread(descriptor.raw, rest.baseAddress, rest.count, off_t(offset) + off_t(done))
+        unsafe SystemCalls.read(descriptor.raw, rest, off_t(offset) + off_t(done))
       }
       if count == 0 { break }
       done += count
@@ -94,11 +94,10 @@ public final class File: Sendable {
   public func readIfCached(
     into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64
   ) throws(Errno) -> Bool {
-    var vector = unsafe iovec(iov_base: buffer.baseAddress, iov_len: buffer.count)
     let count: Int?
     do {
       count = try retryingNonblocking {
-        unsafe preadv2(descriptor.raw, &vector, 1, off_t(offset), Int32(LINUX_RWF_NOWAIT))
+        unsafe SystemCalls.readCached(descriptor.raw, buffer, off_t(offset))
       }
     } catch Errno.notSupported {
       return false
@@ -113,7 +112,7 @@ public final class File: Sendable {
     while done < buffer.count {
       let rest = unsafe UnsafeRawBufferPointer(rebasing: buffer[done...])
       let count = try retrying {
-        unsafe pwrite(descriptor.raw, rest.baseAddress, rest.count, off_t(offset) + off_t(done))
+        unsafe SystemCalls.write(descriptor.raw, rest, off_t(offset) + off_t(done))
       }
       if count == 0 { throw Errno.io }
       done += count
@@ -130,9 +129,9 @@ public final class File: Sendable {
     var first = 0
     while first < vectors.count {
       let count = min(vectors.count - first, Self.vectorLimit)
-      let start = unsafe vectors.baseAddress.unsafelyUnwrapped + first
+      let rest = unsafe UnsafeBufferPointer(rebasing: vectors[first..<first + count])
       var written = try retrying {
-        unsafe pwritev(descriptor.raw, start, Int32(count), position)
+        unsafe SystemCalls.write(descriptor.raw, rest, position)
       }
       if written == 0 { throw Errno.io }
       position += off_t(written)
@@ -153,7 +152,7 @@ public final class File: Sendable {
   /// Data written before is durable when this returns. After an error it may not be, and a later
   /// success does not mean that it is.
   public func syncData() throws(Errno) {
-    _ = try retrying { fdatasync(descriptor.raw) }
+    _ = try retrying { SystemCalls.syncData(descriptor.raw) }
   }
 
   /// Starts to write what is dirty to the disk, after waiting for what was started before. Makes
@@ -161,12 +160,12 @@ public final class File: Sendable {
   public func writeOut() throws(Errno) {
     let waitBefore: UInt32 = 1
     let start: UInt32 = 2
-    _ = try retrying { sync_file_range(descriptor.raw, 0, 0, waitBefore | start) }
+    _ = try retrying { SystemCalls.syncRange(descriptor.raw, waitBefore | start) }
   }
 
   /// As `syncData`, with all metadata.
   public func syncAll() throws(Errno) {
-    _ = try retrying { fsync(descriptor.raw) }
+    _ = try retrying { SystemCalls.syncAll(descriptor.raw) }
   }
 
   /// Makes the range read as zeros and frees its space.
@@ -176,7 +175,7 @@ public final class File: Sendable {
 
   /// Makes the file `byteCount` long, with a block set aside for every byte.
   public func allocate(byteCount: Int) throws(Errno) {
-    _ = try retrying { fallocate(descriptor.raw, 0, 0, off_t(byteCount)) }
+    _ = try retrying { SystemCalls.allocate(descriptor.raw, 0, 0, off_t(byteCount)) }
   }
 
   /// Makes the range read as zeros and keeps its space.
@@ -185,18 +184,18 @@ public final class File: Sendable {
   }
 
   private func allocate(_ mode: Int32, _ offset: UInt64, _ count: UInt64) throws(Errno) {
-    _ = try retrying { fallocate(descriptor.raw, mode, off_t(offset), off_t(count)) }
+    _ = try retrying { SystemCalls.allocate(descriptor.raw, mode, off_t(offset), off_t(count)) }
   }
 
   /// Tells the kernel that the range will be read soon. A hint; may wait for the disk's queue.
   public func prefetch(at offset: UInt64, count: UInt64) {
-    _ = posix_fadvise(descriptor.raw, off_t(offset), off_t(count), Int32(POSIX_FADV_WILLNEED))
+    SystemCalls.willNeed(descriptor.raw, off_t(offset), off_t(count))
   }
 
   /// The first offset at or after `offset` that holds data; nil when only a hole follows.
   public func nextData(from offset: UInt64) throws(Errno) -> UInt64? {
     do {
-      return UInt64(try retrying { lseek(descriptor.raw, off_t(offset), Int32(LINUX_SEEK_DATA)) })
+      return UInt64(try retrying { SystemCalls.seek(descriptor.raw, off_t(offset), Int32(LINUX_SEEK_DATA)) })
     } catch Errno(ENXIO) {
       return nil
     }
@@ -204,12 +203,12 @@ public final class File: Sendable {
 
   /// The first hole at or after `offset`; the end of the file counts as one.
   public func nextHole(from offset: UInt64) throws(Errno) -> UInt64 {
-    UInt64(try retrying { lseek(descriptor.raw, off_t(offset), Int32(LINUX_SEEK_HOLE)) })
+    UInt64(try retrying { SystemCalls.seek(descriptor.raw, off_t(offset), Int32(LINUX_SEEK_HOLE)) })
   }
 
   /// Takes the file's exclusive lock without waiting: false when another process holds it. The
   /// lock ends with this object or the process.
   public func tryLock() throws(Errno) -> Bool {
-    try retryingNonblocking { flock(descriptor.raw, LOCK_EX | LOCK_NB) } != nil
+    try retryingNonblocking { SystemCalls.lock(descriptor.raw) } != nil
   }
 }

@@ -19,7 +19,7 @@ import Glibc
   private let events: UnsafeMutablePointer<epoll_event>
 
   public init() throws(Errno) {
-    descriptor = Descriptor(owning: try retrying { epoll_create1(Int32(EPOLL_CLOEXEC)) })
+    descriptor = Descriptor(owning: try retrying { SystemCalls.makePoller() })
     unsafe events = .allocate(capacity: Self.eventLimit)
   }
 
@@ -44,14 +44,14 @@ import Glibc
     var event = unsafe epoll_event()
     unsafe event.events = interest.rawValue
     unsafe event.data.u64 = token
-    _ = try retrying { unsafe epoll_ctl(descriptor.raw, operation, raw, &event) }
+    _ = try retrying { unsafe SystemCalls.control(descriptor.raw, operation, raw, &event) }
   }
 
   /// Waits for events, at most `timeoutMilliseconds` (-1: without end; 0: not at all), and returns
   /// how many there are; `event(i)` gives them until the next wait.
   public func wait(timeoutMilliseconds: Int32) throws(Errno) -> Int {
-    let count = unsafe epoll_wait(
-      descriptor.raw, events, Int32(Self.eventLimit), timeoutMilliseconds)
+    let room = unsafe UnsafeMutableBufferPointer(start: events, count: Self.eventLimit)
+    let count = unsafe SystemCalls.wait(descriptor.raw, room, timeoutMilliseconds)
     if count >= 0 { return Int(count) }
     if errno == EINTR { return 0 }
     throw Errno.current

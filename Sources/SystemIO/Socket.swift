@@ -39,9 +39,9 @@ public final class Socket: Sendable {
     let socket = try make(endpoint)
     if case .tcp = endpoint { socket.setOption(SOL_SOCKET, SO_REUSEADDR, 1) }
     try unsafe socket.withAddress(endpoint) { (address, length) throws(Errno) in
-      _ = try retrying { unsafe bind(socket.rawDescriptor, address, length) }
+      _ = try retrying { unsafe SystemCalls.bind(socket.rawDescriptor, address, length) }
     }
-    _ = try retrying { Glibc.listen(socket.rawDescriptor, backlog) }
+    _ = try retrying { SystemCalls.listen(socket.rawDescriptor, backlog) }
     try socket.setNonblocking()
     return socket
   }
@@ -56,7 +56,7 @@ public final class Socket: Sendable {
     defer { socket.setTimeouts(seconds: 0) }
     try unsafe socket.withAddress(endpoint) { (address, length) throws(Errno) in
       do throws(Errno) {
-        _ = try retrying { unsafe Glibc.connect(socket.rawDescriptor, address, length) }
+        _ = try retrying { unsafe SystemCalls.connect(socket.rawDescriptor, address, length) }
       } catch Errno(EINPROGRESS) {
         throw Errno.timedOut
       }
@@ -70,7 +70,7 @@ public final class Socket: Sendable {
     let flags = Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue)
     let raw: Int32?
     do {
-      raw = try retryingNonblocking { accept4(descriptor.raw, nil, nil, flags) }
+      raw = try retryingNonblocking { SystemCalls.accept(descriptor.raw, flags) }
     } catch Errno(ECONNABORTED) {
       return nil
     }
@@ -87,7 +87,7 @@ public final class Socket: Sendable {
     case .tcp(let host, _): family = host.contains(":") ? AF_INET6 : AF_INET
     }
     let type = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
-    return Socket(owning: try retrying { Glibc.socket(family, type, 0) })
+    return Socket(owning: try retrying { SystemCalls.socket(family, type) })
   }
 
   private func withAddress(
@@ -135,8 +135,8 @@ public final class Socket: Sendable {
   // MARK: Options
 
   public func setNonblocking() throws(Errno) {
-    let flags = try retrying { fcntl(descriptor.raw, F_GETFL) }
-    _ = try retrying { fcntl(descriptor.raw, F_SETFL, flags | O_NONBLOCK) }
+    let flags = try retrying { SystemCalls.flags(descriptor.raw) }
+    _ = try retrying { SystemCalls.setFlags(descriptor.raw, flags | O_NONBLOCK) }
   }
 
   /// Small replies leave at once. Has no effect on unix sockets.
@@ -158,20 +158,15 @@ public final class Socket: Sendable {
 
   private func setOption(_ level: Int32, _ name: Int32, _ value: Int32) {
     var value = value
-    _ = unsafe setsockopt(descriptor.raw, level, name, &value, 4)
+    unsafe withUnsafeBytes(of: &value) { bytes in
+      _ = unsafe SystemCalls.setOption(descriptor.raw, level, name, bytes)
+    }
   }
 
   /// The port a TCP listener got when it asked for port 0.
   public func localPort() throws(Errno) -> UInt16 {
     var storage = sockaddr_storage()
-    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
-    let raw = descriptor.raw
-    let code = unsafe withUnsafeMutablePointer(to: &storage) { pointer in
-      unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        unsafe getsockname(raw, $0, &length)
-      }
-    }
-    if code != 0 { throw Errno.current }
+    if SystemCalls.name(descriptor.raw, &storage) != 0 { throw Errno.current }
     // sin_port and sin6_port are at the same place, in network order.
     return unsafe withUnsafeBytes(of: &storage) { UInt16(unsafe $0[2]) << 8 | UInt16(unsafe $0[3]) }
   }
@@ -180,11 +175,10 @@ public final class Socket: Sendable {
   /// other sockets.
   public var peerUser: (user: UInt32, group: UInt32)? {
     var credentials = linux_ucred()
-    var length = socklen_t(MemoryLayout<linux_ucred>.size)
-    guard
-      unsafe getsockopt(descriptor.raw, SOL_SOCKET, SO_PEERCRED, &credentials, &length) == 0,
-      credentials.pid != 0
-    else { return nil }
+    let code = unsafe withUnsafeMutableBytes(of: &credentials) {
+      unsafe SystemCalls.option(descriptor.raw, SOL_SOCKET, SO_PEERCRED, $0)
+    }
+    guard code == 0, credentials.pid != 0 else { return nil }
     return (credentials.uid, credentials.gid)
   }
 
@@ -194,7 +188,7 @@ public final class Socket: Sendable {
   /// nothing has arrived and the socket is nonblocking.
   @inline(__always)
   public func receive(into buffer: UnsafeMutableRawBufferPointer) throws(Errno) -> Int? {
-    try retryingNonblocking { unsafe recv(descriptor.raw, buffer.baseAddress, buffer.count, 0) }
+    try retryingNonblocking { unsafe SystemCalls.receive(descriptor.raw, buffer) }
   }
 
   /// As `receive`, into new memory: nil when nothing has arrived, empty when the peer has closed.
@@ -226,15 +220,14 @@ public final class Socket: Sendable {
   public func send(_ buffer: UnsafeRawBufferPointer, more: Bool = false) throws(Errno) -> Int? {
     let flags = Int32(MSG_NOSIGNAL) | (more ? Int32(MSG_MORE) : 0)
     return try retryingNonblocking {
-      unsafe Glibc.send(descriptor.raw, buffer.baseAddress, buffer.count, flags)
+      unsafe SystemCalls.send(descriptor.raw, buffer, flags)
     }
   }
 
   /// As `send`, from a file, without bringing the bytes into this process.
   public func sendFile(_ file: File, at offset: UInt64, count: Int) throws(Errno) -> Int? {
-    var position = off_t(offset)
     let sent = try retryingNonblocking {
-      unsafe sendfile(descriptor.raw, file.rawDescriptor, &position, count)
+      SystemCalls.sendFile(descriptor.raw, file.rawDescriptor, off_t(offset), count)
     }
     if sent == 0 { throw Errno.io }
     return sent
@@ -251,7 +244,7 @@ public final class Socket: Sendable {
   }
 
   /// Ends both directions: every thread that waits on this socket returns.
-  public func shutDown() { _ = shutdown(descriptor.raw, Int32(SHUT_RDWR)) }
+  public func shutDown() { _ = SystemCalls.shutDown(descriptor.raw) }
 
   /// Waits until there is something to receive. False after `timeoutMilliseconds`.
   public func waitReadable(timeoutMilliseconds: Int32) -> Bool {
@@ -264,15 +257,17 @@ public final class Socket: Sendable {
   }
 
   private func wait(for events: Int32, _ timeoutMilliseconds: Int32) -> Bool {
-    var entry = pollfd(fd: descriptor.raw, events: Int16(events), revents: 0)
-    return unsafe poll(&entry, 1, timeoutMilliseconds) > 0
+    var entries = [pollfd(fd: descriptor.raw, events: Int16(events), revents: 0)]
+    return SystemCalls.poll(&entries, timeoutMilliseconds) > 0
   }
 
   /// Bounds how long a blocking `receive` or `send` waits; it then returns nil or `timedOut`.
   public func setTimeouts(seconds: Int) {
     var time = timeval(tv_sec: seconds, tv_usec: 0)
-    let size = socklen_t(MemoryLayout<timeval>.size)
-    _ = unsafe setsockopt(descriptor.raw, SOL_SOCKET, SO_RCVTIMEO, &time, size)
-    _ = unsafe setsockopt(descriptor.raw, SOL_SOCKET, SO_SNDTIMEO, &time, size)
+    unsafe withUnsafeBytes(of: &time) { bytes in
+      for name in [SO_RCVTIMEO, SO_SNDTIMEO] {
+        _ = unsafe SystemCalls.setOption(descriptor.raw, SOL_SOCKET, name, bytes)
+      }
+    }
   }
 }

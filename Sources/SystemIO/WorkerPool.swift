@@ -1,5 +1,3 @@
-import Glibc
-
 /// Threads for what can block: syncs, reads that miss the page cache, writes to backing stores.
 ///
 /// Jobs start in the order of submission. Submitting never blocks; who submits bounds how many
@@ -7,70 +5,49 @@ import Glibc
 public final class WorkerPool: Sendable {
   public typealias Job = @Sendable () -> Void
 
-  private let state: State
+  private let queue: Monitor<Queue>
   private let threads: [Thread]
 
   public init(name: String, threadCount: Int, priority: Thread.Priority = .normal) {
-    let state = State()
-    self.state = state
+    let queue = Monitor(Queue())
+    self.queue = queue
     threads = (0..<threadCount).map { index in
       Thread(name: "\(name)-\(index)", priority: priority) {
-        while let job = state.next() { job() }
+        while case .run(let job) = Self.next(queue) { job() }
       }
     }
   }
 
-  public func submit(_ job: @escaping Job) { state.add(job) }
+  public func submit(_ job: @escaping Job) {
+    queue.updateForOne { $0.add(job) }
+  }
+
+  /// Blocks until there is one, or the pool is closed and has none left.
+  private static func next(_ queue: Monitor<Queue>) -> Step {
+    queue.wait { queue in
+      if let job = queue.takeFirst() { return .run(job) }
+      return queue.isClosed ? .end : nil
+    }
+  }
 
   /// Runs what was submitted, then ends the threads. Blocks until they have ended.
   public func finish() {
-    state.close()
+    queue.update { $0.isClosed = true }
     for thread in threads { thread.join() }
   }
 
-  /// A queue under a POSIX mutex and condition: Swift's `Mutex` has no condition to wait on.
-  @safe private final class State: @unchecked Sendable {
-    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
-    private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-    private var jobs: [Job] = []
-    private var first = 0
-    private var isClosed = false
+  private struct Queue {
+    var jobs: [Job] = []
+    var first = 0
+    var isClosed = false
 
-    init() {
-      unsafe pthread_mutex_init(mutex, nil)
-      unsafe pthread_cond_init(condition, nil)
-    }
-
-    deinit {
-      unsafe pthread_mutex_destroy(mutex)
-      unsafe pthread_cond_destroy(condition)
-      unsafe mutex.deallocate()
-      unsafe condition.deallocate()
-    }
-
-    func add(_ job: @escaping Job) {
-      unsafe pthread_mutex_lock(mutex)
+    mutating func add(_ job: @escaping Job) {
       precondition(!isClosed, "job submitted after finish")
       jobs.append(job)
-      unsafe pthread_mutex_unlock(mutex)
-      unsafe pthread_cond_signal(condition)
     }
 
-    func close() {
-      unsafe pthread_mutex_lock(mutex)
-      isClosed = true
-      unsafe pthread_mutex_unlock(mutex)
-      unsafe pthread_cond_broadcast(condition)
-    }
-
-    /// The next job; nil when closed and empty. Blocks.
-    func next() -> Job? {
-      unsafe pthread_mutex_lock(mutex)
-      defer { unsafe pthread_mutex_unlock(mutex) }
-      while first == jobs.count {
-        if isClosed { return nil }
-        unsafe pthread_cond_wait(condition, mutex)
-      }
+    mutating func takeFirst() -> Job? {
+      guard first < jobs.count else { return nil }
       let job = jobs[first]
       first += 1
       if first == jobs.count {
@@ -79,5 +56,11 @@ public final class WorkerPool: Sendable {
       }
       return job
     }
+  }
+
+  /// What a thread does next.
+  private enum Step {
+    case run(Job)
+    case end
   }
 }

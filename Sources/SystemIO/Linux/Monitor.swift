@@ -34,6 +34,13 @@ import Glibc
     return result
   }
 
+  /// As `withLock`, and wakes one thread in `wait`.
+  public func updateForOne<Result>(_ body: (inout State) -> Result) -> Result {
+    let result = withLock(body)
+    unsafe pthread_cond_signal(condition)
+    return result
+  }
+
   /// Blocks until `body`, which runs under the lock now and after every `update`, returns a value.
   public func wait<Result>(_ body: (inout State) -> Result?) -> Result {
     unsafe pthread_mutex_lock(mutex)
