@@ -1,0 +1,23 @@
+/// A simulated thread; see the one for Linux.
+public final class Thread: @unchecked Sendable {
+  public enum Priority: Sendable { case normal, background, idle }
+
+  private let fiber: Fiber
+
+  public init(
+    name: String, priority: Priority = .normal, _ body: @escaping @Sendable () -> Void
+  ) {
+    let simulation = Simulation.running
+    fiber = Fiber(name, simulation.process, body)
+    simulation.add(fiber)
+  }
+
+  public func join() {
+    let fiber = fiber
+    _ = Simulation.running.wait(until: nil) { fiber.isDone }
+  }
+
+  public static func sleep(milliseconds: UInt64) {
+    Simulation.running.sleep(nanoseconds: milliseconds * 1_000_000)
+  }
+}
