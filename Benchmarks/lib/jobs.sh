@@ -21,7 +21,7 @@ readonly -a JOBS=(
   "standard,full       randwrite-4k-d32+fsync  1  1 32 --rw=randwrite --bs=4k --fsync=1"
   "standard,full       write-256k-d4           1  1  4 --rw=write --bs=256k"
   "standard,full       randread-4k-d1          1  1  1 --rw=randread --bs=4k"
-  "quick,standard,full randread-4k-d32         1  1 32 --rw=randread --bs=4k"
+  "standard,full       randread-4k-d32         1  1 32 --rw=randread --bs=4k"
   "quick,full          connections-4-d1        1  4  1 --rw=randwrite --bs=4k"
   "standard,full       connections-16-d1       1 16  1 --rw=randwrite --bs=4k"
   "full                connections-4-d8        1  4  8 --rw=randwrite --bs=4k"

@@ -3,14 +3,18 @@
 # Sourced by Benchmarks/run: one measurement, by fio. Needs jobs.sh, disks.sh, servers.sh and these
 # variables:
 #
-#   work, results  directories of the disk files and of what is kept
-#   runtime, ramp  how long fio measures, and runs before that, in fio's words
-#   benchmarks     directory of report.py
+#   work, results        directories of the disk files and of what is kept
+#   runtime_ms, ramp_ms  how long a measurement takes, and how long the client runs before it
+#   benchmarks           directory of report.py
 
 # The one that Tools/setup installs; a version manager's on PATH may take long to start.
 readonly PYTHON=/usr/bin/python3
 # A measurement that takes this much longer than it should has hung.
 readonly FIO_GRACE_SECONDS=60
+# How often several clients log what they have done, and how much longer than needed they run, so
+# that all of them have logged the end of the measurement.
+readonly LOG_MS=50
+readonly LOG_SLACK_MS=200
 
 # ROUND SERVER: the job that read_job has read, with only that server running.
 measure() {
@@ -21,9 +25,9 @@ measure() {
   warm_page_cache "$server"
   sync --file-system "$work"
   load=$(cut -d ' ' -f 1 /proc/loadavg)
-  prepare_fio_jobs "$server"
+  prepare_fio_jobs "$server" "$output"
   cpu_before=$(process_cpu_seconds "${server_processes[@]}")
-  timeout "$((${runtime//[ms]/} + FIO_GRACE_SECONDS))" \
+  timeout "$(((ramp_ms + runtime_ms) / 1000 + FIO_GRACE_SECONDS))" \
     fio --name=global "${fio_jobs[@]}" >"$output.fio.log" 2>&1 ||
     die "fio failed: $job_name on $server:" "$(tail -n 5 "$output.fio.log")" "$(last_words)"
   cpu_after=$(process_cpu_seconds "${server_processes[@]}")
@@ -34,21 +38,33 @@ measure() {
   cat >"$output.json" <<JSON
 {"round": $round, "job": "$job_name", "server": "$server", "disks": $job_disks,
  "connections": $job_connections, "depth": $job_depth, "options": "$job_options",
- "load": $load, "ramp": "$ramp", "cpu_seconds": $cpu}
+ "load": $load, "ramp_ms": $ramp_ms, "runtime_ms": $runtime_ms, "cpu_seconds": $cpu}
 JSON
   "$PYTHON" "$benchmarks/report.py" --line "$output"
 }
 
 # Sets `fio_jobs`: fio's global options, and a job for each disk. All report as one group.
 prepare_fio_jobs() {
-  local server=$1 index
+  local server=$1 output=$2 index
   # shellcheck disable=SC2206  # the options of a job are words
   fio_jobs=(
     $job_options --iodepth="$job_depth" --numjobs="$job_connections" --size="$disk_bytes"
-    --group_reporting --time_based --runtime="$runtime" --ramp_time="$ramp" --norandommap
-    --clat_percentiles=0 --lat_percentiles=1 --percentile_list=50:99
+    --group_reporting --time_based --norandommap --lat_percentiles=1 --percentile_list=50:99
     --output-format=json+ --output="$output.fio.json"
   )
+  if ((job_disks * job_connections == 1)); then
+    fio_jobs+=(--ramp_time="${ramp_ms}ms" --runtime="${runtime_ms}ms" --clat_percentiles=0)
+  else
+    # Each client has a time of its own, and a ramp of its own, which drift apart by seconds on a
+    # busy machine; the sum of their rates is then more than the server ever did. So they log with
+    # the time of day what they have done, and the report counts what falls into one interval.
+    rm -f "$output.fio_clat_hist.log"
+    fio_jobs+=(
+      --runtime="$((ramp_ms + runtime_ms + LOG_SLACK_MS))ms" --clat_percentiles=1
+      --write_hist_log="$output.fio" --log_hist_msec="$LOG_MS" --log_hist_coarseness=6
+      --log_unix_epoch=1 --per_job_logs=0
+    )
+  fi
   if [[ $server == file ]]; then
     # An fdatasync, as servers do for a FLUSH. The page cache stays as it is.
     fio_jobs=("${fio_jobs[@]/#--fsync=/--fdatasync=}" --ioengine=psync --invalidate=0)

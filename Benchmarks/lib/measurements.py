@@ -1,11 +1,13 @@
 """Measurements, as Benchmarks/run leaves them.
 
 A measurement is two files: RUN.fio.json, what fio said, and RUN.json, which names the measurement
-and says what the server's processes used.
+and says what the server's processes used. One of several clients, on several connections or disks,
+has a third: RUN.fio_clat_hist.log, how much they did by time.
 """
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 
 # What people read instead of a server's name.
@@ -30,7 +32,8 @@ class Run:
     as fio's histogram has it: each bin is named by its middle and is at most 1/64 of it wide.
     """
 
-    def __init__(self, said, job):
+    def __init__(self, said, job, log):
+        """What RUN.json and RUN.fio.json say; the lines of the log, None for a single client."""
         self.round = said["round"]
         self.job = said["job"]
         self.server = said["server"]
@@ -45,20 +48,23 @@ class Run:
         flushes = sync.get("lat_ns", {}).get("N", 0)
         self.latencies = histogram(part)
         self.flush_latencies = histogram(sync) if flushes else {}
+        seconds = said["runtime_ms"] / 1000
+        requests = part["total_ios"] + flushes
+        if log is None:
+            iops = part["iops"]
+            # The processes were charged for the ramp too, fio's counts leave it out.
+            requests *= 1 + said["ramp_ms"] / part["runtime"]
+        else:
+            iops = requests_between(log, said["ramp_ms"], said["runtime_ms"]) / seconds
         self.figures = {
-            "iops": part["iops"],
+            "iops": iops,
             "p50_us": percentile_us(part, "50.000000"),
             "p99_us": percentile_us(part, "99.000000"),
         }
-        requests_per_second = part["iops"]
         if flushes:
             self.figures["flush_p50_us"] = percentile_us(sync, "50.000000")
             self.figures["flush_p99_us"] = percentile_us(sync, "99.000000")
-            requests_per_second *= 1 + flushes / part["total_ios"]
         if said["cpu_seconds"] is not None:
-            # The processes were charged for the ramp too, fio's counts leave it out.
-            measured_seconds = part["runtime"] / 1000 + seconds(said["ramp"])
-            requests = requests_per_second * measured_seconds
             self.figures["cpu_s_per_million"] = said["cpu_seconds"] / requests * 1e6
 
     def plain(self):
@@ -72,7 +78,10 @@ def load(path):
     jobs = json.loads(Path(f"{path}.fio.json").read_text())["jobs"]
     if len(jobs) != 1 or jobs[0]["error"]:
         sys.exit(f"error: {path}: fio reports {len(jobs)} groups, error {jobs[0]['error']}")
-    return Run(said, jobs[0])
+    log = None
+    if said["disks"] * said["connections"] > 1:
+        log = Path(f"{path}.fio_clat_hist.log").read_text().splitlines()
+    return Run(said, jobs[0], log)
 
 
 def load_folder(folder):
@@ -100,11 +109,20 @@ def unique(values):
     return list(dict.fromkeys(values))
 
 
-def seconds(text):
-    """fio's times as the script writes them: '300ms', '5s', '0'."""
-    if text.endswith("ms"):
-        return float(text[:-2]) / 1000
-    return float(text.rstrip("s"))
+def requests_between(log, ramp_ms, runtime_ms):
+    """How many reads and writes all clients did in one interval: it begins `ramp_ms` after the
+    first of them, and takes `runtime_ms`.
+
+    A line of the log is: time in ms, direction (0 read, 1 write, 2 trim), block size, and how many
+    requests had which latency since the client's line before.
+    """
+    done = Counter()
+    for entry in log:
+        time, direction, _, *counts = map(int, entry.split(","))
+        if direction in (0, 1):
+            done[time] += sum(counts)
+    begin = min(done) + ramp_ms
+    return sum(count for time, count in done.items() if begin <= time < begin + runtime_ms)
 
 
 def percentile_us(part, key):

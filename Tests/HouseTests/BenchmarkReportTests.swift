@@ -44,11 +44,30 @@ import Testing
   }
 
   @Test func `processor time is charged to all requests, those of the ramp too`() throws {
-    // 100 IOPS in 2 s and a ramp of 1 s, each write with a flush: 600 requests in 0.3 s.
+    // 200 writes in 2 s, as many flushes, and half as much again in the ramp of 1 s.
     try measurement(server: "nbdkit", iops: 100, flushes: 200, cpuSeconds: 0.3)
     try report().checked()
     let run = try #require(summary()["runs"]?.elements.first)
     #expect(try abs(#require(run["cpu_s_per_million"]?.number) - 500) < 1e-9)
+  }
+
+  @Test func `of several clients counts what they did in one interval`() throws {
+    // Two clients, the second a second late: together they wrote 70 times in the interval,
+    // which is from one second to three seconds after the first line.
+    let log = """
+      5000, 1, 4096, 9, 0
+      6000, 1, 4096, 10, 20
+      6000, 1, 4096, 15, 15
+      6500, 2, 4096, 99, 0
+      7999, 1, 4096, 0, 10
+      8000, 1, 4096, 50, 50
+      """
+    try measurement(server: "nbdkit", iops: 100, connections: 2, cpuSeconds: 0.2, log: log)
+    try report().checked()
+    let run = try #require(summary()["runs"]?.elements.first)
+    #expect(run["iops"]?.number == 35)
+    // Such clients have no ramp that fio leaves out: these are the 200 that it counted.
+    #expect(try abs(#require(run["cpu_s_per_million"]?.number) - 1000) < 1e-9)
   }
 
   @Test func `a latency curve ends where there are no more requests to speak of`() throws {
@@ -63,13 +82,15 @@ import Testing
 
   /// One measurement of `randwrite-4k-d32`, of 200 writes in 2 s whatever `iops` says.
   private func measurement(
-    round: Int = 1, server: String, iops: Int, flushes: Int = 0, cpuSeconds: Double = 1
+    round: Int = 1, server: String, iops: Int, flushes: Int = 0, connections: Int = 1,
+    cpuSeconds: Double = 1, log: String = ""
   ) throws {
     let name = "\(results.path)/runs/\(round).randwrite-4k-d32.\(server)"
+    try log.write(toFile: name + ".fio_clat_hist.log", atomically: true, encoding: .utf8)
     try """
     {"round": \(round), "job": "randwrite-4k-d32", "server": "\(server)", "disks": 1,
-     "connections": 1, "depth": 32, "options": "--rw=randwrite --bs=4k", "load": 0.5, "ramp": "1s",
-     "cpu_seconds": \(cpuSeconds)}
+     "connections": \(connections), "depth": 32, "options": "--rw=randwrite --bs=4k",
+     "load": 0.5, "ramp_ms": 1000, "runtime_ms": 2000, "cpu_seconds": \(cpuSeconds)}
     """.write(toFile: name + ".json", atomically: true, encoding: .utf8)
     try """
     {"jobs": [{"error": 0,
