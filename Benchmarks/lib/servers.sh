@@ -1,68 +1,73 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154  # variables shared with the script that sources this
-# Sourced by Benchmarks/run: how each server that is compared is started and stopped, each on a disk
-# file of its own. Needs processes.sh and status.sh of Tools/lib, and these variables:
+# Sourced by Benchmarks/run: how each server that is compared is started and stopped, each on disk
+# files of its own and as its users would run it. Needs processes.sh and status.sh of Tools/lib,
+# jobs.sh, disks.sh and sites.sh with their variables, and `tapline`, the path of the binary.
 #
-#   work              directory of the disk files, on the file system that is measured
-#   sockets           directory of sockets, with a short path
-#   size_bytes        size of the disk
-#   journal_capacity  the most that a site's journal takes, as its configuration says it
-#   tapline           path of the binary
-#
-# After start_server NAME, `server_uri` is what clients connect to and `server_processes` names the
-# processes that serve; stop_server stops them all and waits.
+#   takes_part SERVER             true when SERVER can run the job that read_job has read
+#   takes_part_with COUNT SERVER  true when it can run a selected job of COUNT disks
+#   start_server SERVER           `server_uris` are what clients of its disks connect to then, and
+#                                 `server_processes` names the processes that serve
+#   stop_server SERVER            stops them all and waits
 
-readonly SERVERS=(nbdkit qemu-nbd tapline-plain tapline)
-readonly DISK=bench
+# `file` is no server: the client writes the disk files itself.
+readonly SERVERS=(file nbdkit qemu-nbd tapline-plain tapline tapline-groups)
 readonly CONNECT_TIMEOUT_SECONDS=20
 readonly SYNC_TIMEOUT_SECONDS=300
-# Short enough that the recovery site applies records to its target while the benchmark runs.
-readonly RECOVERY_HISTORY=5s
-# What qemu-nbd allows at once; a single client connects, the rest is slack for the readiness check.
-readonly QEMU_NBD_CLIENTS=16
+# What qemu-nbd allows at once: the connections of a job, and some for the readiness check.
+readonly QEMU_NBD_CLIENTS=32
 
-server_uri=
+server_uris=()
 server_processes=()
 
-# The disk files of server $1 that must exist, in full, before it starts.
-server_files() {
-  echo "$work/$1.raw"
-  if [[ $1 == tapline ]]; then
-    echo "$work/$1-recovery.raw"
-  fi
+takes_part() {
+  case $1 in
+    # What the device allows for a write and a sync, one after the other. Without a sync it would be
+    # the speed of the page cache.
+    file) [[ $job_options == *--fsync=1* ]] && ((job_depth == 1)) ;;
+    # With one disk it is the same as `tapline`.
+    tapline-groups) ((job_disks > 1)) ;;
+  esac
+}
+
+takes_part_with() {
+  local line
+  for line in "${selected_jobs[@]}"; do
+    read_job "$line"
+    ((job_disks != $1)) || ! takes_part "$2" || return 0
+  done
+  return 1
 }
 
 start_server() {
-  local server=$1
-  local socket=$sockets/$server.sock
+  local server=$1 socket=$sockets/$1.sock uri
   # nbdkit does not replace the socket of an earlier run.
   rm -f "$socket"
-  server_uri="nbd+unix:///$DISK?socket=$socket"
+  server_uris=("${disks[@]/#/nbd+unix:///}")
+  server_uris=("${server_uris[@]/%/?socket=$socket}")
   server_processes=("$server")
   case $server in
-    nbdkit)
-      start_process "$server" "$work/$server.log" \
-        nbdkit --foreground --unix "$socket" file "$work/$server.raw"
-      ;;
-    qemu-nbd)
-      start_process "$server" "$work/$server.log" \
-        qemu-nbd --persistent --shared="$QEMU_NBD_CLIENTS" --format=raw --export-name="$DISK" \
-        --socket="$socket" "$work/$server.raw"
-      ;;
+    file) server_uris=() server_processes=() ;;
+    nbdkit) start_nbdkit "$socket" ;;
+    qemu-nbd) start_qemu_nbd ;;
     tapline-plain)
-      write_plain_configuration "$socket"
-      start_process "$server" "$work/$server.log" "$tapline" site --config "$work/$server.yaml"
-      wait_for_ready "$server"
+      write_plain_site "$socket"
+      start_site "$server"
       ;;
-    tapline)
-      start_tapline_pair "$socket"
-      ;;
+    tapline) start_pair "$server" together "$socket" ;;
+    tapline-groups) start_pair "$server" apart "$socket" ;;
   esac
-  wait_until "$CONNECT_TIMEOUT_SECONDS" "$server serves $server_uri" nbdinfo --size "$server_uri"
+  for uri in "${server_uris[@]}"; do
+    wait_until "$CONNECT_TIMEOUT_SECONDS" "$server serves $uri" nbdinfo --size "$uri"
+  done
 }
 
 stop_server() {
   local name status
+  if [[ $1 == qemu-nbd ]]; then
+    # They know nothing of each other; the wait for each of them is the same wait.
+    signal_processes TERM "${server_processes[@]}"
+  fi
   for name in "${server_processes[@]}"; do
     status=0
     stop_process "$name" || status=$?
@@ -74,67 +79,43 @@ stop_server() {
   server_processes=()
 }
 
-# The recovery site is started first, so that the link comes up at once; both keep their journals
-# from one run to the next, as sites do.
+# One process serves a file, or every file of a folder.
+start_nbdkit() {
+  local -a what=("$work/nbdkit/${disks[0]}")
+  ((${#disks[@]} == 1)) || what=("dir=$work/nbdkit")
+  start_process nbdkit "$work/nbdkit.log" nbdkit --foreground --unix "$1" file "${what[@]}"
+}
+
+# One process serves one disk.
+start_qemu_nbd() {
+  local disk socket
+  server_uris=()
+  server_processes=()
+  for disk in "${disks[@]}"; do
+    socket=$sockets/qemu-nbd-$disk.sock
+    server_uris+=("nbd+unix:///$disk?socket=$socket")
+    server_processes+=("qemu-nbd-$disk")
+    start_process "qemu-nbd-$disk" "$work/qemu-nbd-$disk.log" \
+      qemu-nbd --persistent --shared="$QEMU_NBD_CLIENTS" --format=raw --export-name="$disk" \
+      --socket="$socket" "$work/qemu-nbd/$disk"
+  done
+}
+
+# NAME SHAPE NBD-SOCKET
 #
-# A full journal makes writes wait (`block`): a site that gave up protection would be measured as
-# fast.
-start_tapline_pair() {
-  local socket=$1
-  write_pair_configurations "$socket"
-  server_processes=(tapline tapline-recovery)
-  start_process tapline-recovery "$work/tapline-recovery.log" \
-    "$tapline" site --config "$work/tapline-recovery.yaml"
-  wait_for_ready tapline-recovery
-  start_process tapline "$work/tapline.log" "$tapline" site --config "$work/tapline.yaml"
-  wait_for_ready tapline
+# The recovery site is started first, so that the link comes up at once; both keep their journals
+# from one measurement to the next, as sites do.
+start_pair() {
+  local name=$1
+  write_pair "$@"
+  server_processes=("$name" "$name-recovery")
+  start_site "$name-recovery"
+  start_site "$name"
   wait_until "$SYNC_TIMEOUT_SECONDS" "the initial sync of the recovery site" \
-    is_in_sync "$sockets/tapline-control.sock"
+    is_in_sync "$sockets/$name-control.sock"
 }
 
-write_plain_configuration() {
-  cat >"$work/tapline-plain.yaml" <<YAML
-site: plain
-data: $work/tapline-plain-data
-listen:
-  nbd: ["unix:$1"]
-  control: "unix:$sockets/plain-control.sock"
-groups:
-  - name: bench
-    role: plain
-    disks:
-      - { name: $DISK, size: $size_bytes, backing: "file:$work/tapline-plain.raw" }
-YAML
-}
-
-write_pair_configurations() {
-  local link_port recovery_port
-  link_port=$(free_tcp_port)
-  recovery_port=$(free_tcp_port)
-  write_pair_member tapline protected "$1" "$link_port" tapline-recovery "$recovery_port" 0s
-  write_pair_member tapline-recovery recovery "$sockets/tapline-recovery.sock" \
-    "$recovery_port" tapline "$link_port" "$RECOVERY_HISTORY"
-}
-
-# NAME ROLE NBD-SOCKET LINK-PORT PEER PEER-PORT HISTORY
-write_pair_member() {
-  cat >"$work/$1.yaml" <<YAML
-site: $1
-data: $work/$1-data
-listen:
-  nbd: ["unix:$3"]
-  link: "tcp:127.0.0.1:$4"
-  control: "unix:$sockets/$1-control.sock"
-groups:
-  - name: bench
-    role: $2
-    peer: { site: $5, address: "tcp:127.0.0.1:$6" }
-    mode: async
-    history: $7
-    apply_every: 1s
-    checkpoint_every: 5s
-    journal: { capacity: $journal_capacity, on_full: block }
-    disks:
-      - { name: $DISK, size: $size_bytes, backing: "file:$work/$1.raw" }
-YAML
+start_site() {
+  start_process "$1" "$work/$1.log" "$tapline" site --config "$work/$1.yaml"
+  wait_for_ready "$1"
 }

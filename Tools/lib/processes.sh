@@ -7,12 +7,13 @@
 #   start_process NAME LOG COMMAND...   starts COMMAND with stdout and stderr in LOG
 #   is_running NAME                   true while that process runs
 #   wait_for_ready NAME LOG           waits for the line `ready` in LOG; dies when the process ends
+#   signal_processes SIGNAL NAME...   sends SIGNAL to each, and waits for none
 #   stop_process NAME                 SIGTERM, waits, in the end SIGKILL; returns the exit code
 #   stop_all_processes                SIGKILL for whatever still runs
 #   process_cpu_seconds NAME...       CPU time used so far by these processes, all threads, summed
 #   free_tcp_port                     prints a loopback port on which nothing listens
 
-readonly POLL_SECONDS=0.05
+readonly POLL_SECONDS=0.02
 readonly READY_TIMEOUT_SECONDS=${READY_TIMEOUT_SECONDS:-60}
 readonly STOP_TIMEOUT_SECONDS=${STOP_TIMEOUT_SECONDS:-60}
 
@@ -61,6 +62,14 @@ wait_for_ready() {
     ((SECONDS < deadline)) ||
       die "$name is not ready after $READY_TIMEOUT_SECONDS s; its log:" "$(tail -n 20 "$log")"
     sleep "$POLL_SECONDS"
+  done
+}
+
+signal_processes() {
+  local signal=$1 name
+  shift
+  for name in "$@"; do
+    kill -"$signal" "${process_ids[$name]}" 2>/dev/null || true
   done
 }
 

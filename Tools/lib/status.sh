@@ -12,9 +12,9 @@ status_number() {
     | first // empty'
 }
 
-# True when all that the site whose control socket is $1 has stamped is durable at its peer.
+# True when all that every group of the site whose control socket is $1 has stamped is durable at its
+# peer.
 is_in_sync() {
-  local stamped durable
-  stamped=$(status_number "$1" stamped) && durable=$(status_number "$1" peerDurable) &&
-    [[ -n $stamped && $stamped == "$durable" ]]
+  "$tapline" status --json --control "unix:$1" |
+    jq -e '[.groups[].watermarks | .stamped == .peer_durable] | all' >/dev/null
 }
