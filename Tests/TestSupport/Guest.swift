@@ -40,7 +40,8 @@ public final class Guest: Sendable {
         "-append", "console=ttyS0 quiet panic=-1 mitigations=off",
         "-qmp", "unix:\(monitor),server=on,wait=off",
         "-blockdev",
-        "driver=nbd,node-name=nbd0,server.type=unix,server.path=\(socket),export=\(export)",
+        "driver=nbd,node-name=nbd0,server.type=unix,server.path=\(socket),export=\(export),"
+          + "reconnect-delay=60",
         "-blockdev", "driver=raw,node-name=disk,file=nbd0",
         "-device", "virtio-blk-pci,drive=disk",
       ], name: "guest", logs: logs, takesInput: true)
@@ -103,6 +104,12 @@ public final class Guest: Sendable {
       "blockdev-reopen", #"{"options":[{"driver":"raw","node-name":"disk","file":"nbd1"}]}"#)
     try monitor.execute("block_resize", #"{"node-name":"disk","size":\#(byteCount)}"#)
     try monitor.execute("blockdev-del", #"{"node-name":"nbd0"}"#)
+  }
+
+  /// Tells the guest that its disk has `byteCount` bytes; its connection must know that already.
+  public func resizeDisk(byteCount: Int) throws {
+    let monitor = try GuestMonitor(monitor)
+    try monitor.execute("block_resize", #"{"node-name":"disk","size":\#(byteCount)}"#)
   }
 
   /// The virtual machine is gone at once, whatever it was writing.
