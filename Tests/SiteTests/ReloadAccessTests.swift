@@ -19,7 +19,8 @@ import Testing
     #expect(try run("nbdinfo", ["--is", "read-only", single.uri]).status == 2)
   }
 
-  @Test(.requires("nbdinfo")) func `a key that was added is known, and one that was removed is not`()
+  @Test(.requires("nbdinfo"))
+  func `a key that was added is known, and one that was removed is not`()
     throws
   {
     let port = try unusedPort()

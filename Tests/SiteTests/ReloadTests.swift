@@ -99,7 +99,8 @@ import Testing
       replacement: "mode: sync", words: "mode sync is not supported"),
   ]
 
-  @Test(arguments: wrong) func `what is wrong is named and nothing is changed`(wrong: Wrong) throws {
+  @Test(arguments: wrong) func `what is wrong is named and nothing is changed`(wrong: Wrong) throws
+  {
     let single = try SingleSite(size: Self.old) { site in
       try site.addDisk("other", size: Self.old, role: .protected)
     }

@@ -165,7 +165,9 @@ struct GrowingStoreTests {
   func aServerThatTakesOneClientIsAskedOverItsConnection() throws {
     let file = try folder.makeFile("disk", byteCount: Self.old)
     let server = try NBDServer.nbdkit(
-      ["--filter=limit", "--filter=multi-conn", "file", file, "limit=1", "multi-conn-mode=disable"],
+      [
+        "--filter=limit", "--filter=multi-conn", "file", file, "limit=1", "multi-conn-mode=disable",
+      ],
       in: folder)
     let store = try DiskStore.open(.nbd(uri: server.uri), expectedSize: Self.old)
     #expect(unsafe truncate(file, Int(Self.new)) == 0)

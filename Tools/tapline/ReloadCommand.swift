@@ -5,17 +5,15 @@ import Control
 /// `tapline reload`.
 enum ReloadCommand {
   static let command = Command(
-    "reload", summary: "have a running site read its configuration again, for larger disks",
+    "reload", summary: "have a running site read its configuration again",
     discussion: """
       The site reads the file that it was started with, and checks all of it; when anything is
-      wrong, nothing is changed. While its clients go on, it then takes into use:
+      wrong, nothing is changed. Otherwise it takes over, while its clients go on, what holds for
+      those that connect from then on: greater sizes of disks (a raw file is made longer; a device
+      or NBD server must have the size already), access rules, and TLS credentials.
 
-        greater sizes of disks: a raw file is made longer, a device or NBD server must have the
-        size already; clients see the size when they connect again
-        access rules and TLS credentials, for clients that connect from now on
-
-      Everything else that differs is listed, and waits for a restart. SIGHUP to the site does the
-      same, and the site's log has the outcome.
+      Everything else that differs is listed, and needs a restart. SIGHUP to the site does the same,
+      and the site's log has the outcome.
 
       \(ControlAddress.discussion)
       """,
