@@ -14,6 +14,8 @@ import SystemIO
 
 /// A record that a receiving group stops before.
 struct Obstacle {
+  /// Of the sender. A sender that has begun another may have lost the record.
+  let epoch: UInt64
   let sequence: SequenceNumber
   let disk: DiskNumber
   /// Where on the disk it ends.
@@ -69,10 +71,7 @@ extension Group {
 
   /// The next record verifies and has no place here: remembers it, and says why in words. The
   /// connection ends; others are refused until the disk is larger.
-  func stopReceiving(
-    before sequence: SequenceNumber, _ disk: DiskNumber, _ end: UInt64
-  ) -> String {
-    let obstacle = Obstacle(sequence: sequence, disk: disk, end: end)
+  func stopReceiving(before obstacle: Obstacle) -> String {
     receiving.obstacle = obstacle
     return text(obstacle)
   }
@@ -81,7 +80,7 @@ extension Group {
   func refusalOfSizes(_ hello: LinkHello, _ state: JournalState) -> String? {
     if state.baseline != .complete { return refusalOfCopy(from: hello) }
     guard let obstacle = receiving.obstacle, isInTheWay(obstacle),
-      // Otherwise that peer has no such record any more.
+      hello.epoch == obstacle.epoch,
       hello.disks[obstacle.disk.index].byteCount >= obstacle.end
     else { return nil }
     return text(obstacle)

@@ -202,7 +202,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     guard let journal = group.journal else { return 0 }
     do throws(JournalError) {
       return try unsafe journal.accept(bytes, disks: diskByteCounts)
-    } catch { throw Self.linkError(error, group) }
+    } catch { throw linkError(error) }
   }
 
   private func takeCompressed(_ body: UnsafeRawBufferPointer) throws(LinkError) {
@@ -230,15 +230,16 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     }
     do throws(JournalError) {
       try group.journal?.acceptSegment(header)
-    } catch { throw Self.linkError(error, group) }
+    } catch { throw linkError(error) }
   }
 
   /// What the peer sent wrong ends the link; what this site's storage does ends the group.
-  private static func linkError(_ error: JournalError, _ group: Group) -> LinkError {
+  private func linkError(_ error: JournalError) -> LinkError {
     switch error {
     case .storage: group.fail("\(error)")
     case .behindEnd(let sequence, let disk, let end):
-      return .diskTooSmall(group.stopReceiving(before: sequence, disk, end))
+      let obstacle = Obstacle(epoch: hello.epoch, sequence: sequence, disk: disk, end: end)
+      return .diskTooSmall(group.stopReceiving(before: obstacle))
     default: break
     }
     return .local("\(error)")

@@ -112,6 +112,28 @@ import Testing
     #expect(try pair.west.connect("disk@latest").read(at: UInt64(Self.new) - 1, count: 1) == [7])
   }
 
+  /// As by a power cut: the record was sent before it was durable, and is gone.
+  @Test func `a record without a place that its own site has lost is in nobody's way`() throws {
+    let pair = try SitePair(disks: ["disk": Self.old]) { east, _ in
+      east.configuration.groups[0].history = "1h"
+    }
+    try pair.east.grow(to: Self.new)
+    let client = try pair.east.connect("disk")
+    try client.write([1], at: 0, fua: true)
+    let folder = try TaplineContract.journalDirectory(group: "g", site: pair.east.configuration)
+    let (segment, before) = ("\(folder)/segment-00000", pair.scratch.file("segment"))
+    try FileManager.default.copyItem(atPath: segment, toPath: before)
+    try client.write([7], at: UInt64(Self.new) - 1)
+    try eventually("the link is refused") { try linkState(pair.east) == "refused" }
+    try pair.east.crash()
+    try FileManager.default.removeItem(atPath: segment)
+    try FileManager.default.copyItem(atPath: before, toPath: segment)
+    try pair.east.start()
+    try pair.east.connect("disk").write([2], at: 1)
+    try pair.drain()
+    #expect(try pair.west.connect("disk@latest").read(at: 0, count: 2) == [1, 2])
+  }
+
   @Test func `a growth that is not enough is not enough`() throws {
     let pair = try SitePair(disks: ["disk": Self.old])
     try pair.east.grow(to: Self.new)

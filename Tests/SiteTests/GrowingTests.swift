@@ -94,6 +94,25 @@ import Testing
     try client.write([5], at: UInt64(size) - 1)
   }
 
+  @Test func `tools that look into the journal's folder know the new size`() throws {
+    let single = try SingleSite(size: 1 << 20, history: "1h")
+    let site = single.site
+    try site.connect("disk").write([1], at: 0)
+    try site.grow(to: 3 << 20)
+    try site.connect("disk").write([2], at: (3 << 20) - 1)
+    let image = try site.image("disk")
+    try site.crash()
+    let folder = try TaplineContract.journalDirectory(group: "g", site: site.configuration)
+    try site.tapline(TaplineContract.journal("verify", folder)).checked()
+    let copy = site.scratch.file("export.raw")
+    try site.tapline(
+      TaplineContract.journal(
+        "export", folder, "--disk", "disk", "--base", site.rawFile("disk"), "--to", copy)
+    ).checked()
+    let bytes = [UInt8](try Data(contentsOf: URL(filePath: copy)))
+    #expect(difference(bytes, image) == nil)
+  }
+
   @Test func `both sites go on after their disks grew`() throws {
     let pair = try SitePair(disks: ["disk": 1 << 20])
     try pair.east.connect("disk").write([1, 2, 3], at: 0)
