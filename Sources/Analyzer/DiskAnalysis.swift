@@ -8,7 +8,7 @@ public struct DiskAnalysis: Sendable {
   /// Hot ranges in a snapshot.
   public static let hottestRangeCount = 10
 
-  private let sizeBytes: UInt64
+  private var sizeBytes: UInt64
   private var rates = WindowedRates()
   private var runs = RunDetector()
   private var writtenBlocks: WrittenBlockMemory
@@ -18,6 +18,14 @@ public struct DiskAnalysis: Sendable {
   public init(sizeBytes: UInt64) {
     self.sizeBytes = sizeBytes
     writtenBlocks = WrittenBlockMemory(diskBytes: sizeBytes)
+  }
+
+  /// The disk has become larger. What was written is forgotten if its memory must grow for that:
+  /// then fewer overwrites are seen for a while.
+  mutating func grow(to sizeBytes: UInt64) {
+    self.sizeBytes = sizeBytes
+    let larger = WrittenBlockMemory(diskBytes: sizeBytes)
+    if larger.capacity > writtenBlocks.capacity { writtenBlocks = larger }
   }
 
   /// Counts one request. Does not block or allocate.

@@ -21,7 +21,7 @@ public final class GroupAnalyzer: Sendable {
 
   private let names: [String]
   private let queue: ObservationQueue
-  // Held for a whole run, by nobody else: it lets the compiler check what the text promises.
+  // Held for a whole run, and by who tells that a disk has grown.
   private let state: Mutex<State>
   private let published: Mutex<GroupAnalysisSnapshot>
 
@@ -64,6 +64,11 @@ public final class GroupAnalyzer: Sendable {
     }
     published.withLock { $0 = snapshot }
     return taken
+  }
+
+  /// A disk has become larger. Any thread but the group's loop: waits for a run to end.
+  public func grow(disk: DiskNumber, to sizeBytes: UInt64) {
+    state.withLock { $0.disks[disk.index].grow(to: sizeBytes) }
   }
 
   /// The state after the latest run. Any thread; never waits for a run.

@@ -1,13 +1,24 @@
 import Configuration
 import NBDProtocol
 import Replication
+import Synchronization
 import SystemIO
 import TLS
 
-/// What a listener for NBD clients does about TLS.
-struct ListenerTLS: Sendable {
-  let isRequired: Bool
-  let context: TLSContext
+/// What a listener for NBD clients does about TLS with those that connect from now on. Any thread.
+final class ListenerTLS: Sendable {
+  struct Terms: Sendable {
+    let isRequired: Bool
+    let context: TLSContext
+  }
+
+  private let present: Mutex<Terms>
+
+  init(_ terms: Terms) { present = Mutex(terms) }
+
+  var terms: Terms { present.withLock { $0 } }
+
+  func change(to terms: Terms) { present.withLock { $0 = terms } }
 }
 
 /// Where clients and peers arrive: the listeners, the handshakes and the connections to views.
@@ -41,7 +52,7 @@ final class FrontDesk: @unchecked Sendable {
     for (socket, tls) in nbd {
       listen(socket) { [unowned self] client in
         guard handshakes.count + viewConnections.count < Self.connectionLimit else { return }
-        let handshake = HandshakeConnection(socket: client, tls: tls, front: self)
+        let handshake = HandshakeConnection(socket: client, tls: tls?.terms, front: self)
         handshakes[ObjectIdentifier(handshake)] = handshake
         handshake.begin()
       }

@@ -5,6 +5,7 @@ import Journal
 import NBDProtocol
 import Replication
 import Storage
+import Synchronization
 import SystemIO
 import Tap
 import Volume
@@ -28,7 +29,7 @@ struct GroupDisk: Sendable {
 /// The parts: this file (turns and connections), GroupDurability (syncs and who waits for them),
 /// GroupApply (journal to base), GroupIndexing (the index's upkeep), GroupViews (instants),
 /// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
-/// peer), GroupStatus.
+/// peer), GroupGrowing (sizes that differ or change), GroupStatus.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
   /// Of the site that this group is at.
@@ -62,6 +63,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// What apply may save for views.
   let viewScratch: ScratchBudget
   var receiving = ReceivingState()
+  /// Who may open the disks, by number.
+  let accessRules: Mutex<[DiskConfiguration]>
   var latency = LatencyRecorder()
   var link: LinkMonitor?
   var lastCheckpoint = Timestamp.zero
@@ -81,6 +84,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     log: @escaping @Sendable (String) -> Void
   ) {
     configuration = parts.configuration
+    accessRules = Mutex(parts.configuration.disks)
     disks = parts.disks
     journal = parts.journal
     stateKeeper = parts.stateKeeper
@@ -106,7 +110,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   /// What the client may do with the disk, and with its views. Any thread.
   func access(to disk: GroupDisk, for client: ClientIdentity) -> DiskAccess {
-    configuration.disks[disk.number.index].access(for: client)
+    accessRules.withLock { $0[disk.number.index].access(for: client) }
   }
 
   func add(_ connection: NBDConnection) {

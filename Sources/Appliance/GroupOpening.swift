@@ -31,17 +31,16 @@ enum GroupOpening {
     log: (String) -> Void
   ) throws(SiteError) -> GroupParts {
     let name = configuration.name
-    if configuration.mode == .sync {
-      throw SiteError("group \(name): mode sync is not supported by this version; use async")
-    }
-    let disks = try openDisks(configuration, origin)
+    try checkMode(configuration)
+    let folder = "\(dataDirectory)/\(name)"
+    let known = configuration.role == .plain ? [:] : try knownByteCounts(folder)
+    let disks = try openDisks(configuration, origin, known)
     let signal: AppendSignal
     do throws(Errno) { signal = try AppendSignal() } catch { throw SiteError("\(error)") }
     var parts = GroupParts(
       configuration: configuration, disks: disks, signal: signal,
       observations: ObservationQueue())
     if configuration.role == .plain { return parts }
-    let folder = "\(dataDirectory)/\(name)"
     do {
       try openJournal(folder, into: &parts, log: log)
     } catch let error as SiteError {
@@ -55,29 +54,63 @@ enum GroupOpening {
     return parts
   }
 
+  static func checkMode(_ configuration: GroupConfiguration) throws(SiteError) {
+    if configuration.mode == .sync {
+      throw SiteError(
+        "group \(configuration.name): mode sync is not supported by this version; use async")
+    }
+  }
+
+  /// The sizes of the group's disks by name, when it was open last; empty at its first start.
+  private static func knownByteCounts(_ folder: String) throws(SiteError) -> [String: UInt64] {
+    let path = "\(folder)/\(JournalStateFile<File>.name)"
+    guard Directory.exists(path) else { return [:] }
+    let file: File
+    do throws(Errno) { file = try File(opening: path, .readOnly) } catch {
+      throw SiteError("\(path): \(error)")
+    }
+    let state = try readState(JournalStateFile(file), folder)?.0
+    return Dictionary(
+      (state?.disks ?? []).map { ($0.name, $0.byteCount) }, uniquingKeysWith: { first, _ in first })
+  }
+
+  /// - Parameter known: what the disks have that are not new: their raw files may be made larger.
   private static func openDisks(
-    _ configuration: GroupConfiguration, _ origin: ConfigurationOrigin?
+    _ configuration: GroupConfiguration, _ origin: ConfigurationOrigin?,
+    _ known: [String: UInt64]
   ) throws(SiteError) -> [GroupDisk] {
     var disks: [GroupDisk] = []
     for (number, disk) in configuration.disks.enumerated() {
+      let place = origin.map { $0.place(ofDisk: disk.name) } ?? ""
+      if let message = shrinking(disk, of: configuration, from: known[disk.name]) {
+        throw SiteError(place + message)
+      }
       let address: DiskStore.Address
       switch disk.backing {
       case .file(let path): address = .path(path)
       case .nbd(let uri): address = .nbd(uri: uri)
       }
       do throws(StorageError) {
-        let store = try DiskStore.open(address, expectedSize: disk.sizeBytes)
+        let store = try DiskStore.open(
+          address, expectedSize: disk.sizeBytes, growsFrom: known[disk.name])
         disks.append(
           GroupDisk(name: disk.name, number: DiskNumber(UInt16(number)), store: store))
       } catch {
-        let place = origin.flatMap { origin in
-          origin.diskLines[disk.name].map { "\(origin.file):\($0): " }
-        }
-        throw SiteError(
-          "\(place ?? "")group \(configuration.name), disk \(disk.name): \(error)")
+        throw SiteError("\(place)group \(configuration.name), disk \(disk.name): \(error)")
       }
     }
     return disks
+  }
+
+  /// Why the configured size cannot be; nil when it can.
+  static func shrinking(
+    _ disk: DiskConfiguration, of group: GroupConfiguration, from byteCount: UInt64?
+  ) -> String? {
+    guard let byteCount, let wanted = disk.sizeBytes, wanted < byteCount else { return nil }
+    let size = ByteCount.format(byteCount)
+    return "group \(group.name), disk \(disk.name): it has \(size), and a disk cannot be made "
+      + "smaller: its history may have writes behind the new end. Write 'size: \(size)', or copy what "
+      + "is needed to a new disk"
   }
 
   private static func openJournal(
@@ -149,8 +182,12 @@ enum GroupOpening {
 
   private static func readState(
     _ file: JournalStateFile<File>, _ folder: String
-  ) throws -> (JournalState, UInt64)? {
-    switch try file.read() {
+  ) throws(SiteError) -> (JournalState, UInt64)? {
+    let reading: JournalStateFile<File>.Reading
+    do throws(Errno) { reading = try file.read() } catch {
+      throw SiteError("\(folder)/state: \(error)")
+    }
+    switch reading {
     case .state(let state, let generation): return (state, generation)
     case .blank: return nil
     case .damaged:

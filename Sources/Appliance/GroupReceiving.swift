@@ -18,6 +18,10 @@ struct ReceivingState {
   var baselineEnd: JournalState.Mark?
   /// The last piece of the full copy is durable on the disks.
   var isBaselineStored = false
+  /// The record that comes next does not fit its disk here.
+  var obstacle: Obstacle?
+  /// Why a peer was refused last; said once, though it tries again and again.
+  var refusal: String?
   /// Waits until no view and no job uses the journal.
   var pendingReset: (() -> Void)?
   var reported = LinkProgress(
@@ -39,6 +43,8 @@ extension Group {
     receiving.peerSite = hello.site
     // A new connection is told everything.
     receiving.reported = ReceivingState().reported
+    receiving.obstacle = nil
+    receiving.refusal = nil
     receiver.welcome(welcome(state))
   }
 
@@ -49,13 +55,12 @@ extension Group {
     if let peer = configuration.peer, peer.site != hello.site {
       return "group \(hello.groupName) receives from site \(peer.site), not from \(hello.site)"
     }
-    let own = disks.map { JournalState.Disk(name: $0.name, byteCount: $0.store.byteCount) }
-    if own != hello.disks {
-      func text(_ disks: [JournalState.Disk]) -> String {
-        disks.map { "\($0.name) (\($0.byteCount) bytes)" }.joined(separator: ", ")
-      }
-      return "the disks differ: there \(text(hello.disks)); here \(text(own))"
+    if disks.map(\.name) != hello.disks.map(\.name) {
+      func text(_ names: [String]) -> String { names.joined(separator: ", ") }
+      return "the disks differ: there \(text(hello.disks.map(\.name))); here "
+        + text(disks.map(\.name))
     }
+    if let reason = refusalOfSizes(hello, state) { return reason }
     if let journal, Int(hello.segmentByteCount) != journal.options.segmentByteCount {
       return "the journal segments differ: \(hello.segmentByteCount) bytes there, "
         + "\(journal.options.segmentByteCount) here: give both groups the same segment_size"
@@ -67,6 +72,8 @@ extension Group {
     return nil
   }
 
+  var presentWelcome: LinkWelcome? { (stateKeeper?.state).map(welcome) }
+
   private func welcome(_ state: JournalState) -> LinkWelcome {
     let position = journal?.acceptPosition
     return LinkWelcome(
@@ -74,7 +81,8 @@ extension Group {
       epoch: journal?.currentEpoch ?? 0, sequence: journal?.stamped ?? .none,
       position: StreamPosition(
         segment: position?.segment ?? 0, offset: UInt32(position?.offset ?? 0)),
-      applied: max(state.applyTarget.sequence, state.applied.sequence))
+      applied: max(state.applyTarget.sequence, state.applied.sequence),
+      diskByteCounts: diskByteCounts)
   }
 
   func closeReceiver() {
@@ -197,6 +205,7 @@ extension Group {
         receiver.welcome(welcome(state))
       } else {
         receiving.applyLimit = state.applied.sequence
+        clearBehindPeer(receiver)
         receiver.baselineReady()
       }
     }

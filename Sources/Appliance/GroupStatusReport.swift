@@ -56,7 +56,9 @@ extension Group {
       if snapshot.state == .waiting {
         return "the link to \(link.peerSite) is down, and tried again: \(snapshot.detail)"
       }
+      if let warning = peerTooSmall { return warning }
     }
+    if let warning = ownTooSmall { return warning }
     if configuration.role == .recovery, stateKeeper?.state.baseline != .complete {
       return receiving.receiver == nil
         ? "waiting for the protected site" : "the initial sync is under way"
@@ -138,7 +140,7 @@ extension Group {
       rawValue: max(marks[.peerDurableTimestamp], snapshot.completeThroughNanoseconds))
     let age = newest == .zero ? 0 : loop.now.nanoseconds(since: newest)
     let lagBytes =
-      snapshot.state == .connected || snapshot.state == .waiting
+      [.connected, .waiting, .refused].contains(snapshot.state)
       ? journal.byteCount(after: marks.sequence(.peerDurable)) : 0
     return LinkStatus(
       peerSite: link.peerSite, state: snapshot.state.rawValue, detail: snapshot.detail,

@@ -48,7 +48,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   let startNanoseconds = SystemClock.monotonicNanoseconds()
 
   /// - Parameter tls: nil: off.
-  init(socket: Socket, tls: ListenerTLS?, front: FrontDesk) {
+  init(socket: Socket, tls: ListenerTLS.Terms?, front: FrontDesk) {
     transport = Transport(socket)
     self.tls = tls?.context
     machine = NBDHandshake(tls: tls.map { $0.isRequired ? .required : .optional } ?? .off)

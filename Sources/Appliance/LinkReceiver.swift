@@ -24,11 +24,13 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
 
   private let socket: Socket
   private let group: Group
-  private let hello: LinkHello
+  private var hello: LinkHello
   private var input = InputBuffer(byteCount: LinkReceiver.inputByteCount, headroom: 0)
   private var output = OutputBuffer(byteCount: 4096)
   private let plain = PageBuffer(byteCount: 2 * RecordHeader.payloadLimit)
-  private let diskByteCounts: [UInt64]
+  private var diskByteCounts: [UInt64]
+  /// What the peer was told last.
+  private var toldByteCounts: [UInt64] = []
 
   private var phase = Phase.new
   private var recordBytesLeft = 0
@@ -41,12 +43,15 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     self.socket = socket
     self.group = group
     self.hello = hello
-    diskByteCounts = group.disks.map(\.store.byteCount)
+    diskByteCounts = group.diskByteCounts
     super.init()
     input.append(leftover)
   }
 
   var isStreaming: Bool { phase == .streaming }
+
+  /// The protected site's disks, as it last said.
+  var peerDisks: [JournalState.Disk] { hello.disks }
 
   /// On the group's loop.
   func begin() {
@@ -83,6 +88,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
       while !isClosed, !isPaused, try step() {}
     } catch {
       group.log("group \(group.configuration.name): link from \(hello.site): \(error)")
+      if case .diskTooSmall(let reason) = error { send(LinkFrame(.refused), Array(reason.utf8)) }
       return end()
     }
     updateInterest()
@@ -126,12 +132,21 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
       phase = .streaming
       group.receiving.applyLimit = SequenceNumber(.max)
       group.log("group \(group.configuration.name): receiving from \(hello.site)")
+      tellGrowth()
     case (.agreeing, .cut):
       phase = .resetting
       group.cut(after: SequenceNumber(frame.argument), self)
     case (.agreeing, .baselineBegin):
+      // Before anything is forgotten.
+      if let reason = group.refusalOfCopy(from: hello) { throw .diskTooSmall(reason) }
       phase = .resetting
       group.beginBaseline(hello, start: SequenceNumber(frame.argument), self)
+    case (.streaming, .hello):
+      let again = try unsafe LinkHello(decoding: Array(body))
+      guard again.disks.map(\.name) == hello.disks.map(\.name) else {
+        throw .protocolViolation("the disks are others than before")
+      }
+      hello = again
     case (.streaming, .segment):
       try unsafe openSegment(Array(body))
     case (.streaming, .compressedRecords):
@@ -187,7 +202,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     guard let journal = group.journal else { return 0 }
     do throws(JournalError) {
       return try unsafe journal.accept(bytes, disks: diskByteCounts)
-    } catch { throw Self.linkError(error, group) }
+    } catch { throw linkError(error) }
   }
 
   private func takeCompressed(_ body: UnsafeRawBufferPointer) throws(LinkError) {
@@ -215,12 +230,18 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     }
     do throws(JournalError) {
       try group.journal?.acceptSegment(header)
-    } catch { throw Self.linkError(error, group) }
+    } catch { throw linkError(error) }
   }
 
   /// What the peer sent wrong ends the link; what this site's storage does ends the group.
-  private static func linkError(_ error: JournalError, _ group: Group) -> LinkError {
-    if case .storage = error { group.fail("\(error)") }
+  private func linkError(_ error: JournalError) -> LinkError {
+    switch error {
+    case .storage: group.fail("\(error)")
+    case .behindEnd(let sequence, let disk, let end):
+      let obstacle = Obstacle(epoch: hello.epoch, sequence: sequence, disk: disk, end: end)
+      return .diskTooSmall(group.stopReceiving(before: obstacle))
+    default: break
+    }
     return .local("\(error)")
   }
 
@@ -255,19 +276,38 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
 
   func welcome(_ welcome: LinkWelcome) {
     phase = .agreeing
+    toldByteCounts = welcome.diskByteCounts
     send(LinkFrame(.welcome), welcome.encoded())
     resume()
   }
 
   func baselineReady() {
     phase = .streaming
+    tellGrowth()
     resume()
+  }
+
+  /// Disks of this group have become larger.
+  func disksGrew() {
+    diskByteCounts = group.diskByteCounts
+    tellGrowth()
+  }
+
+  private func tellGrowth() {
+    guard isStreaming, toldByteCounts != diskByteCounts, let welcome = group.presentWelcome else {
+      return
+    }
+    toldByteCounts = welcome.diskByteCounts
+    send(LinkFrame(.welcome), welcome.encoded())
   }
 
   func report(_ progress: LinkProgress) { send(LinkFrame(.progress), progress.encoded()) }
 
   func refuse(_ reason: String) {
-    group.log("group \(hello.groupName): refused \(hello.site): \(reason)")
+    if group.receiving.refusal != reason {
+      group.receiving.refusal = reason
+      group.log("group \(hello.groupName): refused \(hello.site): \(reason)")
+    }
     send(LinkFrame(.refused), Array(reason.utf8))
     close()
   }

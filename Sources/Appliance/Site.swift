@@ -21,15 +21,19 @@ public final class Site: Sendable {
   private static let questionTimeoutMilliseconds: Int32 = 5_000
 
   private let configuration: SiteConfiguration
+  /// What is in effect: the above, with what `reload` has changed since.
+  let present: Mutex<SiteConfiguration>
+  /// By the order of the listeners; nil for those without TLS.
+  let listenerTLS: [ListenerTLS?]
   private let front: FrontDesk
   private let loops: [EventLoop]
-  private let groups: [Group]
+  let groups: [Group]
   private let links: [LinkSender<DiskStore>]
   private let workers: WorkerPool
   private let keepers: [WorkerPool]
   private let analysis: AnalysisThread
   private let locks: [File]
-  private let log: @Sendable (String) -> Void
+  let log: @Sendable (String) -> Void
 
   // MARK: Starting
 
@@ -50,23 +54,28 @@ public final class Site: Sendable {
     let nbd = try configuration.listen.nbd.map { listener throws(SiteError) in
       (
         socket: try listen(listener.address),
-        tls: try listener.tls.map { (tls) throws(SiteError) in try prepare(tls, listener.address) }
+        tls: try listener.tls.map { (tls) throws(SiteError) in
+          ListenerTLS(try prepare(tls, listener.address))
+        }
       )
     }
     let link = try configuration.listen.link.map { address throws(SiteError) in
       try listen(address)
     }
     let site: Site
-    do throws(Errno) { site = try Site(configuration, parts, log: log) } catch {
+    do throws(Errno) {
+      site = try Site(configuration, parts, nbd.map(\.tls), log: log)
+    } catch {
       throw SiteError("cannot start: \(error)")
     }
     site.begin(nbd, link)
     return site
   }
 
-  private static func prepare(
+  /// Reads the credentials; blocks.
+  static func prepare(
     _ tls: TLSConfiguration, _ address: SocketAddress
-  ) throws(SiteError) -> ListenerTLS {
+  ) throws(SiteError) -> ListenerTLS.Terms {
     let credentials: TLSContext.Credentials =
       switch tls.credentials {
       case .certificates(let folder, let verifiesClients):
@@ -74,7 +83,7 @@ public final class Site: Sendable {
       case .preSharedKeys(let file): .preSharedKeys(file: file)
       }
     do throws(TLSError) {
-      return ListenerTLS(isRequired: tls.isRequired, context: try TLSContext(credentials))
+      return .init(isRequired: tls.isRequired, context: try TLSContext(credentials))
     } catch { throw SiteError("TLS of the listener \(address): \(error)") }
   }
 
@@ -85,10 +94,12 @@ public final class Site: Sendable {
   }
 
   private init(
-    _ configuration: SiteConfiguration, _ parts: [GroupParts],
+    _ configuration: SiteConfiguration, _ parts: [GroupParts], _ listenerTLS: [ListenerTLS?],
     log: @escaping @Sendable (String) -> Void
   ) throws(Errno) {
     self.configuration = configuration
+    present = Mutex(configuration)
+    self.listenerTLS = listenerTLS
     self.log = log
     locks = parts.compactMap(\.lock)
     let workers = WorkerPool(name: "worker", threadCount: Self.workerCount)
@@ -190,7 +201,7 @@ public final class Site: Sendable {
 
   /// Asks a loop and waits for its answer; nil when it does not come in time.
   @discardableResult
-  private func ask<Answer: Sendable>(
+  func ask<Answer: Sendable>(
     _ loop: EventLoop, timeoutMilliseconds: Int32 = Site.questionTimeoutMilliseconds,
     _ question: @escaping @Sendable (@escaping @Sendable (Answer) -> Void) -> Void
   ) -> Answer? {

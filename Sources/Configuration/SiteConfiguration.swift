@@ -35,6 +35,11 @@ public struct ConfigurationOrigin: Equatable, Sendable {
   public var file: String
   /// By the name of the disk, which is unique in a site.
   public var diskLines: [String: Int]
+
+  /// `FILE:LINE: `, to put in front of a message.
+  public func place(ofDisk name: String) -> String {
+    diskLines[name].map { "\(file):\($0): " } ?? "\(file): "
+  }
 }
 
 /// The addresses at which a site accepts connections.

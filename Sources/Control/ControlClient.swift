@@ -29,13 +29,19 @@ public struct ControlClient: Sendable {
     try perform(ControlRequest(command: "checkpoint", group: group, tag: tag))
   }
 
+  /// What the site has taken into use is so when it returns.
+  public func reload() throws(ControlError) -> ReloadStatus {
+    try perform(ControlRequest(command: "reload"))
+  }
+
   private func perform<Result: Codable & Sendable>(
     _ request: ControlRequest
   ) throws(ControlError) -> Result {
     let line = try exchange(try ControlJSON.encode(request))
     let reply = try ControlJSON.decode(ControlReply<Result>.self, from: line)
     if let result = reply.result, reply.ok { return result }
-    throw .refused(reply.error ?? "the site gave no reason")
+    let reason = reply.error ?? "the site gave no reason"
+    throw reply.cause == .configuration ? .badConfiguration(reason) : .refused(reason)
   }
 
   /// Sends one line and returns the next one that comes back.

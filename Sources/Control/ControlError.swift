@@ -10,6 +10,8 @@ public enum ControlError: Error, Equatable, Sendable, CustomStringConvertible {
   case badReply(String)
   /// The site refused; its own words.
   case refused(String)
+  /// The site refused, because its configuration file is wrong.
+  case badConfiguration(String)
 
   public var description: String {
     switch self {
@@ -18,7 +20,7 @@ public enum ControlError: Error, Equatable, Sendable, CustomStringConvertible {
     case .interrupted(let address, let errno):
       "the connection to \(address) ended before the reply: \(errno?.description ?? "closed")"
     case .badReply(let what): "the reply cannot be understood: \(what)"
-    case .refused(let reason): reason
+    case .refused(let reason), .badConfiguration(let reason): reason
     }
   }
 }

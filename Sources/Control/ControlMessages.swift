@@ -1,5 +1,6 @@
 import Appliance
 import BlockModel
+import Configuration
 import Foundation
 
 /// The control protocol: one JSON object a line, in UTF-8, in both directions.
@@ -10,10 +11,11 @@ import Foundation
 ///     {"command":"status"}
 ///     {"command":"timeline","group":"shop"}
 ///     {"command":"checkpoint","group":"shop","tag":"before-upgrade"}
+///     {"command":"reload"}
 ///
-/// A reply is `{"ok":true,"result":…}`, with a `SiteStatus`, a `TimelineStatus` or a
-/// `TimelineStatus.Checkpoint`, or `{"ok":false,"error":"one sentence"}`. Unknown members are
-/// ignored. A line longer than `ControlLimits.requestBytes` is refused and ends the connection.
+/// A reply is `{"ok":true,"result":…}`, with a `SiteStatus`, a `TimelineStatus`, a
+/// `TimelineStatus.Checkpoint` or a `ReloadStatus`, or `{"ok":false,"error":"one sentence"}`, with
+/// `"cause":"configuration"` when the site's file is at fault. Unknown members are ignored. A line longer than `ControlLimits.requestBytes` is refused and ends the connection.
 public struct ControlRequest: Codable, Equatable, Sendable {
   public var command: String
   public var group: String?
@@ -31,7 +33,11 @@ struct ControlReply<Result: Codable & Sendable>: Codable, Sendable {
   var ok: Bool
   var result: Result?
   var error: String?
+  var cause: Cause?
 }
+
+/// Why a command failed, where a program may want to know.
+enum Cause: String, Codable, Sendable { case configuration }
 
 /// A result of no type: for replies that have none.
 struct NoResult: Codable, Sendable {}
@@ -104,11 +110,15 @@ struct ControlResponder<Subject: ControlledSite>: Sendable {
               + " characters")
         }
         return try success(try site.checkpoint(group: group, tag: tag))
+      case "reload":
+        return try success(try site.reload())
       default:
         throw ControlError.refused(
-          "unknown command \(request.command.quotedForMessage); the commands are status, timeline"
-            + " and checkpoint")
+          "unknown command \(request.command.quotedForMessage); the commands are status, timeline,"
+            + " checkpoint and reload")
       }
+    } catch let error as ConfigurationError {
+      return Self.failure("\(error)", .configuration)
     } catch {
       return Self.failure("\(error)")
     }
@@ -133,8 +143,8 @@ struct ControlResponder<Subject: ControlledSite>: Sendable {
     return line
   }
 
-  static func failure(_ reason: String) -> [UInt8] {
-    let reply = ControlReply<NoResult>(ok: false, result: nil, error: reason)
+  static func failure(_ reason: String, _ cause: Cause? = nil) -> [UInt8] {
+    let reply = ControlReply<NoResult>(ok: false, result: nil, error: reason, cause: cause)
     return (try? ControlJSON.encode(reply)) ?? Array(#"{"ok":false,"error":"failed"}"#.utf8)
   }
 }

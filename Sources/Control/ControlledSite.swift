@@ -8,6 +8,9 @@ public protocol ControlledSite: Sendable {
   func timeline(group: String) throws -> TimelineStatus
   /// Durable when it returns.
   func checkpoint(group: String, tag: String) throws -> TimelineStatus.Checkpoint
+  /// Reads the configuration again; a `ConfigurationError` when it is wrong. May take as long as
+  /// the backing stores take to grow.
+  func reload() throws -> ReloadStatus
 }
 
 extension Site: ControlledSite {}

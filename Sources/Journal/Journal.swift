@@ -531,7 +531,8 @@ public final class Journal<Storage: JournalStorage> {
 
   /// Verifies and stages the whole records at the start of `bytes`, which continue the active
   /// segment; the memory must stay unchanged until `commit`. Returns how many bytes were taken;
-  /// the rest is the beginning of a record. Throws when the bytes are not the next records.
+  /// the rest is the beginning of a record. Throws when the bytes are not the next records; what
+  /// came before the bad one stays staged.
   public func accept(
     _ bytes: UnsafeMutableRawBufferPointer, disks: [UInt64]
   ) throws(JournalError) -> Int {
@@ -546,29 +547,36 @@ public final class Journal<Storage: JournalStorage> {
       }
       let byteCount = RecordHeader.byteCount + header.payloadByteCount
       if taken + byteCount > bytes.count { break }
-      try check(header, byteCount, disks)
+      try check(header, byteCount)
       let checksumStart = segment.checksumSeed ^ UInt32(truncatingIfNeeded: activeCount)
       guard unsafe header.verifies(record, checksumStart: checksumStart) else {
         throw .notNext("checksum of record \(lastSequence.rawValue + 1) is wrong")
       }
+      try checkPlace(header, disks)
       try unsafe stage(header, record, byteCount, in: segment)
       taken += byteCount
     }
     return taken
   }
 
-  private func check(
-    _ header: RecordHeader, _ byteCount: Int, _ disks: [UInt64]
-  ) throws(JournalError) {
+  private func check(_ header: RecordHeader, _ byteCount: Int) throws(JournalError) {
     guard header.timestamp > lastTimestamp else {
       throw .notNext("record \(lastSequence.rawValue + 1) is not later than the one before")
     }
     guard activeEnd + byteCount <= activeLimit else {
       throw .notNext("record exceeds its segment")
     }
+  }
+
+  /// Of a record that verifies: what it says is what the peer wrote.
+  private func checkPlace(_ header: RecordHeader, _ disks: [UInt64]) throws(JournalError) {
     if header.kind == .checkpoint { return }
-    guard header.disk.index < disks.count, header.range.end <= disks[header.disk.index] else {
-      throw .notNext("record lies outside of disk \(header.disk.rawValue)")
+    guard header.disk.index < disks.count else {
+      throw .notNext("there is no disk \(header.disk.rawValue)")
+    }
+    guard header.range.end <= disks[header.disk.index] else {
+      throw .behindEnd(
+        sequence: lastSequence.advanced(by: 1), disk: header.disk, end: header.range.end)
     }
   }
 

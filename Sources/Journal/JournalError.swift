@@ -11,6 +11,8 @@ public enum JournalError: Error, Sendable, CustomStringConvertible {
   case newerVersion(UInt32)
   /// What the peer sent is not what must come next.
   case notNext(String)
+  /// The next record is right, but ends at byte `end` of a disk that is smaller here.
+  case behindEnd(sequence: SequenceNumber, disk: DiskNumber, end: UInt64)
 
   public var description: String {
     switch self {
@@ -25,6 +27,9 @@ public enum JournalError: Error, Sendable, CustomStringConvertible {
       "journal was written by a newer version (format \(version)); start that version instead"
     case .notNext(let what):
       "replicated records: \(what)"
+    case .behindEnd(let sequence, let disk, let end):
+      "replicated records: record \(sequence.rawValue) ends at byte \(end) of disk "
+        + "\(disk.rawValue), which is smaller"
     }
   }
 }

@@ -5,7 +5,8 @@ import SystemIO
 /// Walks over the disks of a group and gives their contents piece by piece, for a full copy.
 ///
 /// It reads the bases while writes and apply go on: what it reads of a block that is being changed
-/// may be old, new or torn, and is set right by the records that the stream brings.
+/// may be old, new or torn, and is set right by the records that the stream brings. So is what lies
+/// behind the sizes at the beginning, when a disk grows meanwhile.
 struct BaselineReader<Store: BackingStore>: ~Copyable {
   enum Piece {
     case data(disk: DiskNumber, range: ByteRange)
@@ -15,6 +16,7 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
   static var pieceByteLimit: Int { 1 << 20 }
 
   private let stores: [Store]
+  private let byteCounts: [UInt64]
   private var disk = 0
   private var offset: UInt64 = 0
   private var data: ByteRange?
@@ -22,9 +24,11 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
   private let totalByteCount: UInt64
   private var doneByteCount: UInt64 = 0
 
-  init(_ stores: [Store]) {
+  /// - Parameter byteCounts: of each disk, what is copied.
+  init(_ stores: [Store], byteCounts: [UInt64]) {
     self.stores = stores
-    totalByteCount = stores.map(\.byteCount).reduce(0, +)
+    self.byteCounts = byteCounts
+    totalByteCount = byteCounts.reduce(0, +)
   }
 
   /// 0 to 1.
@@ -40,8 +44,8 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
   /// Nil at the end of the last disk. Blocks on the store.
   mutating func next() throws(StorageError) -> Piece? {
     while disk < stores.count {
-      let store = stores[disk]
-      if offset >= store.byteCount {
+      let (store, byteCount) = (stores[disk], byteCounts[disk])
+      if offset >= byteCount {
         disk += 1
         offset = 0
         data = nil
@@ -51,9 +55,9 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
       if let range = data, offset >= range.start, offset < range.end {
         return try readData(store, number, range)
       }
-      let found = try store.nextDataRange(from: offset, limit: store.byteCount)
+      let found = try store.nextDataRange(from: offset, limit: byteCount)
       data = found
-      let zeroEnd = found?.start ?? store.byteCount
+      let zeroEnd = found?.start ?? byteCount
       if zeroEnd > offset {
         let range = ByteRange(start: offset, end: zeroEnd)
         advance(range)

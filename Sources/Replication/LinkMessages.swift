@@ -1,7 +1,8 @@
 import BlockModel
 import Journal
 
-/// The protected site's first message: who it is and what it will send.
+/// The protected site's first message: who it is and what it will send. Sent again when its disks
+/// have grown.
 public struct LinkHello: Equatable, Sendable {
   public static let magic: UInt64 = 0x5441_504C_4C49_4E4B  // "TAPLLINK"
   public static let version: UInt32 = 1
@@ -73,7 +74,8 @@ public struct LinkHello: Equatable, Sendable {
   }
 }
 
-/// The recovery site's answer: what it has.
+/// The recovery site's answer: what it has. Sent again when its disks have grown; then only the
+/// sizes count.
 public struct LinkWelcome: Equatable, Sendable {
   public var site: String
   /// It has no baseline: a full copy must come first.
@@ -83,10 +85,12 @@ public struct LinkWelcome: Equatable, Sendable {
   public var sequence: SequenceNumber
   public var position: StreamPosition
   public var applied: SequenceNumber
+  /// The sizes of its disks, in the order of the group.
+  public var diskByteCounts: [UInt64]
 
   public init(
     site: String, needsBaseline: Bool, epoch: UInt64, sequence: SequenceNumber,
-    position: StreamPosition, applied: SequenceNumber
+    position: StreamPosition, applied: SequenceNumber, diskByteCounts: [UInt64] = []
   ) {
     self.site = site
     self.needsBaseline = needsBaseline
@@ -94,6 +98,7 @@ public struct LinkWelcome: Equatable, Sendable {
     self.sequence = sequence
     self.position = position
     self.applied = applied
+    self.diskByteCounts = diskByteCounts
   }
 
   public func encoded() -> [UInt8] {
@@ -105,6 +110,8 @@ public struct LinkWelcome: Equatable, Sendable {
     encoder.put(sequence.rawValue)
     encoder.put(position.argument)
     encoder.put(applied.rawValue)
+    encoder.put(UInt16(diskByteCounts.count))
+    for byteCount in diskByteCounts { encoder.put(byteCount) }
     return encoder.bytes
   }
 
@@ -119,6 +126,12 @@ public struct LinkWelcome: Equatable, Sendable {
       sequence = SequenceNumber(try decoder.take())
       position = StreamPosition(argument: try decoder.take())
       applied = SequenceNumber(try decoder.take())
+      let count = try decoder.take(UInt16.self)
+      guard count <= LinkHello.diskLimit else {
+        throw LinkError.protocolViolation("welcome names \(count) disks")
+      }
+      diskByteCounts = []
+      for _ in 0..<count { diskByteCounts.append(try decoder.take()) }
     } catch let error as LinkError {
       throw error
     } catch { throw .protocolViolation("welcome is malformed") }
@@ -216,6 +229,8 @@ public enum LinkError: Error, Sendable, CustomStringConvertible {
   case refused(String)
   /// The records that the peer needs next are not in the journal any more.
   case tooFarBehind
+  /// A disk of this site, the receiver, is too small for what comes; the peer is told so.
+  case diskTooSmall(String)
   case local(String)
 
   public var description: String {
@@ -227,7 +242,7 @@ public enum LinkError: Error, Sendable, CustomStringConvertible {
         + "run the same version of tapline at both sites"
     case .refused(let text): "the peer refuses: \(text)"
     case .tooFarBehind: "the peer is further behind than the journal reaches"
-    case .local(let text): text
+    case .diskTooSmall(let text), .local(let text): text
     }
   }
 }

@@ -19,6 +19,8 @@ public final class LinkMonitor: Sendable {
     public var isRecoverable = false
     /// When the peer was last told that it has everything, the instant up to which that held.
     public var completeThroughNanoseconds: UInt64 = 0
+    /// The sizes of the peer's disks, as it last said; empty before.
+    public var peerDiskByteCounts: [UInt64] = []
   }
 
   public let peerSite: String

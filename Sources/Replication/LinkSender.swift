@@ -16,6 +16,7 @@ import SystemIO
 public final class LinkSender<Store: BackingStore>: Sendable {
   public struct Parts: Sendable {
     public var endpoint: SocketEndpoint
+    /// The sizes of the disks in it are those of the stores when it is sent.
     public var hello: LinkHello
     public var catalog: SegmentCatalog<File>
     public var watermarks: Watermarks
@@ -38,6 +39,12 @@ public final class LinkSender<Store: BackingStore>: Sendable {
       self.stores = stores
       self.epochs = epochs
       self.log = log
+    }
+
+    var presentHello: LinkHello {
+      var present = hello
+      for (index, store) in stores.enumerated() { present.disks[index].byteCount = store.byteCount }
+      return present
     }
   }
 
@@ -118,8 +125,9 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     let channel = try LinkChannel(connectingTo: parts.endpoint)
     self.channel.withLock { $0 = channel }
     defer { self.channel.withLock { $0 = nil } }
-    try channel.send(LinkFrame(.hello), parts.hello.encoded())
-    var stream = LinkStream(parts: parts, monitor: monitor, channel: channel)
+    let hello = parts.presentHello
+    try channel.send(LinkFrame(.hello), hello.encoded())
+    var stream = LinkStream(parts: parts, hello: hello, monitor: monitor, channel: channel)
     defer { stream.end() }
     try agree(channel, &stream)
     monitor.update { $0.detail = "" }
@@ -136,6 +144,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     // Two rounds: a cut is followed by one more welcome.
     for _ in 0..<2 {
       let welcome = try receiveWelcome(channel)
+      monitor.update { $0.peerDiskByteCounts = welcome.diskByteCounts }
       let oldest = parts.catalog.oldest?.firstSequence
       let decision =
         monitor.isDetached

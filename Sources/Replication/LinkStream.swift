@@ -17,6 +17,8 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   private let parts: LinkSender<Store>.Parts
   private let monitor: LinkMonitor
   private let channel: LinkChannel
+  /// What the peer was told last.
+  private var hello: LinkHello
   /// Pinned while it is sent.
   private var segment: Segment<File>?
   private var offset = 0
@@ -27,8 +29,11 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   private var idleSteps = 0
   private var lastHeartbeat: UInt64 = 0
 
-  init(parts: LinkSender<Store>.Parts, monitor: LinkMonitor, channel: LinkChannel) {
+  init(
+    parts: LinkSender<Store>.Parts, hello: LinkHello, monitor: LinkMonitor, channel: LinkChannel
+  ) {
     self.parts = parts
+    self.hello = hello
     self.monitor = monitor
     self.channel = channel
   }
@@ -93,7 +98,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     parts.watermarks[.peerApplied] = start
     monitor.attach()
     try channel.send(LinkFrame(.baselineBegin, argument: start))
-    baseline = BaselineReader(parts.stores)
+    baseline = BaselineReader(parts.stores, byteCounts: hello.disks.map(\.byteCount))
     monitor.update {
       $0.state = .syncing
       $0.syncProgress = 0
@@ -107,6 +112,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   mutating func step() throws(LinkError) {
     if monitor.isDetached { throw .tooFarBehind }
     try readProgress(timeoutMilliseconds: 0)
+    try tellGrowth()
     let isCopying = try sendBaseline()
     let sent = try sendRecords()
     monitor.update { $0.wireByteCount += channel.takeSentByteCount() }
@@ -127,6 +133,14 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
         parts.signal.wait(orReadable: channel.socket, timeoutMilliseconds: 100)
       }
     }
+  }
+
+  /// Disks have become larger: says hello again.
+  private mutating func tellGrowth() throws(LinkError) {
+    let isTold = zip(hello.disks, parts.stores).allSatisfy { $0.byteCount == $1.byteCount }
+    if isTold { return }
+    hello = parts.presentHello
+    try channel.send(LinkFrame(.hello), hello.encoded())
   }
 
   private var hasRecords: Bool {
@@ -319,6 +333,10 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
             $0.syncProgress = nil
           }
         }
+      case .welcome:
+        // Its disks have grown.
+        let welcome = try LinkWelcome(decoding: body)
+        monitor.update { $0.peerDiskByteCounts = welcome.diskByteCounts }
       case .refused:
         throw .refused(String(decoding: body, as: UTF8.self))
       default:

@@ -8,7 +8,7 @@ import SystemIO
 /// a write's range holds old or new bytes, in any mix. Overlapping writes at one time are the
 /// caller's to avoid. Written bytes are read back at once, and are durable after `sync`.
 public protocol BackingStore: Sendable {
-  /// Fixed while the store is open; above 0.
+  /// Above 0. It may grow while the store is open, and never shrinks.
   var byteCount: UInt64 { get }
   /// Path or URI, for messages.
   var description: String { get }

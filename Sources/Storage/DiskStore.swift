@@ -20,14 +20,16 @@ public enum DiskStore: BackingStore {
   ///
   /// - Parameters:
   ///   - expectedSize: bytes; a store of another size is refused.
-  ///   - createIfMissing: see `FileStore.open`; has no meaning for NBD servers.
+  ///   - createIfMissing, growsFrom: see `FileStore.open`; have no meaning for NBD servers.
   public static func open(
-    _ address: Address, expectedSize: UInt64?, createIfMissing: Bool = false
+    _ address: Address, expectedSize: UInt64?, createIfMissing: Bool = false,
+    growsFrom: UInt64? = nil
   ) throws(StorageError) -> DiskStore {
     switch address {
     case .path(let path):
       .file(
-        try FileStore.open(path, expectedSize: expectedSize, createIfMissing: createIfMissing))
+        try FileStore.open(
+          path, expectedSize: expectedSize, createIfMissing: createIfMissing, growsFrom: growsFrom))
     case .nbd(let uri):
       .nbd(try NBDStore.open(uri, expectedSize: expectedSize))
     }

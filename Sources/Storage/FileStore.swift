@@ -1,22 +1,28 @@
 import BlockModel
+import Synchronization
 import SystemIO
 
 /// A raw file or a block device of this machine, through the page cache.
 public final class FileStore: BackingStore {
-  public let byteCount: UInt64
   public let description: String
   public let isBlockDevice: Bool
-  private let file: File
+  let file: File
+  private let size: Atomic<UInt64>
 
   /// Block devices zero only whole logical blocks; none in use is larger.
   private static let deviceBlockBytes: UInt64 = 4096
 
   init(_ file: File, byteCount: UInt64, isBlockDevice: Bool) {
     self.file = file
-    self.byteCount = byteCount
+    size = Atomic(byteCount)
     self.isBlockDevice = isBlockDevice
     description = file.path
   }
+
+  public var byteCount: UInt64 { size.load(ordering: .acquiring) }
+
+  /// See `DiskStore.adopt`.
+  func adopt(byteCount: UInt64) { size.store(byteCount, ordering: .releasing) }
 
   public func read(
     into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64

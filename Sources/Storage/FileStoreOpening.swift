@@ -11,9 +11,11 @@ extension FileStore {
   ///   - expectedSize: bytes; a store of another size is refused.
   ///   - createIfMissing: makes a missing file, or grows an empty one, to a hole of `expectedSize`
   ///     (which must then be given); that is durable when this returns.
+  ///   - growsFrom: bytes that the disk is known to have; a file of at least so many is made larger,
+  ///     to `expectedSize`, durably.
   /// - Throws: `cannotOpen`, `inUse`, `sizeDisagrees`, `unsuitable`, `noSpace`.
   public static func open(
-    _ path: String, expectedSize: UInt64?, createIfMissing: Bool = false
+    _ path: String, expectedSize: UInt64?, createIfMissing: Bool = false, growsFrom: UInt64? = nil
   ) throws(StorageError) -> FileStore {
     let store: FileStore
     do throws(Errno) {
@@ -24,6 +26,11 @@ extension FileStore {
       if isBlockDevice, try BlockDevice.isClaimed(path) { throw .busy }
       if let newSize, try file.size() == 0, !isBlockDevice {
         try grow(file, to: newSize)
+      }
+      if let growsFrom, let expectedSize, !isBlockDevice, growsFrom < expectedSize,
+        try (growsFrom..<expectedSize).contains(file.size())
+      {
+        try grow(file, to: expectedSize)
       }
       store = FileStore(file, byteCount: try file.size(), isBlockDevice: isBlockDevice)
     } catch .busy {
@@ -45,7 +52,8 @@ extension FileStore {
     }
   }
 
-  private static func grow(_ file: File, to byteCount: UInt64) throws(Errno) {
+  /// Sets the length, durably. What is added reads as zeros.
+  static func grow(_ file: File, to byteCount: UInt64) throws(Errno) {
     guard byteCount <= UInt64(Int64.max) else { throw .invalid }
     try file.truncate(to: byteCount)
     try file.syncAll()

@@ -1,3 +1,4 @@
+import Synchronization
 import SystemIO
 
 /// The connections of one store: a thread that has a request takes one, and makes it anew first
@@ -8,8 +9,10 @@ final class NBDConnectionPool: Sendable {
     var ledger: WriteLedger
   }
 
+  /// As found when the store was opened; the size may have grown since.
   let traits: NBDTraits
   let connectionCount: Int
+  private let size: Atomic<UInt64>
   private let limits: NBDLimits
   private let monitor: Monitor<State>
 
@@ -26,10 +29,28 @@ final class NBDConnectionPool: Sendable {
       }
     }
     self.traits = traits
+    size = Atomic(traits.byteCount)
     self.limits = limits
     connectionCount = connections.count
     let ledger = WriteLedger(areWritesDurable: traits.needsFUA)
     monitor = Monitor(State(idle: connections, ledger: ledger))
+  }
+
+  var byteCount: UInt64 { size.load(ordering: .acquiring) }
+
+  /// See `DiskStore.adopt`. Connections that do not know the size yet are made anew before use.
+  func adopt(byteCount: UInt64) { size.store(byteCount, ordering: .releasing) }
+
+  /// The size that the server tells now, which a connection that was made before does not know.
+  /// Blocks.
+  func askForByteCount() throws(NBDFailure) -> UInt64 {
+    let connection = monitor.wait { $0.idle.popLast() }
+    defer { monitor.update { $0.idle.append(connection) } }
+    // One of those that are there already: some servers take no further client.
+    closeInOrder(connection)
+    try prepare(connection)
+    guard let traits = connection.traits else { throw .disconnected("not connected") }
+    return traits.byteCount
   }
 
   /// Runs `body` with a connection of the current generation. Blocks until one is free and
@@ -71,8 +92,13 @@ final class NBDConnectionPool: Sendable {
 
   private func prepare(_ connection: NBDConnection) throws(NBDFailure) {
     let generation = monitor.withLock { $0.ledger.generation }
-    if connection.isConnected, connection.generation == generation { return }
-    connection.close()
+    if connection.isConnected, connection.generation == generation {
+      if let traits = connection.traits, traits.byteCount >= byteCount { return }
+      // Made before the export grew: libnbd lets nothing pass behind the end that it knows.
+      closeInOrder(connection)
+    } else {
+      connection.close()
+    }
     var delay = limits.firstReconnectDelayMilliseconds
     for _ in 1..<max(1, limits.reconnectTries) {
       if (try? reconnect(connection)) != nil { return }
@@ -80,6 +106,15 @@ final class NBDConnectionPool: Sendable {
       delay = min(2 * delay, limits.lastReconnectDelayMilliseconds)
     }
     try reconnect(connection)
+  }
+
+  /// Closes a connection that is not broken. What was written over it is made durable first: a
+  /// flush over another one need not cover it.
+  private func closeInOrder(_ connection: NBDConnection) {
+    if connection.isConnected, (try? connection.flush()) == nil {
+      monitor.withLock { $0.ledger.disconnect(in: connection.generation) }
+    }
+    connection.close()
   }
 
   private func reconnect(_ connection: NBDConnection) throws(NBDFailure) {
@@ -90,10 +125,10 @@ final class NBDConnectionPool: Sendable {
     } catch .refused(_, let message) {
       throw .disconnected(message)
     }
-    if found != traits {
+    if !found.canReplace(traits, of: byteCount) {
       connection.close()
       throw .disconnected(
-        "the server now has another export: size or abilities are not what they were")
+        "the server now has another export: it is smaller, or has other abilities")
     }
   }
 }

@@ -9,11 +9,10 @@ import SystemIO
 /// has covered, the next `sync` throws `unsyncedWritesLost`, once: its caller repeats those writes
 /// and syncs again (`BackingStore.sync`). Until then such writes may read back as older bytes.
 public final class NBDStore: BackingStore {
-  public let byteCount: UInt64
   /// The URI.
   public let description: String
   private let traits: NBDTraits
-  private let pool: NBDConnectionPool
+  let pool: NBDConnectionPool
   private let gate = WriteGate()
 
   /// Connects to the server; one try. Encryption only when the URI says `nbds`. Blocks, at most
@@ -42,8 +41,9 @@ public final class NBDStore: BackingStore {
     description = uri
     self.pool = pool
     traits = pool.traits
-    byteCount = pool.traits.byteCount
   }
+
+  public var byteCount: UInt64 { pool.byteCount }
 
   /// Requests that the server executes at one time.
   public var connectionCount: Int { pool.connectionCount }

@@ -37,6 +37,14 @@ struct NBDTraits: Equatable, Sendable {
       nbd_can_meta_context(handle, LIBNBD_CONTEXT_BASE_ALLOCATION))
   }
 
+  /// Whether an export of these traits can take the place of one that had `other`: the same
+  /// abilities, and not smaller than the `byteCount` that is in use.
+  func canReplace(_ other: NBDTraits, of byteCount: UInt64) -> Bool {
+    var same = self
+    same.byteCount = other.byteCount
+    return same == other && self.byteCount >= byteCount
+  }
+
   /// Why the export cannot be a backing store, and what to do; nil when it can.
   var obstacle: String? {
     if isReadOnly { return "the server exports it read-only: export it writable" }

@@ -133,10 +133,11 @@ extension NBDConnection {
     from offset: UInt64, limit: UInt64, traits: NBDTraits
   ) throws(NBDFailure) -> ByteRange? {
     var scan = ExtentScan(from: offset, limit: limit)
+    let exportEnd = self.traits?.byteCount ?? traits.byteCount
     while !scan.isComplete {
       let position = scan.position
       let start = position & ~(traits.blockBytes - 1)
-      let end = min(start + NBDLimits.statusBytes, traits.byteCount)
+      let end = min(start + NBDLimits.statusBytes, exportEnd)
       scan.beginAnswer(leadBytes: position - start)
       try status(of: ByteRange(start: start, end: end), scan: &scan)
       // An answer without an extent tells nothing: what is not known is data.

@@ -52,10 +52,11 @@ public enum StorageError: Error, Equatable, Sendable, CustomStringConvertible {
 
   public enum Operation: String, Sendable, CustomStringConvertible {
     case open, read, write, zero, sync
+    case extend = "make larger"
     case findData = "search for data"
 
     public var description: String { rawValue }
-    var hasRange: Bool { self != .open && self != .sync }
+    var hasRange: Bool { self != .open && self != .sync && self != .extend }
   }
 
   /// The case for an error number. `message` is the text of who reported it.

@@ -37,6 +37,22 @@ import Testing
     #expect(snapshot.acceptedRequests == 9)
   }
 
+  @Test func aDiskThatHasGrownIsKnownToItsEnd() {
+    var reader = PatternReader([1])
+    queue.offer(observation(offset: 8192))
+    analyzer.run(once: instant(0.1), reader: &reader, budgetBytes: 0)
+    analyzer.grow(disk: DiskNumber(0), to: 3 << 30)
+    // The last range of 1 MiB, once overwritten.
+    for _ in 0..<2 { queue.offer(observation(offset: 3 << 30 - 4096)) }
+    analyzer.run(once: instant(0.2), reader: &reader, budgetBytes: 0)
+    let disks = analyzer.snapshot(at: instant(0.2)).disks
+    #expect(disks.map(\.sizeBytes) == [3 << 30, 1 << 34])
+    #expect(disks[0].total.writes == 3)
+    #expect(disks[0].hottestRanges.first?.startBytes == 3 << 30 - 1 << 20)
+    #expect(disks[0].hottestRanges.first?.lengthBytes == 1 << 20)
+    #expect(disks[0].window(10).overwriteShare == 1.0 / 3)
+  }
+
   @Test func everyPayloadIsReadWhenTheBudgetSuffices() {
     var reader = PatternReader(randomBytes(4096))
     offerBlocks(100)

@@ -29,6 +29,20 @@ import Testing
     #expect(fixture.site.checkpoints == ["shop before ümbau"])
   }
 
+  @Test func whatAReloadCameToComesBackWhole() throws {
+    let fixture = try ControlFixture()
+    #expect(try fixture.client.reload() == SampleStatus.reload)
+  }
+
+  @Test func aConfigurationThatIsWrongIsToldFromOtherRefusals() throws {
+    let fixture = try ControlFixture()
+    let error = ConfigurationError(file: "east.yaml", line: 7, reason: "unknown key 'x'")
+    fixture.site.reloading.withLock { $0 = .failure(error) }
+    #expect(throws: ControlError.badConfiguration("east.yaml:7: unknown key 'x'")) {
+      try fixture.client.reload()
+    }
+  }
+
   @Test func refusalOfTheSiteArrivesInItsWords() throws {
     let fixture = try ControlFixture()
     #expect(throws: ControlError.refused("there is no group 'nowhere'")) {

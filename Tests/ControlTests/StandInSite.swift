@@ -31,6 +31,11 @@ final class StandInSite: ControlledSite {
     return try SampleStatus.decode(
       #"{"instant":"2026-11-21T10:03:07.512Z","sequence":42,"tag":"\#(tag)"}"#)
   }
+
+  /// What `reload` answers.
+  let reloading = Mutex<Result<ReloadStatus, ConfigurationError>>(.success(SampleStatus.reload))
+
+  func reload() throws -> ReloadStatus { try reloading.withLock { $0 }.get() }
 }
 
 /// A control server over a unix socket in a folder of its own.
@@ -140,6 +145,14 @@ enum SampleStatus {
      "entropy_bits_per_byte":7.981,"lz4_ratio":1.25,"zero_byte_share":0.009}
     """
   }
+
+  static let reload: ReloadStatus = try! decode(
+    """
+    {"file":"/etc/tapline/east.yaml",
+     "grown":[{"group":"shop","disk":"shop-root","from_bytes":2147483648,"to_bytes":3221225472}],
+     "applied":["disk shop-data: access"],"needs_restart":["group shop: history: 1h -> 2h"],
+     "notes":["group shop: west is smaller"]}
+    """)
 
   static let timeline: TimelineStatus = try! decode(
     """

@@ -44,6 +44,24 @@ import Testing
     #expect(text == expected)
   }
 
+  @Test func reloadShowsWhatHoldsNowAndWhatWaits() throws {
+    let expected = """
+      /etc/tapline/east.yaml was read again
+      applied
+        disk shop-root of group shop: 2G -> 3G
+        disk shop-data: access
+      needs a restart
+        group shop: history: 1h -> 2h
+      note
+        group shop: west is smaller
+
+      """
+    #expect(ReloadText.render(SampleStatus.reload) == expected)
+    let nothing: ReloadStatus = try SampleStatus.decode(
+      #"{"file":"a.yaml","grown":[],"applied":[],"needs_restart":[],"notes":[]}"#)
+    #expect(ReloadText.render(nothing) == "a.yaml was read again\nnothing has changed\n")
+  }
+
   @Test func siteWithoutGroupsSaysSo() {
     var status = SampleStatus.status
     status.groups = []

@@ -128,12 +128,23 @@ struct AcceptRefusalTests {
     let replica = try FolderJournal()
     _ = try replica.acceptSegment(bytes.header)
     let before = replica.position
-    #expect(try replica.accept(bytes.record) == .notNext)
+    let isKnownDisk = Int(record.disk) < FolderJournal.disks.count
+    let end = record.offset + UInt64(record.length)
+    #expect(
+      try replica.accept(bytes.record)
+        == (isKnownDisk
+          ? .behindEnd(SequenceNumber(1), DiskNumber(record.disk), end: end) : .notNext))
     #expect(replica.position == before)
-    // On a disk that has the place, the very same bytes are right.
-    if Int(record.disk) < FolderJournal.disks.count {
-      #expect(try FolderJournal().acceptFirst(bytes.header, bytes.record, disks: [.max, .max]))
-    }
+    guard isKnownDisk else { return }
+    // Damage is not taken for a disk that is too small.
+    var damaged = bytes.record
+    damaged[16] ^= 1
+    #expect(try replica.accept(damaged) == .notNext)
+    // On a disk that has the place, the very same bytes are right: of another journal, and here
+    // once it has grown.
+    #expect(try FolderJournal().acceptFirst(bytes.header, bytes.record, disks: [.max, .max]))
+    #expect(
+      try replica.accept(bytes.record, disks: [.max, .max]) == .taken(bytes.record.count))
   }
 
   /// As a source would send it: a first record in its segment.

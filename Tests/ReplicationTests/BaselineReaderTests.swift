@@ -11,7 +11,7 @@ import Testing
 @Suite struct BaselineReaderTests {
   /// Puts the pieces together; checks their order and sizes.
   static func copy(_ stores: [MemoryStore]) throws -> [[UInt8]] {
-    var reader = BaselineReader(stores)
+    var reader = BaselineReader(stores, byteCounts: stores.map(\.byteCount))
     var disks: [[UInt8]] = []
     var progress = reader.progress
     func begin(_ disk: DiskNumber, _ range: ByteRange) {

@@ -114,12 +114,14 @@ enum Acceptance: Equatable {
   case taken(Int)
   /// `JournalError.notNext`: the peer is wrong.
   case notNext
+  case behindEnd(SequenceNumber, DiskNumber, end: UInt64)
   case mismatch
   case failed(String)
 
   fileprivate init(_ error: JournalError) {
     switch error {
     case .notNext: self = .notNext
+    case .behindEnd(let sequence, let disk, let end): self = .behindEnd(sequence, disk, end: end)
     case .mismatch: self = .mismatch
     default: self = .failed("\(error)")
     }

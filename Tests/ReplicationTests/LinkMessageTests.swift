@@ -20,7 +20,8 @@ struct LinkMessageTests {
     disks: [.init(name: "root", byteCount: 1 << 40), .init(name: "", byteCount: 0)])
   static let welcome = LinkWelcome(
     site: "west", needsBaseline: true, epoch: 2, sequence: SequenceNumber(1_000_000),
-    position: StreamPosition(segment: 12, offset: 40_960), applied: SequenceNumber(999_000))
+    position: StreamPosition(segment: 12, offset: 40_960), applied: SequenceNumber(999_000),
+    diskByteCounts: [1 << 40, 1])
   static let progress = LinkProgress(
     isRecoverable: true, received: SequenceNumber(30), durable: SequenceNumber(20),
     applied: SequenceNumber(10), durableTimestamp: Timestamp(rawValue: 1_795_000_000_000_000_000))
@@ -52,9 +53,11 @@ struct LinkMessageTests {
     #expect(try LinkHello(decoding: hello.encoded()) == hello)
   }
 
-  @Test(arguments: [false, true]) func `a welcome comes back as it was`(needs: Bool) throws {
+  @Test(arguments: [false, true], [0, 1, LinkMessageTests.diskLimit])
+  func `a welcome comes back as it was`(needs: Bool, diskCount: Int) throws {
     var welcome = Self.welcome
     welcome.needsBaseline = needs
+    welcome.diskByteCounts = (0..<diskCount).map { UInt64($0) << 20 }
     #expect(try LinkWelcome(decoding: welcome.encoded()) == welcome)
   }
 
@@ -124,6 +127,12 @@ struct LinkMessageTests {
     var hello = Self.hello
     hello.disks = (0...Self.diskLimit).map { _ in .init(name: "", byteCount: 0) }
     #expect(throws: LinkError.self) { try LinkHello(decoding: hello.encoded()) }
+  }
+
+  @Test func `a welcome with too many disks is refused`() {
+    var welcome = Self.welcome
+    welcome.diskByteCounts = Array(repeating: 0, count: Self.diskLimit + 1)
+    #expect(throws: LinkError.self) { try LinkWelcome(decoding: welcome.encoded()) }
   }
 
   @Test func `a name that is not UTF-8 is refused`() {

@@ -149,6 +149,62 @@ import Testing
     #expect(sending.log.contains("unexpected \(kind)"))
   }
 
+  // MARK: Sizes
+
+  @Test func `a receiver is told that a disk has grown, over the same connection`() throws {
+    var random = SplitMix(seed: 1)
+    let (sending, site) = try Self.linked(&random)
+    #expect(site.hellos.map { $0.disks.map(\.byteCount) } == [[20_000, 6000]])
+    sending.stores[1].grow(to: 9000)
+    sending.signal.wake()
+    try site.run { site.hellos.count == 2 }
+    #expect(site.hellos.last?.disks.map(\.byteCount) == [20_000, 9000])
+    try sending.write(5, &random)
+    try Self.catchUp(site, sending)
+    try Self.expectSame(site, sending)
+    // It says so at the beginning of the next one, too, and only once in each.
+    site.disconnect()
+    try site.run {
+      if !site.isConnected { sending.signal.wake() }
+      return site.hellos.count == 3
+    }
+    #expect(site.hellos.last?.disks.map(\.byteCount) == [20_000, 9000])
+    try sending.write(5, &random)
+    try Self.catchUp(site, sending)
+    #expect(site.hellos.count == 3)
+  }
+
+  @Test func `the sizes of a receiver's disks are known, and that they grow`() throws {
+    let (sending, site) = try Self.linked()
+    let monitor = try #require(sending.sender).monitor
+    #expect(monitor.snapshot.peerDiskByteCounts == [])
+    site.diskByteCounts = [20_000, 4000]
+    try site.welcome()
+    try site.run { monitor.snapshot.peerDiskByteCounts == [20_000, 4000] }
+    #expect(site.hellos.count == 1 && monitor.snapshot.reconnectCount == 0)
+  }
+
+  @Test func `a full copy ends where the disk ended when the receiver was told`() throws {
+    var random = SplitMix(seed: 2)
+    let sending = try SendingGroup(diskByteCounts: Self.disks)
+    try sending.write(5, &random)
+    try sending.applyAll()
+    let site = try ReceivingSite(for: sending, seed: 1)
+    site.needsBaseline = true
+    site.receiveLimit = 100
+    sending.startLink(to: site.endpoint)
+    try site.run { site.framesSeen[.baselineBegin] == 1 }
+    // What the receiver has no room for would end it.
+    sending.stores[1].grow(to: 9000)
+    site.receiveLimit = 64 << 10
+    try site.run { site.baselineEnd != nil && site.hellos.count == 2 }
+    #expect(site.group.stores.map(\.byteCount) == [20_000, 6000])
+    try sending.write(5, &random)
+    try Self.catchUp(site, sending)
+    #expect(try site.group.contents() == sending.history.last.disks)
+    #expect(site.framesSeen[.baselineBegin] == 1)
+  }
+
   @Test func aRefusalIsShown() throws {
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: 1)

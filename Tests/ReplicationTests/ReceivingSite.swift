@@ -22,6 +22,8 @@ final class ReceivingSite {
   /// How much is received at once.
   var receiveLimit = 64 << 10
   var needsBaseline = false
+  /// What its welcomes name.
+  var diskByteCounts: [UInt64] = []
   /// A lie: the offset in its segment that the next welcome names.
   var claimedOffset: Int?
 
@@ -179,7 +181,7 @@ final class ReceivingSite {
 
   // MARK: Answers
 
-  private func welcome() throws {
+  func welcome() throws {
     let position = group.journal.acceptPosition
     defer { claimedOffset = nil }
     send(
@@ -190,7 +192,7 @@ final class ReceivingSite {
         position: StreamPosition(
           segment: position?.segment ?? 0,
           offset: UInt32(claimedOffset ?? position?.offset ?? 0)),
-        applied: group.journal.applied
+        applied: group.journal.applied, diskByteCounts: diskByteCounts
       ).encoded())
   }
 

@@ -37,6 +37,22 @@ import Testing
     #expect(difference(try contents(single.site.rawFile("disk")), expected.image()) == nil)
   }
 
+  /// As on a full file system, or after the terminal was closed.
+  @Test(.requires("sh")) func `a log that cannot be written ends nothing`() throws {
+    let single = try SingleSite(size: 1 << 20)
+    try single.site.stop()
+    let daemon = try ChildProcess(
+      "sh",
+      [
+        "-c", "exec \"$0\" site --config \"$1\" 2>/dev/full", try TaplineBinary.path(),
+        single.site.configurationFile,
+      ], name: "no-log", logs: single.scratch)
+    try daemon.waitForLine(TaplineContract.readyLine)
+    daemon.kill(SIGHUP)
+    try single.site.connect("disk").write([1], at: 0, fua: true)
+    #expect(try daemon.terminate() == .exited(0))
+  }
+
   @Test func `a site starts again on its data, also over the sockets of a crash`() throws {
     let single = try SingleSite(size: 2 << 20)
     var generator = SeededGenerator(seed: testSeed(3))

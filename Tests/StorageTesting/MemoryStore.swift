@@ -12,7 +12,6 @@ public final class MemoryStore: BackingStore {
     var failures: [StorageError.Operation: Errno] = [:]
   }
 
-  public let byteCount: UInt64
   public let description = "memory"
   private let state: Mutex<State>
   /// Before bytes are read.
@@ -22,8 +21,18 @@ public final class MemoryStore: BackingStore {
 
   public init(byteCount: Int) {
     let zeros = [UInt8](repeating: 0, count: byteCount)
-    self.byteCount = UInt64(byteCount)
     state = Mutex(State(bytes: zeros, durable: zeros))
+  }
+
+  public var byteCount: UInt64 { state.withLock { UInt64($0.bytes.count) } }
+
+  /// Makes it larger, by zeros.
+  public func grow(to byteCount: Int) {
+    state.withLock { state in
+      let zeros = [UInt8](repeating: 0, count: byteCount - state.bytes.count)
+      state.bytes += zeros
+      state.durable += zeros
+    }
   }
 
   /// The next call of this operation throws the error and changes nothing.

@@ -128,13 +128,14 @@ import Testing
     #expect(try store.read(1, at: 0) == [0])
   }
 
-  @Test func anotherExportAfterTheRestartIsRefused() throws {
+  @Test(arguments: [["memory", "512K"], ["-r", "memory", "1M"]])
+  func anotherExportAfterTheRestartIsRefused(arguments: [String]) throws {
     let server = try NBDServer.nbdkit(["memory", "1M"], in: folder)
     var limits = NBDLimits()
     limits.reconnectTries = 2
     let store = try NBDStore.open(server.uri, expectedSize: nil, limits: limits)
     server.kill()
-    try server.start(["memory", "2M"])
+    try server.start(arguments)
     let error = #expect(throws: StorageError.self) { try store.read(512, at: 0) }
     #expect("\(error!)".contains("another export"))
   }

@@ -34,6 +34,29 @@ public struct Certificates {
       extensions: "extendedKeyUsage=clientAuth")
   }
 
+  /// Revokes the certificate in a client's folder, in a new `ca-crl.pem` of the server's folder.
+  public func revoke(_ client: String, for server: String) throws {
+    for file in ["index.txt", "index.txt.attr"] {
+      try Data().write(to: URL(filePath: "\(authority)/\(file)"))
+    }
+    let settings = """
+      [ca]
+      default_ca = own
+      [own]
+      database = \(authority)/index.txt
+      default_md = sha256
+      default_crl_days = 1
+      """
+    let file = "\(authority)/ca.cnf"
+    try Data(settings.utf8).write(to: URL(filePath: file))
+    let signer = [
+      "ca", "-config", file, "-cert", "\(authority)/ca-cert.pem", "-keyfile",
+      "\(authority)/ca-key.pem",
+    ]
+    try run("openssl", signer + ["-revoke", "\(client)/client-cert.pem"]).checked()
+    try run("openssl", signer + ["-gencrl", "-out", "\(server)/ca-crl.pem"]).checked()
+  }
+
   private func issue(
     folder: String, kind: String, subject: String, extensions: String
   ) throws -> String {

@@ -16,6 +16,10 @@ public final class Guest: Sendable {
   }
 
   private let qemu: ChildProcess
+  private let socket: String
+  private let export: String
+  /// Of qemu's monitor.
+  private let monitor: String
 
   /// Boots, and returns when the workload waits for orders. Blocks for some three seconds.
   /// - Parameters:
@@ -25,14 +29,20 @@ public final class Guest: Sendable {
     kernel: GuestKernel, socket: String, export: String, logs: ScratchDirectory,
     within limit: Duration = .seconds(60)
   ) throws {
+    self.socket = socket
+    self.export = export
+    monitor = try logs.socket("guest.qmp")
     qemu = try ChildProcess(
       "qemu-system-x86_64",
       [
         "-accel", "tcg", "-cpu", "max", "-m", "128", "-smp", "1", "-nodefaults", "-no-reboot",
         "-display", "none", "-serial", "stdio", "-kernel", kernel.kernel, "-initrd", kernel.initrd,
         "-append", "console=ttyS0 quiet panic=-1 mitigations=off",
+        "-qmp", "unix:\(monitor),server=on,wait=off",
         "-blockdev",
-        "driver=nbd,node-name=disk,server.type=unix,server.path=\(socket),export=\(export)",
+        "driver=nbd,node-name=nbd0,server.type=unix,server.path=\(socket),export=\(export),"
+          + "reconnect-delay=60",
+        "-blockdev", "driver=raw,node-name=disk,file=nbd0",
         "-device", "virtio-blk-pci,drive=disk",
       ], name: "guest", logs: logs, takesInput: true)
     try qemu.waitForLine("GUEST ready", within: limit)
@@ -57,6 +67,49 @@ public final class Guest: Sendable {
   public func storm(rounds: Int, within limit: Duration = .seconds(60)) throws {
     try qemu.send("storm\n")
     try qemu.waitForLine("STORM \(rounds) done", within: limit)
+  }
+
+  /// Has the guest say how large its disk is, in bytes.
+  public func diskSize(within limit: Duration = .seconds(60)) throws -> Int {
+    func answers() -> [Substring] {
+      // The last line may still be on its way.
+      qemu.stdout.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).dropLast()
+        .filter { $0.hasPrefix("SIZE ") }
+    }
+    let before = answers().count
+    try qemu.send("size\n")
+    try eventually("the guest tells its disk's size", within: limit) { answers().count > before }
+    guard let line = answers().last, let sectors = Int(line.dropFirst("SIZE ".count)) else {
+      throw RigError("guest said: \(console)")
+    }
+    return sectors * 512
+  }
+
+  /// Has the guest write `GUEST TAIL` to the last sector of its disk, durably.
+  public func writeLastSector(within limit: Duration = .seconds(60)) throws {
+    try qemu.send("tail\n")
+    try qemu.waitForLine("TAIL written", within: limit)
+  }
+
+  /// Puts a new connection to the export in the place of the one that the disk has, while the guest
+  /// runs, and tells the guest that its disk has `byteCount` bytes: as an administrator does with a
+  /// disk that has grown.
+  public func reconnectDisk(byteCount: Int) throws {
+    let monitor = try GuestMonitor(monitor)
+    let server = #"{"type":"unix","path":"\#(socket)"}"#
+    try monitor.execute(
+      "blockdev-add",
+      #"{"driver":"nbd","node-name":"nbd1","server":\#(server),"export":"\#(export)"}"#)
+    try monitor.execute(
+      "blockdev-reopen", #"{"options":[{"driver":"raw","node-name":"disk","file":"nbd1"}]}"#)
+    try monitor.execute("block_resize", #"{"node-name":"disk","size":\#(byteCount)}"#)
+    try monitor.execute("blockdev-del", #"{"node-name":"nbd0"}"#)
+  }
+
+  /// Tells the guest that its disk has `byteCount` bytes; its connection must know that already.
+  public func resizeDisk(byteCount: Int) throws {
+    let monitor = try GuestMonitor(monitor)
+    try monitor.execute("block_resize", #"{"node-name":"disk","size":\#(byteCount)}"#)
   }
 
   /// The virtual machine is gone at once, whatever it was writing.

@@ -8,7 +8,7 @@ public enum GuestDisk {
   ) throws {
     let files = FileManager.default
     let root = try scratch.subdirectory("guest-root")
-    for directory in ["bin", "sbin", "dev", "proc", "data"] {
+    for directory in ["bin", "sbin", "dev", "proc", "sys", "data"] {
       _ = try scratch.subdirectory("guest-root/\(directory)")
     }
     try files.copyItem(atPath: kernel.busybox, toPath: "\(root)/bin/busybox")
@@ -64,6 +64,7 @@ public enum GuestDisk {
     #!/bin/busybox sh
     export PATH=/bin
     mount -t proc proc /proc
+    mount -t sysfs sys /sys
     cd /data
     uptime() { cut -d' ' -f1 /proc/uptime; }
     random() { dd if=/dev/urandom of="$1" bs=1024 count="$2" $3 2>/dev/null; }
@@ -108,6 +109,11 @@ public enum GuestDisk {
       case $order in
         step) step=$((step + 1)); step ;;
         storm) storm ;;
+        size) echo "SIZE $(cat /sys/block/vda/size)" ;;
+        tail)
+          echo "GUEST TAIL" | dd of=/dev/vda bs=512 conv=sync,notrunc,fsync \
+            seek=$(($(cat /sys/block/vda/size) - 1)) 2>/dev/null
+          echo "TAIL written at $(uptime)" ;;
       esac
     done
     """#

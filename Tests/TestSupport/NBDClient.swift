@@ -33,6 +33,8 @@ import Foundation
     unsafe self.handle = unsafe handle
     self.limit = limit
     if !checksRequests { unsafe nbd_set_strict_mode(handle, 0) }
+    // For URIs that name credentials.
+    unsafe nbd_set_uri_allow_local_file(handle, true)
     try Self.check(unsafe nbd_aio_connect_uri(handle, uri))
     try drive("connect to \(uri)") { unsafe nbd_aio_is_connecting(handle) == 0 }
     guard unsafe nbd_aio_is_ready(handle) == 1 else { throw Self.failure() }

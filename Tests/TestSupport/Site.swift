@@ -4,7 +4,7 @@ import Foundation
 /// directory. It can be killed and started again on the same data.
 public final class Site {
   public let scratch: ScratchDirectory
-  /// Takes effect at the next start.
+  /// Takes effect at the next start; `reload` takes part of it into effect.
   public var configuration: SiteConfiguration
   public let socket: String
   public let linkPort: UInt16
@@ -59,8 +59,7 @@ public final class Site {
   @discardableResult
   public func launch() throws -> ChildProcess {
     guard daemon?.isRunning != true else { throw RigError("site \(name) runs already") }
-    try configuration.yaml.write(
-      toFile: configurationFile, atomically: false, encoding: .utf8)
+    try writeConfiguration()
     starts += 1
     let started = try ChildProcess(
       try TaplineBinary.path(), TaplineContract.site(configurationFile),
@@ -68,6 +67,36 @@ public final class Site {
     daemon = started
     return started
   }
+
+  public func writeConfiguration() throws {
+    try configuration.yaml.write(
+      toFile: configurationFile, atomically: false, encoding: .utf8)
+  }
+
+  /// Writes the configuration file and has the daemon read it again.
+  public func reload() throws -> Finished {
+    try writeConfiguration()
+    return try tapline(TaplineContract.reload(site: configuration))
+  }
+
+  /// Gives the disk's entry in the configuration another size.
+  public func setSize(_ byteCount: Int, of disk: String = "disk") {
+    for group in configuration.groups.indices {
+      for index in configuration.groups[group].disks.indices
+      where configuration.groups[group].disks[index].name == disk {
+        configuration.groups[group].disks[index].size = byteCount
+      }
+    }
+  }
+
+  /// Makes the disk larger while the daemon runs.
+  public func grow(_ disk: String = "disk", to byteCount: Int) throws {
+    setSize(byteCount, of: disk)
+    try reload().checked()
+  }
+
+  /// Sends the daemon a signal.
+  public func signal(_ signal: Int32) { daemon?.kill(signal) }
 
   /// What the daemon that was started last has logged.
   public var log: String { daemon?.stderr ?? "" }

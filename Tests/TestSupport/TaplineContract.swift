@@ -21,6 +21,10 @@ public enum TaplineContract {
     ["timeline", group, "--json", "--control", site.control]
   }
 
+  public static func reload(site: SiteConfiguration) -> [String] {
+    ["reload", "--json", "--control", site.control]
+  }
+
   public static func journal(_ verb: String, _ directory: String, _ rest: String...) -> [String] {
     ["journal", verb, directory] + rest
   }

@@ -4,9 +4,10 @@ import SystemIO
 
 /// Lines on the two standard streams.
 enum Output {
-  /// A line on standard error, in one write.
+  /// A line on standard error, in one write. Lost when it cannot be written: a terminal that was
+  /// closed or a full disk must not end a site.
   static func error(_ line: String) {
-    FileHandle.standardError.write(Data((line + "\n").utf8))
+    try? FileHandle.standardError.write(contentsOf: Data((line + "\n").utf8))
   }
 
   /// A running site's log line, on standard error: time, program, site, message.

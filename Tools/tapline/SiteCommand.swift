@@ -16,7 +16,7 @@ enum SiteCommand {
       SIGTERM and SIGINT stop the site: it takes no more requests, makes everything it has
       acknowledged durable, applies its protected groups' journals, so that their backing stores
       alone are the whole, current disks, and exits with 0.
-      Further signals do not shorten this.
+      Further signals do not shorten this. SIGHUP does what 'tapline reload' does.
       """,
     options: [
       .value("config", short: "c", "FILE", required: true, help: "the site's configuration")
@@ -49,7 +49,13 @@ enum SiteCommand {
     }
     Output.write("ready\n")
     Output.flush()
-    Output.log(name, "\(signals.wait()): stopping")
+    var signal = signals.wait()
+    while signal == TerminationSignals.hangUp {
+      // The site logs how it went.
+      _ = try? site.reload()
+      signal = signals.wait()
+    }
+    Output.log(name, "\(signal): stopping")
     signals.logFurther { Output.log(name, "\($0): stopping already") }
     control?.stop()
     site.stop()

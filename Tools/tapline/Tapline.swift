@@ -28,8 +28,11 @@ enum Tapline {
       return failure.code
     } catch let error as ControlError {
       Output.error("tapline: \(error)")
-      if case .unreachable = error { return .unreachable }
-      return .failed
+      switch error {
+      case .unreachable: return .unreachable
+      case .badConfiguration: return .usage
+      default: return .failed
+      }
     } catch {
       Output.error("tapline: \(error)")
       return .failed
@@ -42,6 +45,7 @@ enum Tapline {
     case ["status"]: try StatusCommand.run(invocation)
     case ["checkpoint"]: try CheckpointCommand.run(invocation)
     case ["timeline"]: try TimelineCommand.run(invocation)
+    case ["reload"]: try ReloadCommand.run(invocation)
     case ["journal", "ls"]: try JournalListCommand.run(invocation)
     case ["journal", "verify"]: try JournalVerifyCommand.run(invocation)
     case ["journal", "dump"]: try JournalDumpCommand.run(invocation)
@@ -56,7 +60,7 @@ enum Tapline {
       + " they were at any instant.",
     subcommands: [
       SiteCommand.command, StatusCommand.command, CheckpointCommand.command,
-      TimelineCommand.command, journalCommand,
+      TimelineCommand.command, ReloadCommand.command, journalCommand,
     ], exitCodes: ExitCode.help)
 
   private static let journalCommand = Command(

@@ -1,7 +1,7 @@
 import Foundation
 import SystemIO
 
-/// SIGTERM and SIGINT as events: blocked in every thread and taken by one that waits for them.
+/// SIGTERM, SIGINT and SIGHUP as events: blocked in every thread and taken by one that waits for them.
 /// SIGPIPE is ignored: a peer that goes away is an error of its own connection.
 struct TerminationSignals: Sendable {
   /// Blocks the signals in the calling thread and in all that it starts from now on.
@@ -11,12 +11,19 @@ struct TerminationSignals: Sendable {
     unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
   }
 
+  /// The one that asks for the configuration to be read again.
+  static let hangUp = "SIGHUP"
+
   /// Blocks until one of the signals arrives, and returns its name.
   func wait() -> String {
     var set = Self.set
     var number: Int32 = 0
     while unsafe sigwait(&set, &number) != 0 {}
-    return number == SIGTERM ? "SIGTERM" : "SIGINT"
+    switch number {
+    case SIGHUP: return Self.hangUp
+    case SIGTERM: return "SIGTERM"
+    default: return "SIGINT"
+    }
   }
 
   /// Hands the names of all further signals to `log`, on a thread that ends with the process.
@@ -31,6 +38,7 @@ struct TerminationSignals: Sendable {
     unsafe sigemptyset(&set)
     unsafe sigaddset(&set, SIGTERM)
     unsafe sigaddset(&set, SIGINT)
+    unsafe sigaddset(&set, SIGHUP)
     return set
   }
 }

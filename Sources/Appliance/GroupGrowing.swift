@@ -1,0 +1,129 @@
+import BlockModel
+import Configuration
+import Journal
+import Replication
+import Storage
+import SystemIO
+
+// Disks that become larger while they are in use, and a peer whose disks have other sizes.
+//
+// A disk's size is that of its store, and it is read there by whoever needs it: a client is told it
+// when it opens the disk and keeps to it as long as it is connected. The receiving side takes a
+// record that its disk has room for, whatever the two sizes are. It stops before one that it has
+// no room for; that record and all behind it stay in the sender's journal.
+
+/// A record that a receiving group stops before.
+struct Obstacle {
+  /// Of the sender. A sender that has begun another may have lost the record.
+  let epoch: UInt64
+  let sequence: SequenceNumber
+  let disk: DiskNumber
+  /// Where on the disk it ends.
+  let end: UInt64
+}
+
+/// A disk that is larger from now on. Its store has the room, and the state file names the size.
+struct DiskGrowth: Sendable {
+  let disk: GroupDisk
+  let byteCount: UInt64
+}
+
+extension Group {
+  var diskByteCounts: [UInt64] { disks.map(\.store.byteCount) }
+
+  /// Takes the sizes into use. On the loop.
+  func grow(_ growths: [DiskGrowth]) {
+    for growth in growths {
+      let before = growth.disk.store.byteCount
+      growth.disk.store.adopt(byteCount: growth.byteCount)
+      log(
+        "group \(configuration.name): disk \(growth.disk.name) has grown from "
+          + "\(ByteCount.format(before)) to \(ByteCount.format(growth.byteCount))")
+    }
+    receiving.receiver?.disksGrew()
+  }
+
+  // MARK: Sending
+
+  /// The peer has not the room for all that may be written here; nil when it has. On the loop.
+  var peerTooSmall: String? {
+    guard let link else { return nil }
+    for (disk, peer) in zip(disks, link.snapshot.peerDiskByteCounts)
+    where peer < disk.store.byteCount {
+      return "disk \(disk.name) has \(ByteCount.format(peer)) at \(link.peerSite) and "
+        + "\(ByteCount.format(disk.store.byteCount)) here: from the first write behind its end on, "
+        + "nothing reaches \(link.peerSite) until it is made larger there and that site is reloaded"
+    }
+    return nil
+  }
+
+  // MARK: Receiving
+
+  /// As `peerTooSmall`, at the receiving side.
+  var ownTooSmall: String? {
+    if let obstacle = receiving.obstacle, isInTheWay(obstacle) { return text(obstacle) }
+    guard let receiver = receiving.receiver else { return nil }
+    return firstTooSmall(for: receiver.peerDisks).map { disk, peer in
+      "disk \(disk.name) has \(ByteCount.format(disk.store.byteCount)) here and "
+        + "\(ByteCount.format(peer)) at \(receiving.peerSite ?? "the peer"): \(remedy)"
+    }
+  }
+
+  /// The next record verifies and has no place here: remembers it, and says why in words. The
+  /// connection ends; others are refused until the disk is larger.
+  func stopReceiving(before obstacle: Obstacle) -> String {
+    receiving.obstacle = obstacle
+    return text(obstacle)
+  }
+
+  /// Why no connection is of use while a disk is as small as it is.
+  func refusalOfSizes(_ hello: LinkHello, _ state: JournalState) -> String? {
+    if state.baseline != .complete { return refusalOfCopy(from: hello) }
+    guard let obstacle = receiving.obstacle, isInTheWay(obstacle),
+      hello.epoch == obstacle.epoch,
+      hello.disks[obstacle.disk.index].byteCount >= obstacle.end
+    else { return nil }
+    return text(obstacle)
+  }
+
+  /// Why a full copy cannot be taken.
+  func refusalOfCopy(from hello: LinkHello) -> String? {
+    firstTooSmall(for: hello.disks).map { disk, peer in
+      "a full copy needs \(ByteCount.format(peer)) for disk \(disk.name), which has "
+        + "\(ByteCount.format(disk.store.byteCount)) at \(siteName): \(remedy)"
+    }
+  }
+
+  /// A full copy begins: what a disk has behind the end of the peer's is zeros, as what a disk
+  /// grows by.
+  func clearBehindPeer(_ receiver: LinkReceiver) {
+    for (disk, peer) in zip(disks, receiver.peerDisks) where peer.byteCount < disk.store.byteCount {
+      let piece = BaselinePiece(
+        disk: disk.number, range: ByteRange(start: peer.byteCount, end: disk.store.byteCount),
+        applied: receiving.applyLimit)
+      storeBaseline(piece, nil, from: receiver) {}
+    }
+  }
+
+  private func firstTooSmall(
+    for peer: [JournalState.Disk]
+  ) -> (disk: GroupDisk, peer: UInt64)? {
+    for (disk, peer) in zip(disks, peer) where disk.store.byteCount < peer.byteCount {
+      return (disk, peer.byteCount)
+    }
+    return nil
+  }
+
+  private func isInTheWay(_ obstacle: Obstacle) -> Bool {
+    disks[obstacle.disk.index].store.byteCount < obstacle.end
+  }
+
+  private func text(_ obstacle: Obstacle) -> String {
+    let disk = disks[obstacle.disk.index]
+    return "record \(obstacle.sequence.rawValue) was written up to byte \(obstacle.end) of disk "
+      + "\(disk.name), which has \(ByteCount.format(disk.store.byteCount)) at \(siteName): "
+      + remedy
+  }
+
+  private var remedy: String { "make it larger at \(siteName) and reload that site" }
+}

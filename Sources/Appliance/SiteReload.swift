@@ -1,0 +1,224 @@
+import BlockModel
+import Configuration
+import Storage
+import Synchronization
+import SystemIO
+
+/// What reading the configuration again came to. Encoded as JSON with these keys.
+public struct ReloadStatus: Codable, Equatable, Sendable {
+  public struct Growth: Codable, Equatable, Sendable {
+    public var group: String
+    public var disk: String
+    public var fromBytes: UInt64
+    public var toBytes: UInt64
+
+    enum CodingKeys: String, CodingKey {
+      case group, disk
+      case fromBytes = "from_bytes"
+      case toBytes = "to_bytes"
+    }
+  }
+
+  /// The configuration's file, as it was named at the start.
+  public var file: String
+  /// Disks that are larger now.
+  public var grown: [Growth]
+  /// What else holds from now on, for clients that connect from now on; a line an item.
+  public var applied: [String]
+  /// What differs from what is in effect, and was left alone.
+  public var needsRestart: [String]
+  /// What the administrator should know or do.
+  public var notes: [String]
+
+  enum CodingKeys: String, CodingKey {
+    case file, grown, applied, notes
+    case needsRestart = "needs_restart"
+  }
+}
+
+extension Site {
+  /// A disk of this site that is to become larger.
+  private struct Plan {
+    let group: Group
+    let growth: DiskGrowth
+    let before: UInt64
+  }
+
+  /// Reads the configuration's file again and takes into use what can be while clients go on:
+  /// greater sizes of disks, access rules, TLS credentials. Everything is checked before anything is
+  /// changed. Blocks; one at a time; any thread but a loop.
+  ///
+  /// When it returns, the new sizes are durable, in the stores and in the groups' state files.
+  ///
+  /// - Throws: `ConfigurationError` when the file is wrong, else `SiteError`: as it says, nothing
+  ///   was changed, or what was not.
+  public func reload() throws -> ReloadStatus {
+    do {
+      let status = try present.withLock { try reload(&$0) }
+      log("reload: \(status.file) was read again")
+      for line in status.applied { log("reload: applied: \(line)") }
+      for line in status.needsRestart { log("reload: needs a restart: \(line)") }
+      for line in status.notes { log("reload: \(line)") }
+      return status
+    } catch {
+      log("reload: \(error)")
+      throw error
+    }
+  }
+
+  private func reload(_ present: inout SiteConfiguration) throws -> ReloadStatus {
+    guard let file = present.origin?.file else {
+      throw SiteError("the configuration of this site is not in a file")
+    }
+    let new: SiteConfiguration
+    do throws(ConfigurationError) { new = try .load(path: file) } catch {
+      var error = error
+      error.reason += Self.nothingChanged
+      throw error
+    }
+    let next = present.takingOver(from: new)
+    let plans: [Plan]
+    let terms: [ListenerTLS.Terms?]
+    do throws(SiteError) {
+      for group in new.groups { try GroupOpening.checkMode(group) }
+      plans = try planGrowth(next, new.origin)
+      terms = try readCredentials(next)
+      try extendStores(plans, new.origin)
+    } catch { throw SiteError("\(error)" + Self.nothingChanged) }
+
+    var status = ReloadStatus(
+      file: file, grown: [], applied: present.takingOverSizes(from: next).differences(to: next),
+      needsRestart: next.differences(to: new), notes: [])
+    let failures = applyGrowth(plans, &status)
+    applyAccess(next)
+    for (listener, terms) in zip(listenerTLS, terms) {
+      guard let listener, let terms else { continue }
+      listener.change(to: terms)
+    }
+    status.applied += next.listen.nbd.filter { $0.tls != nil }.map {
+      "listen.nbd \($0.address): TLS credentials read again"
+    }
+    present = next
+    present.origin = new.origin
+    if !failures.isEmpty {
+      throw SiteError(failures.joined(separator: "; ") + ". Everything else was applied")
+    }
+    return status
+  }
+
+  private static var nothingChanged: String { "; nothing was changed" }
+
+  // MARK: Sizes
+
+  /// The disks that become larger, of those that the site has. Asks their stores.
+  private func planGrowth(
+    _ next: SiteConfiguration, _ origin: ConfigurationOrigin?
+  ) throws(SiteError) -> [Plan] {
+    var plans: [Plan] = []
+    for configuration in next.groups {
+      guard let group = groups.first(where: { $0.configuration.name == configuration.name })
+      else { continue }
+      for (disk, wanted) in zip(group.disks, configuration.disks) {
+        let before = disk.store.byteCount
+        if wanted.sizeBytes == before { continue }
+        let place = origin?.place(ofDisk: disk.name) ?? ""
+        if let message = GroupOpening.shrinking(wanted, of: configuration, from: before) {
+          throw SiteError(place + message)
+        }
+        let byteCount: UInt64
+        do throws(StorageError) {
+          byteCount = try disk.store.possibleByteCount(configured: wanted.sizeBytes)
+        } catch {
+          throw SiteError("\(place)group \(configuration.name), disk \(disk.name): \(error)")
+        }
+        guard byteCount >= before else {
+          throw SiteError(
+            "\(place)group \(configuration.name), disk \(disk.name): \(disk.store.description) has "
+              + "become smaller than the disk, which has \(ByteCount.format(before)): restore it")
+        }
+        if byteCount > before {
+          plans.append(
+            Plan(group: group, growth: .init(disk: disk, byteCount: byteCount), before: before))
+        }
+      }
+    }
+    return plans
+  }
+
+  /// Makes the raw files longer, all of them or none.
+  private func extendStores(
+    _ plans: [Plan], _ origin: ConfigurationOrigin?
+  ) throws(SiteError) {
+    var done: [(DiskStore, DiskStore.Extension)] = []
+    for plan in plans {
+      let (disk, byteCount) = (plan.growth.disk, plan.growth.byteCount)
+      do throws(StorageError) {
+        done.append((disk.store, try disk.store.extend(to: byteCount)))
+      } catch {
+        for (store, change) in done.reversed() { try? store.takeBack(change) }
+        let place = origin?.place(ofDisk: disk.name) ?? ""
+        throw SiteError("\(place)disk \(disk.name): \(error)")
+      }
+    }
+  }
+
+  /// The state file first: a record that needs the new size must never be there without it. Returns
+  /// what went wrong.
+  private func applyGrowth(_ plans: [Plan], _ status: inout ReloadStatus) -> [String] {
+    var failures: [String] = []
+    for group in groups {
+      let own = plans.filter { $0.group === group }
+      if own.isEmpty { continue }
+      let growths = own.map(\.growth)
+      do throws(Errno) {
+        try group.stateKeeper?.update { state in
+          for growth in growths {
+            state.disks[growth.disk.number.index].byteCount = growth.byteCount
+          }
+        }
+      } catch {
+        failures.append("group \(group.configuration.name): writing the state file: \(error)")
+        continue
+      }
+      let answer: String?? = ask(group.loop) { done in
+        group.grow(growths)
+        done(group.peerTooSmall)
+      }
+      for growth in growths {
+        group.analyzer?.grow(disk: growth.disk.number, to: growth.byteCount)
+      }
+      status.grown += own.map {
+        .init(
+          group: group.configuration.name, disk: $0.growth.disk.name, fromBytes: $0.before,
+          toBytes: $0.growth.byteCount)
+      }
+      if let note = answer ?? "it does not answer now; its disks grow when it does" {
+        status.notes.append("group \(group.configuration.name): \(note)")
+      }
+    }
+    return failures
+  }
+
+  // MARK: Who may connect
+
+  private func readCredentials(
+    _ next: SiteConfiguration
+  ) throws(SiteError) -> [ListenerTLS.Terms?] {
+    var terms: [ListenerTLS.Terms?] = []
+    for listener in next.listen.nbd {
+      terms.append(
+        try listener.tls.map { (tls) throws(SiteError) in
+          try Self.prepare(tls, listener.address)
+        })
+    }
+    return terms
+  }
+
+  private func applyAccess(_ next: SiteConfiguration) {
+    for group in groups {
+      guard let twin = next.groups.first(where: { $0.name == group.configuration.name })
+      else { continue }
+      group.accessRules.withLock { $0 = twin.disks }
+    }
+  }
+}
