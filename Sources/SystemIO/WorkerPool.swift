@@ -28,12 +28,14 @@ public final class WorkerPool: Sendable {
     for thread in threads { thread.join() }
   }
 
+  /// A function alone in generic memory would be wrapped, at the price of an allocation.
+  private struct Entry { let job: Job }
+
   /// A queue under a POSIX mutex and condition: Swift's `Mutex` has no condition to wait on.
   @safe private final class State: @unchecked Sendable {
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
-    private var jobs: [Job] = []
-    private var first = 0
+    private var jobs = Queue<Entry>()
     private var isClosed = false
 
     init() {
@@ -51,7 +53,7 @@ public final class WorkerPool: Sendable {
     func add(_ job: @escaping Job) {
       unsafe pthread_mutex_lock(mutex)
       precondition(!isClosed, "job submitted after finish")
-      jobs.append(job)
+      jobs.append(Entry(job: job))
       unsafe pthread_mutex_unlock(mutex)
       unsafe pthread_cond_signal(condition)
     }
@@ -67,17 +69,11 @@ public final class WorkerPool: Sendable {
     func next() -> Job? {
       unsafe pthread_mutex_lock(mutex)
       defer { unsafe pthread_mutex_unlock(mutex) }
-      while first == jobs.count {
+      while true {
+        if let entry = jobs.popFirst() { return entry.job }
         if isClosed { return nil }
         unsafe pthread_cond_wait(condition, mutex)
       }
-      let job = jobs[first]
-      first += 1
-      if first == jobs.count {
-        jobs.removeAll(keepingCapacity: true)
-        first = 0
-      }
-      return job
     }
   }
 }
