@@ -1,27 +1,25 @@
 /// First in, first out, in a ring of memory that grows and is kept: once it has grown, adding and
 /// taking allocate nothing. What was taken is not held on to.
 @safe public struct Queue<Element>: ~Copyable {
-  private var memory: UnsafeMutablePointer<Element>
-  /// A power of two.
-  private var capacity: Int
+  /// Nil as long as there was no element.
+  private var memory: UnsafeMutablePointer<Element>?
+  /// A power of two, or 0.
+  private var capacity = 0
   private var first = 0
   public private(set) var count = 0
 
-  public init() {
-    capacity = 8
-    unsafe memory = .allocate(capacity: capacity)
-  }
+  public init() {}
 
   deinit {
     for index in 0..<count { unsafe slot(index).deinitialize(count: 1) }
-    unsafe memory.deallocate()
+    unsafe memory?.deallocate()
   }
 
   @inline(__always) public var isEmpty: Bool { count == 0 }
 
   @inline(__always)
   private func slot(_ index: Int) -> UnsafeMutablePointer<Element> {
-    unsafe memory + ((first &+ index) & (capacity &- 1))
+    unsafe memory.unsafelyUnwrapped + ((first &+ index) & (capacity &- 1))
   }
 
   public var peek: Element? { isEmpty ? nil : unsafe slot(0).pointee }
@@ -52,11 +50,12 @@
   public mutating func removeAll() { while popFirst() != nil {} }
 
   private mutating func grow() {
-    let larger = UnsafeMutablePointer<Element>.allocate(capacity: capacity * 2)
-    for index in 0..<count { unsafe (larger + index).initialize(to: slot(index).move()) }
-    unsafe memory.deallocate()
-    unsafe memory = larger
-    capacity *= 2
+    let larger = max(8, capacity * 2)
+    let room = UnsafeMutablePointer<Element>.allocate(capacity: larger)
+    for index in 0..<count { unsafe (room + index).initialize(to: slot(index).move()) }
+    unsafe memory?.deallocate()
+    unsafe memory = room
+    capacity = larger
     first = 0
   }
 }
