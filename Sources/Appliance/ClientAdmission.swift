@@ -36,11 +36,11 @@ final class ClientAdmission: Sendable {
   func admit(to disk: String) throws(Refusal) -> Place {
     let message: String? = counts.withLock { counts in
       if counts.total >= limits.connections {
-        return "the site has \(limits.connections) clients, which is limits.connections"
+        return "the site serves no more clients: limits.connections is \(limits.connections)"
       }
       if counts.byDisk[disk, default: 0] >= limits.connectionsPerDisk {
-        return "disk \(disk) has \(limits.connectionsPerDisk) clients, which is "
-          + "limits.connections_per_disk"
+        return "disk \(disk) serves no more clients: limits.connections_per_disk is "
+          + "\(limits.connectionsPerDisk)"
       }
       counts.total += 1
       counts.byDisk[disk, default: 0] += 1

@@ -131,7 +131,8 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   }
 
   private func updateInterest() {
-    if isClosed { return }
+    // TLS says by itself what it waits for while it begins.
+    if isClosed || beginning != nil { return }
     var wanted: Poller.Interest = isLookingUp || closesWhenSent || isFull ? [] : .readable
     if output.pendingByteCount > 0 { wanted.insert(.writable) }
     front.loop.setInterest(self, transport.socket, wanted)

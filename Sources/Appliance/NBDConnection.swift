@@ -37,7 +37,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   }
 
   private static let inputByteCount = 2 << 20
-  private static let outputByteCount = 256 << 10
+  /// Bytes that wait for the client beyond which no more replies are made.
+  private static let unsentLimit = 256 << 10
   /// Replies to reads that are made in one turn; then others have theirs.
   private static let turnReplyBytes = 8 << 20
   /// Of a long read, so much of the base is read at a time: zeros are found in pieces of it.
@@ -64,7 +65,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   private var input = InputBuffer(
     byteCount: NBDConnection.inputByteCount, headroom: RecordHeader.byteCount)
-  private var output = OutputBuffer(byteCount: NBDConnection.outputByteCount)
+  private var output = OutputBuffer(byteCount: NBDConnection.unsentLimit)
   /// Answered once the group has committed, as the client takes the replies.
   private var reads = Queue<NBDRequest>()
   private var statuses = Queue<StatusQuery>()
@@ -348,18 +349,22 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   private var queuedCount: Int { reads.count &+ statuses.count }
 
-  /// The client takes its replies, and not too many are being made.
-  private var mayPrepareReplies: Bool {
+  private var hasByteRoom: Bool {
     output.pendingByteCount &+ bytesUnderWay < clientLimits.bytes
   }
 
   private var mayTakeRequests: Bool {
-    mayPrepareReplies && queuedCount &+ pendingReplies < clientLimits.requests
+    hasByteRoom && queuedCount &+ pendingReplies < clientLimits.requests
+  }
+
+  /// A client that does not take its replies gets no more made: reads that wait cost nothing.
+  private var mayMakeReplies: Bool {
+    hasByteRoom && output.pendingByteCount < Self.unsentLimit
   }
 
   /// There is something to do without anything that arrives or comes back from a worker.
   private var canContinue: Bool {
-    if givesWay || (queuedCount > 0 && mayPrepareReplies) { return true }
+    if givesWay || (queuedCount > 0 && mayMakeReplies) { return true }
     guard case .none = body, !waitsForRoom, !isEnding, mayTakeRequests else { return false }
     return input.count >= NBDRequest.byteCount(headers)
   }
@@ -442,14 +447,14 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   /// is left.
   private func answerQueued() {
     var room = Self.turnReplyBytes
-    while room > Self.turnReplyBytes / 2, mayPrepareReplies, let query = statuses.popFirst() {
+    while room > Self.turnReplyBytes / 2, mayMakeReplies, let query = statuses.popFirst() {
       answer(query)
       room -= Self.statusWeight
     }
-    while room > 0, !isClosed, mayPrepareReplies, let read = reads.popFirst() {
+    while room > 0, !isClosed, mayMakeReplies, let read = reads.popFirst() {
       answer(read)
       room -= Int(read.length)
-      if output.pendingByteCount >= Self.outputByteCount { flush() }
+      if output.pendingByteCount >= Self.unsentLimit { flush() }
     }
   }
 

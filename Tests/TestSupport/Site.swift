@@ -8,6 +8,10 @@ public final class Site {
   public var configuration: SiteConfiguration
   public let socket: String
   public let linkPort: UInt16
+  /// Words in front of the daemon's own, such as those of `prlimit`.
+  public var launcher: [String] = []
+  /// Added to the daemon's environment.
+  public var environment: [String: String] = [:]
   private var daemon: ChildProcess?
   private var starts = 0
 
@@ -62,15 +66,19 @@ public final class Site {
     try configuration.yaml.write(
       toFile: configurationFile, atomically: false, encoding: .utf8)
     starts += 1
+    let words = launcher + [try TaplineBinary.path()] + TaplineContract.site(configurationFile)
     let started = try ChildProcess(
-      try TaplineBinary.path(), TaplineContract.site(configurationFile),
-      name: "\(name)-\(starts)", logs: scratch)
+      words[0], Array(words.dropFirst()), name: "\(name)-\(starts)", logs: scratch,
+      environment: environment)
     daemon = started
     return started
   }
 
   /// What the daemon that was started last has logged.
   public var log: String { daemon?.stderr ?? "" }
+
+  /// Of the daemon that was started last.
+  public var processIdentifier: pid_t? { daemon?.pid }
 
   public var isRunning: Bool { daemon?.isRunning == true }
 
