@@ -10,6 +10,11 @@ class EventHandler: @unchecked Sendable {
   func ready(_ interest: Poller.Interest) {
     preconditionFailure("a handler must say what it does when it is ready")
   }
+
+  /// Called in the turn after `EventLoop.resume`.
+  func resumed() {
+    preconditionFailure("a handler must say how it goes on")
+  }
 }
 
 /// Something with work at the end of each turn in which it was touched: a group commits its batch
@@ -37,10 +42,17 @@ final class EventLoop: @unchecked Sendable {
     let action: () -> Void
   }
 
+  /// A function alone in generic memory would be wrapped, at the price of an allocation.
+  private struct Entry {
+    let message: Message
+  }
+
   private let name: String
   private var poller: Poller
   private let wakeup: Wakeup
-  private let mailbox = Mutex<[Message]>([])
+  private let mailbox = Mutex<[Entry]>([])
+  /// Empty between turns: changes places with the mailbox, so both keep their memory.
+  private var delivered: [Entry] = []
   private let isStopping = Atomic<Bool>(false)
   private var thread: Thread?
 
@@ -48,6 +60,9 @@ final class EventLoop: @unchecked Sendable {
   private var generations: [UInt32] = []
   private var freeIndexes: [Int] = []
   private var participants: [TurnParticipant] = []
+  private var resuming: [EventHandler] = []
+  /// Empty between turns: changes places with `resuming`.
+  private var resumedNow: [EventHandler] = []
   private var timers: [Timer] = []
 
   /// NBD clients of all groups on this loop.
@@ -84,7 +99,7 @@ final class EventLoop: @unchecked Sendable {
   /// Runs `message` on the loop's thread, in order. Any thread; does not block.
   func post(_ message: @escaping Message) {
     let wasEmpty = mailbox.withLock { messages in
-      messages.append(message)
+      messages.append(Entry(message: message))
       return messages.count == 1
     }
     if wasEmpty { wakeup.signal() }
@@ -134,6 +149,9 @@ final class EventLoop: @unchecked Sendable {
     participants.append(participant)
   }
 
+  /// Calls the handler's `resumed` in the next turn, which begins at once. The handler asks once.
+  func resume(_ handler: EventHandler) { resuming.append(handler) }
+
   /// Calls `action` about every `milliseconds`, for as long as the loop runs.
   func every(milliseconds: UInt64, _ action: @escaping () -> Void) {
     let period = milliseconds * 1_000_000
@@ -155,18 +173,22 @@ final class EventLoop: @unchecked Sendable {
       let slot = Int(token & 0xFFFF_FFFF)
       if let handler = handlers[slot], handler.token == token { handler.ready(ready) }
     }
+    resumeHandlers()
     deliverMessages()
     runTimers()
     finishParticipants()
   }
 
+  private func resumeHandlers() {
+    swap(&resuming, &resumedNow)
+    for handler in resumedNow where handler.token != nil { handler.resumed() }
+    resumedNow.removeAll(keepingCapacity: true)
+  }
+
   private func deliverMessages() {
-    let messages = mailbox.withLock { messages in
-      var taken: [Message] = []
-      swap(&taken, &messages)
-      return taken
-    }
-    for message in messages { message() }
+    mailbox.withLock { messages in swap(&delivered, &messages) }
+    for entry in delivered { entry.message() }
+    delivered.removeAll(keepingCapacity: true)
   }
 
   private func finishParticipants() {
@@ -182,7 +204,8 @@ final class EventLoop: @unchecked Sendable {
   }
 
   private func timeoutMilliseconds() -> Int32 {
-    guard let due = timers.map(\.due).min() else { return -1 }
+    if !resuming.isEmpty { return 0 }
+    guard let due = timers.lazy.map(\.due).min() else { return -1 }
     let monotonic = SystemClock.monotonicNanoseconds()
     return due <= monotonic ? 0 : Int32(min((due - monotonic) / 1_000_000 + 1, 60_000))
   }

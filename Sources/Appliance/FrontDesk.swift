@@ -1,3 +1,4 @@
+import BlockModel
 import Configuration
 import NBDProtocol
 import Replication
@@ -24,26 +25,31 @@ final class ListenerTLS: Sendable {
 /// Where clients and peers arrive: the listeners, the handshakes and the connections to views.
 /// Confined to the front loop's thread, but for what is immutable.
 final class FrontDesk: @unchecked Sendable {
-  /// A handshake that takes longer is cut off.
-  private static let handshakeLimitNanoseconds: UInt64 = 30_000_000_000
-  private static let connectionLimit = 4096
+  /// Peers that have not said yet which group they send.
+  private static let greeterLimit = 64
 
   let loop: EventLoop
   let workers: WorkerPool
   let groups: [Group]
   let log: @Sendable (String) -> Void
+  let limits: ClientLimits
+  let admission: ClientAdmission
   private var handshakes: [ObjectIdentifier: HandshakeConnection] = [:]
   private var greeters: [ObjectIdentifier: LinkGreeter] = [:]
   private var viewConnections: [ObjectIdentifier: NBDConnection] = [:]
   private var listeners: [Listener] = []
+  /// How often each line was to be logged once more since `expire` came last.
+  private var repetitions: [String: Int] = [:]
 
   init(
-    loop: EventLoop, workers: WorkerPool, groups: [Group],
+    loop: EventLoop, workers: WorkerPool, groups: [Group], limits: ClientLimits,
     log: @escaping @Sendable (String) -> Void
   ) {
     self.loop = loop
     self.workers = workers
     self.groups = groups
+    self.limits = limits
+    admission = ClientAdmission(limits)
     self.log = log
   }
 
@@ -51,7 +57,7 @@ final class FrontDesk: @unchecked Sendable {
   func open(nbd: [(socket: Socket, tls: ListenerTLS?)], link: Socket?) {
     for (socket, tls) in nbd {
       listen(socket) { [unowned self] client in
-        guard handshakes.count + viewConnections.count < Self.connectionLimit else { return }
+        if handshakes.count >= limits.connections { giveUpOldestHandshake() }
         let handshake = HandshakeConnection(socket: client, tls: tls?.terms, front: self)
         handshakes[ObjectIdentifier(handshake)] = handshake
         handshake.begin()
@@ -59,7 +65,9 @@ final class FrontDesk: @unchecked Sendable {
     }
     if let link {
       listen(link) { [unowned self] peer in
-        guard greeters.count < Self.connectionLimit else { return }
+        if greeters.count >= Self.greeterLimit {
+          greeters.values.min { $0.startNanoseconds < $1.startNanoseconds }?.close()
+        }
         let greeter = LinkGreeter(socket: peer, front: self)
         greeters[ObjectIdentifier(greeter)] = greeter
         greeter.begin()
@@ -69,20 +77,44 @@ final class FrontDesk: @unchecked Sendable {
   }
 
   private func listen(_ socket: Socket, _ accepted: @escaping (Socket) -> Void) {
-    let listener = Listener(socket: socket, accepted: accepted)
+    let listener = Listener(socket: socket, accepted: accepted) { [unowned self] listener, error in
+      // Until `expire`: what the system lacks now, it would lack again at once.
+      loop.setInterest(listener, socket, [])
+      logOnce("cannot take a connection: \(error)")
+    }
     listeners.append(listener)
     do throws(Errno) { try loop.add(listener, socket, .readable) } catch {
       log("cannot watch a listener: \(error)")
     }
   }
 
+  /// Every second.
   private func expire() {
     let now = SystemClock.monotonicNanoseconds()
-    for handshake in handshakes.values
-    where now - handshake.startNanoseconds > Self.handshakeLimitNanoseconds { handshake.close() }
-    for greeter in greeters.values
-    where now - greeter.startNanoseconds > Self.handshakeLimitNanoseconds { greeter.close() }
-    viewConnections = viewConnections.filter { !$0.value.isClosed }
+    let limit = limits.handshakeNanoseconds
+    for handshake in handshakes.values where now - handshake.startNanoseconds > limit {
+      logOnce("a client has opened no export within \(TimeSpan.format(limit)) and is cut off")
+      handshake.close()
+    }
+    for greeter in greeters.values where now - greeter.startNanoseconds > limit {
+      greeter.close()
+    }
+    for connection in viewConnections.values { connection.giveBackIdleMemory() }
+    for listener in listeners { loop.setInterest(listener, listener.socket, .readable) }
+    for (line, count) in repetitions where count > 0 { log("\(line) (\(count) times more)") }
+    repetitions.removeAll()
+  }
+
+  /// Nobody keeps others out by staying silent.
+  private func giveUpOldestHandshake() {
+    logOnce("\(limits.connections) clients have opened no export yet; the oldest is cut off")
+    handshakes.values.min { $0.startNanoseconds < $1.startNanoseconds }?.close()
+  }
+
+  /// Logs what many clients may cause once a second, with how often it was.
+  func logOnce(_ line: String) {
+    if repetitions[line] == nil { log(line) }
+    repetitions[line, default: -1] += 1
   }
 
   func forget(_ handshake: HandshakeConnection) {
@@ -93,6 +125,10 @@ final class FrontDesk: @unchecked Sendable {
 
   func adopt(_ connection: NBDConnection) {
     viewConnections[ObjectIdentifier(connection)] = connection
+  }
+
+  func forget(_ connection: NBDConnection) {
+    viewConnections[ObjectIdentifier(connection)] = nil
   }
 
   /// Ends everything here. On the loop.
@@ -143,17 +179,24 @@ final class Listener: EventHandler, @unchecked Sendable {
 
   let socket: Socket
   private let accepted: (Socket) -> Void
+  private let failed: (Listener, Errno) -> Void
 
-  init(socket: Socket, accepted: @escaping (Socket) -> Void) {
+  init(
+    socket: Socket, accepted: @escaping (Socket) -> Void,
+    failed: @escaping (Listener, Errno) -> Void
+  ) {
     self.socket = socket
     self.accepted = accepted
+    self.failed = failed
   }
 
   override func ready(_ interest: Poller.Interest) {
-    for _ in 0..<Self.burst {
-      guard let client = (try? socket.accept()) ?? nil else { return }
-      accepted(client)
-    }
+    do throws(Errno) {
+      for _ in 0..<Self.burst {
+        guard let client = try socket.accept() else { return }
+        accepted(client)
+      }
+    } catch { failed(self, error) }
   }
 }
 

@@ -57,6 +57,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   private var plainSequence = SequenceNumber.none
 
   var durability = DurabilityWaits()
+  private(set) lazy var journalSync = makeJournalSync()
+  private(set) lazy var plainSync = makePlainSync()
   var apply = ApplyProgress()
   var indexUpkeep = IndexUpkeep()
   var views = OpenViews()

@@ -6,7 +6,7 @@ import SystemIO
 
 /// Who waits for which record to be durable. FLUSHes and FUA writes that wait together share one
 /// sync. Confined to the group's loop.
-struct DurabilityWaits {
+struct DurabilityWaits: ~Copyable {
   fileprivate struct Wait {
     let sequence: SequenceNumber
     let connection: NBDConnection?
@@ -14,7 +14,8 @@ struct DurabilityWaits {
     let action: (() -> Void)?
   }
 
-  private var waits: [Wait] = []
+  /// In order: who comes later waits for no earlier record.
+  private var waits = Queue<Wait>()
   var isSyncing = false
   var durable = SequenceNumber.none
   var lastSyncNanoseconds: UInt64 = 0
@@ -36,25 +37,24 @@ struct DurabilityWaits {
     waits.append(Wait(sequence: sequence, connection: nil, tag: noTag, action: action))
   }
 
-  /// Removes and returns the waits that `durable` satisfies.
-  fileprivate mutating func takeSatisfied() -> [Wait] {
-    let durable = durable
-    guard waits.contains(where: { $0.sequence <= durable }) else { return [] }
-    let satisfied = waits.filter { $0.sequence <= durable }
-    waits.removeAll { $0.sequence <= durable }
-    return satisfied
+  /// The next wait that `durable` satisfies.
+  fileprivate mutating func popSatisfied() -> Wait? {
+    guard let wait = waits.peek, wait.sequence <= durable else { return nil }
+    return waits.popFirst()
   }
 
-  fileprivate mutating func takeAll() -> [Wait] {
-    defer { waits.removeAll() }
-    return waits
-  }
+  fileprivate mutating func popFirst() -> Wait? { waits.popFirst() }
 
   mutating func forget(_ connection: NBDConnection) {
     waits.removeAll { $0.connection === connection }
   }
 
   mutating func forgetAll() { waits.removeAll() }
+}
+
+struct SyncResult: Sendable {
+  let nanoseconds: UInt64
+  let failure: Errno?
 }
 
 extension Group {
@@ -73,7 +73,7 @@ extension Group {
   }
 
   private func completeWaits() {
-    for wait in durability.takeSatisfied() {
+    while let wait = durability.popSatisfied() {
       wait.connection?.completeWait(wait.tag, nil)
       wait.action?()
     }
@@ -85,31 +85,31 @@ extension Group {
     if let journal {
       guard let job = journal.syncJob() else { return }
       durability.isSyncing = true
-      if mayBlock { return run(job) }
-      workers.submit { [self] in
-        let start = SystemClock.monotonicNanoseconds()
-        var failure: Errno?
-        do throws(Errno) { try job.run() } catch { failure = error }
-        let result = failure
-        let nanoseconds = SystemClock.monotonicNanoseconds() - start
-        loop.post { [self] in
-          durability.noteSync(nanoseconds: nanoseconds)
-          syncFinished(job, result)
-        }
-      }
+      if mayBlock { return syncFinished(job, Self.run(job)) }
+      journalSync.start(job)
     } else {
       durability.isSyncing = true
-      let sequence = stamped
-      let stores = disks.map(\.store)
-      workers.submit { [self] in
-        var failure: StorageError?
-        do throws(StorageError) { for store in stores { try store.sync() } } catch {
-          failure = error
-        }
-        let result = failure
-        loop.post { [self] in plainSyncFinished(sequence, result) }
-      }
+      plainSync.start(stamped)
     }
+  }
+
+  /// On a worker.
+  func makeJournalSync() -> RepeatedJob<SiteJournal.SyncJob, SyncResult> {
+    RepeatedJob(loop: loop, workers: workers, work: Self.run) { [unowned self] job, result in
+      syncFinished(job, result)
+    }
+  }
+
+  func makePlainSync() -> RepeatedJob<SequenceNumber, StorageError?> {
+    RepeatedJob(
+      loop: loop, workers: workers,
+      work: { [unowned self] _ in
+        do throws(StorageError) { for disk in disks { try disk.store.sync() } } catch {
+          return error
+        }
+        return nil
+      },
+      finished: { [unowned self] sequence, failure in plainSyncFinished(sequence, failure) })
   }
 
   /// A sync that is expected to take no longer than this may run on the loop.
@@ -122,17 +122,18 @@ extension Group {
       && (connections.first?.value.waitsForSyncOnly ?? false)
   }
 
-  private func run(_ job: SiteJournal.SyncJob) {
+  @Sendable private static func run(_ job: SiteJournal.SyncJob) -> SyncResult {
     let start = SystemClock.monotonicNanoseconds()
     var failure: Errno?
     do throws(Errno) { try job.run() } catch { failure = error }
-    durability.noteSync(nanoseconds: SystemClock.monotonicNanoseconds() - start)
-    syncFinished(job, failure)
+    return SyncResult(
+      nanoseconds: SystemClock.monotonicNanoseconds() - start, failure: failure)
   }
 
-  private func syncFinished(_ job: SiteJournal.SyncJob, _ error: Errno?) {
+  private func syncFinished(_ job: SiteJournal.SyncJob, _ result: SyncResult) {
+    durability.noteSync(nanoseconds: result.nanoseconds)
     durability.isSyncing = false
-    if let error {
+    if let error = result.failure {
       // The kernel may have dropped the dirty pages: what the journal holds is not known.
       return fail("syncing the journal: \(error)")
     }
@@ -147,7 +148,7 @@ extension Group {
     durability.isSyncing = false
     if let error {
       log("\(error)")
-      for wait in durability.takeAll() { wait.connection?.completeWait(wait.tag, .io) }
+      while let wait = durability.popFirst() { wait.connection?.completeWait(wait.tag, .io) }
       return
     }
     durability.durable = max(durability.durable, sequence)

@@ -8,6 +8,9 @@ extension Group {
   /// On the loop, once, before anything else.
   func begin() {
     loop.every(milliseconds: 50) { [unowned self] in tick() }
+    loop.every(milliseconds: 1000) { [unowned self] in
+      for connection in connections.values { connection.giveBackIdleMemory() }
+    }
     tick()
   }
 

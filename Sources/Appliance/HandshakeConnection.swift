@@ -31,6 +31,9 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     let opened: OpenedChanges?
   }
 
+  /// Replies that the client does not take; beyond it, its options are left unread.
+  private static let outputLimit = 64 << 10
+
   private var transport: Transport
   private let front: FrontDesk
   private let tls: TLSContext?
@@ -39,8 +42,10 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   private var beginning: TLSSession?
   private lazy var client = identify()
   private var input: [UInt8] = []
-  private var output = OutputBuffer(byteCount: 64 << 10)
+  private var output = OutputBuffer(byteCount: HandshakeConnection.outputLimit)
   private var found: Found?
+  /// For the export that was found.
+  private var place: ClientAdmission.Place?
   private var selection: Selection?
   private var isLookingUp = false
   private var closesWhenSent = false
@@ -64,7 +69,10 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
 
   override func ready(_ ready: Poller.Interest) {
     if beginning != nil { return continueTLS() }
-    if ready.contains(.writable) { send() }
+    if ready.contains(.writable) {
+      send()
+      process()
+    }
     if isClosed || ready.isDisjoint(with: [.readable, .closed]) { return }
     receive()
   }
@@ -82,7 +90,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
 
   /// Feeds the machine until it needs more or waits for an answer.
   private func process() {
-    while !isClosed, !isLookingUp, !input.isEmpty, !closesWhenSent {
+    while !isClosed, !isLookingUp, !input.isEmpty, !closesWhenSent, !isFull {
       let (consumed, actions) = unsafe input.withUnsafeBytes { unsafe machine.receive($0) }
       if consumed == 0, actions.isEmpty { break }
       input.removeFirst(consumed)
@@ -90,10 +98,12 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     }
     updateInterest()
     // TLS holds bytes of which the poller does not know.
-    if !isClosed, !isLookingUp, !closesWhenSent, transport.hasBufferedInput {
+    if !isClosed, !isLookingUp, !closesWhenSent, !isFull, transport.hasBufferedInput {
       front.loop.post { [self] in if !isClosed, !isLookingUp { receive() } }
     }
   }
+
+  private var isFull: Bool { output.pendingByteCount > Self.outputLimit }
 
   private func perform(_ actions: [NBDHandshake.Action]) {
     for action in actions where !isClosed {
@@ -121,8 +131,9 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   }
 
   private func updateInterest() {
-    if isClosed { return }
-    var wanted: Poller.Interest = isLookingUp || closesWhenSent ? [] : .readable
+    // TLS says by itself what it waits for while it begins.
+    if isClosed || beginning != nil { return }
+    var wanted: Poller.Interest = isLookingUp || closesWhenSent || isFull ? [] : .readable
     if output.pendingByteCount > 0 { wanted.insert(.writable) }
     front.loop.setInterest(self, transport.socket, wanted)
   }
@@ -189,6 +200,12 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     }
     guard let (group, disk) = permittedDisk(named: name.disk) else {
       return answer(.unknown(message: "no disk \(name.disk.quotedForMessage) at this site"))
+    }
+    if intent == .serve {
+      do throws(ClientAdmission.Refusal) { place = try front.admission.admit(to: disk.name) } catch {
+        front.logOnce("a client was refused: \(error.message)")
+        return refuse(.notPermitted(message: error.message))
+      }
     }
     guard let instant = name.instant else { return lookUpLive(group, disk, text) }
     // What changed was found up to this view, and not up to another that is opened now.
@@ -266,6 +283,11 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
       front.log("an export was refused: \(message)")
     case .shuttingDown: break
     }
+    refuse(refusal)
+  }
+
+  private func refuse(_ refusal: NBDExportRefusal) {
+    place = nil
     perform(machine.exportRefused(refusal))
     process()
   }
@@ -273,6 +295,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   private func releaseFound() {
     if case .view(let opened, _, isSelected: false) = found { opened.release() }
     found = nil
+    place = nil
   }
 
   // MARK: Metadata contexts
@@ -391,7 +414,9 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   // MARK: Handing over
 
   private func hand(over session: NBDSession) {
-    guard let found else { preconditionFailure("transmission without an export") }
+    guard let found, let place else {
+      preconditionFailure("transmission without an export")
+    }
     // The last option's reply is small: it fits the socket, unless the client does not read.
     guard (try? output.send(on: transport)) == true else { return close() }
     isClosed = true
@@ -413,23 +438,25 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
       group.loop.post {
         let reader = SiteReader(store: disk.store, catalog: group.journal?.catalog)
         let connection = NBDConnection(
-          transport: transport, leftover: leftover, loop: group.loop, target: .live(group),
-          disk: disk.number, reader: reader, workers: group.workers, session: session,
-          contexts: contexts, onClose: { opened?.release() }, log: front.log)
+          transport: transport, leftover: leftover, place: place, limits: front.limits,
+          loop: group.loop, target: .live(group), disk: disk.number, reader: reader,
+          workers: group.workers, session: session, contexts: contexts,
+          onClose: { _ in opened?.release() }, log: front.log)
         opened?.onExpiry { connection.close() }
         connection.begin()
       }
     case .view(let view, let disk, _):
       let connection = NBDConnection(
-        transport: transport, leftover: leftover, loop: front.loop,
-        target: .view(view.view, release: view.release), disk: disk.number,
+        transport: transport, leftover: leftover, place: place, limits: front.limits,
+        loop: front.loop, target: .view(view.view, release: view.release), disk: disk.number,
         reader: view.view.reader(disk: disk.number), workers: front.workers, session: session,
-        contexts: contexts, log: front.log)
+        contexts: contexts, onClose: front.forget, log: front.log)
       view.onExpiry { front.loop.post { connection.close() } }
       front.adopt(connection)
       connection.begin()
     }
     self.found = nil
+    self.place = nil
     selection = nil
   }
 

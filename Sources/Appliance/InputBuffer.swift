@@ -8,16 +8,19 @@ import TLS
 /// header; later pieces of a long write have no header of their own in front, so the bytes right
 /// before `start` serve, which were consumed already. Confined to its loop's thread.
 @safe struct InputBuffer: ~Copyable {
-  private let memory: PageBuffer
+  private var memory: PageBuffer
   private let headroom: Int
   private var start: Int
   private var end: Int
+  /// Where `end` was at most since the memory is new.
+  private var touched: Int
 
   init(byteCount: Int, headroom: Int) {
     memory = PageBuffer(byteCount: byteCount + headroom)
     self.headroom = headroom
     start = headroom
     end = headroom
+    touched = headroom
   }
 
   @inline(__always) var count: Int { end &- start }
@@ -45,7 +48,20 @@ import TLS
       start: memory.base + end, count: memory.count - end)
     let count = try unsafe transport.receive(into: room)
     end += count ?? 0
+    touched = max(touched, end)
     return count
+  }
+
+  /// Gives the system back what only earlier bytes needed. Nothing handed out before may be in use.
+  mutating func giveBack() {
+    let count = end - start
+    if headroom + count == touched { return }
+    let fresh = PageBuffer(byteCount: memory.count)
+    unsafe (fresh.base + headroom).copyMemory(from: memory.base + start, byteCount: count)
+    memory = fresh
+    start = headroom
+    end = headroom + count
+    touched = end
   }
 
   /// Puts bytes that another reader of the socket had taken.
@@ -57,5 +73,6 @@ import TLS
       }
     }
     end += bytes.count
+    touched = max(touched, end)
   }
 }

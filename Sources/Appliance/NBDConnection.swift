@@ -1,4 +1,5 @@
 import BlockModel
+import Configuration
 import Journal
 import NBDProtocol
 import Storage
@@ -35,10 +36,11 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     case filter
   }
 
-  /// Bytes of replies that may be made or wait for a slow client before its requests are left
-  /// unread.
-  private static let replyByteLimit = 64 << 20
   private static let inputByteCount = 2 << 20
+  /// Bytes that wait for the client beyond which no more replies are made.
+  private static let unsentLimit = 256 << 10
+  /// Replies to reads that are made in one turn; then others have theirs.
+  private static let turnReplyBytes = 8 << 20
   /// Of a long read, so much of the base is read at a time: zeros are found in pieces of it.
   private static let basePieceBytes: UInt64 = 128 << 10
   /// Records that one request may become in one turn before others have theirs.
@@ -46,6 +48,9 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   let disk: DiskNumber
   private let transport: Transport
+  /// Held for as long as anything of the connection is left.
+  private let place: ClientAdmission.Place
+  private let clientLimits: ClientLimits
   let loop: EventLoop
   let target: Target
   let reader: SiteReader
@@ -55,16 +60,15 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   let headers: NBDHeaderStyle
   let contexts: [StatusContext]
   /// Called once when the connection ends.
-  private let onClose: (() -> Void)?
+  private let onClose: (NBDConnection) -> Void
   let log: (String) -> Void
 
   private var input = InputBuffer(
     byteCount: NBDConnection.inputByteCount, headroom: RecordHeader.byteCount)
-  private var output = OutputBuffer(byteCount: 256 << 10)
-  private var reads: [NBDRequest] = []
-  private var statuses: [StatusQuery] = []
-  /// Bytes of the replies to `reads` and `statuses`, about.
-  private var queuedReplyBytes = 0
+  private var output = OutputBuffer(byteCount: NBDConnection.unsentLimit)
+  /// Answered once the group has committed, as the client takes the replies.
+  private var reads = Queue<NBDRequest>()
+  private var statuses = Queue<StatusQuery>()
 
   private var body = Body.none
   private var bodyRequest = NBDRequest(command: 0, cookie: 0, offset: 0, length: 0)
@@ -79,8 +83,11 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   /// Requests whose reply comes later: reads on workers, waits for durability.
   private var pendingReplies = 0
   private var waitsForRoom = false
-  private var continuesLater = false
-  private var receivesLater = false
+  /// A request in hand goes on in the next turn, so that others have theirs.
+  private var givesWay = false
+  private var isResuming = false
+  /// Had no turn since `giveBackIdleMemory`.
+  private var isIdle = false
   private var recordsInTurn = 0
   var prefetchesUnderWay = 0
   private var isEnding = false
@@ -88,18 +95,21 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   var isTouched = false
 
   init(
-    transport: Transport, leftover: [UInt8], loop: EventLoop, target: Target, disk: DiskNumber,
-    reader: SiteReader, workers: WorkerPool, session: NBDSession, contexts: [StatusContext],
-    onClose: (() -> Void)? = nil, log: @escaping (String) -> Void
+    transport: Transport, leftover: [UInt8], place: ClientAdmission.Place, limits: ClientLimits,
+    loop: EventLoop, target: Target, disk: DiskNumber, reader: SiteReader, workers: WorkerPool,
+    session: NBDSession, contexts: [StatusContext], onClose: @escaping (NBDConnection) -> Void,
+    log: @escaping (String) -> Void
   ) {
     self.transport = transport
+    self.place = place
+    clientLimits = limits
     self.loop = loop
     self.target = target
     self.disk = disk
     self.reader = reader
     self.workers = workers
     self.session = session
-    limits = NBDExportLimits(session)
+    self.limits = NBDExportLimits(session)
     headers = session.headers
     self.contexts = contexts
     self.onClose = onClose
@@ -122,7 +132,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   }
 
   override func ready(_ ready: Poller.Interest) {
-    if ready.contains(.writable) { send() }
+    if ready.contains(.writable) { touch() }
     if isClosed || ready.isDisjoint(with: [.readable, .closed]) { return }
     let wanted =
       if case .write = body { min(bodyRemaining, RecordHeader.payloadLimit) } else { 4096 }
@@ -163,7 +173,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   private func parseRequest() -> Bool {
     let headerBytes = NBDRequest.byteCount(headers)
-    guard input.count >= headerBytes, !isOverLimits else { return false }
+    guard input.count >= headerBytes, mayTakeRequests else { return false }
     guard let request = unsafe NBDRequest(parsing: input.first, headers: headers) else {
       log("a client sent something that is not a request; its connection is closed")
       close()
@@ -198,7 +208,6 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     switch operation {
     case .read:
       reads.append(request)
-      queuedReplyBytes &+= Int(request.length)
     case .write:
       begin(.write, request, byteCount: request.length)
     case .trim:
@@ -288,13 +297,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   /// Ends the turn for now; the request in hand goes on in the next.
   private func continueLater() -> Bool {
-    if !continuesLater {
-      continuesLater = true
-      loop.post { [self] in
-        continuesLater = false
-        process()
-      }
-    }
+    givesWay = true
     return false
   }
 
@@ -315,7 +318,6 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private func queue(_ request: NBDRequest, length: UInt64, identifiers: [UInt32]?) {
     let range = ByteRange(start: request.offset, length: length)
     statuses.append(StatusQuery(request: request, range: range, identifiers: identifiers))
-    queuedReplyBytes += Self.statusWeight
   }
 
   private func discardPayload() -> Bool {
@@ -343,13 +345,60 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     process()
   }
 
-  private var isOverLimits: Bool {
-    output.pendingByteCount + queuedReplyBytes + bytesUnderWay > Self.replyByteLimit
+  // MARK: Limits
+
+  private var queuedCount: Int { reads.count &+ statuses.count }
+
+  private var hasByteRoom: Bool {
+    output.pendingByteCount &+ bytesUnderWay < clientLimits.bytes
+  }
+
+  private var mayTakeRequests: Bool {
+    hasByteRoom && queuedCount &+ pendingReplies < clientLimits.requests
+  }
+
+  /// A client that does not take its replies gets no more made: reads that wait cost nothing.
+  private var mayMakeReplies: Bool {
+    hasByteRoom && output.pendingByteCount < Self.unsentLimit
+  }
+
+  /// There is something to do without anything that arrives or comes back from a worker.
+  private var canContinue: Bool {
+    if givesWay || (queuedCount > 0 && mayMakeReplies) { return true }
+    guard case .none = body, !waitsForRoom, !isEnding, mayTakeRequests else { return false }
+    return input.count >= NBDRequest.byteCount(headers)
+  }
+
+  private func resumeNextTurn() {
+    if isResuming { return }
+    isResuming = true
+    loop.resume(self)
+  }
+
+  override func resumed() {
+    isResuming = false
+    givesWay = false
+    // Not in a turn that has received already: what is staged still lies in the buffer. The end of
+    // that turn comes here again.
+    if interest.contains(.readable), transport.hasBufferedInput, !isTouched {
+      ready(.readable)
+    } else {
+      process()
+    }
+  }
+
+  /// Called about once a second, between turns.
+  func giveBackIdleMemory() {
+    if isIdle, !isTouched {
+      input.giveBack()
+      output.giveBack()
+    }
+    isIdle = true
   }
 
   /// One request waits, for durability, and nothing else has arrived.
   var waitsForSyncOnly: Bool {
-    pendingReplies == 1 && bytesUnderWay == 0 && input.count == 0
+    pendingReplies == 1 && bytesUnderWay == 0 && queuedCount == 0 && input.count == 0
       && output.pendingByteCount == 0
   }
 
@@ -388,54 +437,51 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   func finishTurn() {
     isTouched = false
     if isClosed { return }
+    isIdle = false
     recordsInTurn = 0
-    if queuedReplyBytes > 0 { answerQueued() }
+    if queuedCount > 0 { answerQueued() }
     if !isClosed { send() }
   }
 
+  /// Makes replies for as long as the client takes them. Statuses have half of the turn, reads what
+  /// is left.
   private func answerQueued() {
-    for read in reads { answer(read) }
-    reads.removeAll(keepingCapacity: true)
-    for status in statuses { answer(status) }
-    statuses.removeAll(keepingCapacity: true)
-    queuedReplyBytes = 0
+    var room = Self.turnReplyBytes
+    while room > Self.turnReplyBytes / 2, mayMakeReplies, let query = statuses.popFirst() {
+      answer(query)
+      room -= Self.statusWeight
+    }
+    while room > 0, !isClosed, mayMakeReplies, let read = reads.popFirst() {
+      answer(read)
+      room -= Int(read.length)
+      if output.pendingByteCount >= Self.unsentLimit { flush() }
+    }
+  }
+
+  /// Sends what the socket takes now.
+  private func flush() {
+    do throws(Errno) { _ = try output.send(on: transport) } catch { close() }
   }
 
   private func send() {
-    do throws(Errno) {
-      _ = try output.send(on: transport)
-    } catch {
+    flush()
+    if isClosed { return }
+    if isEnding, pendingReplies == 0, queuedCount == 0, output.pendingByteCount == 0 {
       return close()
     }
-    if isEnding, pendingReplies == 0, output.pendingByteCount == 0 { return close() }
     updateInterest()
-    // Requests that were left unread because of the limits can go on.
-    if case .none = body, input.count >= NBDRequest.byteCount(headers), !isOverLimits,
-      !waitsForRoom, !isEnding
-    {
-      loop.post { [self] in process() }
-    }
+    // TLS holds bytes of which the poller does not know.
+    let hasInput = interest.contains(.readable) && transport.hasBufferedInput
+    if hasInput || canContinue { resumeNextTurn() }
   }
 
   private func updateInterest() {
     var wanted: Poller.Interest = []
-    if !isEnding, !waitsForRoom, !continuesLater, !isOverLimits { wanted.insert(.readable) }
+    if !isEnding, !waitsForRoom, !givesWay, mayTakeRequests { wanted.insert(.readable) }
     if output.pendingByteCount > 0 { wanted.insert(.writable) }
     if wanted != interest {
       interest = wanted
       loop.setInterest(self, transport.socket, wanted)
-    }
-    if wanted.contains(.readable), transport.hasBufferedInput { receiveLater() }
-  }
-
-  /// TLS holds bytes of which the poller does not know. Not in a turn that has received already:
-  /// what is staged still lies in the buffer. The end of that turn comes here again.
-  private func receiveLater() {
-    if receivesLater { return }
-    receivesLater = true
-    loop.post { [self] in
-      receivesLater = false
-      if interest.contains(.readable), !isTouched { ready(.readable) }
     }
   }
 
@@ -544,6 +590,6 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     case .live(let group): group.remove(self)
     case .view(_, let release): release()
     }
-    onClose?()
+    onClose(self)
   }
 }

@@ -6,10 +6,16 @@ import TLS
 /// Grows when it must and starts over when it is empty. Confined to its loop's thread.
 @safe struct OutputBuffer: ~Copyable {
   private var memory: PageBuffer
+  private let initialByteCount: Int
   private var start = 0
   private var end = 0
+  /// No room was asked for since the memory is new.
+  private var isUntouched = true
 
-  init(byteCount: Int) { memory = PageBuffer(byteCount: byteCount) }
+  init(byteCount: Int) {
+    initialByteCount = byteCount
+    memory = PageBuffer(byteCount: byteCount)
+  }
 
   var pendingByteCount: Int { end - start }
 
@@ -17,6 +23,7 @@ import TLS
   @inline(__always)
   mutating func reserve(_ count: Int) -> UnsafeMutableRawPointer {
     if end + count > memory.count { makeRoom(count) }
+    isUntouched = false
     return unsafe memory.base + end
   }
 
@@ -56,5 +63,12 @@ import TLS
     start = 0
     end = 0
     return true
+  }
+
+  /// Gives the system back what only earlier bytes needed.
+  mutating func giveBack() {
+    if isUntouched || start < end { return }
+    memory = PageBuffer(byteCount: initialByteCount)
+    isUntouched = true
   }
 }

@@ -41,6 +41,7 @@ public final class Site: Sendable {
   public static func start(
     _ configuration: SiteConfiguration, log: @escaping @Sendable (String) -> Void
   ) throws(SiteError) -> Site {
+    try OpenFiles.secure(configuration)
     do throws(Errno) {
       try Directory.create(configuration.dataDirectory)
     } catch { throw SiteError("data folder \(configuration.dataDirectory): \(error)") }
@@ -130,7 +131,8 @@ public final class Site: Sendable {
     self.links = links
     analysis = AnalysisThread(groups)
     front = FrontDesk(
-      loop: try EventLoop(name: "front"), workers: workers, groups: groups, log: log)
+      loop: try EventLoop(name: "front"), workers: workers, groups: groups,
+      limits: configuration.limits, log: log)
   }
 
   private static func link(

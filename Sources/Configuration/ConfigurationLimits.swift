@@ -10,6 +10,11 @@ public enum ConfigurationDefaults {
   public static let journalCapacityBytes: UInt64 = 8 << 30
   public static let onFull = OnFull.degrade
   public static let segmentSizeBytes: UInt64 = 64 << 20
+  public static let connections = 1024
+  public static let connectionsPerDisk = 256
+  public static let requests = 1024
+  public static let replyBytes = 8 << 20
+  public static let handshakeNanoseconds: UInt64 = 10_000_000_000
 }
 
 /// The bounds of what a configuration may say.
@@ -24,6 +29,10 @@ public enum ConfigurationLimits {
   public static let nbdListeners = 64
   public static let groups = 1024
   public static let accessRules = 1024
+  public static let connections = 1...65_536
+  public static let requests = 1...65_536
+  public static let replyBytes: ClosedRange<UInt64> = (1 << 20)...(1 << 30)
+  public static let handshakeNanoseconds: ClosedRange<UInt64> = 100_000_000...3_600_000_000_000
   /// Disks are numbered with 16 bits in journal records; this is what one site is built for.
   public static let disksPerGroup = 256
 

@@ -10,23 +10,26 @@ public struct SiteConfiguration: Equatable, Sendable {
   /// The folder of journals and state.
   public var dataDirectory: String
   public var listen: ListenConfiguration
+  public var limits: ClientLimits
   public var groups: [GroupConfiguration]
   /// Where it was written; nil when it was not read from a file.
   public var origin: ConfigurationOrigin?
 
   public init(
-    site: String, dataDirectory: String, listen: ListenConfiguration, groups: [GroupConfiguration]
+    site: String, dataDirectory: String, listen: ListenConfiguration,
+    limits: ClientLimits = ClientLimits(), groups: [GroupConfiguration]
   ) {
     self.site = site
     self.dataDirectory = dataDirectory
     self.listen = listen
+    self.limits = limits
     self.groups = groups
   }
 
   /// Where a value was written does not make it another.
   public static func == (a: Self, b: Self) -> Bool {
     a.site == b.site && a.dataDirectory == b.dataDirectory && a.listen == b.listen
-      && a.groups == b.groups
+      && a.limits == b.limits && a.groups == b.groups
   }
 }
 

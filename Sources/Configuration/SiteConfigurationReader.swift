@@ -31,16 +31,17 @@ struct SiteConfigurationReader {
 
   mutating func site(_ root: ConfigurationField) throws(ConfigurationError) -> SiteConfiguration {
     let mapping = try ConfigurationMapping(
-      root, subject: "the site", keys: ["site", "data", "listen", "groups"])
+      root, subject: "the site", keys: ["site", "data", "listen", "limits", "groups"])
     let site = try mapping.required("site").name()
     let dataDirectory = try mapping.required("data").path()
     let listen = try listeners(try mapping.required("listen"))
+    let limits = try mapping["limits"]?.clientLimits() ?? ClientLimits()
     var groups: [GroupConfiguration] = []
     for item in try mapping.required("groups").list(atMost: ConfigurationLimits.groups) {
       groups.append(try group(item, of: site, listen: listen))
     }
     var configuration = SiteConfiguration(
-      site: site, dataDirectory: dataDirectory, listen: listen, groups: groups)
+      site: site, dataDirectory: dataDirectory, listen: listen, limits: limits, groups: groups)
     configuration.origin = ConfigurationOrigin(file: root.file, diskLines: diskLines)
     return configuration
   }

@@ -24,14 +24,17 @@ public final class Journal<Storage: JournalStorage> {
 
   /// What must be synced so that everything up to `sequence` is durable.
   public struct SyncJob: Sendable {
-    let files: [Storage.File]
+    let newest: Storage.File?
+    /// Those before it, mostly none.
+    let others: [Storage.File]
     let throughSegment: UInt32
     public let sequence: SequenceNumber
     public let timestamp: Timestamp
 
     /// Blocks. For a worker.
     public func run() throws(Errno) {
-      for file in files { try file.syncData() }
+      for file in others { try file.syncData() }
+      try newest?.syncData()
     }
   }
 
@@ -399,12 +402,15 @@ public final class Journal<Storage: JournalStorage> {
   public func syncJob() -> SyncJob? {
     let through = appended
     guard through > durableSequence else { return nil }
-    let unsynced = segments.filter { $0.number > syncedThroughSegment }
+    var first = segments.endIndex
+    while first > 0, segments[first - 1].number > syncedThroughSegment { first -= 1 }
+    let unsynced = segments[first...]
     // All but the last are complete: they need no further sync after this one.
     let complete = unsynced.last.map { $0.isSealed ? $0.number : $0.number - 1 }
     return SyncJob(
-      files: unsynced.map(\.file), throughSegment: complete ?? syncedThroughSegment,
-      sequence: through, timestamp: Timestamp(rawValue: watermarks[.appendedTimestamp]))
+      newest: unsynced.last?.file, others: unsynced.dropLast().map(\.file),
+      throughSegment: complete ?? syncedThroughSegment, sequence: through,
+      timestamp: Timestamp(rawValue: watermarks[.appendedTimestamp]))
   }
 
   public func syncCompleted(_ job: SyncJob) {

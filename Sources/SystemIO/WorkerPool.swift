@@ -5,11 +5,11 @@
 public final class WorkerPool: Sendable {
   public typealias Job = @Sendable () -> Void
 
-  private let queue: Monitor<Queue>
+  private let queue: Monitor<Pending>
   private let threads: [Thread]
 
   public init(name: String, threadCount: Int, priority: Thread.Priority = .normal) {
-    let queue = Monitor(Queue())
+    let queue = Monitor(Pending())
     self.queue = queue
     threads = (0..<threadCount).map { index in
       Thread(name: "\(name)-\(index)", priority: priority) {
@@ -23,7 +23,7 @@ public final class WorkerPool: Sendable {
   }
 
   /// Blocks until there is one, or the pool is closed and has none left.
-  private static func next(_ queue: Monitor<Queue>) -> Step {
+  private static func next(_ queue: Monitor<Pending>) -> Step {
     queue.wait { queue in
       if let job = queue.takeFirst() { return .run(job) }
       return queue.isClosed ? .end : nil
@@ -36,26 +36,19 @@ public final class WorkerPool: Sendable {
     for thread in threads { thread.join() }
   }
 
-  private struct Queue {
-    var jobs: [Job] = []
-    var first = 0
+  /// A function alone in generic memory would be wrapped, at the price of an allocation.
+  private struct Entry { let job: Job }
+
+  private struct Pending {
+    private var jobs = Queue<Entry>()
     var isClosed = false
 
     mutating func add(_ job: @escaping Job) {
       precondition(!isClosed, "job submitted after finish")
-      jobs.append(job)
+      jobs.append(Entry(job: job))
     }
 
-    mutating func takeFirst() -> Job? {
-      guard first < jobs.count else { return nil }
-      let job = jobs[first]
-      first += 1
-      if first == jobs.count {
-        jobs.removeAll(keepingCapacity: true)
-        first = 0
-      }
-      return job
-    }
+    mutating func takeFirst() -> Job? { jobs.popFirst()?.job }
   }
 
   /// What a thread does next.

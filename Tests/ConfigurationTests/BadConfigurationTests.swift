@@ -43,6 +43,12 @@ struct BadConfiguration: CustomTestStringConvertible {
       """)
   }
 
+  /// A good site with limits, line 4.
+  static func limits(_ reason: String, _ limits: String) -> BadConfiguration {
+    BadConfiguration(
+      4, reason, "site: east\ndata: /d\nlisten: {}\nlimits: \(limits)\ngroups: []\n")
+  }
+
   /// A good site with the text of its disks, from line 8 on, replaced.
   static func disks(_ line: Int?, _ reason: String, _ disks: String) -> BadConfiguration {
     BadConfiguration(
@@ -114,7 +120,7 @@ struct SeededGenerator: RandomNumberGenerator {
     BadConfiguration(1, "'listen'", "site: a\ndata: b\ngroups: []\n"),
     BadConfiguration(1, "'groups'", "site: a\ndata: b\nlisten: {}\n"),
     BadConfiguration(2, "did you mean 'data'", "site: a\ndate: b\n"),
-    BadConfiguration(2, "known keys are site, data, listen, groups", "site: a\ncolour: b\n"),
+    BadConfiguration(2, "known keys are site, data, listen, limits, groups", "site: a\ncolour: b\n"),
     BadConfiguration(3, "duplicate key 'site', first on line 1", "site: a\ndata: b\nsite: c\n"),
     BadConfiguration(1, "not a name", "site: a/b\ndata: b\nlisten: {}\ngroups: []\n"),
     BadConfiguration(1, "not a list", "site: [a]\ndata: b\nlisten: {}\ngroups: []\n"),
@@ -144,6 +150,17 @@ struct SeededGenerator: RandomNumberGenerator {
       "true or false",
       "nbd: [{address: \"unix:/s\", certificates: /k, verify_clients: perhaps}]"),
     .listen("did you mean 'control'", "contrl: \"unix:/c\""),
+  ]
+
+  static let limits = [
+    BadConfiguration.limits("a mapping of keys", "1024"),
+    .limits("did you mean 'connections'", "{conections: 5}"),
+    .limits("a number from 1 to 65536, not '0'", "{connections: 0}"),
+    .limits("a number from 1 to 65536", "{connections_per_disk: 1K}"),
+    .limits("a number from 1 to 65536", "{requests: 65537}"),
+    .limits("between 1M and 1G, not 1000", "{bytes: 1000}"),
+    .limits("between 100ms and 1h, not 0s", "{handshake: 0s}"),
+    .limits("needs a duration", "{handshake: 10}"),
   ]
 
   static let groups = [
@@ -236,7 +253,7 @@ struct SeededGenerator: RandomNumberGenerator {
       "- {name: d, backing: \"file:/f\"}\n  - {name: e, backing: \"file:/f\"}"),
   ]
 
-  @Test(arguments: texts + listeners + groups + disks)
+  @Test(arguments: texts + listeners + limits + groups + disks)
   func isRefusedWithItsLine(bad: BadConfiguration) throws {
     let error = try #require(failure(bad.yaml.utf8))
     #expect(error.line == bad.line)

@@ -115,6 +115,30 @@ import Testing
     #expect(group.journal.segmentSizeBytes == 64 << 20)
     #expect(group.journal.onFull == .degrade)
     #expect(group.journal.viewScratchLimit == 8 << 30)
+    let limits = ClientLimits(
+      connections: 1024, connectionsPerDisk: 256, requests: 1024, bytes: 8 << 20,
+      handshakeNanoseconds: 10_000_000_000)
+    #expect(site.limits == limits)
+  }
+
+  @Test func readsLimits() throws {
+    let site = try read(
+      """
+      site: east
+      data: /d
+      listen: {nbd: ["unix:/s"]}
+      limits:
+        connections: 500
+        connections_per_disk: 8
+        requests: 64
+        bytes: 2M
+        handshake: 1.5s
+      groups: [{name: g, role: protected, disks: [{name: d, backing: "file:/f"}]}]
+      """)
+    let limits = ClientLimits(
+      connections: 500, connectionsPerDisk: 8, requests: 64, bytes: 2 << 20,
+      handshakeNanoseconds: 1_500_000_000)
+    #expect(site.limits == limits)
   }
 
   @Test func readsAFileWithAByteOrderMarkAndCarriageReturns() throws {

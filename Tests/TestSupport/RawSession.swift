@@ -109,7 +109,8 @@ public final class RawSession {
   public func isClosedByPeer() throws -> Bool { try connection.isClosedByPeer() }
 }
 
-private func bytes(_ value: Int, _ count: Int) -> [UInt8] {
+/// A big-endian integer of `count` bytes.
+func bytes(_ value: Int, _ count: Int) -> [UInt8] {
   (0..<count).reversed().map { UInt8(truncatingIfNeeded: value >> (8 * $0)) }
 }
 

@@ -8,6 +8,10 @@ public final class Site {
   public var configuration: SiteConfiguration
   public let socket: String
   public let linkPort: UInt16
+  /// Words in front of the daemon's own, such as those of `prlimit`.
+  public var launcher: [String] = []
+  /// Added to the daemon's environment.
+  public var environment: [String: String] = [:]
   private var daemon: ChildProcess?
   private var starts = 0
 
@@ -61,9 +65,10 @@ public final class Site {
     guard daemon?.isRunning != true else { throw RigError("site \(name) runs already") }
     try writeConfiguration()
     starts += 1
+    let words = launcher + [try TaplineBinary.path()] + TaplineContract.site(configurationFile)
     let started = try ChildProcess(
-      try TaplineBinary.path(), TaplineContract.site(configurationFile),
-      name: "\(name)-\(starts)", logs: scratch)
+      words[0], Array(words.dropFirst()), name: "\(name)-\(starts)", logs: scratch,
+      environment: environment)
     daemon = started
     return started
   }
@@ -100,6 +105,9 @@ public final class Site {
 
   /// What the daemon that was started last has logged.
   public var log: String { daemon?.stderr ?? "" }
+
+  /// Of the daemon that was started last.
+  public var processIdentifier: pid_t? { daemon?.pid }
 
   public var isRunning: Bool { daemon?.isRunning == true }
 

@@ -46,6 +46,8 @@ public struct SiteConfiguration: Sendable {
   public var nbd: [String]
   public var link: String
   public var control: String
+  /// YAML of the mapping `limits`.
+  public var limits: String?
   public var groups: [Group] = []
 
   public init(site: String, data: String, nbd: [String], link: String, control: String) {
@@ -64,8 +66,9 @@ public struct SiteConfiguration: Sendable {
       "  nbd: [\(nbd.map { $0.hasPrefix("{") ? $0 : "\"\($0)\"" }.joined(separator: ", "))]",
       "  link: \"\(link)\"",
       "  control: \"\(control)\"",
-      "groups:",
     ]
+    if let limits { lines.append("limits: \(limits)") }
+    lines.append("groups:")
     for group in groups { lines += group.yaml }
     return lines.joined(separator: "\n") + "\n"
   }

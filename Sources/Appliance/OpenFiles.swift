@@ -1,0 +1,40 @@
+import Configuration
+import SystemIO
+
+/// How many files a site may come to have open, and seeing to it that the system lets it.
+enum OpenFiles {
+  /// Standard streams, the control socket and its clients, links in their greeting, workers.
+  private static let fixed = 192
+  /// State, lock, wakeup, sidecar, directory, link, a share of a loop.
+  private static let perGroup = 12
+  /// An upstream server takes several connections.
+  private static let perDisk = 5
+  /// Of a client: one in the handshake; one with an export, and what apply saves for its view.
+  private static let perClient = 3
+
+  static func need(of configuration: SiteConfiguration) -> Int {
+    let groups = configuration.groups.map { group in
+      // Each segment of a journal stays open.
+      let journal = group.journal
+      let segments =
+        group.role == .plain ? 0 : Int(journal.capacityBytes / journal.segmentSizeBytes)
+      return segments + perGroup + perDisk * group.disks.count
+    }
+    return fixed + configuration.listen.nbd.count + perClient * configuration.limits.connections
+      + groups.reduce(0, +)
+  }
+
+  /// Raises the process's limit to what the configuration can need.
+  static func secure(_ configuration: SiteConfiguration) throws(SiteError) {
+    let need = need(of: configuration)
+    let limit: Int
+    do throws(Errno) { limit = try OpenFileLimit.raise(to: need) } catch {
+      throw SiteError("the limit of open files: \(error)")
+    }
+    guard limit < need else { return }
+    throw SiteError(
+      "the configuration can need \(need) open files, and the system allows \(limit): raise "
+        + "LimitNOFILE of the service (or `ulimit -n`) to \(need), or lower limits.connections or "
+        + "journal.capacity")
+  }
+}
