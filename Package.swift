@@ -58,6 +58,12 @@ let package = Package(
         "JournalTools",
       ], path: "Tools/tapline", swiftSettings: settings),
 
+    // What the fuzzer drives; tests replay its corpus.
+    .target(
+      name: "FuzzTargets",
+      dependencies: ["BlockModel", "SystemIO", "NBDProtocol", "Journal", "Replication"],
+      path: "Tools/fuzz-targets", swiftSettings: settings),
+
     // What tests share.
     .target(
       name: "TestSupport", dependencies: ["CNBD"], path: "Tests/TestSupport",
@@ -90,7 +96,18 @@ let package = Package(
     tests("TestSupportTests", "TestSupport"),
     tests("SiteTests", "TestSupport"),
     tests("GuestTests", "TestSupport"),
+    .testTarget(
+      name: "FuzzTests", dependencies: ["FuzzTargets", "TestSupport"], exclude: ["Corpus"],
+      swiftSettings: settings),
     tests("HouseTests", "TestSupport"),
   ],
   swiftLanguageModes: [.v6]
 )
+
+// Linked with libFuzzer, which brings `main` along: in no other build.
+if Context.environment["TAPLINE_FUZZ"] == "1" {
+  package.targets.append(
+    .executableTarget(
+      name: "fuzzer", dependencies: ["FuzzTargets"], path: "Tools/fuzzer",
+      swiftSettings: [.strictMemorySafety(), .unsafeFlags(["-parse-as-library"])]))
+}
