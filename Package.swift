@@ -67,6 +67,12 @@ let package = Package(
         "JournalTools",
       ], path: "Tools/tapline", swiftSettings: settings),
 
+    // What the fuzzer drives; tests replay its corpus.
+    .target(
+      name: "FuzzTargets",
+      dependencies: ["BlockModel", "SystemIO", "NBDProtocol", "Journal", "Replication"],
+      path: "Tools/fuzz-targets", swiftSettings: settings),
+
     // What tests share.
     .target(
       name: "TestSupport", dependencies: ["CNBD"], path: "Tests/TestSupport",
@@ -99,6 +105,9 @@ let package = Package(
     tests("TestSupportTests", "TestSupport"),
     tests("SiteTests", "TestSupport"),
     tests("GuestTests", "TestSupport"),
+    .testTarget(
+      name: "FuzzTests", dependencies: ["FuzzTargets", "TestSupport"], exclude: ["Corpus"],
+      swiftSettings: settings),
     tests("HouseTests", "TestSupport"),
   ],
   swiftLanguageModes: [.v6]
@@ -113,4 +122,12 @@ if isSimulated {
       dependencies: [
         "BlockModel", "SystemIO", "NBDProtocol", "Journal", "Configuration", "Appliance",
       ], path: "Tools/simulator", swiftSettings: settings))
+}
+
+// Linked with libFuzzer, which brings `main` along: in no other build.
+if Context.environment["TAPLINE_FUZZ"] == "1" {
+  package.targets.append(
+    .executableTarget(
+      name: "fuzzer", dependencies: ["FuzzTargets"], path: "Tools/fuzzer",
+      swiftSettings: [.strictMemorySafety(), .unsafeFlags(["-parse-as-library"])]))
 }

@@ -25,7 +25,7 @@ import TLS
 
   @inline(__always) var count: Int { end &- start }
   @inline(__always) var first: UnsafeMutableRawPointer { unsafe memory.base + start }
-  var unread: UnsafeRawBufferPointer {
+  @inline(__always) var unread: UnsafeRawBufferPointer {
     unsafe UnsafeRawBufferPointer(start: memory.base + start, count: end - start)
   }
 

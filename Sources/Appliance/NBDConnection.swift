@@ -30,8 +30,6 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     case write
     /// A range that becomes zeros, in one record or more.
     case zero(RecordKind)
-    /// Payload that nobody wants.
-    case discard
     /// Payload that says which contexts are asked for.
     case filter
   }
@@ -56,7 +54,6 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   let reader: SiteReader
   let workers: WorkerPool
   private let session: NBDSession
-  private let limits: NBDExportLimits
   let headers: NBDHeaderStyle
   let contexts: [StatusContext]
   /// Called once when the connection ends.
@@ -66,6 +63,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private var input = InputBuffer(
     byteCount: NBDConnection.inputByteCount, headroom: RecordHeader.byteCount)
   private var output = OutputBuffer(byteCount: NBDConnection.unsentLimit)
+  private var requests: NBDRequestStream
   /// Answered once the group has committed, as the client takes the replies.
   private var reads = Queue<NBDRequest>()
   private var statuses = Queue<StatusQuery>()
@@ -75,7 +73,6 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private var bodyIsFirstPiece = false
   private var bodyOffset: UInt64 = 0
   private var bodyRemaining = 0
-  private var bodyError: NBDError?
 
   private var interest: Poller.Interest = .readable
   /// Bytes of replies that workers prepare, about.
@@ -109,7 +106,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     self.reader = reader
     self.workers = workers
     self.session = session
-    self.limits = NBDExportLimits(session)
+    requests = NBDRequestStream(NBDExportLimits(session))
     headers = session.headers
     self.contexts = contexts
     self.onClose = onClose
@@ -152,10 +149,9 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     while !isClosed, !waitsForRoom, !isEnding {
       let progressed: Bool
       switch body {
-      case .none: progressed = parseRequest()
+      case .none: progressed = takeRequest()
       case .write: progressed = takePayload()
       case .zero(let kind): progressed = stageZeros(kind)
-      case .discard: progressed = discardPayload()
       case .filter: progressed = takeFilter()
       }
       if !progressed { break }
@@ -171,36 +167,23 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     }
   }
 
-  private func parseRequest() -> Bool {
-    let headerBytes = NBDRequest.byteCount(headers)
-    guard input.count >= headerBytes, mayTakeRequests else { return false }
-    guard let request = unsafe NBDRequest(parsing: input.first, headers: headers) else {
+  private func takeRequest() -> Bool {
+    if !mayTakeRequests, !requests.isDraining { return false }
+    let (consumed, step) = unsafe requests.next(input.unread)
+    input.consume(consumed)
+    switch step {
+    case .wait: return false
+    case .execute(let operation, let request): execute(operation, request)
+    case .refuse(let tag, let error): reply(tag, error)
+    case .disconnect(.requested): isEnding = true
+    case .disconnect(.notARequest):
       log("a client sent something that is not a request; its connection is closed")
       close()
-      return false
-    }
-    switch limits.validate(request) {
-    case .execute(let operation):
-      input.consume(headerBytes)
-      execute(operation, request)
-      return true
-    case .refuse(let error, let drainBytes):
-      input.consume(headerBytes)
-      if drainBytes == 0 {
-        reply(request.tag, error)
-      } else {
-        begin(.discard, request, byteCount: UInt64(drainBytes))
-        bodyError = error
-      }
-      return true
-    case .disconnect(.requested):
-      isEnding = true
-      return false
-    case .disconnect(.payloadTooLarge):
-      log("a client announced \(request.length) bytes of payload; its connection is closed")
+    case .disconnect(.payloadTooLarge(let byteCount)):
+      log("a client announced \(byteCount) bytes of payload; its connection is closed")
       close()
-      return false
     }
+    return true
   }
 
   @inline(__always)
@@ -318,18 +301,6 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private func queue(_ request: NBDRequest, length: UInt64, identifiers: [UInt32]?) {
     let range = ByteRange(start: request.offset, length: length)
     statuses.append(StatusQuery(request: request, range: range, identifiers: identifiers))
-  }
-
-  private func discardPayload() -> Bool {
-    let count = min(bodyRemaining, input.count)
-    guard count > 0 else { return false }
-    input.consume(count)
-    bodyRemaining -= count
-    if bodyRemaining == 0 {
-      body = .none
-      reply(bodyRequest.tag, bodyError)
-    }
-    return true
   }
 
   private func waitForRoom(_ group: Group) -> Bool {

@@ -530,9 +530,14 @@ public final class Journal<Storage: JournalStorage> {
         "segment \(header.number) begins at record \(header.firstSequence.rawValue), expected "
           + "\(lastSequence.rawValue + 1)")
     }
+    guard header.firstTimestamp > lastTimestamp else {
+      throw .notNext("segment \(header.number) begins before the end of the one before")
+    }
     try sealActive()
     epoch = header.epoch
     try open(header)
+    // No record of it may be earlier than that: a scan would end there.
+    lastTimestamp = Timestamp(rawValue: header.firstTimestamp.rawValue - 1)
   }
 
   /// Verifies and stages the whole records at the start of `bytes`, which continue the active

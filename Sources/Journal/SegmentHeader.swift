@@ -55,7 +55,9 @@ public struct SegmentHeader: Equatable, Sendable {
   }
 
   public enum Refusal: Error, Equatable, Sendable {
-    /// Never used, or torn while it was being replaced: nothing durable is in the segment.
+    /// Never used, or torn while it was being replaced: nothing durable is in the segment. Also
+    /// what verifies and cannot be: segments and records are numbered from 1, and no record is of
+    /// 1970-01-01T00:00:00Z.
     case blank
     case newerVersion(UInt32)
   }
@@ -81,6 +83,9 @@ public struct SegmentHeader: Equatable, Sendable {
       identity = SegmentIdentity(group: group, epoch: epoch, number: number)
       firstSequence = SequenceNumber(try decoder.take())
       firstTimestamp = Timestamp(rawValue: try decoder.take())
+      guard number > 0, number < .max, firstSequence > .none, firstTimestamp > .zero else {
+        throw Refusal.blank
+      }
     } catch let refusal as Refusal {
       throw refusal
     } catch {

@@ -152,7 +152,8 @@ extension JournalFolder {
     let last = taken.max() ?? 0
     let first = max(1, min(taken.min() ?? 1, last) - 1)
     let epochs = Set(state.epochs.map(\.epoch) + [state.epoch])
-    for number in first...(last &+ Self.missingNumberLimit) where !taken.contains(number) {
+    for number in first...UInt32(clamping: UInt64(last) + Self.missingNumberLimit)
+    where !taken.contains(number) {
       for epoch in epochs {
         let identity = SegmentIdentity(group: state.group, epoch: epoch, number: number)
         let found = image.record(
@@ -164,5 +165,5 @@ extension JournalFolder {
   }
 
   /// Segments behind the last readable header that an unreadable one may have been.
-  private static var missingNumberLimit: UInt32 { 4 }
+  private static var missingNumberLimit: UInt64 { 4 }
 }

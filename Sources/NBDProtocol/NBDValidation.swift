@@ -22,8 +22,10 @@ public enum NBDOperation: Equatable, Sendable {
 public enum NBDDisconnection: Equatable, Sendable {
   /// The client sent DISC: finish the requests in flight, send their replies, then close.
   case requested
-  /// A payload was announced that is too long even to throw away: close at once.
-  case payloadTooLarge
+  /// A payload of so many bytes was announced, too long even to throw away: close at once.
+  case payloadTooLarge(byteCount: UInt64)
+  /// The magic is wrong, so that where the next request begins is not known: close at once.
+  case notARequest
 }
 
 /// What validation needs to know of a session and of the server's limits.
@@ -94,7 +96,8 @@ public struct NBDExportLimits: Equatable, Sendable {
   /// Refuses a request because of a payload that it should not have.
   private func drain(_ request: NBDRequest) -> NBDRequestVerdict {
     request.length <= maximumDrainedPayloadBytes
-      ? .refuse(.invalid, drainBytes: UInt32(request.length)) : .disconnect(.payloadTooLarge)
+      ? .refuse(.invalid, drainBytes: UInt32(request.length))
+      : .disconnect(.payloadTooLarge(byteCount: request.length))
   }
 
   /// A WRITE has its payload, nothing else has one.
@@ -105,7 +108,7 @@ public struct NBDExportLimits: Equatable, Sendable {
       return verdict(.read, readError(request))
     case .write:
       guard request.length <= maximumDrainedPayloadBytes else {
-        return .disconnect(.payloadTooLarge)
+        return .disconnect(.payloadTooLarge(byteCount: request.length))
       }
       return verdict(
         .write, writeError(request), drainBytes: UInt32(truncatingIfNeeded: request.length))

@@ -93,4 +93,18 @@ import Testing
       try SegmentHeader(decoding: Self.resealed(bytes))
     }
   }
+
+  /// Field by field: number, first sequence, first timestamp.
+  @Test(arguments: [(0, 1, 1), (.max, 1, 1), (1, 0, 1), (1, 1, 0)] as [(UInt32, UInt64, UInt64)])
+  func `a header that nobody writes is blank, although it verifies`(
+    number: UInt32, first: UInt64, timestamp: UInt64
+  ) {
+    let header = SegmentHeader(
+      identity: SegmentIdentity(group: Self.header.identity.group, epoch: 1, number: number),
+      segmentByteCount: 64 << 20, firstSequence: SequenceNumber(first),
+      firstTimestamp: Timestamp(rawValue: timestamp))
+    #expect(throws: SegmentHeader.Refusal.blank) {
+      try SegmentHeader(decoding: header.encoded())
+    }
+  }
 }

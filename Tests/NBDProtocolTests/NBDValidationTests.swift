@@ -27,6 +27,10 @@ import Testing
   private static let eperm = NBDRequestVerdict.refuse(.notPermitted, drainBytes: 0)
   private static let enospc = NBDRequestVerdict.refuse(.noSpace, drainBytes: 0)
 
+  private static func tooLarge(_ byteCount: UInt64) -> NBDRequestVerdict {
+    .disconnect(.payloadTooLarge(byteCount: byteCount))
+  }
+
   private static func limits(
     sizeBytes: UInt64 = size, isReadOnly: Bool = false, canFastZero: Bool = false,
     headers: NBDHeaderStyle = .simple, contextCount: UInt32 = 0, limits: NBDLimits = NBDLimits()
@@ -105,15 +109,15 @@ import Testing
     Case("disconnect with junk", 2, offset: 1, length: 2, flags: 0xff, .disconnect(.requested)),
     Case(
       "write more than is drained", 1, length: 64 * mebibyte + 1,
-      .disconnect(.payloadTooLarge)),
-    Case("write the largest length", 1, length: .max, .disconnect(.payloadTooLarge)),
+      tooLarge(64 * mebibyte + 1)),
+    Case("write the largest length", 1, length: .max, tooLarge(.max)),
   ]
 
   static let onReadOnlyExport = [
     Case("read", 0, length: 1, .execute(.read)),
     Case("write", 1, length: 512, .refuse(.notPermitted, drainBytes: 512)),
     Case("write past the end", 1, offset: size, length: 3, .refuse(.notPermitted, drainBytes: 3)),
-    Case("write more than is drained", 1, length: .max, .disconnect(.payloadTooLarge)),
+    Case("write more than is drained", 1, length: .max, tooLarge(.max)),
     Case("trim", 4, length: 1, eperm),
     Case("zero", 6, length: 1, eperm),
     Case("flush", 3, .execute(.flush)),
@@ -144,7 +148,7 @@ import Testing
     Case(
       "write past the end", 1, offset: size, length: 4, flags: 32,
       .refuse(.noSpace, drainBytes: 4)),
-    Case("write more than is drained", 1, length: .max, flags: 32, .disconnect(.payloadTooLarge)),
+    Case("write more than is drained", 1, length: .max, flags: 32, tooLarge(.max)),
     Case("trim everything", 4, length: size, .execute(.trim)),
     Case("trim with a length of 64 bits", 4, length: .max, einval),
     Case("trim with a payload", 4, length: 9, flags: 32, .refuse(.invalid, drainBytes: 9)),
@@ -153,7 +157,7 @@ import Testing
     Case("unassigned with a payload", 9, length: 9, flags: 32, .refuse(.invalid, drainBytes: 9)),
     Case(
       "unassigned with more than is drained", 9, length: 1 << 40, flags: 32,
-      .disconnect(.payloadTooLarge)),
+      tooLarge(1 << 40)),
     Case("block status", 7, length: size, .execute(.blockStatus)),
     Case("filtered block status", 7, length: 12, flags: 32 + 8, .execute(.filteredBlockStatus)),
     Case(
@@ -216,7 +220,7 @@ import Testing
     #expect(verdict(0, 4097) == Self.einval)
     #expect(verdict(1, 4096) == .execute(.write))
     #expect(verdict(1, 4097) == .refuse(.invalid, drainBytes: 4097))
-    #expect(verdict(1, 4098) == .disconnect(.payloadTooLarge))
+    #expect(verdict(1, 4098) == Self.tooLarge(4098))
     #expect(verdict(4, 1 << 20) == .execute(.trim))
   }
 

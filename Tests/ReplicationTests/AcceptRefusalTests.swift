@@ -147,6 +147,18 @@ struct AcceptRefusalTests {
       try replica.accept(bytes.record, disks: [.max, .max]) == .taken(bytes.record.count))
   }
 
+  /// A scan would end there: after a restart the record would be gone, although it was told to be
+  /// durable.
+  @Test func `a record earlier than its segment is refused`() throws {
+    let right = try Self.sealed(Outside("a write", .write, 0, 0, 3), [1, 2, 3])
+    let later = SegmentHeader(
+      identity: right.header.identity, segmentByteCount: right.header.segmentByteCount,
+      firstSequence: right.header.firstSequence,
+      firstTimestamp: Timestamp(rawValue: right.header.firstTimestamp.rawValue + 1))
+    #expect(try FolderJournal().acceptFirst(right.header, right.record, disks: [4096, 4096]))
+    #expect(try !FolderJournal().acceptFirst(later, right.record, disks: [4096, 4096]))
+  }
+
   /// As a source would send it: a first record in its segment.
   private static func sealed(
     _ record: Outside, _ payload: [UInt8]
@@ -174,6 +186,7 @@ struct AcceptRefusalTests {
     var epoch: UInt64 = 3
     var number: UInt32 = 2
     var firstSequence: UInt64 = 6
+    var firstTimestamp: UInt64 = 1_900_000_000_000_000_000
     var byteCount = FolderJournal.segmentByteCount
     var outcome = Acceptance.notNext
   }
@@ -187,6 +200,8 @@ struct AcceptRefusalTests {
     Wrong(testDescription: "a record left out", firstSequence: 7),
     Wrong(testDescription: "a record again", firstSequence: 5),
     Wrong(testDescription: "from the beginning", number: 1, firstSequence: 1),
+    Wrong(testDescription: "an instant that is over", firstTimestamp: 1),
+    Wrong(testDescription: "no instant", firstTimestamp: 0),
     Wrong(
       testDescription: "segments of another size", byteCount: 2 * FolderJournal.segmentByteCount,
       outcome: .mismatch),
@@ -197,7 +212,7 @@ struct AcceptRefusalTests {
       identity: .init(group: fields.group, epoch: fields.epoch, number: fields.number),
       segmentByteCount: UInt32(fields.byteCount),
       firstSequence: SequenceNumber(fields.firstSequence),
-      firstTimestamp: Timestamp(rawValue: 1_900_000_000_000_000_000))
+      firstTimestamp: Timestamp(rawValue: fields.firstTimestamp))
   }
 
   @Test(arguments: wrong) func `a segment that is not the next is refused`(wrong: Wrong) throws {
