@@ -59,3 +59,6 @@
     first = 0
   }
 }
+
+/// Owns its memory alone.
+extension Queue: @unchecked Sendable where Element: Sendable {}

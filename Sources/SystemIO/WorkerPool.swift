@@ -37,9 +37,9 @@ public final class WorkerPool: Sendable {
   }
 
   /// A function alone in generic memory would be wrapped, at the price of an allocation.
-  private struct Entry { let job: Job }
+  private struct Entry: Sendable { let job: Job }
 
-  private struct Pending {
+  private struct Pending: ~Copyable, Sendable {
     private var jobs = Queue<Entry>()
     var isClosed = false
 

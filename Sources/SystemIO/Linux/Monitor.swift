@@ -2,12 +2,12 @@ import Glibc
 
 /// State under a lock, with waiting: a POSIX mutex and condition. For what is shared by threads
 /// that may block; nothing on a loop's path uses it.
-@safe public final class Monitor<State: Sendable>: @unchecked Sendable {
+@safe public final class Monitor<State: ~Copyable & Sendable>: @unchecked Sendable {
   private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
   private let condition = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
   private var state: State
 
-  public init(_ state: State) {
+  public init(_ state: consuming State) {
     self.state = state
     unsafe pthread_mutex_init(mutex, nil)
     unsafe pthread_cond_init(condition, nil)

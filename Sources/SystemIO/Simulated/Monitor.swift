@@ -1,12 +1,12 @@
 /// State under a simulated lock; see the one for Linux. Bodies do not wait, so the lock is never
 /// held while another fiber runs.
-public final class Monitor<State: Sendable>: @unchecked Sendable {
+public final class Monitor<State: ~Copyable & Sendable>: @unchecked Sendable {
   private final class Waiter { var isWoken = false }
 
   private var state: State
   private var waiters: [Waiter] = []
 
-  public init(_ state: State) { self.state = state }
+  public init(_ state: consuming State) { self.state = state }
 
   public func withLock<Result>(_ body: (inout State) -> Result) -> Result { body(&state) }
 
