@@ -23,8 +23,8 @@ final class FrontDesk: @unchecked Sendable {
   let log: @Sendable (String) -> Void
   private var handshakes: [ObjectIdentifier: HandshakeConnection] = [:]
   private var greeters: [ObjectIdentifier: LinkGreeter] = [:]
-  private var viewConnections: [ObjectIdentifier: NBDConnection] = [:]
-  private var listeners: [Listener] = []
+  private(set) var viewConnections: [ObjectIdentifier: NBDConnection] = [:]
+  private(set) var listeners: [Listener] = []
 
   init(
     loop: EventLoop, workers: WorkerPool, groups: [Group],

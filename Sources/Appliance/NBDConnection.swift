@@ -1,4 +1,5 @@
 import BlockModel
+import Handover
 import Journal
 import NBDProtocol
 import Storage
@@ -84,6 +85,9 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private var recordsInTurn = 0
   var prefetchesUnderWay = 0
   private var isEnding = false
+  private var isPaused = false
+  /// Another process goes on with the socket.
+  private var isHandedOver = false
   private(set) var isClosed = false
   var isTouched = false
 
@@ -110,20 +114,26 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   /// Starts to serve. On the loop.
   func begin() {
-    do throws(Errno) {
-      try loop.add(self, transport.socket, .readable)
-    } catch {
-      log("cannot watch a connection: \(error)")
-      close()
-      return
-    }
+    guard watch() else { return }
     if case .live(let group) = target { group.add(self) }
     process()
   }
 
+  private func watch() -> Bool {
+    interest = .readable
+    do throws(Errno) {
+      try loop.add(self, transport.socket, interest)
+      return true
+    } catch {
+      log("cannot watch a connection: \(error)")
+      close()
+      return false
+    }
+  }
+
   override func ready(_ ready: Poller.Interest) {
     if ready.contains(.writable) { send() }
-    if isClosed || ready.isDisjoint(with: [.readable, .closed]) { return }
+    if isClosed || isPaused || ready.isDisjoint(with: [.readable, .closed]) { return }
     let wanted =
       if case .write = body { min(bodyRemaining, RecordHeader.payloadLimit) } else { 4096 }
     do throws(Errno) {
@@ -139,7 +149,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   /// Executes every whole request that has arrived, then sees to it that the turn is finished.
   private func process() {
-    while !isClosed, !waitsForRoom, !isEnding {
+    while !isClosed, !waitsForRoom, !isEnding, !isPaused {
       let progressed: Bool
       switch body {
       case .none: progressed = parseRequest()
@@ -411,7 +421,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     updateInterest()
     // Requests that were left unread because of the limits can go on.
     if case .none = body, input.count >= NBDRequest.byteCount(headers), !isOverLimits,
-      !waitsForRoom, !isEnding
+      !waitsForRoom, !isEnding, !isPaused
     {
       loop.post { [self] in process() }
     }
@@ -533,13 +543,95 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     touch()
   }
 
+  // MARK: To another process
+
+  var exportName: String { session.export.name }
+
+  /// From here on nothing is received and no request begun, until `resume`. Those that were begun
+  /// are finished, but for the one in hand, which stays where it is.
+  func pause() {
+    if isPaused || isClosed { return }
+    isPaused = true
+    loop.remove(self, transport.socket)
+  }
+
+  func resume() {
+    guard isPaused, !isClosed else { return }
+    isPaused = false
+    isHandedOver = false
+    if watch() { process() }
+  }
+
+  /// Nothing is under way: all replies are sent or wait to be sent.
+  var isAtRest: Bool {
+    isClosed || (isPaused && pendingReplies == 0 && queuedReplyBytes == 0)
+  }
+
+  /// What another process needs to go on with the socket, which this one does not shut down any
+  /// more. Nil when none can: TLS keeps its state elsewhere, and changed blocks are found once.
+  ///
+  /// - Precondition: `isAtRest`.
+  func handOver(group: String, disk: String) -> (state: ConnectionState, socket: Socket)? {
+    precondition(isAtRest, "a connection is handed over with requests under way")
+    let isAllocationOnly = contexts.allSatisfy { $0.isAllocation }
+    guard !isClosed, transport.tls == nil, isAllocationOnly else { return nil }
+    var instant: UInt64?
+    if case .view(let view, _) = target {
+      if view.isDetached { return nil }
+      instant = view.instant.rawValue
+    }
+    isHandedOver = true
+    let state = ConnectionState(
+      group: group, disk: disk, instant: instant, session: session, isEnding: isEnding,
+      request: requestInHand, input: unsafe Array(input.unread),
+      output: unsafe Array(output.pending))
+    return (state, transport.socket)
+  }
+
+  private var requestInHand: ConnectionState.RequestInHand? {
+    let kind: ConnectionState.RequestInHand.Kind
+    switch body {
+    case .none: return nil
+    case .write: kind = .write
+    case .zero(let record): kind = record == .zero ? .zero : .trim
+    case .discard: kind = .discard
+    case .filter: kind = .filter
+    }
+    return .init(
+      kind: kind, request: bodyRequest, isFirstPiece: bodyIsFirstPiece, offset: bodyOffset,
+      remaining: UInt64(bodyRemaining), error: bodyError)
+  }
+
+  /// Before `begin`: goes on where another process stopped. What had arrived there is this
+  /// connection's `leftover`.
+  func restore(_ state: ConnectionState) {
+    output.append(state.output)
+    isEnding = state.isEnding
+    guard let request = state.request else { return }
+    switch request.kind {
+    case .write: body = .write
+    case .zero: body = .zero(.zero)
+    case .trim: body = .zero(.trim)
+    case .discard: body = .discard
+    case .filter: body = .filter
+    }
+    bodyRequest = request.request
+    bodyIsFirstPiece = request.isFirstPiece
+    bodyOffset = request.offset
+    bodyRemaining = Int(request.remaining)
+    bodyError = request.error
+  }
+
+  /// Whether a connection has room for what arrived at another one.
+  static func canTake(_ state: ConnectionState) -> Bool { state.input.count <= inputByteCount }
+
   // MARK: End
 
   func close() {
     if isClosed { return }
     isClosed = true
     loop.remove(self, transport.socket)
-    transport.shutDown()
+    if !isHandedOver { transport.shutDown() }
     switch target {
     case .live(let group): group.remove(self)
     case .view(_, let release): release()

@@ -1,6 +1,7 @@
 import Analyzer
 import BlockModel
 import Configuration
+import Handover
 import Journal
 import Replication
 import Storage
@@ -20,48 +21,78 @@ public final class Site: Sendable {
   private static let linkDrainMilliseconds = 2_000
   private static let questionTimeoutMilliseconds: Int32 = 5_000
 
-  private let configuration: SiteConfiguration
-  private let front: FrontDesk
+  let configuration: SiteConfiguration
+  let front: FrontDesk
   private let loops: [EventLoop]
-  private let groups: [Group]
+  let groups: [Group]
   private let links: [LinkSender<DiskStore>]
   private let workers: WorkerPool
   private let keepers: [WorkerPool]
   private let analysis: AnalysisThread
   private let locks: [File]
-  private let log: @Sendable (String) -> Void
+  let listening: [ListeningSocket]
+  private let tls: [ListenerIdentity: ListenerTLS]
+  private let inheritance: SiteInheritance?
+  /// One hand-over at a time.
+  let isHandingOver = Atomic<Bool>(false)
+  let log: @Sendable (String) -> Void
 
   // MARK: Starting
 
-  /// Recovers the journals, opens the stores and listens. Serves when it returns. Blocks.
+  /// Opens the site and serves it; see `open` and `serve`.
   public static func start(
     _ configuration: SiteConfiguration, log: @escaping @Sendable (String) -> Void
+  ) throws(SiteError) -> Site {
+    var sockets = ListenerSockets()
+    let site = try open(configuration, sockets: &sockets, log: log)
+    try site.serve()
+    return site
+  }
+
+  /// Reads everything that TLS listeners need; throws what `open` would throw for it.
+  public static func checkTLS(_ configuration: SiteConfiguration) throws(SiteError) {
+    for listener in configuration.listen.nbd {
+      if let tls = listener.tls { _ = try prepare(tls, listener.address) }
+    }
+  }
+
+  /// Recovers the journals, opens the stores and listens. No journal and no disk is changed, and
+  /// nobody is served, before `serve`. Blocks.
+  ///
+  /// - Parameters:
+  ///   - sockets: those that listen already; what the site's listeners do not take stays in it.
+  ///   - inheritance: of the process whose place this one takes. It must have let go by `serve`.
+  public static func open(
+    _ configuration: SiteConfiguration, sockets: inout ListenerSockets,
+    inheritance: SiteInheritance? = nil, log: @escaping @Sendable (String) -> Void
   ) throws(SiteError) -> Site {
     do throws(Errno) {
       try Directory.create(configuration.dataDirectory)
     } catch { throw SiteError("data folder \(configuration.dataDirectory): \(error)") }
+    let files = inheritance?.files ?? InheritedFiles()
+    try files.check(areAmong: configuration.lockedPaths)
     var parts: [GroupParts] = []
     for group in configuration.groups {
       parts.append(
         try GroupOpening.open(
           group, dataDirectory: configuration.dataDirectory, origin: configuration.origin,
-          log: log))
+          files: files, log: log))
     }
-    let nbd = try configuration.listen.nbd.map { listener throws(SiteError) in
-      (
-        socket: try listen(listener.address),
-        tls: try listener.tls.map { (tls) throws(SiteError) in try prepare(tls, listener.address) }
-      )
+    var tls: [ListenerIdentity: ListenerTLS] = [:]
+    var listening: [ListeningSocket] = []
+    for listener in configuration.listen.nbd {
+      let identity = ListenerIdentity(.nbd, listener.address)
+      listening.append(try listen(at: identity, &sockets))
+      tls[identity] = try listener.tls.map { (tls) throws(SiteError) in
+        try prepare(tls, listener.address)
+      }
     }
-    let link = try configuration.listen.link.map { address throws(SiteError) in
-      try listen(address)
+    if let address = configuration.listen.link {
+      listening.append(try listen(at: ListenerIdentity(.link, address), &sockets))
     }
-    let site: Site
-    do throws(Errno) { site = try Site(configuration, parts, log: log) } catch {
-      throw SiteError("cannot start: \(error)")
-    }
-    site.begin(nbd, link)
-    return site
+    do throws(Errno) {
+      return try Site(configuration, parts, listening, tls, inheritance, log: log)
+    } catch { throw SiteError("cannot start: \(error)") }
   }
 
   private static func prepare(
@@ -78,19 +109,26 @@ public final class Site: Sendable {
     } catch { throw SiteError("TLS of the listener \(address): \(error)") }
   }
 
-  private static func listen(_ address: SocketAddress) throws(SiteError) -> Socket {
-    do throws(Errno) { return try Socket.listen(on: SocketEndpoint(address)) } catch {
-      throw SiteError("cannot listen on \(address): \(error)")
+  private static func listen(
+    at identity: ListenerIdentity, _ sockets: inout ListenerSockets
+  ) throws(SiteError) -> ListeningSocket {
+    if let socket = sockets.take(identity) { return socket }
+    do throws(Errno) { return try .listen(at: identity) } catch {
+      throw SiteError("cannot listen on \(identity.address): \(error)")
     }
   }
 
   private init(
-    _ configuration: SiteConfiguration, _ parts: [GroupParts],
+    _ configuration: SiteConfiguration, _ parts: [GroupParts], _ listening: [ListeningSocket],
+    _ tls: [ListenerIdentity: ListenerTLS], _ inheritance: SiteInheritance?,
     log: @escaping @Sendable (String) -> Void
   ) throws(Errno) {
     self.configuration = configuration
     self.log = log
     locks = parts.compactMap(\.lock)
+    self.listening = listening
+    self.tls = tls
+    self.inheritance = inheritance
     let workers = WorkerPool(name: "worker", threadCount: Self.workerCount)
     self.workers = workers
     var loops: [EventLoop] = []
@@ -142,16 +180,33 @@ public final class Site: Sendable {
       peerSite: peer.site)
   }
 
-  private func begin(_ nbd: [(socket: Socket, tls: ListenerTLS?)], _ link: Socket?) {
-    for loop in loops { loop.start() }
+  /// Serves when it returns. Once. Throws when the site cannot be written to; nobody was served
+  /// then.
+  public func serve() throws(SiteError) {
+    for group in groups { try group.noteUse() }
+    let front = self.front
+    let adoption = ConnectionAdoption(front: front)
+    let connections = inheritance?.connections ?? []
     for group in groups {
-      group.loop.post { group.begin() }
+      let state = inheritance?.groups[group.configuration.name]
+      group.loop.post { if let state { group.restore(state) } }
     }
+    adoption.openViews(connections)
+    for group in groups { group.loop.post { group.begin() } }
+    adoption.serveDisks(connections)
+    for loop in loops { loop.start() }
     for link in links { link.start() }
     analysis.start()
     front.loop.start()
-    let front = self.front
+    let nbd = listening.filter { $0.identity.kind == .nbd }
+      .map { (socket: $0.socket, tls: tls[$0.identity]) }
+    let link = listening.first { $0.identity.kind == .link }?.socket
     front.loop.post { front.open(nbd: nbd, link: link) }
+  }
+
+  /// What keeps other processes from the journals and the disks.
+  var lockedFiles: [File] {
+    locks + groups.flatMap { $0.disks.compactMap(\.store.lockedFile) }
   }
 
   // MARK: Stopping
@@ -171,9 +226,7 @@ public final class Site: Sendable {
         done(())
       }
     }
-    for case .unix(let path) in configuration.listen.nbd.map(\.address) {
-      try? Directory.remove(path)
-    }
+    for socket in listening { socket.removeName() }
     for link in links { link.stop(drainMilliseconds: Self.linkDrainMilliseconds) }
     for group in groups {
       ask(group.loop, timeoutMilliseconds: -1) { done in group.drain { done(()) } }
@@ -190,7 +243,7 @@ public final class Site: Sendable {
 
   /// Asks a loop and waits for its answer; nil when it does not come in time.
   @discardableResult
-  private func ask<Answer: Sendable>(
+  func ask<Answer: Sendable>(
     _ loop: EventLoop, timeoutMilliseconds: Int32 = Site.questionTimeoutMilliseconds,
     _ question: @escaping @Sendable (@escaping @Sendable (Answer) -> Void) -> Void
   ) -> Answer? {

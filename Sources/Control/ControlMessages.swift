@@ -13,16 +13,21 @@ import Foundation
 ///
 /// A reply is `{"ok":true,"result":…}`, with a `SiteStatus`, a `TimelineStatus` or a
 /// `TimelineStatus.Checkpoint`, or `{"ok":false,"error":"one sentence"}`. Unknown members are
-/// ignored. A line longer than `ControlLimits.requestBytes` is refused and ends the connection.
+/// ignored. After the reply to `{"command":"hand-over","versions":[1]}` the connection speaks
+/// another protocol (`HandoverMessage`). A line longer than `ControlLimits.requestBytes` is refused and ends the connection.
 public struct ControlRequest: Codable, Equatable, Sendable {
   public var command: String
   public var group: String?
   public var tag: String?
+  public var versions: [UInt16]?
 
-  public init(command: String, group: String? = nil, tag: String? = nil) {
+  public init(
+    command: String, group: String? = nil, tag: String? = nil, versions: [UInt16]? = nil
+  ) {
     self.command = command
     self.group = group
     self.tag = tag
+    self.versions = versions
   }
 }
 
@@ -125,7 +130,7 @@ struct ControlResponder<Subject: ControlledSite>: Sendable {
     return group
   }
 
-  private func success<Result: Codable & Sendable>(_ result: Result) throws -> [UInt8] {
+  func success<Result: Codable & Sendable>(_ result: Result) throws -> [UInt8] {
     let line = try ControlJSON.encode(ControlReply(ok: true, result: result))
     guard line.count <= ControlLimits.replyBytes else {
       throw ControlError.refused("the reply exceeds \(ControlLimits.replyBytes) bytes")

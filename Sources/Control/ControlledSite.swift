@@ -1,4 +1,5 @@
 import Appliance
+import Handover
 
 /// What the control listener needs of a site. Every call may block for a short, bounded time; none
 /// is made on a thread that serves I/O.
@@ -8,6 +9,10 @@ public protocol ControlledSite: Sendable {
   func timeline(group: String) throws -> TimelineStatus
   /// Durable when it returns.
   func checkpoint(group: String, tag: String) throws -> TimelineStatus.Checkpoint
+  /// What a process is offered that wants to take this one's place, in this version of messages.
+  func handoverOffer(version: UInt16) -> HandoverOffer
+  /// See `Site.handOver`: when it returns true, this process must end.
+  func handOver(over channel: HandoverChannel, control: ListeningSocket?) -> Bool
 }
 
 extension Site: ControlledSite {}

@@ -6,7 +6,7 @@ public final class FileStore: BackingStore {
   public let byteCount: UInt64
   public let description: String
   public let isBlockDevice: Bool
-  private let file: File
+  let file: File
 
   /// Block devices zero only whole logical blocks; none in use is larger.
   private static let deviceBlockBytes: UInt64 = 4096
