@@ -86,7 +86,8 @@ let package = Package(
     tests("AnalyzerTests", "Analyzer", "BlockModel"),
     tests("ConfigurationTests", "Configuration", "BlockModel"),
     tests("CommandOptionsTests", "CommandOptions"),
-    tests("ControlTests", "BlockModel", "SystemIO", "Configuration", "Appliance", "Control"),
+    tests(
+      "ControlTests", "BlockModel", "SystemIO", "Configuration", "Handover", "Appliance", "Control"),
     tests("JournalToolsTests", "BlockModel", "SystemIO", "Journal", "JournalTools"),
     tests("TLSTests", "TLS"),
     tests("HandoverTests", "BlockModel", "SystemIO", "NBDProtocol", "Handover", "TestSupport"),

@@ -21,7 +21,7 @@ final class FrontDesk: @unchecked Sendable {
   let workers: WorkerPool
   let groups: [Group]
   let log: @Sendable (String) -> Void
-  private var handshakes: [ObjectIdentifier: HandshakeConnection] = [:]
+  private(set) var handshakes: [ObjectIdentifier: HandshakeConnection] = [:]
   private var greeters: [ObjectIdentifier: LinkGreeter] = [:]
   private(set) var viewConnections: [ObjectIdentifier: NBDConnection] = [:]
   private(set) var listeners: [Listener] = []

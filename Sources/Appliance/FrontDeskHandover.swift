@@ -5,9 +5,13 @@ import SystemIO
 // The front desk on its way to another process. On the front loop.
 
 extension FrontDesk {
-  /// Accepts nobody any more, and lets the connections to views come to rest. May be repeated.
-  func pause() {
+  /// Accepts nobody any more: who comes now waits to be accepted by whoever has the listeners then.
+  func stopAccepting() {
     for listener in listeners { loop.remove(listener, listener.socket) }
+  }
+
+  /// Lets the connections to views come to rest, after `stopAccepting`. May be repeated.
+  func pause() {
     for connection in viewConnections.values { connection.pause() }
   }
 

@@ -56,6 +56,7 @@ private struct HandoverDriver {
         deadline = HandoverChannel.deadline(milliseconds: HandoverLimits.settleMilliseconds)
         action = giver.handle(settle())
       case .pause:
+        waitForHandshakes()
         pauseStart = SystemClock.monotonicNanoseconds()
         deadline = HandoverChannel.deadline(milliseconds: HandoverLimits.pauseMilliseconds)
         action = giver.handle(pause())
@@ -81,6 +82,20 @@ private struct HandoverDriver {
 
   private func settle() -> HandoverGiver.Event {
     askGroups("work in the background did not end in time") { $0.settle($1) }
+  }
+
+  /// Whoever is on the way to a disk arrives there, and goes over with it.
+  private func waitForHandshakes() {
+    let end = HandoverChannel.deadline(milliseconds: HandoverLimits.handshakeMilliseconds)
+    let desk = site.front
+    while SystemClock.monotonicNanoseconds() < end, !channel.hasNews {
+      let isQuiet = site.ask(desk.loop) { answer in
+        desk.stopAccepting()
+        answer(desk.handshakes.isEmpty)
+      }
+      if isQuiet == true { return }
+      Thread.sleep(milliseconds: 1)
+    }
   }
 
   /// First the front desk, so that no connection comes to a group that has stopped.

@@ -12,6 +12,8 @@ public enum HandoverLimits {
   public static let askMilliseconds: UInt64 = 10_000
   /// For work in the background to end while guests go on: one step of apply, mostly.
   public static let settleMilliseconds: UInt64 = 60_000
+  /// For handshakes under way to end while guests go on; those that take longer are cut off.
+  public static let handshakeMilliseconds: UInt64 = 500
   /// For the requests that were begun to be answered and for everything to be durable.
   public static let pauseMilliseconds: UInt64 = 8_000
   /// For the new process to take the messages and to open the journals.

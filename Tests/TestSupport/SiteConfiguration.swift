@@ -16,7 +16,7 @@ public struct SiteConfiguration: Sendable {
   }
 
   public struct Group: Sendable {
-    public enum Role: String, Sendable { case protected, recovery }
+    public enum Role: String, Sendable { case protected, recovery, plain }
 
     public var name: String
     public var role: Role
