@@ -17,18 +17,16 @@ extension Site {
   ///
   /// - Parameter control: the listener that is not the site's own.
   public func handOver(over channel: HandoverChannel, control: ListeningSocket?) -> Bool {
-    let (isFirst, _) = isHandingOver.compareExchange(
-      expected: false, desired: true, ordering: .acquiringAndReleasing)
-    guard isFirst else {
-      let reason = "another process is taking this site's place right now"
-      try? channel.send(
-        .refused(reason: reason),
-        deadline: HandoverChannel.deadline(milliseconds: HandoverLimits.farewellMilliseconds))
-      return false
-    }
     var driver = HandoverDriver(site: self, channel: channel, control: control)
-    let isGone = driver.run()
-    if !isGone { isHandingOver.store(false, ordering: .releasing) }
+    var event = driver.awaitBegin()
+    var isFirst = false
+    if event == .begun {
+      (isFirst, _) = isHandingOver.compareExchange(
+        expected: false, desired: true, ordering: .acquiringAndReleasing)
+      if !isFirst { event = .failed("another process is taking this site's place right now") }
+    }
+    let isGone = driver.run(event)
+    if isFirst, !isGone { isHandingOver.store(false, ordering: .releasing) }
     return isGone
   }
 }
@@ -45,10 +43,14 @@ private struct HandoverDriver {
   /// Of the steps at hand.
   var deadline: UInt64 = 0
 
-  /// True when the site is the other process's.
-  mutating func run() -> Bool {
+  mutating func awaitBegin() -> HandoverGiver.Event {
     deadline = HandoverChannel.deadline(milliseconds: HandoverLimits.askMilliseconds)
-    var action = giver.handle(awaitMessage(.begin, .begun))
+    return awaitMessage(.begin, .begun)
+  }
+
+  /// True when the site is the other process's.
+  mutating func run(_ event: HandoverGiver.Event) -> Bool {
+    var action = giver.handle(event)
     while true {
       switch action {
       case .settle:

@@ -30,6 +30,7 @@ public final class TakeOver {
     }
     let client = ControlClient(address)
     let socket = try client.connect()
+    socket.setTimeouts(seconds: Int(HandoverLimits.askMilliseconds / 1000))
     let request = ControlRequest(
       command: command, versions: Array(HandoverLimits.versions))
     let offer: HandoverOffer = try client.perform(request, over: socket)

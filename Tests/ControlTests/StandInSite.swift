@@ -31,6 +31,7 @@ final class StandInSite: ControlledSite {
   func handOver(over channel: HandoverChannel, control: ListeningSocket?) -> Bool {
     handovers.withLock { $0 += 1 }
     let deadline = HandoverChannel.deadline(milliseconds: 5_000)
+    _ = try? channel.receive(deadline: deadline)
     try? channel.send(.refused(reason: "not this one"), deadline: deadline)
     return false
   }

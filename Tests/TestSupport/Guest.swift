@@ -21,10 +21,13 @@ public final class Guest: Sendable {
   /// - Parameters:
   ///   - socket: path of the NBD server's unix socket.
   ///   - export: name of the export.
+  ///   - reconnectDelay: for how many seconds qemu holds requests when the connection is lost; when
+  ///     nil, the guest gets errors at once.
   public init(
     kernel: GuestKernel, socket: String, export: String, logs: ScratchDirectory,
-    within limit: Duration = .seconds(60)
+    reconnectDelay: Int? = nil, within limit: Duration = .seconds(60)
   ) throws {
+    let reconnect = reconnectDelay.map { ",reconnect-delay=\($0)" } ?? ""
     qemu = try ChildProcess(
       "qemu-system-x86_64",
       [
@@ -32,7 +35,8 @@ public final class Guest: Sendable {
         "-display", "none", "-serial", "stdio", "-kernel", kernel.kernel, "-initrd", kernel.initrd,
         "-append", "console=ttyS0 quiet panic=-1 mitigations=off",
         "-blockdev",
-        "driver=nbd,node-name=disk,server.type=unix,server.path=\(socket),export=\(export)",
+        "driver=nbd,node-name=disk,server.type=unix,server.path=\(socket),export=\(export)"
+          + reconnect,
         "-device", "virtio-blk-pci,drive=disk",
       ], name: "guest", logs: logs, takesInput: true)
     try qemu.waitForLine("GUEST ready", within: limit)
@@ -57,6 +61,29 @@ public final class Guest: Sendable {
   public func storm(rounds: Int, within limit: Duration = .seconds(60)) throws {
     try qemu.send("storm\n")
     try qemu.waitForLine("STORM \(rounds) done", within: limit)
+  }
+
+  /// Has the guest write a file, sync it, and read it back from the disk, again and again, until it
+  /// is killed.
+  public func exercise() throws { try qemu.send("exercise\n") }
+
+  /// Waits until the guest has done that `rounds` more times.
+  public func makeProgress(_ rounds: Int, within limit: Duration = .seconds(60)) throws {
+    try qemu.waitForLine("EXERCISE \(roundsDone + rounds) done", within: limit)
+  }
+
+  private var roundsDone: Int {
+    let lines = qemu.stdout.split(whereSeparator: \.isNewline)
+    let last = lines.last { $0.hasPrefix("EXERCISE ") && $0.contains(" done") }
+    return last.flatMap { Int($0.split(separator: " ")[1]) } ?? 0
+  }
+
+  /// What the guest or its kernel found wrong since it booted.
+  public var complaints: [String] {
+    let lines = qemu.stdout.split(whereSeparator: \.isNewline)
+    return lines.drop { !$0.contains("GUEST ready") }.map(String.init).filter { line in
+      ["error", "fail", "differs", "corrupt"].contains { line.lowercased().contains($0) }
+    }
   }
 
   /// The virtual machine is gone at once, whatever it was writing.

@@ -102,12 +102,27 @@ public enum GuestDisk {
       done
     }
 
+    # What is read back comes from the disk.
+    exercise() {
+      round=0
+      while :; do
+        round=$((round + 1))
+        random written 500
+        sum=$(sha256sum written)
+        dd if=written of=copy bs=64k conv=fsync 2>/dev/null || echo "EXERCISE $round: error"
+        echo 3 >/proc/sys/vm/drop_caches
+        [ "$(sha256sum <copy)" = "${sum%%written}-" ] || echo "EXERCISE $round differs"
+        echo "EXERCISE $round done"
+      done
+    }
+
     step=0
     echo "GUEST ready at $(uptime)"
     while read -r order; do
       case $order in
         step) step=$((step + 1)); step ;;
         storm) storm ;;
+        exercise) exercise ;;
       esac
     done
     """#

@@ -75,16 +75,14 @@ public final class Site {
   }
 
   /// Starts another daemon, with the configuration as it is now, that takes the place of the one
-  /// that runs, and waits until it serves and the old one has ended.
+  /// that runs, which need not be this value's, and waits until it serves and the old one has ended.
   /// - Throws: `RigError` also when the old one ends with another code than 0.
   public func takeOver(within limit: Duration = .seconds(30)) throws {
     let next = try launch(with: [TaplineContract.takeOver])
     try next.waitForLine(TaplineContract.readyLine, within: limit)
-    let end = try daemon?.wait(within: limit)
+    let end = try daemon?.wait(within: limit) ?? .exited(0)
     daemon = next
-    guard end == .exited(0) else {
-      throw RigError("the old site \(name) ended with \(end.map { "\($0)" } ?? "nothing")")
-    }
+    guard end == .exited(0) else { throw RigError("the old site \(name) ended with \(end)") }
   }
 
   /// Starts another daemon that is refused the place of the one that runs, which goes on.
