@@ -52,19 +52,21 @@ let package = Package(
     layer("Tap", "BlockModel", "Journal", "Analyzer"),
     layer("Replication", "BlockModel", "SystemIO", "Journal", "Storage", "CLZ4"),
     layer("TLS", "SystemIO", "COpenSSL"),
+    layer("Handover", "BlockModel", "SystemIO", "NBDProtocol"),
     layer("Configuration", "BlockModel", "CYAML"),
     layer(
       "Appliance", "BlockModel", "SystemIO", "NBDProtocol", "Storage", "Journal", "Volume", "Tap",
-      "Replication", "Analyzer", "Configuration", "TLS"),
-    layer("Control", "BlockModel", "SystemIO", "Configuration", "Analyzer", "Appliance"),
+      "Replication", "Analyzer", "Configuration", "TLS", "Handover"),
+    layer(
+      "Control", "BlockModel", "SystemIO", "Configuration", "Analyzer", "Handover", "Appliance"),
     layer("JournalTools", "BlockModel", "SystemIO", "Journal"),
     layer("CommandOptions", "BlockModel"),
 
     .executableTarget(
       name: "tapline",
       dependencies: [
-        "BlockModel", "SystemIO", "CommandOptions", "Configuration", "Appliance", "Control",
-        "JournalTools",
+        "BlockModel", "SystemIO", "CommandOptions", "Configuration", "Handover", "Appliance",
+        "Control", "JournalTools",
       ], path: "Tools/tapline", swiftSettings: settings),
 
     // What the fuzzer drives; tests replay its corpus.
@@ -99,9 +101,11 @@ let package = Package(
     tests("AnalyzerTests", "Analyzer", "BlockModel"),
     tests("ConfigurationTests", "Configuration", "BlockModel"),
     tests("CommandOptionsTests", "CommandOptions"),
-    tests("ControlTests", "BlockModel", "SystemIO", "Configuration", "Appliance", "Control"),
+    tests(
+      "ControlTests", "BlockModel", "SystemIO", "Configuration", "Handover", "Appliance", "Control"),
     tests("JournalToolsTests", "BlockModel", "SystemIO", "Journal", "JournalTools"),
     tests("TLSTests", "TLS"),
+    tests("HandoverTests", "BlockModel", "SystemIO", "NBDProtocol", "Handover", "TestSupport"),
     tests("TestSupportTests", "TestSupport"),
     tests("SiteTests", "TestSupport"),
     tests("GuestTests", "TestSupport"),

@@ -34,10 +34,10 @@ final class FrontDesk: @unchecked Sendable {
   let log: @Sendable (String) -> Void
   let limits: ClientLimits
   let admission: ClientAdmission
-  private var handshakes: [ObjectIdentifier: HandshakeConnection] = [:]
+  private(set) var handshakes: [ObjectIdentifier: HandshakeConnection] = [:]
   private var greeters: [ObjectIdentifier: LinkGreeter] = [:]
-  private var viewConnections: [ObjectIdentifier: NBDConnection] = [:]
-  private var listeners: [Listener] = []
+  private(set) var viewConnections: [ObjectIdentifier: NBDConnection] = [:]
+  private(set) var listeners: [Listener] = []
   /// How often each line was to be logged once more since `expire` came last.
   private var repetitions: [String: Int] = [:]
 

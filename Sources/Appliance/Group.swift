@@ -29,7 +29,7 @@ struct GroupDisk: Sendable {
 /// The parts: this file (turns and connections), GroupDurability (syncs and who waits for them),
 /// GroupApply (journal to base), GroupIndexing (the index's upkeep), GroupViews (instants),
 /// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
-/// peer), GroupGrowing (sizes that differ or change), GroupStatus.
+/// peer), GroupGrowing (sizes that differ or change), GroupHandover (to another process), GroupStatus.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
   /// Of the site that this group is at.
@@ -61,6 +61,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   private(set) lazy var plainSync = makePlainSync()
   var apply = ApplyProgress()
   var indexUpkeep = IndexUpkeep()
+  var handover = GroupHandover()
   var views = OpenViews()
   /// What apply may save for views.
   let viewScratch: ScratchBudget
@@ -119,6 +120,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     if failure != nil || isStopping { return connection.close() }
     connections[ObjectIdentifier(connection)] = connection
     loop.clientCount += 1
+    if handover.isPausing { connection.pause() }
   }
 
   func remove(_ connection: NBDConnection) {
@@ -152,6 +154,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
         count: turnWrites)
       turnWrites = 0
     }
+    if handover.isPausing { continueHandover() }
   }
 
   // MARK: Writes

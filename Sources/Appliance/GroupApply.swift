@@ -33,6 +33,8 @@ extension Group {
 
   /// Several times a second.
   func tick() {
+    if handover.isSettling { continueHandover() }
+    if handover.isPausing { return }
     guard failure == nil, !isStopping, let journal else { return }
     noteGrowth(journal)
     writeCheckpointIfDue(journal)
@@ -97,7 +99,7 @@ extension Group {
 
   /// Creates the next segment file before it is needed.
   private func createSlot() {
-    guard let journal, !apply.isCreatingSlot, !isStopping,
+    guard let journal, !apply.isCreatingSlot, !isStopping, !handover.isPausing,
       SystemClock.monotonicNanoseconds() >= apply.slotRetryNanoseconds,
       let (slot, name) = journal.slotToCreate(isIdle: isIdle)
     else { return }
@@ -162,7 +164,9 @@ extension Group {
 
   func startApply(underPressure: Bool) {
     let monotonic = SystemClock.monotonicNanoseconds()
-    guard let journal, !apply.isRunning, monotonic >= apply.retryNanoseconds else { return }
+    guard let journal, !apply.isRunning, !handover.isSettling,
+      monotonic >= apply.retryNanoseconds
+    else { return }
     closeActiveIfDue(journal, underPressure)
     let generations = eligible(underPressure: underPressure)
     guard let last = generations.last else { return }
@@ -268,7 +272,7 @@ extension Group {
   /// Writes a marker record; nil when there is no room or the group has failed.
   func writeCheckpoint(tag: String) -> Checkpoint? {
     let utf8 = Array(tag.utf8)
-    guard let tap, let journal, failure == nil, !isStopping,
+    guard let tap, let journal, failure == nil, !isStopping, !handover.isPausing,
       journal.hasRoom(payloadByteCount: utf8.count)
     else { return nil }
     var memory = [UInt8](repeating: 0, count: RecordHeader.byteCount) + utf8

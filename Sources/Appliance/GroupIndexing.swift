@@ -5,7 +5,7 @@ import SystemIO
 /// segments get their sidecars. All of it makes something quicker and nothing depends on it, so it
 /// runs on the keeper, one job at a time between its other work. Confined to the group's loop.
 struct IndexUpkeep {
-  fileprivate var isRunning = false
+  fileprivate(set) var isRunning = false
   /// The last sidecar could not be written; said once.
   fileprivate var hasFailed = false
 }
@@ -13,7 +13,8 @@ struct IndexUpkeep {
 extension Group {
   /// Several times a second, and when a job has ended.
   func continueIndexUpkeep() {
-    guard let journal, !indexUpkeep.isRunning, !isStopping, failure == nil else { return }
+    guard let journal, !indexUpkeep.isRunning, !isStopping, !handover.isSettling, failure == nil
+    else { return }
     if let job = journal.indexJob() {
       indexUpkeep.isRunning = true
       keeper.submit { [self] in

@@ -24,17 +24,19 @@ struct GroupParts {
   var lock: File?
 }
 
-/// Opens a group's disks and recovers its journal. Blocks; before the loops start.
+/// Opens a group's disks and recovers its journal. Blocks; before the loops start. Changes nothing
+/// of a journal that is there.
 enum GroupOpening {
+  /// - Parameter files: those that another process gave to this one.
   static func open(
     _ configuration: GroupConfiguration, dataDirectory: String, origin: ConfigurationOrigin?,
-    log: (String) -> Void
+    files: InheritedFiles = InheritedFiles(), log: (String) -> Void
   ) throws(SiteError) -> GroupParts {
     let name = configuration.name
     try checkMode(configuration)
     let folder = "\(dataDirectory)/\(name)"
     let known = configuration.role == .plain ? [:] : try knownByteCounts(folder)
-    let disks = try openDisks(configuration, origin, known)
+    let disks = try openDisks(configuration, origin, known, files)
     let signal: AppendSignal
     do throws(Errno) { signal = try AppendSignal() } catch { throw SiteError("\(error)") }
     var parts = GroupParts(
@@ -42,7 +44,7 @@ enum GroupOpening {
       observations: ObservationQueue())
     if configuration.role == .plain { return parts }
     do {
-      try openJournal(folder, into: &parts, log: log)
+      try openJournal(folder, into: &parts, files, log: log)
     } catch let error as SiteError {
       throw error
     } catch let error as Errno {
@@ -77,7 +79,7 @@ enum GroupOpening {
   /// - Parameter known: what the disks have that are not new: their raw files may be made larger.
   private static func openDisks(
     _ configuration: GroupConfiguration, _ origin: ConfigurationOrigin?,
-    _ known: [String: UInt64]
+    _ known: [String: UInt64], _ files: InheritedFiles
   ) throws(SiteError) -> [GroupDisk] {
     var disks: [GroupDisk] = []
     for (number, disk) in configuration.disks.enumerated() {
@@ -86,13 +88,16 @@ enum GroupOpening {
         throw SiteError(place + message)
       }
       let address: DiskStore.Address
+      var opened: File?
       switch disk.backing {
-      case .file(let path): address = .path(path)
+      case .file(let path):
+        address = .path(path)
+        opened = files.file(at: path)
       case .nbd(let uri): address = .nbd(uri: uri)
       }
       do throws(StorageError) {
         let store = try DiskStore.open(
-          address, expectedSize: disk.sizeBytes, growsFrom: known[disk.name])
+          address, expectedSize: disk.sizeBytes, growsFrom: known[disk.name], opened: opened)
         disks.append(
           GroupDisk(name: disk.name, number: DiskNumber(UInt16(number)), store: store))
       } catch {
@@ -114,11 +119,12 @@ enum GroupOpening {
   }
 
   private static func openJournal(
-    _ folder: String, into parts: inout GroupParts, log: (String) -> Void
+    _ folder: String, into parts: inout GroupParts, _ files: InheritedFiles,
+    log: (String) -> Void
   ) throws {
     let configuration = parts.configuration
     let storage = try FolderStorage(path: folder)
-    parts.lock = try lock(folder)
+    parts.lock = try lock(folder, files)
     let stateFile: JournalStateFile<File>
     var generation: UInt64 = 0
     var state: JournalState
@@ -150,13 +156,14 @@ enum GroupOpening {
         segmentByteCount: Int(configuration.journal.segmentSizeBytes),
         capacityByteCount: Int(configuration.journal.capacityBytes)),
       state: state, recovered: recovered, continuesLastSegment: continues)
-    let keeper = StateKeeper(stateFile, state: state, generation: generation)
-    try keeper.update { _ in }
-    parts.stateKeeper = keeper
+    parts.stateKeeper = StateKeeper(stateFile, state: state, generation: generation)
   }
 
-  private static func lock(_ folder: String) throws -> File {
-    let path = "\(folder)/lock"
+  static func lockPath(_ folder: String) -> String { "\(folder)/lock" }
+
+  private static func lock(_ folder: String, _ files: InheritedFiles) throws -> File {
+    let path = lockPath(folder)
+    if let file = files.file(at: path) { return file }
     let file =
       Directory.exists(path)
       ? try File(opening: path, .readWrite) : try File(creating: path)
@@ -224,6 +231,16 @@ enum GroupOpening {
     if configuration.role == .protected, state.baseline != .complete {
       throw SiteError(
         "group \(name): this site's copy is not complete and cannot be the protected side")
+    }
+  }
+}
+
+extension Group {
+  /// Writes down that the group is in use, and what its opening decided, before it serves. Durable
+  /// when it returns. Blocks; before the loop starts.
+  func noteUse() throws(SiteError) {
+    do throws(Errno) { try stateKeeper?.update { _ in } } catch {
+      throw SiteError("group \(configuration.name): writing the state file: \(error)")
     }
   }
 }

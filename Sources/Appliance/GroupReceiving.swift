@@ -266,7 +266,7 @@ extension Group {
   /// The copy is whole once the disks hold it and the journal holds what changed meanwhile.
   private func completeBaselineIfReached() {
     guard let mark = receiving.baselineEnd, receiving.isBaselineStored, let journal,
-      let stateKeeper, journal.durable >= mark.sequence
+      let stateKeeper, journal.durable >= mark.sequence, !handover.isPausing
     else { return }
     receiving.baselineEnd = nil
     let receiver = receiving.receiver

@@ -192,8 +192,16 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
 
   // MARK: Look-up
 
-  private func lookUp(_ text: String, _ intent: NBDLookUpIntent) {
+  /// The empty name means the only export that the client can see.
+  private func canonical(_ name: String) -> String {
+    guard name.isEmpty else { return name }
+    let visible = front.listings(for: client)
+    return visible.count == 1 ? visible[0].name : name
+  }
+
+  private func lookUp(_ asked: String, _ intent: NBDLookUpIntent) {
     releaseFound()
+    let text = canonical(asked)
     let name: ExportName
     do throws(InstantSyntaxError) { name = try ExportName(parsing: text) } catch {
       return answer(.unknown(message: "\(error)"))
@@ -300,7 +308,9 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
 
   // MARK: Metadata contexts
 
-  private func findContexts(_ request: NBDContextRequest) {
+  private func findContexts(_ asked: NBDContextRequest) {
+    let request = NBDContextRequest(
+      exportName: canonical(asked.exportName), queries: asked.queries, intent: asked.intent)
     if request.intent == .select { releaseSelection() }
     let name: ExportName
     do throws(InstantSyntaxError) { name = try ExportName(parsing: request.exportName) } catch {

@@ -97,6 +97,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
 
   private var isPaused: Bool {
     waitsForRoom || phase == .resetting || baselineBytesPending > Self.baselineByteLimit
+      || group.handover.isPausing
   }
 
   /// Takes one frame, or a piece of one with records. False when more must arrive first.

@@ -1,5 +1,6 @@
 import BlockModel
 import Configuration
+import Handover
 import Journal
 import NBDProtocol
 import Storage
@@ -88,6 +89,9 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private var recordsInTurn = 0
   var prefetchesUnderWay = 0
   private var isEnding = false
+  private var isPaused = false
+  /// Another process goes on with the socket.
+  private var isHandedOver = false
   private(set) var isClosed = false
   var isTouched = false
 
@@ -117,20 +121,26 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   /// Starts to serve. On the loop.
   func begin() {
-    do throws(Errno) {
-      try loop.add(self, transport.socket, .readable)
-    } catch {
-      log("cannot watch a connection: \(error)")
-      close()
-      return
-    }
+    guard watch() else { return }
     if case .live(let group) = target { group.add(self) }
     process()
   }
 
+  private func watch() -> Bool {
+    interest = .readable
+    do throws(Errno) {
+      try loop.add(self, transport.socket, interest)
+      return true
+    } catch {
+      log("cannot watch a connection: \(error)")
+      close()
+      return false
+    }
+  }
+
   override func ready(_ ready: Poller.Interest) {
     if ready.contains(.writable) { touch() }
-    if isClosed || ready.isDisjoint(with: [.readable, .closed]) { return }
+    if isClosed || isPaused || ready.isDisjoint(with: [.readable, .closed]) { return }
     let wanted =
       if case .write = body { min(bodyRemaining, RecordHeader.payloadLimit) } else { 4096 }
     do throws(Errno) {
@@ -146,7 +156,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   /// Executes every whole request that has arrived, then sees to it that the turn is finished.
   private func process() {
-    while !isClosed, !waitsForRoom, !isEnding {
+    while !isClosed, !waitsForRoom, !isEnding, !isPaused {
       let progressed: Bool
       switch body {
       case .none: progressed = takeRequest()
@@ -335,8 +345,11 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   /// There is something to do without anything that arrives or comes back from a worker.
   private var canContinue: Bool {
+    if isPaused { return queuedCount > 0 && mayMakeReplies }
     if givesWay || (queuedCount > 0 && mayMakeReplies) { return true }
-    guard case .none = body, !waitsForRoom, !isEnding, mayTakeRequests else { return false }
+    guard case .none = body, !waitsForRoom, !isEnding, !isPaused, mayTakeRequests else {
+      return false
+    }
     return input.count >= NBDRequest.byteCount(headers)
   }
 
@@ -351,7 +364,9 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     givesWay = false
     // Not in a turn that has received already: what is staged still lies in the buffer. The end of
     // that turn comes here again.
-    if interest.contains(.readable), transport.hasBufferedInput, !isTouched {
+    if interest.contains(.readable), transport.hasBufferedInput, !isTouched,
+      !isPaused
+    {
       ready(.readable)
     } else {
       process()
@@ -442,7 +457,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     }
     updateInterest()
     // TLS holds bytes of which the poller does not know.
-    let hasInput = interest.contains(.readable) && transport.hasBufferedInput
+    let hasInput =
+      interest.contains(.readable) && !isPaused && transport.hasBufferedInput
     if hasInput || canContinue { resumeNextTurn() }
   }
 
@@ -550,13 +566,109 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     touch()
   }
 
+  // MARK: To another process
+
+  var exportName: String { session.export.name }
+
+  /// From here on nothing is received and no request begun, until `resume`. Those that were begun
+  /// are finished, but for the one in hand, which stays where it is.
+  func pause() {
+    if isPaused || isClosed { return }
+    isPaused = true
+    loop.remove(self, transport.socket)
+  }
+
+  func resume() {
+    guard isPaused, !isClosed else { return }
+    isPaused = false
+    isHandedOver = false
+    if watch() { process() }
+  }
+
+  /// Nothing is under way: all replies are sent or wait to be sent, or the client does not take
+  /// them.
+  var isAtRest: Bool {
+    isClosed || (isPaused && pendingReplies == 0 && (queuedCount == 0 || !mayMakeReplies))
+  }
+
+  /// What another process needs to go on with the socket, which this one does not shut down any
+  /// more. Nil when none can: TLS keeps its state elsewhere, changed blocks are found once, and
+  /// replies that the client does not take are not made.
+  ///
+  /// - Precondition: `isAtRest`.
+  func handOver(group: String, disk: String) -> (state: ConnectionState, socket: Socket)? {
+    precondition(isAtRest, "a connection is handed over with requests under way")
+    let isAllocationOnly = contexts.allSatisfy { $0.isAllocation }
+    guard !isClosed, queuedCount == 0, transport.tls == nil, isAllocationOnly else { return nil }
+    var instant: UInt64?
+    if case .view(let view, _) = target {
+      if view.isDetached { return nil }
+      instant = view.instant.rawValue
+    }
+    isHandedOver = true
+    let state = ConnectionState(
+      group: group, disk: disk, instant: instant, session: session, isEnding: isEnding,
+      request: requestInHand, input: unsafe Array(input.unread),
+      output: unsafe Array(output.pending))
+    return (state, transport.socket)
+  }
+
+  private var requestInHand: ConnectionState.RequestInHand? {
+    let kind: ConnectionState.RequestInHand.Kind
+    switch body {
+    case .none: return refusalInHand
+    case .write: kind = .write
+    case .zero(let record): kind = record == .zero ? .zero : .trim
+    case .filter: kind = .filter
+    }
+    return .init(
+      kind: kind, request: bodyRequest, isFirstPiece: bodyIsFirstPiece, offset: bodyOffset,
+      remaining: UInt64(bodyRemaining))
+  }
+
+  private var refusalInHand: ConnectionState.RequestInHand? {
+    guard let refusal = requests.refusal else { return nil }
+    let left = UInt64(refusal.remainingBytes)
+    let request = NBDRequest(
+      command: 0, cookie: refusal.tag.cookie, offset: refusal.tag.offset, length: left)
+    return .init(
+      kind: .discard, request: request, isFirstPiece: true, offset: request.offset,
+      remaining: left, error: refusal.error)
+  }
+
+  /// Before `begin`: goes on where another process stopped. What had arrived there is this
+  /// connection's `leftover`.
+  func restore(_ state: ConnectionState) {
+    output.append(state.output)
+    isEnding = state.isEnding
+    guard let request = state.request else { return }
+    switch request.kind {
+    case .write: body = .write
+    case .zero: body = .zero(.zero)
+    case .trim: body = .zero(.trim)
+    case .discard:
+      requests.refusal = .init(
+        tag: request.request.tag, error: request.error ?? .invalid,
+        remainingBytes: Int(request.remaining))
+      return
+    case .filter: body = .filter
+    }
+    bodyRequest = request.request
+    bodyIsFirstPiece = request.isFirstPiece
+    bodyOffset = request.offset
+    bodyRemaining = Int(request.remaining)
+  }
+
+  /// Whether a connection has room for what arrived at another one.
+  static func canTake(_ state: ConnectionState) -> Bool { state.input.count <= inputByteCount }
+
   // MARK: End
 
   func close() {
     if isClosed { return }
     isClosed = true
     loop.remove(self, transport.socket)
-    transport.shutDown()
+    if !isHandedOver { transport.shutDown() }
     switch target {
     case .live(let group): group.remove(self)
     case .view(_, let release): release()

@@ -18,6 +18,9 @@ import TLS
   }
 
   var pendingByteCount: Int { end - start }
+  var pending: UnsafeRawBufferPointer {
+    unsafe UnsafeRawBufferPointer(start: memory.base + start, count: end - start)
+  }
 
   /// Room for `count` bytes behind those pending; they count once `commit` is called.
   @inline(__always)

@@ -1,6 +1,7 @@
 import Analyzer
 import BlockModel
 import Configuration
+import Handover
 import Journal
 import Replication
 import Storage
@@ -20,12 +21,10 @@ public final class Site: Sendable {
   private static let linkDrainMilliseconds = 2_000
   private static let questionTimeoutMilliseconds: Int32 = 5_000
 
-  private let configuration: SiteConfiguration
+  let configuration: SiteConfiguration
   /// What is in effect: the above, with what `reload` has changed since.
   let present: Mutex<SiteConfiguration>
-  /// By the order of the listeners; nil for those without TLS.
-  let listenerTLS: [ListenerTLS?]
-  private let front: FrontDesk
+  let front: FrontDesk
   private let loops: [EventLoop]
   let groups: [Group]
   private let links: [LinkSender<DiskStore>]
@@ -33,44 +32,70 @@ public final class Site: Sendable {
   private let keepers: [WorkerPool]
   private let analysis: AnalysisThread
   private let locks: [File]
+  let listening: [ListeningSocket]
+  let tls: [ListenerIdentity: ListenerTLS]
+  private let inheritance: SiteInheritance?
+  /// One hand-over at a time.
+  let isHandingOver = Atomic<Bool>(false)
   let log: @Sendable (String) -> Void
 
   // MARK: Starting
 
-  /// Recovers the journals, opens the stores and listens. Serves when it returns. Blocks.
+  /// Opens the site and serves it; see `open` and `serve`.
   public static func start(
     _ configuration: SiteConfiguration, log: @escaping @Sendable (String) -> Void
+  ) throws(SiteError) -> Site {
+    var sockets = ListenerSockets()
+    let site = try open(configuration, sockets: &sockets, log: log)
+    try site.serve()
+    return site
+  }
+
+  /// Reads everything that TLS listeners need; throws what `open` would throw for it.
+  public static func checkTLS(_ configuration: SiteConfiguration) throws(SiteError) {
+    for listener in configuration.listen.nbd {
+      if let tls = listener.tls { _ = try prepare(tls, listener.address) }
+    }
+  }
+
+  /// Recovers the journals, opens the stores and listens. No journal and no disk is changed, and
+  /// nobody is served, before `serve`. Blocks.
+  ///
+  /// - Parameters:
+  ///   - sockets: those that listen already; what the site's listeners do not take stays in it.
+  ///   - inheritance: of the process whose place this one takes. It must have let go by `serve`.
+  public static func open(
+    _ configuration: SiteConfiguration, sockets: inout ListenerSockets,
+    inheritance: SiteInheritance? = nil, log: @escaping @Sendable (String) -> Void
   ) throws(SiteError) -> Site {
     try OpenFiles.secure(configuration)
     do throws(Errno) {
       try Directory.create(configuration.dataDirectory)
     } catch { throw SiteError("data folder \(configuration.dataDirectory): \(error)") }
+    let files = inheritance?.files ?? InheritedFiles()
+    try files.check(areAmong: configuration.lockedPaths)
     var parts: [GroupParts] = []
     for group in configuration.groups {
       parts.append(
         try GroupOpening.open(
           group, dataDirectory: configuration.dataDirectory, origin: configuration.origin,
-          log: log))
+          files: files, log: log))
     }
-    let nbd = try configuration.listen.nbd.map { listener throws(SiteError) in
-      (
-        socket: try listen(listener.address),
-        tls: try listener.tls.map { (tls) throws(SiteError) in
-          ListenerTLS(try prepare(tls, listener.address))
-        }
-      )
+    var tls: [ListenerIdentity: ListenerTLS] = [:]
+    var listening: [ListeningSocket] = []
+    for listener in configuration.listen.nbd {
+      let identity = ListenerIdentity(.nbd, listener.address)
+      listening.append(try listen(at: identity, &sockets))
+      tls[identity] = try listener.tls.map { (tls) throws(SiteError) in
+        ListenerTLS(try prepare(tls, listener.address))
+      }
     }
-    let link = try configuration.listen.link.map { address throws(SiteError) in
-      try listen(address)
+    if let address = configuration.listen.link {
+      listening.append(try listen(at: ListenerIdentity(.link, address), &sockets))
     }
-    let site: Site
     do throws(Errno) {
-      site = try Site(configuration, parts, nbd.map(\.tls), log: log)
-    } catch {
-      throw SiteError("cannot start: \(error)")
-    }
-    site.begin(nbd, link)
-    return site
+      return try Site(configuration, parts, listening, tls, inheritance, log: log)
+    } catch { throw SiteError("cannot start: \(error)") }
   }
 
   /// Reads the credentials; blocks.
@@ -88,21 +113,27 @@ public final class Site: Sendable {
     } catch { throw SiteError("TLS of the listener \(address): \(error)") }
   }
 
-  private static func listen(_ address: SocketAddress) throws(SiteError) -> Socket {
-    do throws(Errno) { return try Socket.listen(on: SocketEndpoint(address)) } catch {
-      throw SiteError("cannot listen on \(address): \(error)")
+  private static func listen(
+    at identity: ListenerIdentity, _ sockets: inout ListenerSockets
+  ) throws(SiteError) -> ListeningSocket {
+    if let socket = sockets.take(identity) { return socket }
+    do throws(Errno) { return try .listen(at: identity) } catch {
+      throw SiteError("cannot listen on \(identity.address): \(error)")
     }
   }
 
   private init(
-    _ configuration: SiteConfiguration, _ parts: [GroupParts], _ listenerTLS: [ListenerTLS?],
+    _ configuration: SiteConfiguration, _ parts: [GroupParts], _ listening: [ListeningSocket],
+    _ tls: [ListenerIdentity: ListenerTLS], _ inheritance: SiteInheritance?,
     log: @escaping @Sendable (String) -> Void
   ) throws(Errno) {
     self.configuration = configuration
     present = Mutex(configuration)
-    self.listenerTLS = listenerTLS
     self.log = log
     locks = parts.compactMap(\.lock)
+    self.listening = listening
+    self.tls = tls
+    self.inheritance = inheritance
     let workers = WorkerPool(name: "worker", threadCount: Self.workerCount)
     self.workers = workers
     var loops: [EventLoop] = []
@@ -155,16 +186,33 @@ public final class Site: Sendable {
       peerSite: peer.site)
   }
 
-  private func begin(_ nbd: [(socket: Socket, tls: ListenerTLS?)], _ link: Socket?) {
-    for loop in loops { loop.start() }
+  /// Serves when it returns. Once. Throws when the site cannot be written to; nobody was served
+  /// then.
+  public func serve() throws(SiteError) {
+    for group in groups { try group.noteUse() }
+    let front = self.front
+    let adoption = ConnectionAdoption(front: front)
+    let connections = inheritance?.connections ?? []
     for group in groups {
-      group.loop.post { group.begin() }
+      let state = inheritance?.groups[group.configuration.name]
+      group.loop.post { if let state { group.restore(state) } }
     }
+    adoption.openViews(connections)
+    for group in groups { group.loop.post { group.begin() } }
+    adoption.serveDisks(connections)
+    for loop in loops { loop.start() }
     for link in links { link.start() }
     analysis.start()
     front.loop.start()
-    let front = self.front
+    let nbd = listening.filter { $0.identity.kind == .nbd }
+      .map { (socket: $0.socket, tls: tls[$0.identity]) }
+    let link = listening.first { $0.identity.kind == .link }?.socket
     front.loop.post { front.open(nbd: nbd, link: link) }
+  }
+
+  /// What keeps other processes from the journals and the disks.
+  var lockedFiles: [File] {
+    locks + groups.flatMap { $0.disks.compactMap(\.store.lockedFile) }
   }
 
   // MARK: Stopping
@@ -184,9 +232,7 @@ public final class Site: Sendable {
         done(())
       }
     }
-    for case .unix(let path) in configuration.listen.nbd.map(\.address) {
-      try? Directory.remove(path)
-    }
+    for socket in listening { socket.removeName() }
     for link in links { link.stop(drainMilliseconds: Self.linkDrainMilliseconds) }
     for group in groups {
       ask(group.loop, timeoutMilliseconds: -1) { done in group.drain { done(()) } }

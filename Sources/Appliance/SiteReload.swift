@@ -91,9 +91,9 @@ extension Site {
       needsRestart: next.differences(to: new), notes: [])
     let failures = applyGrowth(plans, &status)
     applyAccess(next)
-    for (listener, terms) in zip(listenerTLS, terms) {
-      guard let listener, let terms else { continue }
-      listener.change(to: terms)
+    for (listener, terms) in zip(next.listen.nbd, terms) {
+      guard let terms else { continue }
+      tls[ListenerIdentity(.nbd, listener.address)]?.change(to: terms)
     }
     status.applied += next.listen.nbd.filter { $0.tls != nil }.map {
       "listen.nbd \($0.address): TLS credentials read again"

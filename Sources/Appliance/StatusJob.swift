@@ -14,6 +14,8 @@ struct StatusContext: Sendable {
 
   let identifier: UInt32
   let source: Source
+
+  var isAllocation: Bool { if case .allocation = source { true } else { false } }
 }
 
 /// A BLOCK_STATUS request that was found valid.

@@ -20,6 +20,9 @@ public struct WireEncoder: Sendable {
     bytes += utf8
   }
 
+  /// Bytes as they are; the reader must know how many.
+  public mutating func put(_ bytes: [UInt8]) { self.bytes += bytes }
+
   /// Fills with zeros up to `byteCount`.
   public mutating func pad(to byteCount: Int) {
     precondition(bytes.count <= byteCount, "encoding exceeds its fixed size")
@@ -51,6 +54,12 @@ public struct WireDecoder: Sendable {
     for byte in bytes[position..<position + count] { value = value << 8 | Value(byte) }
     position += count
     return value
+  }
+
+  public mutating func takeBytes(_ count: Int) throws(Failure) -> [UInt8] {
+    guard count >= 0, remaining >= count else { throw .tooShort }
+    defer { position += count }
+    return Array(bytes[position..<position + count])
   }
 
   public mutating func takeString() throws(Failure) -> String {

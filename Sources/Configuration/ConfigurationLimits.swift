@@ -27,6 +27,8 @@ public enum ConfigurationLimits {
   public static let yamlNodes = 100_000
 
   public static let nbdListeners = 64
+  /// With one for links and one for control.
+  public static let listeners = nbdListeners + 2
   public static let groups = 1024
   public static let accessRules = 1024
   public static let connections = 1...65_536

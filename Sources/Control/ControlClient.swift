@@ -37,7 +37,13 @@ public struct ControlClient: Sendable {
   private func perform<Result: Codable & Sendable>(
     _ request: ControlRequest
   ) throws(ControlError) -> Result {
-    let line = try exchange(try ControlJSON.encode(request))
+    try perform(request, over: try connect())
+  }
+
+  func perform<Result: Codable & Sendable>(
+    _ request: ControlRequest, over socket: Socket
+  ) throws(ControlError) -> Result {
+    let line = try exchange(try ControlJSON.encode(request), over: socket)
     let reply = try ControlJSON.decode(ControlReply<Result>.self, from: line)
     if let result = reply.result, reply.ok { return result }
     let reason = reply.error ?? "the site gave no reason"
@@ -46,11 +52,18 @@ public struct ControlClient: Sendable {
 
   /// Sends one line and returns the next one that comes back.
   func exchange(_ request: [UInt8]) throws(ControlError) -> [UInt8] {
-    let socket: Socket
-    do throws(Errno) { socket = try Socket.connect(to: SocketEndpoint(address)) } catch {
-      throw .unreachable(address.description, error)
-    }
-    socket.setTimeouts(seconds: ControlLimits.replySeconds)
+    try exchange(request, over: try connect())
+  }
+
+  func connect() throws(ControlError) -> Socket {
+    do throws(Errno) {
+      let socket = try Socket.connect(to: SocketEndpoint(address))
+      socket.setTimeouts(seconds: ControlLimits.replySeconds)
+      return socket
+    } catch { throw .unreachable(address.description, error) }
+  }
+
+  func exchange(_ request: [UInt8], over socket: Socket) throws(ControlError) -> [UInt8] {
     do throws(Errno) {
       let sent = unsafe (request + [UInt8(ascii: "\n")]).withUnsafeBytes {
         buffer -> Result<Void, Errno> in

@@ -6,6 +6,8 @@ public enum ControlLimits {
   public static let replyBytes = 64 << 20
   /// Clients at a time; more are refused.
   public static let connections = 32
+  /// Clients that wait to be taken.
+  public static let backlog: Int32 = 64
   /// A client that sends no whole request for so long is disconnected.
   public static let idleMilliseconds: Int32 = 30_000
   /// A client that takes no byte of its reply for so long is disconnected.

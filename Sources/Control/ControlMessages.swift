@@ -15,16 +15,22 @@ import Foundation
 ///
 /// A reply is `{"ok":true,"result":…}`, with a `SiteStatus`, a `TimelineStatus`, a
 /// `TimelineStatus.Checkpoint` or a `ReloadStatus`, or `{"ok":false,"error":"one sentence"}`, with
-/// `"cause":"configuration"` when the site's file is at fault. Unknown members are ignored. A line longer than `ControlLimits.requestBytes` is refused and ends the connection.
+/// `"cause":"configuration"` when the site's file is at fault. Unknown members are ignored. After
+/// the reply to `{"command":"hand-over","versions":[1]}` the connection speaks another protocol
+/// (`HandoverMessage`). A line longer than `ControlLimits.requestBytes` is refused and ends the connection.
 public struct ControlRequest: Codable, Equatable, Sendable {
   public var command: String
   public var group: String?
   public var tag: String?
+  public var versions: [UInt16]?
 
-  public init(command: String, group: String? = nil, tag: String? = nil) {
+  public init(
+    command: String, group: String? = nil, tag: String? = nil, versions: [UInt16]? = nil
+  ) {
     self.command = command
     self.group = group
     self.tag = tag
+    self.versions = versions
   }
 }
 
@@ -135,7 +141,7 @@ struct ControlResponder<Subject: ControlledSite>: Sendable {
     return group
   }
 
-  private func success<Result: Codable & Sendable>(_ result: Result) throws -> [UInt8] {
+  func success<Result: Codable & Sendable>(_ result: Result) throws -> [UInt8] {
     let line = try ControlJSON.encode(ControlReply(ok: true, result: result))
     guard line.count <= ControlLimits.replyBytes else {
       throw ControlError.refused("the reply exceeds \(ControlLimits.replyBytes) bytes")

@@ -1,4 +1,6 @@
+import Appliance
 import Configuration
+import Handover
 import Synchronization
 import SystemIO
 
@@ -16,15 +18,26 @@ public final class ControlServer<Subject: ControlledSite>: Sendable {
   public let address: SocketEndpoint
 
   /// Listens and starts to serve. Fails when the address cannot be listened at.
-  public init(_ site: Subject, at address: SocketAddress) throws(Errno) {
-    let endpoint = SocketEndpoint(address)
-    let listener = try Socket.listen(on: endpoint, backlog: 64)
+  public convenience init(_ site: Subject, at address: SocketAddress) throws(Errno) {
+    let listener = try ListeningSocket.listen(
+      at: ListenerIdentity(.control, address), backlog: ControlLimits.backlog)
+    try self.init(site, on: listener)
+  }
+
+  /// Starts to serve.
+  ///
+  /// - Parameter handedOver: called on a thread of this server when another process has the site;
+  ///   it must end this process.
+  public init(
+    _ site: Subject, on listener: ListeningSocket, handedOver: @escaping @Sendable () -> Void = {}
+  ) throws(Errno) {
+    let endpoint = SocketEndpoint(listener.identity.address)
     if case .tcp(let host, _) = endpoint {
-      self.address = .tcp(host: host, port: try listener.localPort())
+      self.address = .tcp(host: host, port: try listener.socket.localPort())
     } else {
       self.address = endpoint
     }
-    let shared = Shared(listener, ControlResponder(site: site), try Wakeup())
+    let shared = Shared(listener, ControlResponder(site: site), try Wakeup(), handedOver)
     self.shared = shared
     thread = Thread(name: "control", priority: .background) { shared.acceptUntilStopped() }
   }
@@ -34,7 +47,7 @@ public final class ControlServer<Subject: ControlledSite>: Sendable {
   public func stop() {
     shared.requestStop()
     thread.join()
-    if case .unix(let path) = address { try? Directory.remove(path) }
+    shared.listener.removeName()
   }
 
   /// Clients that are connected now.
@@ -48,15 +61,20 @@ public final class ControlServer<Subject: ControlledSite>: Sendable {
       var ended: [UInt64] = []
     }
 
-    private let listener: Socket
+    let listener: ListeningSocket
     private let responder: ControlResponder<Subject>
     private let wakeup: Wakeup
+    private let handedOver: @Sendable () -> Void
     private let state = Mutex(State())
 
-    init(_ listener: Socket, _ responder: ControlResponder<Subject>, _ wakeup: Wakeup) {
+    init(
+      _ listener: ListeningSocket, _ responder: ControlResponder<Subject>, _ wakeup: Wakeup,
+      _ handedOver: @escaping @Sendable () -> Void
+    ) {
       self.listener = listener
       self.responder = responder
       self.wakeup = wakeup
+      self.handedOver = handedOver
     }
 
     var connectionCount: Int { state.withLock { $0.connections.count } }
@@ -71,7 +89,7 @@ public final class ControlServer<Subject: ControlledSite>: Sendable {
 
     func acceptUntilStopped() {
       if let poller = try? Poller(),
-        (try? poller.add(listener.rawDescriptor, token: 0, .readable)) != nil,
+        (try? poller.add(listener.socket.rawDescriptor, token: 0, .readable)) != nil,
         (try? poller.add(wakeup.rawDescriptor, token: 1, .readable)) != nil
       {
         var nextIdentifier: UInt64 = 0
@@ -101,7 +119,7 @@ public final class ControlServer<Subject: ControlledSite>: Sendable {
     private func acceptAll(_ nextIdentifier: inout UInt64) {
       while true {
         let accepted: Socket?
-        do throws(Errno) { accepted = try listener.accept() } catch {
+        do throws(Errno) { accepted = try listener.socket.accept() } catch {
           wakeup.wait(timeoutMilliseconds: Self.failurePauseMilliseconds)
           return
         }
@@ -133,6 +151,10 @@ public final class ControlServer<Subject: ControlledSite>: Sendable {
     private func serve(_ socket: Socket, _ identifier: UInt64) {
       var connection = LineConnection(socket)
       while case .line(let line)? = try? connection.receiveLine() {
+        if let request = responder.handoverRequest(in: line) {
+          handOver(request, socket, &connection)
+          break
+        }
         var reply = responder.reply(to: line)
         reply.append(UInt8(ascii: "\n"))
         guard (try? connection.send(reply)) == true else { break }
@@ -147,6 +169,17 @@ public final class ControlServer<Subject: ControlledSite>: Sendable {
         state.ended.append(identifier)
       }
       wakeup.signal()
+    }
+
+    /// Returns when this process keeps the site, if at all.
+    private func handOver(
+      _ request: ControlRequest, _ socket: Socket, _ connection: inout LineConnection
+    ) {
+      let (reply, isOffered) = responder.handoverReply(to: request, peerUser: socket.peerUser?.user)
+      guard (try? connection.send(reply + [UInt8(ascii: "\n")])) == true, isOffered,
+        let channel = try? HandoverChannel(socket)
+      else { return }
+      if responder.site.handOver(over: channel, control: listener) { handedOver() }
     }
   }
 }

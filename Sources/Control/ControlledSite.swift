@@ -1,4 +1,5 @@
 import Appliance
+import Handover
 
 /// What the control listener needs of a site. Every call may block for a short, bounded time; none
 /// is made on a thread that serves I/O.
@@ -11,6 +12,10 @@ public protocol ControlledSite: Sendable {
   /// Reads the configuration again; a `ConfigurationError` when it is wrong. May take as long as
   /// the backing stores take to grow.
   func reload() throws -> ReloadStatus
+  /// What a process is offered that wants to take this one's place, in this version of messages.
+  func handoverOffer(version: UInt16) -> HandoverOffer
+  /// See `Site.handOver`: when it returns true, this process must end.
+  func handOver(over channel: HandoverChannel, control: ListeningSocket?) -> Bool
 }
 
 extension Site: ControlledSite {}

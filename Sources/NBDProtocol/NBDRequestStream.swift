@@ -19,14 +19,22 @@ public struct NBDRequestStream: Sendable {
   }
 
   /// A request that is refused once its payload has been thrown away.
-  private struct Refusal {
-    let tag: NBDRequestTag
-    let error: NBDError
-    var remainingBytes: Int
+  public struct Refusal: Equatable, Sendable {
+    public let tag: NBDRequestTag
+    public let error: NBDError
+    public var remainingBytes: Int
+
+    public init(tag: NBDRequestTag, error: NBDError, remainingBytes: Int) {
+      self.tag = tag
+      self.error = error
+      self.remainingBytes = remainingBytes
+    }
   }
 
   private let limits: NBDExportLimits
-  private var refusal: Refusal?
+  /// Whose payload is being thrown away. May be set before the first step, by who goes on where
+  /// another has stopped.
+  public var refusal: Refusal?
 
   public init(_ limits: NBDExportLimits) { self.limits = limits }
 

@@ -20,16 +20,17 @@ public enum DiskStore: BackingStore {
   ///
   /// - Parameters:
   ///   - expectedSize: bytes; a store of another size is refused.
-  ///   - createIfMissing, growsFrom: see `FileStore.open`; have no meaning for NBD servers.
+  ///   - createIfMissing, growsFrom, opened: see `FileStore.open`; have no meaning for NBD servers.
   public static func open(
     _ address: Address, expectedSize: UInt64?, createIfMissing: Bool = false,
-    growsFrom: UInt64? = nil
+    growsFrom: UInt64? = nil, opened: File? = nil
   ) throws(StorageError) -> DiskStore {
     switch address {
     case .path(let path):
       .file(
         try FileStore.open(
-          path, expectedSize: expectedSize, createIfMissing: createIfMissing, growsFrom: growsFrom))
+          path, expectedSize: expectedSize, createIfMissing: createIfMissing, growsFrom: growsFrom,
+          opened: opened))
     case .nbd(let uri):
       .nbd(try NBDStore.open(uri, expectedSize: expectedSize))
     }
@@ -107,6 +108,16 @@ public enum DiskStore: BackingStore {
     case .file(let store): store.prefetch(range)
     case .nbd(let store): store.prefetch(range)
     }
+  }
+
+  /// The file whose lock keeps others out; nil where a server does that.
+  public var lockedFile: File? {
+    if case .file(let store) = self { store.file } else { nil }
+  }
+
+  /// As `NBDStore.disconnect`; a file stays open.
+  public func disconnect() {
+    if case .nbd(let store) = self { store.disconnect() }
   }
 
   public var tellsHoles: Bool {

@@ -13,14 +13,18 @@ extension FileStore {
   ///     (which must then be given); that is durable when this returns.
   ///   - growsFrom: bytes that the disk is known to have; a file of at least so many is made larger,
   ///     to `expectedSize`, durably.
+  ///   - opened: the same file, opened and locked by another process that gave it to this one.
   /// - Throws: `cannotOpen`, `inUse`, `sizeDisagrees`, `unsuitable`, `noSpace`.
   public static func open(
-    _ path: String, expectedSize: UInt64?, createIfMissing: Bool = false, growsFrom: UInt64? = nil
+    _ path: String, expectedSize: UInt64?, createIfMissing: Bool = false,
+    growsFrom: UInt64? = nil, opened: File? = nil
   ) throws(StorageError) -> FileStore {
     let store: FileStore
     do throws(Errno) {
+      // The lock of a file that was opened elsewhere is held already, and taken again at no cost.
       let newSize = createIfMissing ? expectedSize : nil
-      let file = try openFile(path, mayCreate: newSize != nil)
+      let file =
+        if let opened { opened } else { try openFile(path, mayCreate: newSize != nil) }
       let isBlockDevice = try file.isBlockDevice()
       if try !file.tryLock() { throw .busy }
       if isBlockDevice, try BlockDevice.isClaimed(path) { throw .busy }

@@ -90,6 +90,11 @@ final class NBDConnectionPool: Sendable {
     return monitor.withLock { $0.ledger.finishSync(ticket) }
   }
 
+  /// Closes the connections that nobody uses; they are made again when they are needed.
+  func disconnect() {
+    monitor.withLock { state in for connection in state.idle { connection.close() } }
+  }
+
   private func prepare(_ connection: NBDConnection) throws(NBDFailure) {
     let generation = monitor.withLock { $0.ledger.generation }
     if connection.isConnected, connection.generation == generation {

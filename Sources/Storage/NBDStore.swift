@@ -120,6 +120,10 @@ public final class NBDStore: BackingStore {
     }
   }
 
+  /// Makes way for another process: some servers take one client at a time. What was written must
+  /// be synced. The next request connects again.
+  public func disconnect() { pool.disconnect() }
+
   // MARK: Changes
 
   private func isAligned(_ range: ByteRange) -> Bool {

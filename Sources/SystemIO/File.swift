@@ -28,6 +28,22 @@ public final class File: Sendable {
     self.path = path
   }
 
+  /// A file that another process opened, for reading and writing, with the locks it has taken.
+  public init(adopting descriptor: consuming Descriptor, path: String) {
+    self.descriptor = descriptor
+    self.path = path
+  }
+
+  /// Whether `path` names this very file or device.
+  public func isFile(at path: String) -> Bool {
+    var own = stat()
+    var other = stat()
+    guard unsafe fstat(descriptor.raw, &own) == 0, unsafe stat(path, &other) == 0 else {
+      return false
+    }
+    return own.st_dev == other.st_dev && own.st_ino == other.st_ino
+  }
+
   /// Asks that transfers bypass the page cache, or ends that. False when the file system cannot.
   /// While it holds, memory, offsets and lengths must be multiples of 4096.
   public func setDirect(_ isDirect: Bool) -> Bool {

@@ -24,6 +24,9 @@ public final class Socket: Sendable {
 
   private init(owning raw: Int32) { descriptor = Descriptor(owning: raw) }
 
+  /// A socket that someone else made: another process, or who started this one.
+  public init(adopting descriptor: consuming Descriptor) { self.descriptor = descriptor }
+
   public var rawDescriptor: Int32 { descriptor.raw }
 
   // MARK: Making sockets

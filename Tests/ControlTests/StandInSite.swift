@@ -1,6 +1,7 @@
 import Appliance
 import Configuration
 import Foundation
+import Handover
 import Synchronization
 import SystemIO
 
@@ -18,6 +19,22 @@ final class StandInSite: ControlledSite {
 
   /// `GROUP TAG` of each checkpoint that was asked for.
   var checkpoints: [String] { taken.withLock { $0 } }
+
+  private let handovers = Mutex(0)
+  var handoverCount: Int { handovers.withLock { $0 } }
+
+  func handoverOffer(version: UInt16) -> HandoverOffer {
+    HandoverOffer(version: version, program: "0.1.0", site: "east", groups: [])
+  }
+
+  /// Keeps the site in the end.
+  func handOver(over channel: HandoverChannel, control: ListeningSocket?) -> Bool {
+    handovers.withLock { $0 += 1 }
+    let deadline = HandoverChannel.deadline(milliseconds: 5_000)
+    _ = try? channel.receive(deadline: deadline)
+    try? channel.send(.refused(reason: "not this one"), deadline: deadline)
+    return false
+  }
 
   func status() -> SiteStatus { SampleStatus.status }
 

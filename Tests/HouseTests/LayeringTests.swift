@@ -11,6 +11,7 @@ struct LayeringTests {
     "BlockModel": [],
     "NBDProtocol": [],
     "TLS": ["SystemIO", "COpenSSL"],
+    "Handover": ["BlockModel", "SystemIO", "NBDProtocol"],
     "Storage": ["BlockModel", "SystemIO", "CNBD"],
     "Journal": ["BlockModel", "SystemIO"],
     "Analyzer": ["BlockModel", "CLZ4"],
@@ -21,10 +22,11 @@ struct LayeringTests {
     "Configuration": ["BlockModel", "CYAML", "Glibc"],
     "Appliance": [
       "BlockModel", "SystemIO", "NBDProtocol", "Storage", "Journal", "Volume", "Tap",
-      "Replication", "Analyzer", "Configuration", "TLS",
+      "Replication", "Analyzer", "Configuration", "TLS", "Handover",
     ],
     "Control": [
-      "BlockModel", "SystemIO", "Configuration", "Analyzer", "Appliance", "Foundation",
+      "BlockModel", "SystemIO", "Configuration", "Analyzer", "Handover", "Appliance",
+      "Foundation",
     ],
     "JournalTools": ["BlockModel", "SystemIO", "Journal"],
     "CommandOptions": ["BlockModel"],

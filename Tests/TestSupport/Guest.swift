@@ -25,13 +25,16 @@ public final class Guest: Sendable {
   /// - Parameters:
   ///   - socket: path of the NBD server's unix socket.
   ///   - export: name of the export.
+  ///   - reconnectDelay: for how many seconds qemu holds requests when the connection is lost; when
+  ///     nil, the guest gets errors at once.
   public init(
     kernel: GuestKernel, socket: String, export: String, logs: ScratchDirectory,
-    within limit: Duration = .seconds(60)
+    reconnectDelay: Int? = nil, within limit: Duration = .seconds(60)
   ) throws {
     self.socket = socket
     self.export = export
     monitor = try logs.socket("guest.qmp")
+    let reconnect = reconnectDelay.map { ",reconnect-delay=\($0)" } ?? ""
     qemu = try ChildProcess(
       "qemu-system-x86_64",
       [
@@ -40,8 +43,8 @@ public final class Guest: Sendable {
         "-append", "console=ttyS0 quiet panic=-1 mitigations=off",
         "-qmp", "unix:\(monitor),server=on,wait=off",
         "-blockdev",
-        "driver=nbd,node-name=nbd0,server.type=unix,server.path=\(socket),export=\(export),"
-          + "reconnect-delay=60",
+        "driver=nbd,node-name=nbd0,server.type=unix,server.path=\(socket),export=\(export)"
+          + reconnect,
         "-blockdev", "driver=raw,node-name=disk,file=nbd0",
         "-device", "virtio-blk-pci,drive=disk",
       ], name: "guest", logs: logs, takesInput: true)
@@ -110,6 +113,29 @@ public final class Guest: Sendable {
   public func resizeDisk(byteCount: Int) throws {
     let monitor = try GuestMonitor(monitor)
     try monitor.execute("block_resize", #"{"node-name":"disk","size":\#(byteCount)}"#)
+  }
+
+  /// Has the guest write a file, sync it, and read it back from the disk, again and again, until it
+  /// is killed.
+  public func exercise() throws { try qemu.send("exercise\n") }
+
+  /// Waits until the guest has done that `rounds` more times.
+  public func makeProgress(_ rounds: Int, within limit: Duration = .seconds(60)) throws {
+    try qemu.waitForLine("EXERCISE \(roundsDone + rounds) done", within: limit)
+  }
+
+  private var roundsDone: Int {
+    let lines = qemu.stdout.split(whereSeparator: \.isNewline)
+    let last = lines.last { $0.hasPrefix("EXERCISE ") && $0.contains(" done") }
+    return last.flatMap { Int($0.split(separator: " ")[1]) } ?? 0
+  }
+
+  /// What the guest or its kernel found wrong since it booted.
+  public var complaints: [String] {
+    let lines = qemu.stdout.split(whereSeparator: \.isNewline)
+    return lines.drop { !$0.contains("GUEST ready") }.map(String.init).filter { line in
+      ["error", "fail", "differs", "corrupt"].contains { line.lowercased().contains($0) }
+    }
   }
 
   /// The virtual machine is gone at once, whatever it was writing.

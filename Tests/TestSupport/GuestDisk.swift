@@ -103,6 +103,20 @@ public enum GuestDisk {
       done
     }
 
+    # What is read back comes from the disk.
+    exercise() {
+      round=0
+      while :; do
+        round=$((round + 1))
+        random written 500
+        sum=$(sha256sum written)
+        dd if=written of=copy bs=64k conv=fsync 2>/dev/null || echo "EXERCISE $round: error"
+        echo 3 >/proc/sys/vm/drop_caches
+        [ "$(sha256sum <copy)" = "${sum%%written}-" ] || echo "EXERCISE $round differs"
+        echo "EXERCISE $round done"
+      done
+    }
+
     step=0
     echo "GUEST ready at $(uptime)"
     while read -r order; do
@@ -114,6 +128,7 @@ public enum GuestDisk {
           echo "GUEST TAIL" | dd of=/dev/vda bs=512 conv=sync,notrunc,fsync \
             seek=$(($(cat /sys/block/vda/size) - 1)) 2>/dev/null
           echo "TAIL written at $(uptime)" ;;
+        exercise) exercise ;;
       esac
     done
     """#

@@ -32,6 +32,8 @@ import Foundation
     guard let handle = unsafe nbd_create() else { throw Self.failure() }
     unsafe self.handle = unsafe handle
     self.limit = limit
+    // A test's URI may name its certificates.
+    unsafe nbd_set_uri_allow_local_file(handle, true)
     if !checksRequests { unsafe nbd_set_strict_mode(handle, 0) }
     // For URIs that name credentials.
     unsafe nbd_set_uri_allow_local_file(handle, true)

@@ -67,12 +67,24 @@ public final class RawSession {
     _ command: Int, flags: Int = 0, cookie: Int, offset: UInt64 = 0, length: UInt64,
     payload: [UInt8] = []
   ) {
-    let isExtended = headers == .extended
-    connection.send(
-      bytes(isExtended ? 0x21e4_1c71 : 0x2560_9513, 4) + bytes(flags, 2) + bytes(command, 2)
-        + bytes(cookie, 8) + bytes(Int(truncatingIfNeeded: offset), 8)
-        + bytes(Int(truncatingIfNeeded: length), isExtended ? 8 : 4) + payload)
+    send(
+      request(
+        command, flags: flags, cookie: cookie, offset: offset, length: length, payload: payload))
   }
+
+  /// A header and what follows it.
+  public func request(
+    _ command: Int, flags: Int = 0, cookie: Int, offset: UInt64 = 0, length: UInt64,
+    payload: [UInt8] = []
+  ) -> [UInt8] {
+    let isExtended = headers == .extended
+    return bytes(isExtended ? 0x21e4_1c71 : 0x2560_9513, 4) + bytes(flags, 2) + bytes(command, 2)
+      + bytes(cookie, 8) + bytes(Int(truncatingIfNeeded: offset), 8)
+      + bytes(Int(truncatingIfNeeded: length), isExtended ? 8 : 4) + payload
+  }
+
+  /// Sends bytes of requests, which may end anywhere.
+  public func send(_ bytes: some Collection<UInt8>) { connection.send(Array(bytes)) }
 
   /// The next chunk, from any reply.
   public func receive(within limit: Duration = .seconds(10)) throws -> Chunk {

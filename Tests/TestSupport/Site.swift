@@ -54,23 +54,52 @@ public final class Site {
   public var configurationFile: String { scratch.file("\(name).yaml") }
 
   /// Writes the configuration file, starts the daemon and waits until it serves.
-  public func start(within limit: Duration = .seconds(20)) throws {
-    let daemon = try launch()
+  /// - Parameter takingOver: with the option to take another daemon's place, though none runs.
+  public func start(within limit: Duration = .seconds(20), takingOver: Bool = false) throws {
+    let daemon = try launch(takingOver: takingOver)
     try daemon.waitForLine(TaplineContract.readyLine, within: limit)
   }
 
   /// Like `start`, but does not wait: for configurations that are refused.
   @discardableResult
-  public func launch() throws -> ChildProcess {
+  public func launch(takingOver: Bool = false) throws -> ChildProcess {
     guard daemon?.isRunning != true else { throw RigError("site \(name) runs already") }
-    try writeConfiguration()
-    starts += 1
-    let words = launcher + [try TaplineBinary.path()] + TaplineContract.site(configurationFile)
-    let started = try ChildProcess(
-      words[0], Array(words.dropFirst()), name: "\(name)-\(starts)", logs: scratch,
-      environment: environment)
+    let started = try launch(with: takingOver ? [TaplineContract.takeOver] : [])
     daemon = started
     return started
+  }
+
+  private func launch(with options: [String]) throws -> ChildProcess {
+    try writeConfiguration()
+    starts += 1
+    let words =
+      launcher + [try TaplineBinary.path()] + TaplineContract.site(configurationFile) + options
+    return try ChildProcess(
+      words[0], Array(words.dropFirst()), name: "\(name)-\(starts)", logs: scratch,
+      environment: environment)
+  }
+
+  /// Starts another daemon, with the configuration as it is now, that takes the place of the one
+  /// that runs, which need not be this value's, and waits until it serves and the old one has ended.
+  /// - Throws: `RigError` also when the old one ends with another code than 0.
+  public func takeOver(within limit: Duration = .seconds(30)) throws {
+    let next = try launch(with: [TaplineContract.takeOver])
+    try next.waitForLine(TaplineContract.readyLine, within: limit)
+    let end = try daemon?.wait(within: limit) ?? .exited(0)
+    daemon = next
+    guard end == .exited(0) else { throw RigError("the old site \(name) ended with \(end)") }
+  }
+
+  /// Starts another daemon that is refused the place of the one that runs, which goes on.
+  public func failToTakeOver(within limit: Duration = .seconds(30)) throws -> Finished {
+    let next = try launch(with: [TaplineContract.takeOver])
+    let end = try next.wait(within: limit)
+    guard case .exited(let status) = end else {
+      throw RigError("the new site \(name) ended with \(end)")
+    }
+    return Finished(
+      command: "tapline site \(TaplineContract.takeOver)", status: status, stdout: next.stdout,
+      stderr: next.stderr)
   }
 
   public func writeConfiguration() throws {

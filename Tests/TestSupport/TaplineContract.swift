@@ -9,6 +9,9 @@ public enum TaplineContract {
     ["site", "--config", configurationFile]
   }
 
+  /// The word that makes a site take the place of the one that runs.
+  public static let takeOver = "--take-over"
+
   public static func status(site: SiteConfiguration) -> [String] {
     ["status", "--json", "--control", site.control]
   }
