@@ -15,7 +15,8 @@ import Foundation
 ///
 /// A reply is `{"ok":true,"result":…}`, with a `SiteStatus`, a `TimelineStatus`, a
 /// `TimelineStatus.Checkpoint` or a `ReloadStatus`, or `{"ok":false,"error":"one sentence"}`, with
-/// `"cause":"configuration"` when the site's file is at fault. Unknown members are ignored. A line longer than `ControlLimits.requestBytes` is refused and ends the connection.
+/// `"cause":"configuration"` when the site's file is at fault. Unknown members are ignored. A line
+/// longer than `ControlLimits.requestBytes` is refused and ends the connection.
 public struct ControlRequest: Codable, Equatable, Sendable {
   public var command: String
   public var group: String?
