@@ -114,8 +114,8 @@ enum GroupOpening {
     guard let byteCount, let wanted = disk.sizeBytes, wanted < byteCount else { return nil }
     let size = ByteCount.format(byteCount)
     return "group \(group.name), disk \(disk.name): it has \(size), and a disk cannot be made "
-      + "smaller: its history may have writes behind the new end. Write 'size: \(size)', or copy what "
-      + "is needed to a new disk"
+      + "smaller: its history may have writes behind the new end. Write 'size: \(size)', or copy "
+      + "what is needed to a new disk"
   }
 
   private static func openJournal(

@@ -45,8 +45,8 @@ extension Site {
   }
 
   /// Reads the configuration's file again and takes into use what can be while clients go on:
-  /// greater sizes of disks, access rules, TLS credentials. Everything is checked before anything is
-  /// changed. Blocks; one at a time; any thread but a loop.
+  /// greater sizes of disks, access rules, TLS credentials. Everything is checked before anything
+  /// is changed. Blocks; one at a time; any thread but a loop.
   ///
   /// When it returns, the new sizes are durable, in the stores and in the groups' state files.
   ///

@@ -17,7 +17,8 @@ import Foundation
 /// `TimelineStatus.Checkpoint` or a `ReloadStatus`, or `{"ok":false,"error":"one sentence"}`, with
 /// `"cause":"configuration"` when the site's file is at fault. Unknown members are ignored. After
 /// the reply to `{"command":"hand-over","versions":[1]}` the connection speaks another protocol
-/// (`HandoverMessage`). A line longer than `ControlLimits.requestBytes` is refused and ends the connection.
+/// (`HandoverMessage`). A line longer than `ControlLimits.requestBytes` is refused and ends the
+/// connection.
 public struct ControlRequest: Codable, Equatable, Sendable {
   public var command: String
   public var group: String?

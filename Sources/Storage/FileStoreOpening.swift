@@ -11,8 +11,8 @@ extension FileStore {
   ///   - expectedSize: bytes; a store of another size is refused.
   ///   - createIfMissing: makes a missing file, or grows an empty one, to a hole of `expectedSize`
   ///     (which must then be given); that is durable when this returns.
-  ///   - growsFrom: bytes that the disk is known to have; a file of at least so many is made larger,
-  ///     to `expectedSize`, durably.
+  ///   - growsFrom: bytes that the disk is known to have; a file of at least so many is made
+  ///     larger, to `expectedSize`, durably.
   ///   - opened: the same file, opened and locked by another process that gave it to this one.
   /// - Throws: `cannotOpen`, `inUse`, `sizeDisagrees`, `unsuitable`, `noSpace`.
   public static func open(

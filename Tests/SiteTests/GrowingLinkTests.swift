@@ -165,7 +165,9 @@ import Testing
       for index in 0..<4 { try client.write(block, at: UInt64(index + 1) << 20) }
       return pair.east.log.contains("they are dropped")
     }
-    #expect(try health(pair.east).contains("make it larger at west"))
+    try eventually("the link is refused again") {
+      try health(pair.east).contains("make it larger at west")
+    }
     // Its history stays as long as there is no place for a copy.
     try pair.west.crash()
     try pair.west.start()

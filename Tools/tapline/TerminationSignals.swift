@@ -1,7 +1,8 @@
 import Foundation
 import SystemIO
 
-/// SIGTERM, SIGINT and SIGHUP as events: blocked in every thread and taken by one that waits for them.
+/// SIGTERM, SIGINT and SIGHUP as events: blocked in every thread and taken by one that waits for
+/// them.
 /// SIGPIPE is ignored: a peer that goes away is an error of its own connection.
 struct TerminationSignals: Sendable {
   /// Blocks the signals in the calling thread and in all that it starts from now on.
