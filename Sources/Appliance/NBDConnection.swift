@@ -59,8 +59,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private let onClose: (() -> Void)?
   let log: (String) -> Void
 
-  private var input = InputBuffer(
-    byteCount: NBDConnection.inputByteCount, headroom: RecordHeader.byteCount)
+  private var input: InputBuffer
   private var output = OutputBuffer(byteCount: 256 << 10)
   private var reads: [NBDRequest] = []
   private var statuses: [StatusQuery] = []
@@ -108,6 +107,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     self.contexts = contexts
     self.onClose = onClose
     self.log = log
+    input = InputBuffer(
+      byteCount: max(Self.inputByteCount, leftover.count), headroom: RecordHeader.byteCount)
     super.init()
     input.append(leftover)
   }
@@ -621,9 +622,6 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     bodyRemaining = Int(request.remaining)
     bodyError = request.error
   }
-
-  /// Whether a connection has room for what arrived at another one.
-  static func canTake(_ state: ConnectionState) -> Bool { state.input.count <= inputByteCount }
 
   // MARK: End
 
