@@ -60,7 +60,6 @@ struct ConnectionAdoption {
       return "it looks at changed blocks"
     }
     if session.export.sizeBytes > disk.store.byteCount { return "the disk is smaller now" }
-    if !NBDConnection.canTake(state) { return "too much of what it sent is not answered" }
     let isLive = state.instant == nil
     if isLive, group.configuration.role == .recovery { return "the disk is a recovery copy" }
     let user = socket.peerUser

@@ -24,8 +24,6 @@ import TLS
   }
 
   @inline(__always) var count: Int { end &- start }
-  /// The most that it can hold.
-  var capacity: Int { memory.count - headroom }
   @inline(__always) var first: UnsafeMutableRawPointer { unsafe memory.base + start }
   @inline(__always) var unread: UnsafeRawBufferPointer {
     unsafe UnsafeRawBufferPointer(start: memory.base + start, count: end - start)

@@ -61,8 +61,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private let onClose: (NBDConnection) -> Void
   let log: (String) -> Void
 
-  private var input = InputBuffer(
-    byteCount: NBDConnection.inputByteCount, headroom: RecordHeader.byteCount)
+  private var input: InputBuffer
   private var output = OutputBuffer(byteCount: NBDConnection.unsentLimit)
   private var requests: NBDRequestStream
   /// Answered once the group has committed, as the client takes the replies.
@@ -115,6 +114,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     self.contexts = contexts
     self.onClose = onClose
     self.log = log
+    input = InputBuffer(
+      byteCount: max(Self.inputByteCount, leftover.count), headroom: RecordHeader.byteCount)
     super.init()
     input.append(leftover)
   }
@@ -658,9 +659,6 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     bodyOffset = request.offset
     bodyRemaining = Int(request.remaining)
   }
-
-  /// Whether a connection has room for what arrived at another one.
-  static func canTake(_ state: ConnectionState) -> Bool { state.input.count <= inputByteCount }
 
   // MARK: End
 

@@ -26,6 +26,8 @@ public struct SiteInheritance: Sendable {
   let groups: [String: HandoverGroup]
   let connections: [(state: ConnectionState, socket: Socket)]
 
+  public var connectionCount: Int { connections.count }
+
   public init(_ inventory: HandoverChannel.Taker.Inventory) {
     files = InheritedFiles(inventory.files.map(\.file))
     groups = Dictionary(inventory.groups.map { ($0.name, $0) }) { $1 }

@@ -29,7 +29,8 @@ struct HandoverMessageTests {
     return try HandoverMessage(header.kind, body: body)
   }
 
-  @Test(arguments: messages) func `a message comes back as it was`(message: HandoverMessage) throws {
+  @Test(arguments: messages)
+  func `a message comes back as it was`(message: HandoverMessage) throws {
     #expect(try decoded(message.encoded()) == message)
   }
 

@@ -38,7 +38,8 @@ import Testing
     #expect(try Data(contentsOf: URL(filePath: copy)).elementsEqual(image))
   }
 
-  /// Starts a site by way of systemd-socket-activate, which begins when somebody connects.
+  /// Starts a site by way of systemd-socket-activate, which begins when somebody connects; so it
+  /// has begun when this returns.
   private func activate(
     _ site: Site, _ command: [String], listen: [String], names: String?
   ) throws -> ChildProcess {
@@ -47,8 +48,8 @@ import Testing
     let activator = try ChildProcess(
       "systemd-socket-activate", addresses + names + command, name: "activated",
       logs: site.scratch)
-    try eventually("the sockets are there") {
-      listen.allSatisfy { FileManager.default.fileExists(atPath: $0) }
+    try eventually("the activator listens") {
+      listen.allSatisfy(RawConnection.isListening(unix:))
     }
     return activator
   }
@@ -86,7 +87,6 @@ import Testing
     let (site, command) = try site()
     let stray = try site.scratch.socket("stray.sock")
     let process = try activate(site, command, listen: [stray], names: "web")
-    _ = try RawConnection(unix: stray)
     #expect(try process.wait() == .exited(1))
     #expect(process.stderr.contains("named 'web', fits no listener"), "\(process.stderr)")
     #expect(process.stderr.contains("nbd unix:\(site.socket)"))

@@ -147,13 +147,67 @@ import Testing
     try client.write(image, at: 0)
     let session = try RawSession(single.site.socket, "disk", .structured)
     session.send(
-      session.request(Self.read, cookie: 1, length: UInt64(image.count))
-        + session.request(2, cookie: 2, length: 0))
-    var data: [UInt8] = []
-    data += try session.receive().payload.dropFirst(8)
+      session.request(Self.read, cookie: 1, length: 4096)
+        + session.request(Self.read, cookie: 2, length: UInt64(image.count))
+        + session.request(2, cookie: 3, length: 0))
+    #expect(try session.receive().cookie == 1)
     try single.site.takeOver()
+    var data: [UInt8] = []
     while data.count < image.count { data += try session.receive().payload.dropFirst(8) }
     #expect(data == image)
     #expect(try session.isClosedByPeer())
+  }
+
+  @Test func `a write that waits for room in a full journal`() throws {
+    let pair = try SitePair(disks: ["disk": 8 << 20]) { east, west in
+      for site in [east, west] { site.configuration.groups[0].segmentSize = "64K" }
+      east.configuration.groups[0].journalCapacity = "1M"
+      east.configuration.groups[0].onFull = "block"
+    }
+    pair.cable.cut()
+    let history = WriteHistory(sectors: 16384)
+    let load = WriteLoad(pair.east.uri("disk"), history: history)
+    try eventually("the journal is full") { try isFull(pair) }
+    try pair.east.takeOver()
+    try eventually("the journal is full still") { try isFull(pair) }
+    pair.cable.join()
+    try load.makeProgress(200)
+    try load.stop()
+    #expect(load.failure == nil)
+    let image = try pair.east.image("disk")
+    #expect(history.violations(in: image) == [])
+    try pair.drain()
+    #expect(difference(try pair.west.image("disk@latest"), image) == nil)
+  }
+
+  private func isFull(_ pair: SitePair) throws -> Bool {
+    let group = try TaplineContract.group("g", in: pair.east.status())
+    return group["health"]?.string?.contains("the journal is full") ?? false
+  }
+
+  @Test(.requires("nbdkit"))
+  func `a read that does not end in time keeps the old process`() throws {
+    let scratch = try ScratchDirectory()
+    let upstream = try scratch.socket("slow.sock")
+    let server = try ChildProcess(
+      "nbdkit", ["-f", "-U", upstream, "--filter=delay", "memory", "8M", "rdelay=12"],
+      logs: scratch)
+    try eventually("nbdkit listens") { RawConnection.isListening(unix: upstream) }
+    let site = try Site("east", in: scratch)
+    site.addDisk(
+      "disk", size: 8 << 20, backing: "nbd+unix:///?socket=\(upstream)", role: .protected)
+    try site.start()
+    let session = try RawSession(site.socket, "disk", .structured)
+    session.send(
+      session.request(Self.read, cookie: 1, offset: 4096, length: 512)
+        + session.request(Self.flush, cookie: 2, length: 0))
+    #expect(try session.receive().cookie == 2)
+    let refused = try site.failToTakeOver()
+    #expect(refused.status == 1)
+    #expect(refused.stderr.contains("did not end in time"), "\(refused)")
+    #expect(try session.receive(within: .seconds(30)).cookie == 1)
+    session.send(Self.flush, cookie: 3, length: 0)
+    #expect(try session.receive().cookie == 3)
+    server.kill()
   }
 }

@@ -105,6 +105,9 @@ enum SiteCommand {
       try running?.confirm()
       try site.serve()
       sockets.removeUnused()
+      if let inheritance {
+        Output.log(name, "took over, with \(inheritance.connectionCount) connections of clients")
+      }
       return (site, try control.map { try serve(site, on: $0) })
     } catch {
       running?.refuse("\(error)")
