@@ -71,6 +71,7 @@ let package = Package(
       dependencies: ["BlockModel", "SystemIO", "Journal", "Storage", "Volume", "StorageTesting"],
       path: "Tests/JournalTestSupport", swiftSettings: settings),
 
+    tests("SystemIOTests", "SystemIO"),
     tests("BlockModelTests", "BlockModel"),
     tests(
       "ReplicationTests", "BlockModel", "SystemIO", "Storage", "Journal", "Replication",
@@ -83,6 +84,7 @@ let package = Package(
     tests("StorageTests", "BlockModel", "Storage", "StorageTesting", "SystemIO"),
     tests("AnalyzerTests", "Analyzer", "BlockModel"),
     tests("ConfigurationTests", "Configuration", "BlockModel"),
+    tests("ApplianceTests", "Appliance", "BlockModel", "Configuration"),
     tests("CommandOptionsTests", "CommandOptions"),
     tests("ControlTests", "BlockModel", "SystemIO", "Configuration", "Appliance", "Control"),
     tests("JournalToolsTests", "BlockModel", "SystemIO", "Journal", "JournalTools"),
