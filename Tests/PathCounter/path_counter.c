@@ -1,9 +1,9 @@
-// Counts what a program asks of the system while it runs, thread by thread: requests for memory, and
-// how much of what it writes to files lies where a socket has put it.
+// Counts what a program asks of the system while it runs, thread by thread: requests for memory,
+// and how much of what it writes to files lies where a socket has put it.
 //
 // Loaded with LD_PRELOAD. The counts are in the file that PATH_COUNTER_FILE names, which is mapped
-// into the program: a test reads them at any moment without asking the program. The file is an array
-// of `struct counts`, one for each thread in the order of their first count.
+// into the program: a test reads them at any moment without asking the program. The file is an
+// array of `struct counts`, one for each thread in the order of their first count.
 
 #define _GNU_SOURCE
 #include <errno.h>
