@@ -88,6 +88,7 @@ let package = Package(
       dependencies: ["BlockModel", "SystemIO", "Journal", "Storage", "Volume", "StorageTesting"],
       path: "Tests/JournalTestSupport", swiftSettings: settings),
 
+    tests("SystemIOTests", "SystemIO"),
     tests("BlockModelTests", "BlockModel"),
     tests(
       "ReplicationTests", "BlockModel", "SystemIO", "Storage", "Journal", "Replication",
@@ -100,6 +101,7 @@ let package = Package(
     tests("StorageTests", "BlockModel", "Storage", "StorageTesting", "SystemIO"),
     tests("AnalyzerTests", "Analyzer", "BlockModel"),
     tests("ConfigurationTests", "Configuration", "BlockModel"),
+    tests("ApplianceTests", "Appliance", "BlockModel", "Configuration"),
     tests("CommandOptionsTests", "CommandOptions"),
     tests(
       "ControlTests", "BlockModel", "SystemIO", "Configuration", "Handover", "Appliance", "Control"),

@@ -93,6 +93,7 @@ final class EventLoop: @unchecked Sendable {
     thread?.join()
     thread = nil
     handlers.removeAll()
+    resuming.removeAll()
     timers.removeAll()
   }
 

@@ -210,7 +210,9 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
       return answer(.unknown(message: "no disk \(name.disk.quotedForMessage) at this site"))
     }
     if intent == .serve {
-      do throws(ClientAdmission.Refusal) { place = try front.admission.admit(to: disk.name) } catch {
+      do throws(ClientAdmission.Refusal) {
+        place = try front.admission.admit(to: disk.name)
+      } catch {
         front.logOnce("a client was refused: \(error.message)")
         return refuse(.notPermitted(message: error.message))
       }

@@ -40,6 +40,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private static let unsentLimit = 256 << 10
   /// Replies to reads that are made in one turn; then others have theirs.
   private static let turnReplyBytes = 8 << 20
+  /// Reads and statuses that workers have of one client: more would keep the others' syncs waiting.
+  private static let jobLimit = 16
   /// Of a long read, so much of the base is read at a time: zeros are found in pieces of it.
   private static let basePieceBytes: UInt64 = 128 << 10
   /// Records that one request may become in one turn before others have theirs.
@@ -75,7 +77,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private var bodyRemaining = 0
 
   private var interest: Poller.Interest = .readable
-  /// Bytes of replies that workers prepare, about.
+  /// Replies that workers prepare, and about how many bytes they have.
+  private var jobsUnderWay = 0
   private var bytesUnderWay = 0
   /// Requests whose reply comes later: reads on workers, waits for durability.
   private var pendingReplies = 0
@@ -341,7 +344,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   /// A client that does not take its replies gets no more made: reads that wait cost nothing.
   private var mayMakeReplies: Bool {
-    hasByteRoom && output.pendingByteCount < Self.unsentLimit
+    hasByteRoom && output.pendingByteCount < Self.unsentLimit && jobsUnderWay < Self.jobLimit
   }
 
   /// There is something to do without anything that arrives or comes back from a worker.
@@ -410,12 +413,14 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   /// A worker prepares a reply of about so many bytes.
   func beginWait(bytes: Int) {
     pendingReplies += 1
+    jobsUnderWay += 1
     bytesUnderWay += bytes
   }
 
   /// False when nobody wants the reply any more.
   func endWait(bytes: Int) -> Bool {
     pendingReplies -= 1
+    jobsUnderWay -= 1
     bytesUnderWay -= bytes
     return !isClosed
   }

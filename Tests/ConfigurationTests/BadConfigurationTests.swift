@@ -120,7 +120,7 @@ struct SeededGenerator: RandomNumberGenerator {
     BadConfiguration(1, "'listen'", "site: a\ndata: b\ngroups: []\n"),
     BadConfiguration(1, "'groups'", "site: a\ndata: b\nlisten: {}\n"),
     BadConfiguration(2, "did you mean 'data'", "site: a\ndate: b\n"),
-    BadConfiguration(2, "known keys are site, data, listen, limits, groups", "site: a\ncolour: b\n"),
+    BadConfiguration(2, "keys are site, data, listen, limits, groups", "site: a\ncolour: b\n"),
     BadConfiguration(3, "duplicate key 'site', first on line 1", "site: a\ndata: b\nsite: c\n"),
     BadConfiguration(1, "not a name", "site: a/b\ndata: b\nlisten: {}\ngroups: []\n"),
     BadConfiguration(1, "not a list", "site: [a]\ndata: b\nlisten: {}\ngroups: []\n"),

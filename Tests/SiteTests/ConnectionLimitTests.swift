@@ -127,6 +127,30 @@ import Testing
     for client in clients { try client.write([1], at: 0) }
   }
 
+  @Test(.requires("prlimit"))
+  func `a site without a descriptor for the next client serves the others, and it later`() throws {
+    let single = try site("{}")
+    let socket = single.site.socket
+    let client = try SimpleSession(socket, "disk")
+    // From here on the journal has a file.
+    try client.write([1], at: 0)
+    let pid = try #require(single.site.processIdentifier)
+    func allow(_ count: Int) throws {
+      try run("prlimit", ["--pid", "\(pid)", "--nofile=\(count):20000"]).checked()
+    }
+    let limit = try single.site.openFileLimit()
+    try allow(8)
+    let waiting = try SimpleSession(socket: socket)
+    try waiting.send(SimpleSession.opening("disk"))
+    try eventually("the log says why") {
+      single.site.log.contains("cannot take a connection: Too many open files")
+    }
+    for index in 0..<100 { try client.write([UInt8(index)], at: index) }
+    try allow(limit)
+    // The greeting was all that was missing.
+    #expect(try waiting.receive(8) == Array("NBDMAGIC".utf8))
+  }
+
   @Test(.requires("prlimit", "setpriv"))
   func `where the system does not allow so many, the site says what to do and does not start`()
     throws

@@ -216,6 +216,9 @@ public enum TaplineBinary {
     return found
   }
 
+  /// Code that was not optimised asks for memory where optimised code does not.
+  public static var isOptimized: Bool { ((try? path()) ?? "/debug/").contains("/debug/") == false }
+
   private static let beside: [String] = {
     // The bundle is an argument of the process that runs tests, and the process itself for XCTest.
     let bundle = CommandLine.arguments.first { $0.contains(".xctest") }

@@ -44,5 +44,14 @@ extension Trait where Self == ConditionTrait {
   }
 }
 
+extension Trait where Self == ConditionTrait {
+  /// Skips what holds of optimised code alone where the binary under test is a debug build.
+  public static var requiresReleaseBuild: Self {
+    .enabled(
+      if: TaplineBinary.isOptimized || skipNothing,
+      "the binary under test is a debug build; name a release build in TAPLINE_BIN")
+  }
+}
+
 /// Whether a test that lacks something must fail rather than be skipped.
 public let skipNothing = ProcessInfo.processInfo.environment["TAPLINE_SKIP_NOTHING"] == "1"
