@@ -99,6 +99,7 @@ let package = Package(
     tests("TestSupportTests", "TestSupport"),
     tests("SiteTests", "TestSupport"),
     tests("GuestTests", "TestSupport"),
+    tests("ReliabilityTests", "TestSupport"),
     tests("HouseTests", "TestSupport"),
   ],
   swiftLanguageModes: [.v6]

@@ -8,6 +8,10 @@ public final class Site {
   public var configuration: SiteConfiguration
   public let socket: String
   public let linkPort: UInt16
+  /// Additions to the environment of the daemon; take effect at the next start.
+  public var environment: [String: String] = [:]
+  /// What its data and disks are on, when it is one whose power can be cut.
+  public private(set) var volume: LossyVolume?
   private var daemon: ChildProcess?
   private var starts = 0
 
@@ -64,7 +68,7 @@ public final class Site {
     starts += 1
     let started = try ChildProcess(
       try TaplineBinary.path(), TaplineContract.site(configurationFile),
-      name: "\(name)-\(starts)", logs: scratch)
+      name: "\(name)-\(starts)", logs: scratch, environment: environment)
     daemon = started
     return started
   }
@@ -79,6 +83,29 @@ public final class Site {
     guard let daemon else { throw RigError("site \(name) was not started") }
     daemon.kill(SIGKILL)
     try daemon.wait()
+  }
+
+  /// Moves its data and its disks, empty, to a volume whose power can be cut. Before the start.
+  public func move(to volume: LossyVolume) throws {
+    self.volume = volume
+    configuration.data = "\(volume.path)/data"
+    for group in configuration.groups.indices {
+      for (index, disk) in configuration.groups[group].disks.enumerated() {
+        let file = try volume.sparseFile("\(disk.name).raw", size: disk.size)
+        configuration.groups[group].disks[index].backing = "file:\(file)"
+      }
+    }
+  }
+
+  /// Cuts the power of the machine: the daemon ends, and of what it wrote, the volume keeps only
+  /// what was made durable.
+  public func cutPower() throws {
+    guard let daemon, let volume else { throw RigError("site \(name) has no power to cut") }
+    // Stopped first, so that it does not see the disk fail, which no machine without power does.
+    daemon.kill(SIGSTOP)
+    try volume.cut()
+    try crash()
+    try volume.restore()
   }
 
   /// Asks the daemon to stop, and waits until it has.
