@@ -4,7 +4,8 @@ import TestSupport
 final class PoweredSite {
   /// What the journal does with records besides keeping them.
   enum Journal: String, CaseIterable, Sendable {
-    /// Small segments, applied at once and used again and again.
+    /// The smallest there is, applied at once: its segments are used again and again. No block of
+    /// the disk has yet to be allocated, so nothing makes the file system commit its log.
     case recycling
     /// Everything stays in it, in many segments.
     case growing
@@ -29,15 +30,22 @@ final class PoweredSite {
     try site.addDisk("disk", size: Self.sectors * TaggedSectors.size, role: .protected)
     switch journal {
     case .recycling:
-      site.configuration.groups[0].journalCapacity = "2M"
+      site.configuration.groups[0].journalCapacity = "1M"
       site.configuration.groups[0].segmentSize = "256K"
       site.configuration.groups[0].applyEvery = "20ms"
     case .growing:
       site.configuration.groups[0].history = "1h"
       site.configuration.groups[0].segmentSize = "256K"
     }
-    try site.move(to: try LossyVolume(kind, named: "east", in: scratch))
+    try site.move(
+      to: try LossyVolume(kind, named: "east", in: scratch), sparseDisks: journal == .growing)
     try site.start()
+    if journal == .recycling {
+      // Written in peace: files that are needed at once are only allocated, and every sync of those
+      // commits the file system's log.
+      let last = "\(site.configuration.data)/g/segment-00003"
+      try eventually("the journal has its files") { try run("test", ["-e", last]).status == 0 }
+    }
   }
 
   /// One round: load for a while, a power cut, a restart. Returns what was lost, as lines to read.

@@ -116,28 +116,31 @@ final class Siege {
   private func crash(losesPower: Bool = false, _ end: (Site) throws -> Void) throws {
     var victims = [[pair.east], [pair.west], [pair.east, pair.west]]
       .randomElement(using: &generator)!
-    // Only while the other side of the promise stands: what the protected site loses, its peer must
-    // drop.
-    let promised = victims.count == 1 ? try pair.east.counter("peer_durable") : 0
+    if !victims.contains(where: { $0 === pair.east }) { return try crashPeer(end) }
     for victim in victims { try end(victim) }
-    if !pair.east.isRunning { try stopLoad() }
+    try stopLoad()
     victims.shuffle(using: &generator)
     for victim in victims { try victim.start() }
-
-    if victims.contains(where: { $0 === pair.east }) {
-      let image = try pair.east.image("disk")
-      if losesPower {
-        note(history.powerCutViolations(in: image), "protected site after a power cut")
-        history.settleAfterPowerCut(with: image)
-      } else {
-        note(history.violations(in: image), "protected site after a kill")
-        history.settle(with: image)
-      }
+    let image = try pair.east.image("disk")
+    if losesPower {
+      note(history.powerCutViolations(in: image), "protected site after a power cut")
+      history.settleAfterPowerCut(with: image)
     } else {
-      let durable = try pair.west.counter("durable")
-      if durable < promised { lost.append("recovery site: record \(durable + 1) to \(promised)") }
-      note(history.cutViolations(in: try pair.west.image("disk@latest")), "recovery site")
+      note(history.violations(in: image), "protected site after a kill")
+      history.settle(with: image)
     }
+  }
+
+  /// What the recovery site called durable must be there before anything is sent again.
+  private func crashPeer(_ end: (Site) throws -> Void) throws {
+    let promised = try pair.east.counter("peer_durable")
+    try end(pair.west)
+    pair.cable.cut()
+    try pair.west.start()
+    let kept = try pair.west.counter("appended")
+    if kept < promised { lost.append("recovery site: records \(kept + 1) to \(promised)") }
+    note(history.cutViolations(in: try pair.west.image("disk@latest")), "recovery site")
+    pair.cable.join()
   }
 
   // MARK: Comparisons

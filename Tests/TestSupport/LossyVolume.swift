@@ -51,10 +51,14 @@ public final class LossyVolume {
     try? endBridge()
   }
 
-  /// An empty sparse file of `size` bytes, and its name, durable.
-  public func sparseFile(_ name: String, size: Int) throws -> String {
+  /// A file of `size` zeros, sparse or with every block written, durable with its name.
+  public func file(_ name: String, size: Int, isSparse: Bool = true) throws -> String {
     let file = "\(path)/\(name)"
-    try run("truncate", ["--size", "\(size)", file]).checked()
+    if isSparse {
+      try run("truncate", ["--size", "\(size)", file]).checked()
+    } else {
+      try run("dd", ["if=/dev/zero", "of=\(file)", "bs=\(size)", "count=1"]).checked()
+    }
     try run("sync", ["--file-system", file]).checked()
     return file
   }
@@ -90,26 +94,24 @@ public final class LossyVolume {
   private func startBridge() throws {
     if let refusal = PrivateMounts.refusal { throw RigError(refusal) }
     let socket = try scratch.socket("\(name)-device.sock")
-    let pidFile = scratch.file("\(name)-device.pid")
-    for file in [socket, pidFile] { unsafe unlink(file) }
+    unsafe unlink(socket)
     _ = try scratch.subdirectory("\(name)-device")
+    server = try startServer(
+      "nbdkit", "-f", "-U", socket, "--filter=cache", "file", image, "cache=writeback")
+    bridge = try startServer("nbdfuse", "\(bridgePath)/disk", "nbd+unix:///?socket=\(socket)")
+  }
+
+  /// Starts a program that writes its number to the file named after -P when it serves.
+  private func startServer(_ program: String, _ arguments: String...) throws -> ChildProcess {
+    let pidFile = scratch.file("\(name)-\(program).pid")
+    unsafe unlink(pidFile)
     let server = try ChildProcess(
-      "nbdkit",
-      ["-f", "-U", socket, "--filter=cache", "file", image, "cache=writeback"],
-      name: "\(name)-device-server", logs: scratch)
-    self.server = server
-    try eventually("nbdkit listens") {
-      guard server.isRunning else { throw RigError("nbdkit: \(server.stderr)") }
-      return unsafe access(socket, F_OK) == 0
-    }
-    let bridge = try ChildProcess(
-      "nbdfuse", ["-P", pidFile, "\(bridgePath)/disk", "nbd+unix:///?socket=\(socket)"],
-      name: "\(name)-device-bridge", logs: scratch)
-    self.bridge = bridge
-    try eventually("nbdfuse serves") {
-      guard bridge.isRunning else { throw RigError("nbdfuse: \(bridge.stderr)") }
+      program, ["-P", pidFile] + arguments, name: "\(name)-\(program)", logs: scratch)
+    try eventually("\(program) serves") {
+      guard server.isRunning else { throw RigError("\(program): \(server.stderr)") }
       return unsafe access(pidFile, F_OK) == 0
     }
+    return server
   }
 
   private func endBridge() throws {

@@ -86,12 +86,14 @@ public final class Site {
   }
 
   /// Moves its data and its disks, empty, to a volume whose power can be cut. Before the start.
-  public func move(to volume: LossyVolume) throws {
+  /// - Parameter sparseDisks: whether their blocks have yet to be allocated.
+  public func move(to volume: LossyVolume, sparseDisks: Bool = true) throws {
     self.volume = volume
     configuration.data = "\(volume.path)/data"
     for group in configuration.groups.indices {
       for (index, disk) in configuration.groups[group].disks.enumerated() {
-        let file = try volume.sparseFile("\(disk.name).raw", size: disk.size)
+        let file = try volume.file(
+          "\(disk.name).raw", size: disk.size, isSparse: sparseDisks)
         configuration.groups[group].disks[index].backing = "file:\(file)"
       }
     }

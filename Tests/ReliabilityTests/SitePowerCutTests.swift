@@ -7,7 +7,7 @@ import Testing
 /// the write cache of the disk. `TAPLINE_ROUNDS` sets how many cuts a test makes.
 @Suite(
   .scratch, .serialized, .mountsVolumes, .requires("mke2fs", "mkfs.xfs", "nbdkit", "nbdfuse"))
-struct PowerCutTests {
+struct SitePowerCutTests {
   @Test(arguments: LossyVolume.Kind.allCases, PoweredSite.Journal.allCases)
   func `what a site has made durable survives`(
     kind: LossyVolume.Kind, journal: PoweredSite.Journal
