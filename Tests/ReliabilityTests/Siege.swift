@@ -50,8 +50,12 @@ final class Siege {
   private var agreed: UInt64 = 0
 
   /// Starts both sites.
-  /// - Parameter volumes: what both are on; ordinary files when nil, and then without power cuts.
-  init(seed: UInt64, volumes: LossyVolume.Kind?) throws {
+  /// - Parameters:
+  ///   - volumes: what both are on; ordinary files when nil, and then without power cuts.
+  ///   - peerEnvironment: additions to the environment of the recovery site.
+  init(
+    seed: UInt64, volumes: LossyVolume.Kind?, peerEnvironment: [String: String] = [:]
+  ) throws {
     generator = SeededGenerator(seed: seed)
     pair = try SitePair(disks: ["disk": Self.sectors * TaggedSectors.size]) { east, west in
       for site in [east, west] {
@@ -62,6 +66,7 @@ final class Siege {
           try site.move(to: try LossyVolume(volumes, named: site.name, in: east.scratch))
         }
       }
+      west.environment = peerEnvironment
     }
   }
 
@@ -121,7 +126,7 @@ final class Siege {
     try stopLoad()
     victims.shuffle(using: &generator)
     for victim in victims { try victim.start() }
-    let image = try pair.east.image("disk")
+    let image = try image(pair.east, "disk")
     if losesPower {
       note(history.powerCutViolations(in: image), "protected site after a power cut")
       history.settleAfterPowerCut(with: image)
@@ -139,7 +144,7 @@ final class Siege {
     try pair.west.start()
     let kept = try pair.west.counter("appended")
     if kept < promised { lost.append("recovery site: records \(kept + 1) to \(promised)") }
-    note(history.cutViolations(in: try pair.west.image("disk@latest")), "recovery site")
+    note(history.cutViolations(in: try image(pair.west, "disk@latest")), "recovery site")
     pair.cable.join()
   }
 
@@ -148,12 +153,11 @@ final class Siege {
   private func agree() throws {
     try stopLoad()
     try pair.drain()
-    let east = try pair.east.image("disk")
-    let west = try pair.west.image("disk@latest")
+    let east = try image(pair.east, "disk")
+    let west = try image(pair.west, "disk@latest")
     note(history.violations(in: east), "protected site in the end")
     if let difference = difference(west, east) { lost.append("recovery site: \(difference)") }
     agreed = wallClockNanoseconds()
-    tally.bytes += east.count + west.count
   }
 
   private func compareViews() throws {
@@ -168,13 +172,18 @@ final class Siege {
         tally.expiredViews += 1
         continue
       }
-      let image = try site.image("disk@\(rfc3339(instant))")
+      let image = try image(site, "disk@\(rfc3339(instant))")
       note(
         history.violations(in: image, at: instant, slack: .milliseconds(100)),
         "\(site.name) at \(rfc3339(instant))")
       tally.views += 1
-      tally.bytes += image.count
     }
+  }
+
+  private func image(_ site: Site, _ export: String) throws -> [UInt8] {
+    let image = try site.image(export)
+    tally.bytes += image.count
+    return image
   }
 
   private func note(_ violations: [String], _ place: String) {

@@ -13,7 +13,7 @@ struct SitePowerCutTests {
     kind: LossyVolume.Kind, journal: PoweredSite.Journal
   ) throws {
     let site = try PoweredSite(kind, journal, seed: testSeed(21))
-    for round in 0..<testRounds(3) {
+    for round in 0..<testRounds(2) {
       let lost = try site.round()
       #expect(lost == [], "round \(round)")
       guard lost.isEmpty else { return }
@@ -24,7 +24,7 @@ struct SitePowerCutTests {
   @Test(arguments: LossyVolume.Kind.allCases)
   func `sites agree after cuts of either or both`(kind: LossyVolume.Kind) throws {
     let siege = try Siege(seed: testSeed(22), volumes: kind)
-    for _ in 0..<testRounds(3) { try siege.happen(.powerCut) }
+    for _ in 0..<testRounds(2) { try siege.happen(.powerCut) }
     try siege.happen(.agreement)
     for _ in 0..<3 { try siege.happen(.view) }
     #expect(siege.lost == [])
