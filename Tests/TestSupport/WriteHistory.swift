@@ -21,6 +21,8 @@ public final class WriteHistory: Sendable {
     var acknowledgedCount = 0
     /// The writes before this one are durable or lost: see `settleAfterPowerCut`.
     var firstUnsettled = 0
+    /// The writes before this one have been judged: see `forget`.
+    var firstRecent = 0
     /// When the newest flush that has been answered was submitted.
     var flushed: UInt64 = 0
     /// Tags by sector, in the order of submission: ascending.
@@ -64,7 +66,8 @@ public final class WriteHistory: Sendable {
   public func settle(with image: [UInt8]) {
     let now = wallClockNanoseconds()
     state.withLock { state in
-      for index in state.writes.indices where state.writes[index].acknowledged == nil {
+      for index in state.firstRecent..<state.writes.count
+      where state.writes[index].acknowledged == nil {
         let tag = UInt64(index + 1)
         let write = state.writes[index]
         let range = write.first..<write.first + write.count
@@ -75,6 +78,22 @@ public final class WriteHistory: Sendable {
           for sector in range { state.versions[sector].removeAll { $0 == tag } }
         }
       }
+    }
+  }
+
+  /// Forgets what was overwritten before `instant`, so that a long run stays quick: no image of
+  /// before it will be asked about. Nothing may be in flight or lack a verdict, and what was
+  /// acknowledged before the instant must be durable and known to whoever is asked.
+  public func forget(before instant: UInt64) {
+    state.withLock { state in
+      for sector in state.versions.indices {
+        let current = state.versions[sector].lastIndex {
+          (state.writes[Int($0) - 1].acknowledged ?? .max) < instant
+        }
+        if let current { state.versions[sector].removeFirst(current) }
+      }
+      let writes = state.writes[state.firstRecent...]
+      state.firstRecent = writes.firstIndex { $0.submitted >= instant } ?? state.writes.count
     }
   }
 
@@ -153,7 +172,8 @@ extension WriteHistory.State {
   /// Writes of which a part is there and a part is not, among those that need not be there.
   fileprivate func torn(_ shown: [UInt64?], notBefore floor: UInt64) -> [String] {
     var found: [String] = []
-    for (number, write) in writes.enumerated() where found.count < 10 {
+    for number in firstRecent..<writes.count where found.count < 10 {
+      let write = writes[number]
       guard (write.acknowledged ?? .max) >= floor else { continue }
       let tag = UInt64(number + 1)
       let parts = shown[write.first..<write.first + write.count]
