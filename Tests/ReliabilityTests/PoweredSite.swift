@@ -56,7 +56,7 @@ final class PoweredSite {
     try site.cutPower()
     try load.stop()
     do {
-      try site.start()
+      try site.restart(despite: { try $0.cutPower() }, using: &generator)
     } catch {
       return ["does not start again: \(error)"]
     }

@@ -127,7 +127,7 @@ final class Siege {
     for victim in victims { try end(victim) }
     try stopLoad()
     victims.shuffle(using: &generator)
-    for victim in victims { try victim.start() }
+    for victim in victims { try victim.restart(despite: end, using: &generator) }
     let image = try image(pair.east, "disk")
     if losesPower {
       note(history.powerCutViolations(in: image), "protected site after a power cut")
@@ -143,7 +143,7 @@ final class Siege {
     let promised = try pair.east.counter("peer_durable")
     try end(pair.west)
     pair.cable.cut()
-    try pair.west.start()
+    try pair.west.restart(despite: end, using: &generator)
     let kept = try pair.west.counter("appended")
     if kept < promised { lost.append("recovery site: records \(kept + 1) to \(promised)") }
     note(history.cutViolations(in: try image(pair.west, "disk@latest")), "recovery site")
