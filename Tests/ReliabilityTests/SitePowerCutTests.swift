@@ -2,9 +2,9 @@ import TestSupport
 import Testing
 
 /// Proves that a power cut takes nothing that was acknowledged as durable, and of the rest only the
-/// end; that instants of before it open after it; and that both sites agree again, whichever of them
-/// was cut. Unsynced bytes are really lost: in the page cache and the log of the file system, or in
-/// the write cache of the disk. `TAPLINE_ROUNDS` sets how many cuts a test makes.
+/// end; that instants of before it open after it; and that both sites agree again, whichever was
+/// cut. Unsynced bytes are really lost: in the page cache and the log of the file system, or in the
+/// write cache of the disk. `TAPLINE_ROUNDS` sets how many cuts a test makes.
 @Suite(
   .scratch, .serialized, .mountsVolumes, .requires("mke2fs", "mkfs.xfs", "nbdkit", "nbdfuse"))
 struct SitePowerCutTests {

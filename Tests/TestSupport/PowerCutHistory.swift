@@ -27,9 +27,9 @@ extension WriteHistory {
     return violations(in: image, after: floor, before: .max, countsDurable: true)
   }
 
-  /// Takes `image`, in which there are no violations after a power cut, as the verdict on the writes
-  /// that had not been made durable: those in it must stay, also at the next cut, since they have
-  /// come from the disk; the others must not come back.
+  /// Takes `image`, in which there are no violations after a power cut, as the verdict on the
+  /// writes that had not been made durable: those in it must stay, also at the next cut, since they
+  /// have come from the disk; the others must not come back.
   public func settleAfterPowerCut(with image: [UInt8]) {
     let now = wallClockNanoseconds()
     let shown = (0..<sectors).map { TaggedSectors.tag(of: $0, in: image) ?? 0 }
