@@ -21,6 +21,8 @@ public final class LossyVolume {
   public let kind: Kind
   /// Where it is mounted: for children of this process only.
   public let path: String
+  /// Whether there is power no more.
+  public private(set) var isCut = false
   private let scratch: ScratchDirectory
   private let name: String
   private let image: String
@@ -65,6 +67,7 @@ public final class LossyVolume {
 
   /// From now on nothing reaches the disk, and what was not made durable is lost.
   public func cut() throws {
+    isCut = true
     guard kind == .deviceCache else { return try PrivateMounts.shutDown(path) }
     server?.kill(SIGKILL)
     try server?.wait()
@@ -75,6 +78,7 @@ public final class LossyVolume {
     try eventually("\(path) can be unmounted") { try run("umount", [path]).status == 0 }
     try endBridge()
     try mount()
+    isCut = false
   }
 
   private func mount() throws {

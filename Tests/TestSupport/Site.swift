@@ -63,6 +63,7 @@ public final class Site {
   @discardableResult
   public func launch() throws -> ChildProcess {
     guard daemon?.isRunning != true else { throw RigError("site \(name) runs already") }
+    if let volume, volume.isCut { try volume.restore() }
     try configuration.yaml.write(
       toFile: configurationFile, atomically: false, encoding: .utf8)
     starts += 1
@@ -100,14 +101,13 @@ public final class Site {
   }
 
   /// Cuts the power of the machine: the daemon ends, and of what it wrote, the volume keeps only
-  /// what was made durable.
+  /// what was made durable. The power is back at the next start.
   public func cutPower() throws {
     guard let daemon, let volume else { throw RigError("site \(name) has no power to cut") }
     // Stopped first, so that it does not see the disk fail, which no machine without power does.
     daemon.kill(SIGSTOP)
     try volume.cut()
     try crash()
-    try volume.restore()
   }
 
   /// Asks the daemon to stop, and waits until it has.
