@@ -114,6 +114,7 @@ let package = Package(
     .testTarget(
       name: "FuzzTests", dependencies: ["FuzzTargets", "TestSupport"], exclude: ["Corpus"],
       swiftSettings: settings),
+    tests("ReliabilityTests", "TestSupport"),
     tests("HouseTests", "TestSupport"),
   ],
   swiftLanguageModes: [.v6]

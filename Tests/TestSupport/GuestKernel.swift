@@ -32,7 +32,7 @@ public struct GuestKernel: Sendable {
 }
 
 /// The directory of the package, from where this source file was compiled.
-let projectRoot: String = {
+public let projectRoot: String = {
   let file = URL(fileURLWithPath: #filePath)
   return file.deletingLastPathComponent().deletingLastPathComponent()
     .deletingLastPathComponent().path

@@ -10,8 +10,10 @@ public final class Site {
   public let linkPort: UInt16
   /// Words in front of the daemon's own, such as those of `prlimit`.
   public var launcher: [String] = []
-  /// Added to the daemon's environment.
+  /// Additions to the environment of the daemon; take effect at the next start.
   public var environment: [String: String] = [:]
+  /// What its data and disks are on, when it is one whose power can be cut.
+  public private(set) var volume: LossyVolume?
   private var daemon: ChildProcess?
   private var starts = 0
 
@@ -64,6 +66,7 @@ public final class Site {
   @discardableResult
   public func launch(takingOver: Bool = false) throws -> ChildProcess {
     guard daemon?.isRunning != true else { throw RigError("site \(name) runs already") }
+    if let volume, volume.isCut { try volume.restore() }
     let started = try launch(with: takingOver ? [TaplineContract.takeOver] : [])
     daemon = started
     return started
@@ -145,6 +148,30 @@ public final class Site {
     guard let daemon else { throw RigError("site \(name) was not started") }
     daemon.kill(SIGKILL)
     try daemon.wait()
+  }
+
+  /// Moves its data and its disks, empty, to a volume whose power can be cut. Before the start.
+  /// - Parameter sparseDisks: whether their blocks have yet to be allocated.
+  public func move(to volume: LossyVolume, sparseDisks: Bool = true) throws {
+    self.volume = volume
+    configuration.data = "\(volume.path)/data"
+    for group in configuration.groups.indices {
+      for (index, disk) in configuration.groups[group].disks.enumerated() {
+        let file = try volume.file(
+          "\(disk.name).raw", size: disk.size, isSparse: sparseDisks)
+        configuration.groups[group].disks[index].backing = "file:\(file)"
+      }
+    }
+  }
+
+  /// Cuts the power of the machine: the daemon ends, and of what it wrote, the volume keeps only
+  /// what was made durable. The power is back at the next start.
+  public func cutPower() throws {
+    guard let daemon, let volume else { throw RigError("site \(name) has no power to cut") }
+    // Stopped first, so that it does not see the disk fail, which no machine without power does.
+    daemon.kill(SIGSTOP)
+    try volume.cut()
+    try crash()
   }
 
   /// Asks the daemon to stop, and waits until it has.

@@ -11,17 +11,26 @@ public final class WriteHistory: Sendable {
     let count: Int
     let submitted: UInt64
     var acknowledged: UInt64?
+    /// Must survive a power cut.
+    var isDurable = false
   }
 
-  fileprivate struct State {
+  struct State {
     /// The write with tag t is at t − 1.
     var writes: [Write] = []
+    var acknowledgedCount = 0
+    /// The writes before this one are durable or lost: see `settleAfterPowerCut`.
+    var firstUnsettled = 0
+    /// The writes before this one have been judged: see `forget`.
+    var firstRecent = 0
+    /// When the newest flush that has been answered was submitted.
+    var flushed: UInt64 = 0
     /// Tags by sector, in the order of submission: ascending.
     var versions: [[UInt64]]
   }
 
   public let sectors: Int
-  private let state: Mutex<State>
+  let state: Mutex<State>
 
   public init(sectors: Int) {
     self.sectors = sectors
@@ -39,13 +48,16 @@ public final class WriteHistory: Sendable {
     }
   }
 
-  public func acknowledge(_ tag: UInt64) {
-    state.withLock { $0.writes[Int(tag) - 1].acknowledged = wallClockNanoseconds() }
+  /// - Parameter isDurable: it had FUA.
+  public func acknowledge(_ tag: UInt64, isDurable: Bool = false) {
+    state.withLock { state in
+      state.writes[Int(tag) - 1].acknowledged = wallClockNanoseconds()
+      state.writes[Int(tag) - 1].isDurable = isDurable
+      state.acknowledgedCount += 1
+    }
   }
 
-  public var acknowledgedCount: Int {
-    state.withLock { $0.writes.count { $0.acknowledged != nil } }
-  }
+  public var acknowledgedCount: Int { state.withLock { $0.acknowledgedCount } }
 
   public var count: Int { state.withLock { $0.writes.count } }
 
@@ -54,16 +66,34 @@ public final class WriteHistory: Sendable {
   public func settle(with image: [UInt8]) {
     let now = wallClockNanoseconds()
     state.withLock { state in
-      for index in state.writes.indices where state.writes[index].acknowledged == nil {
+      for index in state.firstRecent..<state.writes.count
+      where state.writes[index].acknowledged == nil {
         let tag = UInt64(index + 1)
         let write = state.writes[index]
         let range = write.first..<write.first + write.count
         if range.contains(where: { TaggedSectors.tag(of: $0, in: image) == tag }) {
           state.writes[index].acknowledged = now
+          state.acknowledgedCount += 1
         } else {
           for sector in range { state.versions[sector].removeAll { $0 == tag } }
         }
       }
+    }
+  }
+
+  /// Forgets what was overwritten before `instant`, so that a long run stays quick: no image of
+  /// before it will be asked about. Nothing may be in flight or lack a verdict, and what was
+  /// acknowledged before the instant must be durable and known to whoever is asked.
+  public func forget(before instant: UInt64) {
+    state.withLock { state in
+      for sector in state.versions.indices {
+        let current = state.versions[sector].lastIndex {
+          (state.writes[Int($0) - 1].acknowledged ?? .max) < instant
+        }
+        if let current { state.versions[sector].removeFirst(current) }
+      }
+      let writes = state.writes[state.firstRecent...]
+      state.firstRecent = writes.firstIndex { $0.submitted >= instant } ?? state.writes.count
     }
   }
 
@@ -86,22 +116,25 @@ public final class WriteHistory: Sendable {
   /// has received: with the newest write that can be seen, everything acknowledged before that one
   /// was submitted must be there.
   public func cutViolations(in image: [UInt8]) -> [String] {
-    guard image.count == sectors * TaggedSectors.size else {
-      return ["\(image.count) bytes instead of \(sectors * TaggedSectors.size)"]
-    }
+    violations(in: image, after: newestSubmission(in: image), before: .max)
+  }
+
+  /// When the newest write that can be seen in the image was submitted.
+  func newestSubmission(in image: [UInt8]) -> UInt64 {
+    guard image.count == sectors * TaggedSectors.size else { return 0 }
     let tags = (0..<sectors).compactMap { TaggedSectors.tag(of: $0, in: image) }
-    let newest = state.withLock { state in
+    return state.withLock { state in
       tags.filter { $0 > 0 && $0 <= state.writes.count }
         .map { state.writes[Int($0) - 1].submitted }.max() ?? 0
     }
-    return violations(in: image, after: newest, before: .max)
   }
 
   /// - Parameters:
   ///   - floor: what was acknowledged before this must be there.
   ///   - ceiling: what was submitted after this must not.
-  private func violations(
-    in image: [UInt8], after floor: UInt64, before ceiling: UInt64
+  ///   - countsDurable: whether what is durable must be there in any case.
+  func violations(
+    in image: [UInt8], after floor: UInt64, before ceiling: UInt64, countsDurable: Bool = false
   ) -> [String] {
     guard image.count == sectors * TaggedSectors.size else {
       return ["\(image.count) bytes instead of \(sectors * TaggedSectors.size)"]
@@ -120,7 +153,10 @@ public final class WriteHistory: Sendable {
           found.append("sector \(sector) holds write \(tag); its writes: \(versions)")
           continue
         }
-        let settled = versions.last { (state.writes[Int($0) - 1].acknowledged ?? .max) < floor }
+        let settled = versions.last {
+          let write = state.writes[Int($0) - 1]
+          return (write.acknowledged ?? .max) < floor || countsDurable && write.isDurable
+        }
         if let settled, tag < settled {
           found.append("sector \(sector) holds write \(tag), lost \(settled)")
         } else if tag > 0, state.writes[Int(tag) - 1].submitted > ceiling {
@@ -136,7 +172,8 @@ extension WriteHistory.State {
   /// Writes of which a part is there and a part is not, among those that need not be there.
   fileprivate func torn(_ shown: [UInt64?], notBefore floor: UInt64) -> [String] {
     var found: [String] = []
-    for (number, write) in writes.enumerated() where found.count < 10 {
+    for number in firstRecent..<writes.count where found.count < 10 {
+      let write = writes[number]
       guard (write.acknowledged ?? .max) >= floor else { continue }
       let tag = UInt64(number + 1)
       let parts = shown[write.first..<write.first + write.count]

@@ -62,7 +62,8 @@ public final class WriteLoad: Sendable {
     let client = try NBDClient(uri)
     var generator = SeededGenerator(seed: shape.seed)
     var inFlight: [NBDClient.Request: Range<Int>] = [:]
-    var tags: [NBDClient.Request: UInt64] = [:]
+    var tags: [NBDClient.Request: (tag: UInt64, isDurable: Bool)] = [:]
+    var flushes: [NBDClient.Request: WriteHistory.Flush] = [:]
     var submitted = 0
     while true {
       let stopping = state.withLock { $0.isStopping }
@@ -75,14 +76,22 @@ public final class WriteLoad: Sendable {
         let request = try client.submitWrite(
           bytes, at: UInt64(shape.offset + range.lowerBound * TaggedSectors.size), fua: turn == 0)
         inFlight[request] = range
-        tags[request] = tag
-        if turn == 1 { inFlight[try client.submitFlush()] = 0..<0 }
+        tags[request] = (tag, isDurable: turn == 0)
+        if turn == 1 {
+          let flush = history.beginFlush()
+          let request = try client.submitFlush()
+          inFlight[request] = 0..<0
+          flushes[request] = flush
+        }
       }
       if inFlight.isEmpty { return }
       for (request, failure) in try client.completions(of: inFlight.keys, within: .seconds(20)) {
         if let failure { throw failure }
         inFlight[request] = nil
-        if let tag = tags.removeValue(forKey: request) { history.acknowledge(tag) }
+        if let (tag, isDurable) = tags.removeValue(forKey: request) {
+          history.acknowledge(tag, isDurable: isDurable)
+        }
+        if let flush = flushes.removeValue(forKey: request) { history.finish(flush) }
       }
     }
   }
