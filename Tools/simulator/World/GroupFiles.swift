@@ -25,6 +25,8 @@ final class GroupFiles {
   func wrote(
     _ name: String, _ offset: Int, _ bytes: [UInt8], at machine: Machine, isStarting: Bool
   ) {
+    // An open file goes by the name that it was created with.
+    let name = name.hasSuffix(".new") ? String(name.dropLast(4)) : name
     if JournalRecovery<FolderStorage>.slot(named: name) != nil {
       segments.wrote(name, offset, bytes)
     } else if name == JournalStateFile<File>.name {
