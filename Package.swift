@@ -7,9 +7,9 @@ import PackageDescription
 let isSimulated = Context.environment["TAPLINE_SIMULATION"] == "1"
 
 // Cross-module optimisation specialises the generic journal for its storage: without it, each
-// append goes through witness tables (measured: 30 ns a call instead of none). The dynamic checks of
-// exclusive access are on where the tests run, which is the debug build; in the release build they
-// took 3 % of the loop's time. (The simulator needs neither, and the compiler's optimiser stumbles
+// append goes through witness tables (measured: 30 ns a call instead of none). The dynamic checks
+// of exclusive access are on where the tests run, which is the debug build; in the release build
+// they took 3 % of the loop's time. (The simulator needs neither, and the compiler's optimiser stumbles
 // over it.)
 let settings: [SwiftSetting] = [
   .strictMemorySafety(),

@@ -195,7 +195,10 @@ public final class File: Sendable {
   /// The first offset at or after `offset` that holds data; nil when only a hole follows.
   public func nextData(from offset: UInt64) throws(Errno) -> UInt64? {
     do {
-      return UInt64(try retrying { SystemCalls.seek(descriptor.raw, off_t(offset), Int32(LINUX_SEEK_DATA)) })
+      let start = try retrying {
+        SystemCalls.seek(descriptor.raw, off_t(offset), Int32(LINUX_SEEK_DATA))
+      }
+      return UInt64(start)
     } catch Errno(ENXIO) {
       return nil
     }

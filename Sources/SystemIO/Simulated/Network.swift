@@ -104,7 +104,8 @@ final class Pipe {
     let simulation = Simulation.running
     if from == to { return simulation.now }
     let range = simulation.network.latencyNanoseconds
-    let delay = range.lowerBound
+    let delay =
+      range.lowerBound
       + UInt64(simulation.random.below(Int(range.upperBound - range.lowerBound) + 1))
     lastArrival = max(lastArrival, simulation.now + delay)
     simulation.noteChange(at: lastArrival)

@@ -36,6 +36,7 @@ public final class Simulation {
   private var fibers: [Fiber] = []
   private var events = EventQueue()
   private var isFinished = false
+  public private(set) var switches = 0
   private let schedulerContext: UnsafeMutableRawPointer
   /// Set by whatever may end a wait.
   private var hasChanged = true
@@ -87,6 +88,7 @@ public final class Simulation {
       fiber.condition = nil
       fiber.deadline = nil
       currentFiber = fiber
+      switches += 1
       unsafe fiber_switch(schedulerContext, fiber.context)
       currentFiber = nil
     }
