@@ -115,6 +115,7 @@ public struct JournalState: Equatable, Sendable {
   public mutating func completeBaseline(at start: Timestamp) {
     baseline = .complete
     historyStart = start
-    if let last = gaps.indices.last { gaps[last].to = max(gaps[last].to, start) }
+    // Until now its end was taken from this site's clock, which may be ahead of the peer's.
+    if let last = gaps.indices.last { gaps[last].to = max(gaps[last].from, start) }
   }
 }

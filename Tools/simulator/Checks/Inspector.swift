@@ -107,6 +107,8 @@ final class Inspector: @unchecked Sendable {
       let applied = marks.peerApplied
     else { return }
     if received > marks.appended || durable > marks.appended { fail("the peer has too much") }
+    // While a full copy is under way, nothing there is of use yet.
+    if durable == 0 { return }
     // Before the first connection only what the state file says is known.
     if received > 0, durable > received { fail("more is durable at the peer than there is") }
     if applied > durable { fail("more is applied at the peer than is durable") }

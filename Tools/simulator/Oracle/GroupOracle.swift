@@ -108,6 +108,7 @@ final class GroupOracle {
   // MARK: Files
 
   func opened(_ role: Role, _ header: SegmentHeader) {
+    if role == .recovery { isGoingBack = false }
     resolveEnd(role, at: header.firstSequence.rawValue - 1)
     let segment = "\(role): segment \(header.number) of epoch \(header.epoch)"
     switch role {
@@ -128,6 +129,7 @@ final class GroupOracle {
   }
 
   func found(_ role: Role, _ found: SegmentWatcher.Found) -> Record {
+    if role == .recovery { isGoingBack = false }
     if isEndUncertain.contains(role) { resolveEnd(role, at: found.sequence - 1) }
     guard found.sequence == UInt64(line(role).count) + 1 else {
       violation("\(role): record \(found.sequence) follows record \(line(role).count)")
@@ -182,14 +184,18 @@ final class GroupOracle {
     isEndUncertain.remove(.recovery)
   }
 
-  /// The peer has told it to go back.
+  /// The peer has told it to go back; until it writes again it may still say what it had.
   func cut(to last: UInt64) {
-    recoveryResets += 1
+    isGoingBack = true
     recoveryDurableFloor = min(recoveryDurableFloor, last)
   }
 
+  private var isGoingBack = false {
+    didSet { if isGoingBack != oldValue { recoveryResets += 1 } }
+  }
+
   func recoveryIsDurable(through last: UInt64) {
-    recoveryDurableFloor = max(recoveryDurableFloor, last)
+    if !isGoingBack { recoveryDurableFloor = max(recoveryDurableFloor, last) }
   }
 
   // MARK: Restarts
@@ -199,7 +205,7 @@ final class GroupOracle {
   /// The site's process is about to start. What was sent to an earlier one appears no more.
   func restarting(_ role: Role) {
     isEndUncertain.insert(role)
-    if role == .protected { pending = [] }
+    if role == .protected { pending = [] } else { isGoingBack = false }
   }
 
   /// The site has started and says where its order ends.

@@ -26,16 +26,12 @@ final class SegmentWatcher {
 
   /// One use of a segment file.
   private final class Use {
-    let header: SegmentHeader
+    /// Nil until it has been written whole.
+    var header: SegmentHeader?
     /// From the start of the file.
-    var bytes: [UInt8]
+    var bytes: [UInt8] = []
     /// Where each record begins, and the next one would.
     var starts: [Int] = [SegmentHeader.byteCount]
-
-    init(_ header: SegmentHeader, _ bytes: [UInt8]) {
-      self.header = header
-      self.bytes = bytes
-    }
   }
 
   private var uses: [String: Use] = [:]
@@ -44,16 +40,18 @@ final class SegmentWatcher {
   init(report: @escaping (Event) -> Void) { self.report = report }
 
   func wrote(_ name: String, _ offset: Int, _ bytes: [UInt8]) {
-    if offset == 0 {
-      uses[name] = nil
-      guard bytes.count >= SegmentHeader.byteCount,
-        let header = try? SegmentHeader(decoding: Array(bytes[..<SegmentHeader.byteCount]))
-      else { return }
-      uses[name] = Use(header, bytes)
+    if offset == 0 { uses[name] = Use() }
+    guard let use = uses[name] else { return }
+    put(bytes, at: offset, in: use, name)
+    if use.header == nil {
+      guard use.bytes.count >= SegmentHeader.byteCount else { return }
+      use.header = try? SegmentHeader(decoding: Array(use.bytes[..<SegmentHeader.byteCount]))
+      guard let header = use.header else {
+        uses[name] = nil
+        return
+      }
       report(.opened(header))
     }
-    guard let use = uses[name] else { return }
-    if offset > 0 { put(bytes, at: offset, in: use, name) }
     while let found = next(use) { report(.record(found)) }
   }
 
@@ -61,25 +59,25 @@ final class SegmentWatcher {
     guard offset <= use.bytes.count, let end = use.starts.last else {
       return report(.astray("\(name): a write at \(offset), where \(use.bytes.count) ends"))
     }
-    if offset < end {
+    if let header = use.header, offset < end {
       guard let index = use.starts.firstIndex(of: offset) else {
         return report(.astray("\(name): a write at \(offset) breaks a record"))
       }
       use.starts.removeSubrange((index + 1)...)
-      report(.rewound(lastSequence: use.header.firstSequence.rawValue + UInt64(index) - 1))
+      report(.rewound(lastSequence: header.firstSequence.rawValue + UInt64(index) - 1))
     }
     use.bytes.replaceSubrange(offset..., with: bytes)
   }
 
   private func next(_ use: Use) -> Found? {
-    guard let start = use.starts.last else { return nil }
+    guard let start = use.starts.last, let segment = use.header else { return nil }
     let index = use.starts.count - 1
     let parsed = unsafe use.bytes.withUnsafeBytes { bytes -> (RecordHeader, Int)? in
       guard start + RecordHeader.byteCount <= bytes.count, let base = bytes.baseAddress,
         let header = unsafe RecordHeader(parsing: base + start)
       else { return nil }
       let end = start + RecordHeader.byteCount + header.payloadByteCount
-      let seed = use.header.identity.checksumSeed ^ UInt32(truncatingIfNeeded: index)
+      let seed = segment.identity.checksumSeed ^ UInt32(truncatingIfNeeded: index)
       guard end <= bytes.count, unsafe header.verifies(base + start, checksumStart: seed) else {
         return nil
       }
@@ -88,8 +86,8 @@ final class SegmentWatcher {
     guard let (header, end) = parsed else { return nil }
     use.starts.append(end)
     return Found(
-      identity: use.header.identity,
-      sequence: use.header.firstSequence.rawValue + UInt64(index), index: index, header: header,
+      identity: segment.identity,
+      sequence: segment.firstSequence.rawValue + UInt64(index), index: index, header: header,
       payload: Array(use.bytes[start + RecordHeader.byteCount..<end]))
   }
 }

@@ -32,7 +32,7 @@ final class GroupFiles {
     } else if name == JournalStateFile<File>.name {
       let old = states.state
       guard let new = states.wrote(offset, bytes) else { return }
-      if role == .recovery, !isStarting { followRecovery(old, new) }
+      if role == .recovery, !isStarting { followRecovery(new) }
       if old?.applied != new.applied { checkBases(new, machine) }
     }
   }
@@ -53,17 +53,13 @@ final class GroupFiles {
     }
   }
 
-  private func followRecovery(_ old: JournalState?, _ new: JournalState) {
+  private func followRecovery(_ new: JournalState) {
     let begins =
       new.baseline == .copying && new.applied == new.applyTarget && new.applied.timestamp == .zero
     if begins {
       world.trace.note("recovery \(oracle.name): a full copy begins after \(new.applied.sequence)")
       world.statistics.fullCopies += 1
       oracle.erased(start: new.applied.sequence.rawValue)
-    } else if let old, new.durable < old.durable {
-      world.trace.note("recovery \(oracle.name): goes back to \(new.durable)")
-      world.statistics.cuts += 1
-      oracle.cut(to: new.durable.rawValue)
     } else {
       oracle.recoveryIsDurable(through: new.durable.rawValue)
     }

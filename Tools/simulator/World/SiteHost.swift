@@ -114,6 +114,7 @@ final class SiteHost: @unchecked Sendable {
   private func logged(_ line: String, _ life: Int) {
     world.trace.mix(line)
     world.trace.note("\(name): says: \(line)")
+    noteCut(line)
     guard line.contains("serves nothing until a restart") else { return }
     guard hadDiskErrors else { world.violation("site \(name): \(line)") }
     // Somebody is told, and restarts it.
@@ -123,6 +124,17 @@ final class SiteHost: @unchecked Sendable {
       kill()
       startLater()
     }
+  }
+
+  /// "group g0: records after 17 never became durable at …"
+  private func noteCut(_ line: String) {
+    let words = line.split(separator: " ")
+    guard line.contains("never became durable at"), words.count > 4,
+      let oracle = world.groups.first(where: { "\($0.name):" == words[1] }),
+      let last = UInt64(words[4])
+    else { return }
+    world.statistics.cuts += 1
+    oracle.cut(to: last)
   }
 
   func wrote(_ path: String, _ offset: Int, _ bytes: [UInt8]) {
