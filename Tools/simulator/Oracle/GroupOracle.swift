@@ -178,19 +178,20 @@ final class GroupOracle {
 
   /// A full copy begins: the journal is empty and goes on after `start`.
   func erased(start: UInt64) {
-    recoveryResets += 1
+    isGoingBack = true
     recovery.adopt(protected, count: Int(start))
     recoveryDurableFloor = 0
     isEndUncertain.remove(.recovery)
   }
 
-  /// The peer has told it to go back; until it writes again it may still say what it had.
+  /// The peer has told it to go back.
   func cut(to last: UInt64) {
     isGoingBack = true
     recoveryDurableFloor = min(recoveryDurableFloor, last)
   }
 
-  private var isGoingBack = false {
+  /// Until it writes again it may still say what it had.
+  private(set) var isGoingBack = false {
     didSet { if isGoingBack != oldValue { recoveryResets += 1 } }
   }
 
