@@ -129,10 +129,7 @@ final class Director {
     for group in world.groups.indices {
       let count = world.groups[group].protected.count
       world.site(of: group, .protected).compareBases(of: group, with: count)
-      let recovery = world.site(of: group, .recovery)
-      if let state = recovery.state(of: group) {
-        recovery.compareBases(of: group, with: Int(state.applied.sequence.rawValue))
-      }
+      world.site(of: group, .recovery).compareBases(of: group)
     }
   }
 }

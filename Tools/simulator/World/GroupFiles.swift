@@ -66,9 +66,10 @@ final class GroupFiles {
   }
 
   /// The disks are what the order makes of them, whenever the state file says that they are.
-  private func checkBases(_ state: JournalState, _ machine: Machine) {
+  func checkBases(_ state: JournalState, _ machine: Machine) {
     // Until a full copy ends, and a little longer, the disks may hold parts of what is to come.
-    guard state.baseline == .complete, state.applied.timestamp >= state.historyStart || role == .protected
+    guard state.baseline == .complete,
+      role == .protected || state.applied.timestamp >= state.historyStart
     else { return }
     world.statistics.appliesChecked += 1
     compareBases(with: Int(state.applied.sequence.rawValue), at: machine)

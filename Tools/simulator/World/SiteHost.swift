@@ -145,12 +145,15 @@ final class SiteHost: @unchecked Sendable {
     }
   }
 
-  /// While the site is down: its raw files hold the group's first `count` records.
-  func compareBases(of group: Int, with count: Int) {
-    files[group].compareBases(with: count, at: machine)
+  /// While the site is down: its raw files hold the group's first `count` records, or as many as its
+  /// state file says.
+  func compareBases(of group: Int, with count: Int? = nil) {
+    if let count {
+      files[group].compareBases(with: count, at: machine)
+    } else if let state = files[group].state {
+      files[group].checkBases(state, machine)
+    }
   }
-
-  func state(of group: Int) -> JournalState? { files[group].state }
 }
 
 extension DiskFaults {
