@@ -169,7 +169,7 @@ extension Group {
     apply.isRunning = true
     apply.lastStartNanoseconds = monotonic
     apply.dataBytesAtStart = journal.dataBytes
-    apply.target = last.span.lastTimestamp
+    apply.target = max(apply.target, last.span.lastTimestamp)
     run(generations, .init(last.span.lastSequence, last.span.lastTimestamp), journal)
   }
 
@@ -204,7 +204,10 @@ extension Group {
       var outcome = Applier<SiteSegmentFile, DiskStore>.Outcome()
       var failure: String?
       do {
-        try stateKeeper.update { $0.applyTarget = mark }
+        try stateKeeper.update { state in
+          // One that was begun before, and failed, may have gone further.
+          if mark.sequence > state.applyTarget.sequence { state.applyTarget = mark }
+        }
         outcome = try applier.apply(generations, savingFor: views)
         try stateKeeper.update {
           $0.applied = mark

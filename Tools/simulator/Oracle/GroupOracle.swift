@@ -204,7 +204,15 @@ final class GroupOracle {
   func powerCut(_ role: Role) { if role == .protected { mayHaveLost = true } }
 
   /// The site's process is about to start. What was sent to an earlier one appears no more.
-  func restarting(_ role: Role) {
+  ///
+  /// - Parameter isCopying: a full copy was under way there. Another will begin, and whatever the
+  ///   journal still holds means nothing.
+  func restarting(_ role: Role, isCopying: Bool) {
+    if role == .recovery, isCopying {
+      isGoingBack = true
+      isEndUncertain.remove(role)
+      return
+    }
     isEndUncertain.insert(role)
     if role == .protected { pending = [] } else { isGoingBack = false }
   }

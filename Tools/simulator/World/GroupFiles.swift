@@ -67,8 +67,9 @@ final class GroupFiles {
 
   /// The disks are what the order makes of them, whenever the state file says that they are.
   func checkBases(_ state: JournalState, _ machine: Machine) {
-    // Until a full copy ends, and a little longer, the disks may hold parts of what is to come.
-    guard state.baseline == .complete,
+    // Until a full copy ends, and a little longer, the disks may hold parts of what is to come. So
+    // they may after a step that failed.
+    guard state.baseline == .complete, state.applied.sequence >= state.applyTarget.sequence,
       role == .protected || state.applied.timestamp >= state.historyStart
     else { return }
     world.statistics.appliesChecked += 1

@@ -47,7 +47,8 @@ final class SiteHost: @unchecked Sendable {
     inspector = nil
     world.statistics.starts += 1
     for (group, oracle) in world.groups.enumerated() {
-      oracle.restarting(world.role(of: group, at: index))
+      oracle.restarting(
+        world.role(of: group, at: index), isCopying: files[group].state?.baseline == .copying)
     }
     let life = life
     process = machine.start("site") { [self] in run(life) }
