@@ -42,7 +42,7 @@ extension Group {
     updateAllowance(journal)
     if isApplyDue(journal) { startApply(underPressure: false) }
     continueIndexUpkeep()
-    if !journal.hasRoom(payloadByteCount: payloadLimit) { makeRoom() }
+    if !hasRoomForNext(journal) { makeRoom() }
     latency.rotate(nowSeconds: SystemClock.monotonicNanoseconds() / 1_000_000_000)
     tickReceiving()
   }
@@ -59,6 +59,12 @@ extension Group {
 
   private static var longestApplyWaitNanoseconds: UInt64 { 10_000_000_000 }
 
+  /// Whether the next request can be taken; or, when the peer begins a segment, that.
+  private func hasRoomForNext(_ journal: SiteJournal) -> Bool {
+    receiving.receiver?.waitsForRoom ?? false
+      ? journal.hasFreeSegment : journal.hasRoom(payloadByteCount: payloadLimit)
+  }
+
   /// The journal is full, or about to be: gets room by whatever the policy allows.
   func makeRoom() {
     guard let journal, failure == nil else { return }
@@ -67,7 +73,7 @@ extension Group {
     if journal.slotToCreateExists, !apply.slotCreationFails { return }
     startApply(underPressure: true)
     recycle()
-    if journal.hasRoom(payloadByteCount: payloadLimit) { return }
+    if hasRoomForNext(journal) { return }
     // Applied records that only the peer still needs.
     if let link, !link.isDetached,
       journal.watermarks[.peerDurable] < journal.applied.rawValue

@@ -62,7 +62,7 @@ final class Inspector: @unchecked Sendable {
     }
     statuses = status.groups
     answerCount += 1
-    if world.simulation.random.chance(0.1) { makeCheckpoint() }
+    if !world.isQuiet, world.simulation.random.chance(0.1) { makeCheckpoint() }
   }
 
   private func makeCheckpoint() {

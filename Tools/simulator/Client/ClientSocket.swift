@@ -82,7 +82,8 @@ final class ClientSocket {
     do throws(Errno) { piece = try socket.receive(limit: 64 << 10) } catch {
       throw .lost("\(error)")
     }
-    guard let piece else { return false }
+    // Readiness is a hint.
+    guard let piece else { return true }
     if piece.isEmpty { throw .lost("closed by the server") }
     inbox += piece
     return true

@@ -54,7 +54,7 @@ final class NBDClient {
 
   private var readOffsets: [UInt64: Int] = [:]
 
-  /// The next whole reply; nil when none has come in time.
+  /// The next whole reply; nil when none has come in a while.
   func receive(milliseconds: Int32) throws(ClientError) -> Reply? {
     while true {
       if let reply = try takeReply() { return reply }

@@ -59,10 +59,19 @@ final class Director {
   private func situation() -> String {
     world.hosts.map { host in
       let groups = host.inspector?.statuses.map { status in
-        "\(status.name): \(status.health), \(status.watermarks)"
+        "\(status.name): \(status.health), \(Self.text(status.watermarks)), "
+          + "\(status.history?.openViews ?? 0) views, \(status.journal?.segments ?? 0) segments in "
+          + "\(status.journal?.usedBytes ?? 0) of \(status.journal?.capacityBytes ?? 0) bytes"
       }
       return "\(host.name) (\(host.state)): \(groups ?? [])"
     }.joined(separator: "; ")
+  }
+
+  private static func text(_ marks: WatermarkStatus) -> String {
+    let peer = marks.peerReceived.map {
+      ", peer \($0) ≥ \(marks.peerDurable ?? 0) ≥ \(marks.peerApplied ?? 0)"
+    }
+    return "\(marks.stamped) ≥ \(marks.appended) ≥ \(marks.durable) ≥ \(marks.applied)\(peer ?? "")"
   }
 
   /// Both sites serve, the peer has everything and could take over.
@@ -74,7 +83,11 @@ final class Director {
       return host.inspector?.statuses.first { $0.name == name }
     }
     guard let here = status(.protected), let there = status(.recovery) else { return false }
-    return here.health == "ok" && there.health == "ok" && here.link?.state == "connected"
+    // A failure of apply is told until the next step, which may be far off.
+    let isWell = [here, there].allSatisfy {
+      $0.health == "ok" || $0.health.hasPrefix("apply is stopped")
+    }
+    return isWell && here.link?.state == "connected"
       && here.watermarks.durable == UInt64(world.groups[group].protected.count)
       && here.watermarks.peerDurable == here.watermarks.durable
       && there.watermarks.durable == here.watermarks.durable
