@@ -243,6 +243,7 @@ extension Group {
       // again.
       if stateKeeper?.state.baseline == .copying { closeReceiver() }
       apply.retryNanoseconds = SystemClock.monotonicNanoseconds() + Self.retryNanoseconds
+      if isStopping { continueStop() }
       return
     }
     apply.failure = nil
@@ -301,6 +302,8 @@ extension Group {
   /// then the whole, current disks.
   func drain(_ completion: @escaping @Sendable () -> Void) {
     onDrained = completion
+    // What failed before may go well now; once is enough.
+    apply.failure = nil
     apply.retryNanoseconds = 0
     continueStop()
   }
@@ -325,6 +328,11 @@ extension Group {
   private func finishStop(_ completion: @escaping @Sendable () -> Void) {
     onDrained = nil
     guard let stateKeeper, let journal, failure == nil else { return completion() }
+    if configuration.role == .protected, journal.applied < journal.appended {
+      log(
+        "group \(configuration.name): stopped before its journal was applied: the raw files are not "
+          + "the current disks until the site has run again")
+    }
     let durable = journal.durable
     let peerDurable = link.flatMap {
       $0.isDetached ? nil : journal.watermarks.sequence(.peerDurable)
