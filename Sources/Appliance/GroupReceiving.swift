@@ -175,6 +175,7 @@ extension Group {
         durability.isSyncing = false
         apply.isCreatingSlot = false
         reloaded(receiver, result)
+        if isStopping { continueStop() }
       }
     }
   }

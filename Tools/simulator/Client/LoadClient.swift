@@ -128,18 +128,17 @@ final class LoadClient: @unchecked Sendable {
     return (min(offset, size - length), length)
   }
 
-  /// The number of the request, so that no two writes are the same, and noise or a pattern.
+  /// No two writes are the same, not even in parts: the number of the request is in every 64 bytes
+  /// of it. Some of them can be compressed.
   private static func payload(_ number: UInt64, _ length: Int) -> [UInt8] {
-    var bytes = [UInt8](repeating: 0, count: length)
-    let step = number % 3 == 0 ? 0 : number &* 0x9E37_79B9_7F4A_7C15 | 1
-    var word = number &* 0xD134_2543_DE82_EF95
+    var bytes = [UInt8](repeating: UInt8(truncatingIfNeeded: number) | 1, count: length)
+    var word = number
     for index in 0..<length {
-      if index < 8 {
-        bytes[index] = UInt8(truncatingIfNeeded: number >> UInt64(56 - index * 8))
-      } else {
-        bytes[index] = UInt8(truncatingIfNeeded: word >> 32)
-        word = word &* 0x5851_F42D_4C95_7F2D &+ step
-        if step == 0 { word = number }
+      if index % 64 < 8 {
+        bytes[index] = UInt8(truncatingIfNeeded: number >> UInt64(56 - index % 64 * 8))
+      } else if number % 3 != 0 {
+        word = word &* 0x5851_F42D_4C95_7F2D &+ 0x1405_7B7E_F767_814F
+        bytes[index] = UInt8(truncatingIfNeeded: word >> 56)
       }
     }
     return bytes

@@ -55,6 +55,19 @@ final class SegmentWatcher {
     while let found = next(use) { report(.record(found)) }
   }
 
+  /// After a power cut: what the file has now. Its records were reported when they were written.
+  func reload(_ name: String, _ bytes: [UInt8]) {
+    uses[name] = nil
+    guard bytes.count >= SegmentHeader.byteCount,
+      let header = try? SegmentHeader(decoding: Array(bytes[..<SegmentHeader.byteCount]))
+    else { return }
+    let use = Use()
+    use.header = header
+    use.bytes = bytes
+    uses[name] = use
+    while next(use) != nil {}
+  }
+
   private func put(_ bytes: [UInt8], at offset: Int, in use: Use, _ name: String) {
     guard offset <= use.bytes.count, let end = use.starts.last else {
       return report(.astray("\(name): a write at \(offset), where \(use.bytes.count) ends"))

@@ -27,7 +27,7 @@ final class GroupFiles {
   ) {
     // An open file goes by the name that it was created with.
     let name = name.hasSuffix(".new") ? String(name.dropLast(4)) : name
-    if JournalRecovery<FolderStorage>.slot(named: name) != nil {
+    if Self.isSegment(name) {
       segments.wrote(name, offset, bytes)
     } else if name == JournalStateFile<File>.name {
       let old = states.state
@@ -37,8 +37,16 @@ final class GroupFiles {
     }
   }
 
+  private static func isSegment(_ name: String) -> Bool {
+    JournalRecovery<FolderStorage>.slot(named: name) != nil
+  }
+
   /// After a power cut.
   func reload(from machine: Machine) {
+    for path in machine.fileNames() where path.hasPrefix(folder) {
+      let name = String(path.dropFirst(folder.count))
+      if Self.isSegment(name) { segments.reload(name, machine.contents(of: path) ?? []) }
+    }
     states.replace(with: machine.contents(of: folder + JournalStateFile<File>.name))
   }
 
