@@ -119,8 +119,9 @@ final class Inspector: @unchecked Sendable {
   private func checkProgress(
     _ group: Int, _ marks: WatermarkStatus, _ resetCount: Int, _ fail: (String) -> Never
   ) {
+    let isGoingBack = role(group) == .recovery && world.groups[group].isGoingBack
     defer {
-      watermarks[group] = marks
+      watermarks[group] = isGoingBack ? nil : marks
       resets[group] = resetCount
     }
     guard let before = watermarks[group], resets[group] == resetCount else { return }

@@ -106,9 +106,11 @@ final class LoadClient: @unchecked Sendable {
     if world.simulation.random.chance(load.zeroShare) {
       let isTrim = world.simulation.random.chance(0.5)
       if !isTrim, world.simulation.random.chance(0.5) { flags.insert(.noHole) }
-      return ClientRequest(
+      let request = ClientRequest(
         number: number, isTrim ? .trim : .writeZeroes, flags, disk: disk, offset: offset,
         length: length)
+      if !oracle.isAmbiguous(request) { return request }
+      flags.remove(.noHole)
     }
     return ClientRequest(
       number: number, .write, flags, disk: disk, offset: offset, length: length,

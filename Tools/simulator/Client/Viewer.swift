@@ -93,17 +93,18 @@ struct ViewReading {
       world.statistics.views += 1
       world.trace.note("opened \(disk)@\(instant) at the \(role) site")
       checkIsWhole(at: instant)
+      let count = line.count(through: instant)
       for round in 0..<rounds {
         if round > 0 {
           Thread.sleep(milliseconds: UInt64(world.simulation.random.below(1_500)))
         }
-        try read(client, index, at: instant)
+        try read(client, index, at: instant, count)
       }
     }
   }
 
   private func read(
-    _ client: NBDClient, _ disk: Int, at instant: Timestamp
+    _ client: NBDClient, _ disk: Int, at instant: Timestamp, _ count: Int
   ) throws(ClientError) {
     var offset = 0
     while offset < client.byteCount {
@@ -115,13 +116,14 @@ struct ViewReading {
       guard let reply = try client.receive(milliseconds: 25_000) else {
         throw .lost("no reply for long")
       }
-      try check(reply, request, at: instant, generation)
+      try check(reply, request, at: instant, count, generation)
       offset += length
     }
   }
 
   private func check(
-    _ reply: NBDClient.Reply, _ request: ClientRequest, at instant: Timestamp, _ generation: Int
+    _ reply: NBDClient.Reply, _ request: ClientRequest, at instant: Timestamp, _ count: Int,
+    _ generation: Int
   ) throws(ClientError) {
     if reply.error != 0 {
       guard host.hadDiskErrors else {
@@ -131,7 +133,11 @@ struct ViewReading {
     }
     // Records may have been lost since; then the view is lost, too.
     guard line.generation == generation else { throw .lost("the order has gone back") }
-    let count = line.count(through: instant)
+    let now = line.count(through: instant)
+    guard now == count else {
+      if line.records[count].isBackdated { throw .lost("backdated records have arrived") }
+      oracle.violation("\(role): \(line.records[count]) is added before \(instant), already seen")
+    }
     let image = line.disks(after: count)[request.disk]
     let expected = image.bytes(at: request.offset, count: request.length)
     if let difference = difference(of: reply.data, from: expected, at: request.offset) {
@@ -147,7 +153,7 @@ struct ViewReading {
     guard role == .recovery, oracle.protected.agrees(with: oracle.recovery) else { return }
     let there = oracle.protected.count(through: instant)
     let here = oracle.recovery.count(through: instant)
-    if here < there {
+    if here < there, !oracle.protected.records[here].isBackdated {
       oracle.violation(
         "recovery: \(instant) can be opened with \(here) records; it has \(there)")
     }
@@ -158,9 +164,8 @@ struct ViewReading {
   /// An instant may have left the history since the site was asked for it.
   private func checkRefusal(_ why: String, of instant: Timestamp) throws(ClientError) {
     world.statistics.refusedViews += 1
-    if why.contains("no instant can be opened yet") || why.contains("has failed")
-      || why.contains("keeps no history") || host.hadDiskErrors
-    { return }
+    let mayBe = ["no instant can be opened yet", "has failed", "keeps no history"]
+    if host.hadDiskErrors || mayBe.contains(where: why.contains) { return }
     guard let range = Self.range(in: why), instant < range.start || instant > range.end else {
       oracle.violation("\(role): \(instant) is refused: \(why)")
     }

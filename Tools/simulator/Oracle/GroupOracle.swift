@@ -39,6 +39,8 @@ final class GroupOracle {
 
   /// A power cut may have taken from the protected site's files what was not synced.
   private var mayHaveLost = false
+  /// The latest time that the protected site's clock has shown before its last start.
+  private var clockCeiling = Timestamp.zero
   /// A site has restarted and written nothing yet: its files may end earlier than its line.
   private var isEndUncertain: Set<Role> = []
 
@@ -61,6 +63,15 @@ final class GroupOracle {
     request.incarnation = incarnation
     request.floor = request.command == .flush ? acknowledgedFloor : seenFloor
     if request.changesDisk { pending.append(request) }
+  }
+
+  /// Whether a record of this request could be taken for one of another that is under way, or was
+  /// when its connection broke: zeros carry no number.
+  func isAmbiguous(_ request: ClientRequest) -> Bool {
+    request.command != .write
+      && pending.contains {
+        $0.disk == request.disk && $0.offset == request.offset && $0.length == request.length
+      }
   }
 
   func acknowledged(_ request: ClientRequest) {
@@ -144,6 +155,7 @@ final class GroupOracle {
     guard record.header.timestamp > protected.lastTimestamp else {
       violation("\(record) is not later than the one before, at \(protected.lastTimestamp)")
     }
+    record.isBackdated = record.header.timestamp <= clockCeiling
     archive[found.identity, default: []].append(record)
     if record.header.kind == .checkpoint { return record }
     guard let taker = pending.firstIndex(where: { $0.takes(record) }) else {
@@ -207,7 +219,9 @@ final class GroupOracle {
   ///
   /// - Parameter isCopying: a full copy was under way there. Another will begin, and whatever the
   ///   journal still holds means nothing.
-  func restarting(_ role: Role, isCopying: Bool) {
+  /// - Parameter clock: the latest time that its clock has shown so far.
+  func restarting(_ role: Role, isCopying: Bool, clock: Timestamp) {
+    if role == .protected { clockCeiling = max(clockCeiling, clock) }
     if role == .recovery, isCopying {
       isGoingBack = true
       isEndUncertain.remove(role)

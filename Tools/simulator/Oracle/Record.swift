@@ -12,6 +12,9 @@ final class Record {
   let payload: [UInt8]
   /// The protected site lost it: another record has, or will have, its number.
   var isVoid = false
+  /// Stamped in a life of its site whose clock was behind that of an earlier life: an instant that
+  /// was said to be over then may come to hold it.
+  var isBackdated = false
   /// Whose it is; nil for a checkpoint.
   var request: ClientRequest?
 

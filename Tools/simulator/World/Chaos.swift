@@ -139,6 +139,7 @@ final class Chaos {
   private func jumpClock(_ host: SiteHost) {
     let size = Int64(simulation.random.pick(logarithmic: .milliseconds(1)...(.seconds(7_200))))
     let jump = simulation.random.chance(0.5) ? size : -size
+    host.noteClock()
     host.machine.clockOffsetNanoseconds += jump
     world.trace.note("\(host.name): the clock jumps by \(jump) ns")
   }

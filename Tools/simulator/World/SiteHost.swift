@@ -23,6 +23,7 @@ final class SiteHost: @unchecked Sendable {
   /// Faults of the disk happened in this life: what they break is not held against the site.
   private(set) var hadDiskErrors = false
   private let files: [GroupFiles]
+  private var latestClock = Timestamp.zero
 
   init(_ index: Int, _ world: World) {
     self.index = index
@@ -40,6 +41,7 @@ final class SiteHost: @unchecked Sendable {
 
   func start() {
     guard state == .down else { return }
+    noteClock()
     life += 1
     state = .starting
     wantsStop = false
@@ -48,7 +50,8 @@ final class SiteHost: @unchecked Sendable {
     world.statistics.starts += 1
     for (group, oracle) in world.groups.enumerated() {
       oracle.restarting(
-        world.role(of: group, at: index), isCopying: files[group].state?.baseline == .copying)
+        world.role(of: group, at: index), isCopying: files[group].state?.baseline == .copying,
+        clock: latestClock)
     }
     let life = life
     process = machine.start("site") { [self] in run(life) }
@@ -106,6 +109,11 @@ final class SiteHost: @unchecked Sendable {
       oracle.powerCut(world.role(of: group, at: index))
       files[group].reload(from: machine)
     }
+  }
+
+  /// Before its clock jumps, too.
+  func noteClock() {
+    latestClock = max(latestClock, Timestamp(nanoseconds: machine.realtimeNanoseconds))
   }
 
   func noteDiskErrors() { hadDiskErrors = true }
