@@ -44,7 +44,7 @@ extension Group {
     updateAllowance(journal)
     if isApplyDue(journal) { startApply(underPressure: false) }
     continueIndexUpkeep()
-    if !journal.hasRoom(payloadByteCount: payloadLimit) { makeRoom() }
+    if !hasRoomForNext(journal) { makeRoom() }
     latency.rotate(nowSeconds: SystemClock.monotonicNanoseconds() / 1_000_000_000)
     tickReceiving()
   }
@@ -61,6 +61,12 @@ extension Group {
 
   private static var longestApplyWaitNanoseconds: UInt64 { 10_000_000_000 }
 
+  /// Whether the next request can be taken; or, when the peer begins a segment, that.
+  private func hasRoomForNext(_ journal: SiteJournal) -> Bool {
+    receiving.receiver?.waitsForRoom ?? false
+      ? journal.hasFreeSegment : journal.hasRoom(payloadByteCount: payloadLimit)
+  }
+
   /// The journal is full, or about to be: gets room by whatever the policy allows.
   func makeRoom() {
     guard let journal, failure == nil else { return }
@@ -69,7 +75,7 @@ extension Group {
     if journal.slotToCreateExists, !apply.slotCreationFails { return }
     startApply(underPressure: true)
     recycle()
-    if journal.hasRoom(payloadByteCount: payloadLimit) { return }
+    if hasRoomForNext(journal) { return }
     // Applied records that only the peer still needs.
     if let link, !link.isDetached,
       journal.watermarks[.peerDurable] < journal.applied.rawValue
@@ -173,7 +179,7 @@ extension Group {
     apply.isRunning = true
     apply.lastStartNanoseconds = monotonic
     apply.dataBytesAtStart = journal.dataBytes
-    apply.target = last.span.lastTimestamp
+    apply.target = max(apply.target, last.span.lastTimestamp)
     run(generations, .init(last.span.lastSequence, last.span.lastTimestamp), journal)
   }
 
@@ -208,7 +214,10 @@ extension Group {
       var outcome = Applier<SiteSegmentFile, DiskStore>.Outcome()
       var failure: String?
       do {
-        try stateKeeper.update { $0.applyTarget = mark }
+        try stateKeeper.update { state in
+          // One that was begun before, and failed, may have gone further.
+          if mark.sequence > state.applyTarget.sequence { state.applyTarget = mark }
+        }
         outcome = try applier.apply(generations, savingFor: views)
         try stateKeeper.update {
           $0.applied = mark
@@ -238,6 +247,7 @@ extension Group {
       // again.
       if stateKeeper?.state.baseline == .copying { closeReceiver() }
       apply.retryNanoseconds = SystemClock.monotonicNanoseconds() + Self.retryNanoseconds
+      if isStopping { continueStop() }
       return
     }
     apply.failure = nil
@@ -296,6 +306,8 @@ extension Group {
   /// then the whole, current disks.
   func drain(_ completion: @escaping @Sendable () -> Void) {
     onDrained = completion
+    // What failed before may go well now; once is enough.
+    apply.failure = nil
     apply.retryNanoseconds = 0
     continueStop()
   }
@@ -320,6 +332,11 @@ extension Group {
   private func finishStop(_ completion: @escaping @Sendable () -> Void) {
     onDrained = nil
     guard let stateKeeper, let journal, failure == nil else { return completion() }
+    if configuration.role == .protected, journal.applied < journal.appended {
+      log(
+        "group \(configuration.name): stopped before its journal was applied: the raw files are not "
+          + "the current disks until the site has run again")
+    }
     let durable = journal.durable
     let peerDurable = link.flatMap {
       $0.isDetached ? nil : journal.watermarks.sequence(.peerDurable)

@@ -183,6 +183,7 @@ extension Group {
         durability.isSyncing = false
         apply.isCreatingSlot = false
         reloaded(receiver, result)
+        if isStopping { continueStop() }
       }
     }
   }
@@ -244,6 +245,8 @@ extension Group {
 
   func endBaseline(_ mark: JournalState.Mark, from receiver: LinkReceiver) {
     receiving.baselineEnd = mark
+    // No piece is to come any more, and the keeper has those that came before the next apply step.
+    receiving.applyLimit = SequenceNumber(.max)
     let stores = disks.map(\.store)
     keeper.submit { [self] in
       var failure: StorageError?

@@ -137,12 +137,13 @@ extension Group {
   var history: History? {
     guard let journal, let state = stateKeeper?.state else { return nil }
     var start = max(state.applyTarget.timestamp, max(state.historyStart, apply.target))
-    let end: Timestamp
-    if configuration.role == .recovery {
-      end = max(journal.newestTimestamp, receiving.knownThrough)
-      if state.baseline != .complete { start = .distantFuture }
+    let known = configuration.role == .recovery ? receiving.knownThrough : loop.now
+    var end = max(journal.newestTimestamp, known)
+    if state.baseline != .complete {
+      start = .distantFuture
     } else {
-      end = max(journal.newestTimestamp, loop.now)
+      // The newest record may be earlier than what was promised before a clock was set back.
+      end = max(end, start)
     }
     return History(
       start: start, end: end, generations: journal.generations,
@@ -155,7 +156,7 @@ extension Group {
     _ expression: InstantExpression,
     completion: @escaping @Sendable (Result<OpenedView, ExportRefusal>) -> Void
   ) {
-    guard let journal, let history, failure == nil, !isStopping else {
+    guard let journal, let history, !isStopping else {
       return completion(.failure(.unavailable("group \(configuration.name) keeps no history")))
     }
     guard commit() else { return completion(.failure(.unavailable("group has failed"))) }

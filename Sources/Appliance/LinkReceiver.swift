@@ -34,7 +34,8 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
 
   private var phase = Phase.new
   private var recordBytesLeft = 0
-  private var waitsForRoom = false
+  /// The next segment has no file yet.
+  private(set) var waitsForRoom = false
   private var baselineBytesPending = 0
   private var interest: Poller.Interest = .readable
   private(set) var isClosed = false

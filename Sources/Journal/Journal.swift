@@ -354,7 +354,9 @@ public final class Journal<Storage: JournalStorage> {
     var freed = 0
     while segments.count > 1, let oldest = segments.first, oldest !== active {
       let last = SequenceNumber(segments[1].firstSequence.rawValue - 1)
-      guard last <= appliedSequence, last <= (peerMark ?? last),
+      // The newest durable segment stays: a power cut may take all that are newer and leave only
+      // half of what its file gets, and then nobody knew the number of the next segment.
+      guard segments[1].firstSequence <= durableSequence, last <= appliedSequence, last <= (peerMark ?? last),
         catalog.removeUnlessPinned(oldest)
       else { break }
       segments.removeFirst()
@@ -511,7 +513,8 @@ public final class Journal<Storage: JournalStorage> {
         "the peer's segments have \(header.segmentByteCount) bytes and this site's "
           + "\(options.segmentByteCount): give both groups the same segment_size")
     }
-    guard header.epoch >= epoch else {
+    // A full copy begins with what the peer has not applied; that may be from before its last crash.
+    guard header.epoch >= epoch || segments.isEmpty else {
       throw .notNext("segment of epoch \(header.epoch), after epoch \(epoch)")
     }
     guard header.firstSequence > .none, header.number > 0, header.number < .max else {

@@ -115,6 +115,11 @@ public struct JournalState: Equatable, Sendable {
   public mutating func completeBaseline(at start: Timestamp) {
     baseline = .complete
     historyStart = start
-    if let last = gaps.indices.last { gaps[last].to = max(gaps[last].to, start) }
+    // Until now its end was taken from this site's clock, which may be ahead of the peer's; and the
+    // peer may have lost what was the end of the history here.
+    if let last = gaps.indices.last {
+      gaps[last].from = min(gaps[last].from, start)
+      gaps[last].to = start
+    }
   }
 }

@@ -23,6 +23,8 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   private var segment: Segment<File>?
   private var offset = 0
   private var baseline: BaselineReader<Store>?
+  /// While a full copy runs: what all of its pieces that are still to come hold at least.
+  private var copiedThrough: UInt64 = 0
   private var policy = CompressionPolicy()
   private let plain = PageBuffer(byteCount: Self.chunkByteLimit)
   private let packed = PageBuffer(byteCount: LZ4.compressedLimit(Self.chunkByteLimit) + 4)
@@ -158,6 +160,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
         guard parts.catalog.oldest != nil, moveTo(parts.catalog.oldest) else { return total }
       }
       guard let segment else { return total }
+      if baseline != nil, !isCopied(segment) { return total }
       let isSealed = segment.isSealed
       let end = segment.end
       if offset == 0 { try sendHeader(segment) }
@@ -170,6 +173,14 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
       }
     }
     return total
+  }
+
+  /// The receiver applies nothing that a piece may still overwrite with something older. So that its
+  /// journal does not fill up with that, it is not sent before. It stays here anyway, because it is
+  /// not applied here either.
+  private func isCopied(_ segment: Segment<File>) -> Bool {
+    guard let next = parts.catalog.segment(segment.number + 1) else { return false }
+    return next.firstSequence.rawValue <= copiedThrough + 1
   }
 
   private mutating func sendHeader(_ segment: Segment<File>) throws(LinkError) {
@@ -258,6 +269,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     for _ in 0..<Self.baselineBurst {
       // The mark first, then the data: what is read holds at least so much.
       let applied = parts.watermarks.sequence(.applied)
+      copiedThrough = applied.rawValue
       let piece: BaselineReader<Store>.Piece?
       do throws(StorageError) { piece = try reader.next() } catch {
         throw .local("reading a disk for the initial sync: \(error)")

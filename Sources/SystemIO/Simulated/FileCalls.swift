@@ -91,8 +91,11 @@ extension SystemCalls {
       return fail(ENOSPC)
     }
     var count = buffer.count
-    if count > 1, simulation.random.chance(machine.faults.shortWrite) {
-      count = 1 + simulation.random.below(count - 1)
+    // As Linux does, at the end of some page.
+    let pages = (Int(offset) + count - 1) / Inode.pageBytes - Int(offset) / Inode.pageBytes
+    if pages > 0, simulation.random.chance(machine.faults.shortWrite) {
+      let whole = 1 + simulation.random.below(pages)
+      count = whole * Inode.pageBytes - Int(offset) % Inode.pageBytes
     }
     let part = unsafe UnsafeRawBufferPointer(rebasing: buffer[..<count])
     unsafe inode.write(part, at: UInt64(offset))

@@ -13,10 +13,19 @@ final class Inode {
     var current: [UInt8]?
     var durable: [UInt8]?
     /// Between the two, oldest first.
-    var older: [[UInt8]?] = []
+    var older: [(bytes: [UInt8]?, version: UInt64)] = []
     var isDirty = false
     /// Counts the writes, so that a sync knows what came after its beginning.
     var version: UInt64 = 0
+    var durableVersion: UInt64 = 0
+
+    /// A sync has taken `bytes` to the disk. One that began later may have ended before.
+    mutating func persist(_ bytes: [UInt8]?, _ version: UInt64) {
+      guard version > durableVersion else { return }
+      durable = bytes
+      durableVersion = version
+      older.removeAll { $0.version <= version }
+    }
   }
 
   private var pages: [Int: Page] = [:]
@@ -87,7 +96,7 @@ final class Inode {
   private func change(_ index: Int, _ body: (inout [UInt8]?) -> Void) {
     var page = pages[index] ?? Page()
     if page.isDirty {
-      page.older.append(page.current)
+      page.older.append((page.current, page.version))
       if page.older.count > Self.versionLimit { page.older.removeFirst() }
     }
     version += 1
@@ -162,11 +171,8 @@ final class Inode {
   func complete(_ snapshot: Snapshot) {
     for synced in snapshot.pages {
       guard var page = pages[synced.index] else { continue }
-      page.durable = synced.bytes
-      if page.version == synced.version {
-        page.isDirty = false
-        page.older = []
-      }
+      page.persist(synced.bytes, synced.version)
+      if page.version == synced.version { page.isDirty = false }
       pages[synced.index] = page
     }
     durableByteCount = max(min(durableByteCount, byteCount), snapshot.byteCount)
@@ -176,7 +182,7 @@ final class Inode {
   func fail(_ snapshot: Snapshot, _ random: inout SimulationRandom) {
     for synced in snapshot.pages {
       guard var page = pages[synced.index] else { continue }
-      if random.chance(0.5) { page.durable = synced.bytes }
+      if random.chance(0.5) { page.persist(synced.bytes, synced.version) }
       if page.version == synced.version {
         page.isDirty = false
         page.older = []
@@ -191,7 +197,7 @@ final class Inode {
       guard var page = pages[index] else { continue }
       if page.isDirty {
         page.durable = Self.torn(
-          page.durable, page.older + [page.current], keep: keep, &random)
+          page.durable, page.older.map(\.bytes) + [page.current], keep: keep, &random)
       }
       // What a failed sync lost shows now.
       page.current = page.durable

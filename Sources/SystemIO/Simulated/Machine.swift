@@ -38,6 +38,11 @@ public final class Machine {
     files.losePower(&simulation.random)
   }
 
+  /// Nanoseconds since 1970, as its clock shows them.
+  public var realtimeNanoseconds: UInt64 {
+    UInt64(Int64(SystemCalls.epochNanoseconds + simulation.now) + clockOffsetNanoseconds)
+  }
+
   // MARK: For faults and checks, past the system calls
 
   public func contents(of path: String) -> [UInt8]? { files.inode(path)?.allBytes }

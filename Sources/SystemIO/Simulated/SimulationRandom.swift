@@ -19,6 +19,6 @@ public struct SimulationRandom: RandomNumberGenerator {
 
   /// Cheaper than `Int.random(in:using:)`, and even enough: 0 ..< `limit`.
   public mutating func below(_ limit: Int) -> Int {
-    Int(truncatingIfNeeded: (next() >> 32) &* UInt64(limit) >> 32)
+    Int(truncatingIfNeeded: ((next() >> 32) &* UInt64(limit)) >> 32)
   }
 }

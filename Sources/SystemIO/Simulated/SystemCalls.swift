@@ -119,8 +119,7 @@ enum SystemCalls {
   static func nanoseconds(_ clock: clockid_t) -> UInt64 {
     simulation.tick()
     if clock == CLOCK_MONOTONIC { return simulation.now + 1_000_000_000 }
-    let offset = simulation.process.machine.clockOffsetNanoseconds
-    return UInt64(Int64(epochNanoseconds + simulation.now) + offset)
+    return simulation.process.machine.realtimeNanoseconds
   }
 
   /// 2026-01-01.

@@ -1,0 +1,155 @@
+import Appliance
+import BlockModel
+import SystemIO
+
+/// Asks a running site how it is, again and again, and checks that what it says makes sense. On a
+/// thread of the site's process.
+final class Inspector: @unchecked Sendable {
+  /// The instants of a group that could be opened when the site was last asked.
+  struct Instants {
+    let start: Timestamp
+    let end: Timestamp
+    let tags: [String]
+    let gaps: [(from: Timestamp, to: Timestamp)]
+  }
+
+  private let site: Site
+  private unowned let host: SiteHost
+  private unowned let world: World
+  /// By group.
+  private(set) var instants: [Instants?]
+  private(set) var statuses: [GroupStatus] = []
+  /// Grows with every answer.
+  private(set) var answerCount = 0
+  private var watermarks: [WatermarkStatus?]
+  private var resets: [Int]
+
+  init(_ site: Site, _ host: SiteHost, _ world: World) {
+    self.site = site
+    self.host = host
+    self.world = world
+    instants = world.groups.map { _ in nil }
+    watermarks = instants.map { _ in nil }
+    resets = instants.map { _ in 0 }
+  }
+
+  private func role(_ group: Int) -> Role { world.role(of: group, at: host.index) }
+
+  func stopSite() { site.stop() }
+
+  /// Right after the start: where each group's order ends now. Blocks until all have answered.
+  func waitForFirstAnswer() {
+    var waiting = Set(world.groups.indices)
+    while !waiting.isEmpty {
+      for (group, status) in site.status().groups.enumerated()
+      where waiting.contains(group) && status.epoch > 0 {
+        world.groups[group].restarted(role(group), appended: status.watermarks.appended)
+        waiting.remove(group)
+      }
+    }
+  }
+
+  /// Once; waits a while before it.
+  func inspect() {
+    Thread.sleep(milliseconds: UInt64(10 + world.simulation.random.below(200)))
+    let status = site.status()
+    for (group, groupStatus) in status.groups.enumerated() where groupStatus.epoch > 0 {
+      check(group, groupStatus)
+    }
+    for (group, oracle) in world.groups.enumerated() {
+      guard let timeline = try? site.timeline(group: oracle.name) else { continue }
+      note(group, timeline)
+    }
+    statuses = status.groups
+    answerCount += 1
+    if !world.isQuiet, world.simulation.random.chance(0.1) { makeCheckpoint() }
+  }
+
+  private func makeCheckpoint() {
+    let group = world.simulation.random.below(world.groups.count)
+    guard role(group) == .protected else { return }
+    let tag = "tag-\(world.nextRequestNumber())"
+    guard
+      let made = try? site.checkpoint(group: world.groups[group].name, tag: tag)
+    else { return }
+    world.trace.note("\(host.name): checkpoint \(tag) is record \(made.sequence)")
+    world.groups[group].checkpointed(tag, sequence: made.sequence)
+  }
+
+  // MARK: Checks
+
+  private func check(_ group: Int, _ status: GroupStatus) {
+    let oracle = world.groups[group]
+    let role = role(group)
+    let marks = status.watermarks
+    func fail(_ reason: String) -> Never {
+      oracle.violation("\(role): \(reason): \(marks)")
+    }
+    guard marks.stamped >= marks.appended, marks.appended >= marks.durable,
+      marks.durable >= marks.applied
+    else { fail("watermarks cross") }
+    let isGoingBack = role == .recovery && oracle.isGoingBack
+    guard isGoingBack || marks.appended <= oracle.line(role).count else {
+      fail("more is appended than was written")
+    }
+    if role == .protected {
+      checkPeer(marks, oracle, fail)
+      oracle.noteDurable(through: marks.durable)
+    } else {
+      oracle.recoveryIsDurable(through: marks.durable)
+    }
+    checkProgress(group, marks, oracle.resetCount(role), fail)
+  }
+
+  private func checkPeer(
+    _ marks: WatermarkStatus, _ oracle: GroupOracle, _ fail: (String) -> Never
+  ) {
+    guard let received = marks.peerReceived, let durable = marks.peerDurable,
+      let applied = marks.peerApplied
+    else { return }
+    if received > marks.appended || durable > marks.appended { fail("the peer has too much") }
+    // While a full copy is under way, nothing there is of use yet.
+    if durable == 0 { return }
+    // Before the first connection only what the state file says is known.
+    if received > 0, durable > received { fail("more is durable at the peer than there is") }
+    if applied > durable { fail("more is applied at the peer than is durable") }
+  }
+
+  /// Within a life nothing goes back, but where a full copy or a cut has begun anew.
+  private func checkProgress(
+    _ group: Int, _ marks: WatermarkStatus, _ resetCount: Int, _ fail: (String) -> Never
+  ) {
+    let isGoingBack = role(group) == .recovery && world.groups[group].isGoingBack
+    defer {
+      watermarks[group] = isGoingBack ? nil : marks
+      resets[group] = resetCount
+    }
+    guard let before = watermarks[group], resets[group] == resetCount else { return }
+    if marks.appended < before.appended || marks.durable < before.durable
+      || marks.applied < before.applied
+    {
+      fail("watermarks go back, from \(before)")
+    }
+  }
+
+  private func note(_ group: Int, _ timeline: TimelineStatus) {
+    let oracle = world.groups[group]
+    guard let start = timeline.start.flatMap({ Timestamp(rfc3339: $0) }),
+      let end = timeline.end.flatMap({ Timestamp(rfc3339: $0) })
+    else {
+      instants[group] = nil
+      return
+    }
+    let gaps = timeline.gaps.compactMap { gap -> (from: Timestamp, to: Timestamp)? in
+      guard let from = Timestamp(rfc3339: gap.from), let to = Timestamp(rfc3339: gap.to) else {
+        return nil
+      }
+      return (from, to)
+    }
+    for gap in gaps where gap.to > start {
+      oracle.violation("\(role(group)): the gap until \(gap.to) can be opened from \(start) on")
+    }
+    let tags = timeline.checkpoints.map(\.tag).filter { !$0.isEmpty }
+    instants[group] = Instants(start: start, end: end, tags: tags, gaps: gaps)
+  }
+}

@@ -1,0 +1,205 @@
+import BlockModel
+import NBDProtocol
+import SystemIO
+
+/// Opens groups at instants, at both sites, and compares all of their disks with the oracle.
+final class Viewer: @unchecked Sendable {
+  private unowned let world: World
+  private let number: Int
+
+  init(_ number: Int, _ world: World) {
+    self.number = number
+    self.world = world
+  }
+
+  /// A thread of the clients' process.
+  func run() {
+    while !world.isQuiet {
+      Thread.sleep(milliseconds: UInt64(20 + world.simulation.random.below(800)))
+      let host = world.hosts[world.simulation.random.below(world.hosts.count)]
+      let group = world.simulation.random.below(world.groups.count)
+      guard host.isServing, let instants = host.inspector?.instants[group] else { continue }
+      look(host, group, instants)
+    }
+    world.clientsLeft -= 1
+  }
+
+  private func look(_ host: SiteHost, _ group: Int, _ instants: Inspector.Instants) {
+    let view = ViewReading(host, group, world)
+    do throws(ClientError) {
+      if world.simulation.random.chance(0.1) {
+        try view.expectRefusals(outside: instants)
+      } else {
+        let rounds = world.simulation.random.pick([1, 1, 1, 2, 5])
+        try view.read(at: choose(instants, view.line), rounds: rounds)
+      }
+    } catch {
+      world.trace.note("viewer \(number): \(error)")
+      if case .wrong(let what) = error { view.oracle.violation("viewer \(number): \(what)") }
+    }
+  }
+
+  /// Any instant, or the very one of a record, or the one right before it.
+  private func choose(_ instants: Inspector.Instants, _ line: Line) -> Timestamp {
+    let first = line.count(through: instants.start)
+    let last = line.count(through: instants.end)
+    if last > first, world.simulation.random.chance(0.6) {
+      let record = line.records[first + world.simulation.random.below(last - first)]
+      let instant = record.header.timestamp
+      let before = Timestamp(rawValue: instant.rawValue - 1)
+      return before >= instants.start && world.simulation.random.chance(0.3) ? before : instant
+    }
+    let length = instants.end.rawValue - instants.start.rawValue
+    return Timestamp(
+      rawValue: instants.start.rawValue + world.simulation.random.next() % (length + 1))
+  }
+}
+
+/// One group at one site, to be opened at an instant.
+struct ViewReading {
+  private static let chunkBytes = 32 << 10
+
+  private let host: SiteHost
+  private let role: Role
+  private let world: World
+  let oracle: GroupOracle
+
+  init(_ host: SiteHost, _ group: Int, _ world: World) {
+    self.host = host
+    self.world = world
+    role = world.role(of: group, at: host.index)
+    oracle = world.groups[group]
+  }
+
+  var line: Line { oracle.line(role) }
+
+  private func open(_ disk: String, at instant: String) throws(ClientError) -> NBDClient {
+    try NBDClient(
+      SocketEndpoint(world.plan.nbdAddress(host.index)), export: "\(disk)@\(instant)",
+      structured: world.simulation.random.chance(0.5))
+  }
+
+  /// Reads every disk whole, as often as asked for, and compares.
+  func read(at instant: Timestamp, rounds: Int) throws(ClientError) {
+    for (index, disk) in oracle.diskNames.enumerated() {
+      let client: NBDClient
+      do throws(ClientError) {
+        client = try open(disk, at: "\(instant)")
+      } catch {
+        if case .refused(let why) = error { try checkRefusal(why, of: instant) }
+        throw error
+      }
+      defer { client.close() }
+      world.statistics.views += 1
+      world.trace.note("opened \(disk)@\(instant) at the \(role) site")
+      checkIsWhole(at: instant)
+      let count = line.count(through: instant)
+      for round in 0..<rounds {
+        if round > 0 {
+          Thread.sleep(milliseconds: UInt64(world.simulation.random.below(1_500)))
+        }
+        try read(client, index, at: instant, count)
+      }
+    }
+  }
+
+  private func read(
+    _ client: NBDClient, _ disk: Int, at instant: Timestamp, _ count: Int
+  ) throws(ClientError) {
+    var offset = 0
+    while offset < client.byteCount {
+      let length = min(Self.chunkBytes, client.byteCount - offset)
+      let request = ClientRequest(
+        number: world.nextRequestNumber(), .read, [], disk: disk, offset: offset, length: length)
+      let generation = line.generation
+      try client.send(request)
+      guard let reply = try client.receive(milliseconds: 25_000) else {
+        throw .lost("no reply for long")
+      }
+      try check(reply, request, at: instant, count, generation)
+      offset += length
+    }
+  }
+
+  private func check(
+    _ reply: NBDClient.Reply, _ request: ClientRequest, at instant: Timestamp, _ count: Int,
+    _ generation: Int
+  ) throws(ClientError) {
+    if reply.error != 0 {
+      guard host.hadDiskErrors else {
+        oracle.violation("\(role): the view at \(instant): \(request): error \(reply.error)")
+      }
+      throw .lost("error \(reply.error)")
+    }
+    // Records may have been lost since; then the view is lost, too.
+    guard line.generation == generation else { throw .lost("the order has gone back") }
+    let now = line.count(through: instant)
+    guard now == count else {
+      if line.records[count].isBackdated { throw .lost("backdated records have arrived") }
+      oracle.violation("\(role): \(line.records[count]) is added before \(instant), already seen")
+    }
+    let image = line.disks(after: count)[request.disk]
+    let expected = image.bytes(at: request.offset, count: request.length)
+    if let difference = difference(of: reply.data, from: expected, at: request.offset) {
+      oracle.violation(
+        "\(role): the view of disk \(request.disk) at \(instant), which is after record \(count): "
+          + difference)
+    }
+    world.statistics.viewBytes += reply.data.count
+  }
+
+  /// At the recovery site no record may be missing before an instant that can be opened.
+  private func checkIsWhole(at instant: Timestamp) {
+    guard role == .recovery, oracle.protected.agrees(with: oracle.recovery) else { return }
+    let there = oracle.protected.count(through: instant)
+    let here = oracle.recovery.count(through: instant)
+    if here < there, !oracle.protected.records[here].isBackdated {
+      oracle.violation(
+        "recovery: \(instant) can be opened with \(here) records; it has \(there)")
+    }
+  }
+
+  // MARK: Refusals
+
+  /// An instant may have left the history since the site was asked for it.
+  private func checkRefusal(_ why: String, of instant: Timestamp) throws(ClientError) {
+    world.statistics.refusedViews += 1
+    let mayBe = ["no instant can be opened yet", "has failed", "keeps no history"]
+    if host.hadDiskErrors || mayBe.contains(where: why.contains) { return }
+    guard let range = Self.range(in: why), instant < range.start || instant > range.end else {
+      oracle.violation("\(role): \(instant) is refused: \(why)")
+    }
+  }
+
+  func expectRefusals(outside instants: Inspector.Instants) throws(ClientError) {
+    let hour: UInt64 = .seconds(3_600)
+    var outside = [
+      Timestamp(rawValue: instants.start.rawValue - 1),
+      Timestamp(rawValue: instants.end.rawValue + 24 * hour),
+    ]
+    outside += instants.gaps.map { Timestamp(rawValue: ($0.from.rawValue + $0.to.rawValue) / 2) }
+    for instant in outside {
+      do throws(ClientError) {
+        try open(oracle.diskNames[0], at: "\(instant)").close()
+      } catch {
+        guard case .refused = error else { throw error }
+        world.statistics.refusedViews += 1
+        continue
+      }
+      if instant < instants.start {
+        oracle.violation("\(role): \(instant) can be opened, before \(instants.start)")
+      } else {
+        oracle.violation("\(role): \(instant) can be opened, long after \(instants.end)")
+      }
+    }
+  }
+
+  /// From "… which reaches from START to END".
+  private static func range(in text: String) -> (start: Timestamp, end: Timestamp)? {
+    let words = text.split(separator: " ").map(String.init)
+    guard let from = words.lastIndex(of: "from"), from + 3 < words.count,
+      let start = Timestamp(rfc3339: words[from + 1]), let end = Timestamp(rfc3339: words[from + 3])
+    else { return nil }
+    return (start, end)
+  }
+}

@@ -1,0 +1,55 @@
+import BlockModel
+import Journal
+
+/// One record of a group's order, as it was seen to be written to a segment file of the protected
+/// site. The recovery site's records are compared with these, and are then the same objects.
+final class Record {
+  let sequence: UInt64
+  let identity: SegmentIdentity
+  /// In its segment.
+  let index: Int
+  let header: RecordHeader
+  let payload: [UInt8]
+  /// The protected site lost it: another record has, or will have, its number.
+  var isVoid = false
+  /// Stamped in a life of its site whose clock was behind that of an earlier life: an instant that
+  /// was said to be over then may come to hold it.
+  var isBackdated = false
+  /// Whose it is; nil for a checkpoint.
+  var request: ClientRequest?
+
+  init(_ found: SegmentWatcher.Found) {
+    sequence = found.sequence
+    identity = found.identity
+    index = found.index
+    header = found.header
+    payload = found.payload
+  }
+
+  var disk: Int { header.disk.index }
+  var start: Int { Int(header.offset) }
+  var length: Int { header.kind == .checkpoint ? 0 : Int(header.length) }
+  var end: Int { start + length }
+
+  func apply(to disks: inout [DiskImage]) {
+    switch header.kind {
+    case .write: disks[disk].write(payload, at: start)
+    case .zero, .trim: disks[disk].zero(at: start, count: length)
+    case .checkpoint: break
+    }
+  }
+
+  /// What the record leaves at `offset` of its disk; nil when it does not touch it.
+  func byte(at offset: Int) -> UInt8? {
+    guard offset >= start, offset < end else { return nil }
+    return header.kind == .write ? payload[offset - start] : 0
+  }
+}
+
+extension Record: CustomStringConvertible {
+  var description: String {
+    "record \(sequence) (epoch \(identity.epoch), segment \(identity.number), index \(index), "
+      + "\(header.kind), disk \(disk), \(start)+\(length), at \(header.timestamp)"
+      + (isVoid ? ", void)" : ")")
+  }
+}

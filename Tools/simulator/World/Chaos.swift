@@ -1,0 +1,151 @@
+import SystemIO
+
+/// Lets happen what the plan has switched on, until it is told to stop; then makes everything whole.
+final class Chaos {
+  private unowned let world: World
+  private(set) var isOver = false
+  /// Grows with each lasting fault at a place, so that the end of an older one does not end it.
+  private var turns: [String: Int] = [:]
+
+  init(_ world: World) { self.world = world }
+
+  private var simulation: Simulation { world.simulation }
+
+  func begin() {
+    for fault in world.plan.faults { schedule(fault) }
+  }
+
+  private func schedule(_ fault: FaultPlan) {
+    simulation.at(simulation.now + simulation.random.around(fault.meanInterval)) { [self] in
+      if isOver { return }
+      world.statistics.faults[fault.kind, default: 0] += 1
+      strike(fault.kind)
+      schedule(fault)
+    }
+  }
+
+  /// Ends every fault and starts what is down.
+  func end() {
+    isOver = true
+    simulation.network.heal()
+    resetNetwork()
+    for host in world.hosts {
+      host.machine.faults = DiskFaults()
+      if host.state == .down { host.start() }
+    }
+  }
+
+  private func anyHost() -> SiteHost { world.hosts[simulation.random.below(world.hosts.count)] }
+
+  private func strike(_ kind: FaultKind) {
+    let host = anyHost()
+    world.trace.note("fault: \(kind.rawValue)")
+    switch kind {
+    case .kill:
+      guard host.state != .down else { return }
+      host.kill()
+      host.startLater()
+    case .powerCut:
+      host.cutPower()
+      host.startLater()
+    case .powerCutOfBoth:
+      for host in world.hosts {
+        host.cutPower()
+        host.startLater()
+      }
+    case .restart: restart(host)
+    case .linkCut: simulation.network.cut(Plan.siteNames[0], Plan.siteNames[1])
+    case .partition: partition(host)
+    case .slowNetwork: slowNetwork()
+    case .clientCut: simulation.network.cut(host.name, "clients")
+    case .clockJump: jumpClock(host)
+    case .slowDisk, .readErrors, .writeErrors, .syncErrors, .fullDisk: breakDisk(host, kind)
+    }
+  }
+
+  private func restart(_ host: SiteHost) {
+    guard host.isServing else { return }
+    host.stop()
+    awaitStop(host, host.life)
+  }
+
+  private func awaitStop(_ host: SiteHost, _ life: Int) {
+    simulation.at(simulation.now + .milliseconds(20)) { [self] in
+      guard host.life == life else { return }
+      if host.state == .down { host.startLater() } else { awaitStop(host, life) }
+    }
+  }
+
+  // MARK: Faults that last
+
+  /// Calls `end` after a while, unless another fault at the same place has begun meanwhile.
+  private func last(
+    at place: String, _ range: ClosedRange<UInt64>, _ end: @escaping () -> Void
+  ) {
+    turns[place, default: 0] += 1
+    let turn = turns[place]
+    simulation.at(simulation.now + simulation.random.pick(logarithmic: range)) { [self] in
+      if !isOver, turns[place] == turn { end() }
+    }
+  }
+
+  private func partition(_ host: SiteHost) {
+    let other = simulation.random.chance(0.7) ? Plan.siteNames[1 - host.index] : "clients"
+    simulation.network.partition(from: host.name, to: other)
+    if simulation.random.chance(0.5) {
+      simulation.network.partition(from: other, to: host.name)
+    }
+    last(at: "routes", .milliseconds(20)...(.seconds(20))) { [self] in
+      simulation.network.heal()
+    }
+  }
+
+  private func slowNetwork() {
+    let slowest = simulation.random.pick(logarithmic: .milliseconds(1)...(.milliseconds(400)))
+    simulation.network.latencyNanoseconds = slowest / 4...slowest
+    simulation.network.bufferBytes = simulation.random.pick([2 << 10, 16 << 10, 256 << 10])
+    simulation.network.shortTransfer = simulation.random.pick([0.05, 0.5, 1])
+    last(at: "network", .milliseconds(100)...(.seconds(5))) { [self] in resetNetwork() }
+  }
+
+  private func resetNetwork() {
+    simulation.network.latencyNanoseconds = 20_000...200_000
+    simulation.network.bufferBytes = 256 << 10
+    simulation.network.shortTransfer = 0.05
+  }
+
+  private func breakDisk(_ host: SiteHost, _ kind: FaultKind) {
+    var faults = DiskFaults()
+    let probability = simulation.random.pick([0.01, 0.1, 0.5])
+    switch kind {
+    case .slowDisk:
+      let slowest = simulation.random.pick(logarithmic: .milliseconds(10)...(.milliseconds(800)))
+      faults.syncNanoseconds = slowest / 8...slowest
+      faults.cacheMiss = 0.5
+    case .readErrors: faults.readError = probability
+    case .writeErrors: faults.writeError = probability
+    case .syncErrors: faults.syncError = probability
+    default: faults.capacityBytes = host.machine.usedBytes + simulation.random.below(64 << 10)
+    }
+    let place = simulation.random.pick(["/", "/disks", Plan.dataPath, "/state", "/segment-"])
+    faults.applies = { $0.contains(place) }
+    host.machine.faults = faults
+    if faults.hasErrors { host.noteDiskErrors() }
+    last(at: "disk of \(host.name)", .milliseconds(20)...(.seconds(3))) {
+      host.machine.faults = DiskFaults()
+    }
+  }
+
+  private func jumpClock(_ host: SiteHost) {
+    let size = Int64(simulation.random.pick(logarithmic: .milliseconds(1)...(.seconds(7_200))))
+    let jump = simulation.random.chance(0.5) ? size : -size
+    host.noteClock()
+    host.machine.clockOffsetNanoseconds += jump
+    world.trace.note("\(host.name): the clock jumps by \(jump) ns")
+  }
+}
+
+extension Machine {
+  /// What its files take when none has holes.
+  var usedBytes: Int { fileNames().reduce(0) { $0 + (contents(of: $1)?.count ?? 0) } }
+}

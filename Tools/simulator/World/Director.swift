@@ -1,0 +1,148 @@
+import Appliance
+import BlockModel
+import SystemIO
+
+/// Takes a world through its run: load and faults, then healing, and then the question whether
+/// everything is where it should be.
+final class Director {
+  /// In virtual time. A stalled connection is given up after 15 s; after that little is to be done.
+  private static let healingLimit: UInt64 = .seconds(150)
+
+  private unowned let world: World
+  private let chaos: Chaos
+
+  init(_ world: World) {
+    self.world = world
+    chaos = Chaos(world)
+  }
+
+  /// A thread of the director's process.
+  func run() {
+    for host in world.hosts { host.start() }
+    startClients()
+    chaos.begin()
+    Thread.sleep(milliseconds: world.plan.chaosNanoseconds / 1_000_000)
+    world.trace.note("faults end")
+    chaos.end()
+    Thread.sleep(milliseconds: UInt64(world.simulation.random.below(500)))
+    world.isQuiet = true
+    wait("clients") { world.clientsLeft == 0 }
+    for group in world.groups.indices { wait("group \(group)") { isConverged(group) } }
+    world.trace.note("all sites are in step")
+    for group in world.groups.indices { compareWhole(group) }
+    stopAndCompare()
+  }
+
+  private func startClients() {
+    world.clientMachine.start("load") { [world] in
+      let clients = (0..<world.plan.load.connectionCount).map { LoadClient($0, world) }
+      let viewers = (0..<world.plan.viewerCount).map { Viewer($0, world) }
+      world.clientsLeft = clients.count + viewers.count
+      for client in clients { _ = Thread(name: "client") { client.run() } }
+      for viewer in viewers { _ = Thread(name: "viewer") { viewer.run() } }
+      while world.clientsLeft > 0 { Thread.sleep(milliseconds: 100) }
+    }
+    while world.clientsLeft == 0 { Thread.sleep(milliseconds: 1) }
+  }
+
+  private func wait(_ what: String, until condition: () -> Bool) {
+    let limit = world.simulation.now + Self.healingLimit
+    while !condition() {
+      Thread.sleep(milliseconds: 20)
+      for host in world.hosts where host.state == .down { host.start() }
+      guard world.simulation.now < limit else {
+        world.violation("\(what): not in step long after all faults have ended: \(situation())")
+      }
+    }
+  }
+
+  private func situation() -> String {
+    world.hosts.map { host in
+      let groups = host.inspector?.statuses.map { status in
+        "\(status.name): \(status.health), \(Self.text(status.watermarks)), "
+          + "\(status.history?.openViews ?? 0) views, \(status.journal?.segments ?? 0) segments in "
+          + "\(status.journal?.usedBytes ?? 0) of \(status.journal?.capacityBytes ?? 0) bytes"
+      }
+      return "\(host.name) (\(host.state)): \(groups ?? [])"
+    }.joined(separator: "; ")
+  }
+
+  private static func text(_ marks: WatermarkStatus) -> String {
+    let peer = marks.peerReceived.map {
+      ", peer \($0) ≥ \(marks.peerDurable ?? 0) ≥ \(marks.peerApplied ?? 0)"
+    }
+    return "\(marks.stamped) ≥ \(marks.appended) ≥ \(marks.durable) ≥ \(marks.applied)\(peer ?? "")"
+  }
+
+  /// Both sites serve, the peer has everything and could take over.
+  private func isConverged(_ group: Int) -> Bool {
+    let name = world.groups[group].name
+    func status(_ role: Role) -> GroupStatus? {
+      let host = world.site(of: group, role)
+      guard host.isServing else { return nil }
+      return host.inspector?.statuses.first { $0.name == name }
+    }
+    guard let here = status(.protected), let there = status(.recovery) else { return false }
+    // A failure of apply is told until the next step, which may be far off.
+    let isWell = [here, there].allSatisfy {
+      $0.health == "ok" || $0.health.hasPrefix("apply is stopped")
+    }
+    return isWell && here.link?.state == "connected"
+      && here.watermarks.durable == UInt64(world.groups[group].protected.count)
+      && here.watermarks.peerDurable == here.watermarks.durable
+      && there.watermarks.durable == here.watermarks.durable
+  }
+
+  // MARK: The end
+
+  /// Reads the live disks, and the last instant at the recovery site.
+  private func compareWhole(_ group: Int) {
+    let oracle = world.groups[group]
+    guard oracle.protected.agrees(with: oracle.recovery) else {
+      oracle.violation("the sites are in step and have different records")
+    }
+    var isDone = false
+    world.clientMachine.start("comparison") { [self] in
+      for (disk, name) in oracle.diskNames.enumerated() {
+        let live = contents(of: name, at: world.site(of: group, .protected), oracle)
+        let there = contents(of: "\(name)@latest", at: world.site(of: group, .recovery), oracle)
+        let expected = oracle.protected.disks(after: oracle.protected.count)[disk].bytes
+        if let difference = difference(of: live, from: expected) {
+          oracle.violation("in the end \(name) is wrong: \(difference)")
+        }
+        if let difference = difference(of: there, from: expected) {
+          oracle.violation("in the end \(name) is wrong at the recovery site: \(difference)")
+        }
+      }
+      isDone = true
+    }
+    while !isDone { Thread.sleep(milliseconds: 5) }
+  }
+
+  private func contents(of export: String, at host: SiteHost, _ oracle: GroupOracle) -> [UInt8] {
+    do throws(ClientError) {
+      let client = try NBDClient(
+        SocketEndpoint(world.plan.nbdAddress(host.index)), export: export, structured: true)
+      defer { client.close() }
+      let request = ClientRequest(
+        number: world.nextRequestNumber(), .read, [], disk: 0, offset: 0, length: client.byteCount)
+      try client.send(request)
+      guard let reply = try client.receive(milliseconds: 10_000), reply.error == 0 else {
+        oracle.violation("in the end \(export) cannot be read")
+      }
+      return reply.data
+    } catch { oracle.violation("in the end \(export) cannot be read: \(error)") }
+  }
+
+  /// After an orderly stop the raw files of a protected group are the whole, current disks.
+  private func stopAndCompare() {
+    // The sender first: its peer then has everything.
+    for host in world.hosts { host.stop() }
+    while world.hosts.contains(where: { $0.state != .down }) { Thread.sleep(milliseconds: 20) }
+    for group in world.groups.indices {
+      let count = world.groups[group].protected.count
+      world.site(of: group, .protected).compareBases(of: group, with: count)
+      world.site(of: group, .recovery).compareBases(of: group)
+    }
+  }
+}

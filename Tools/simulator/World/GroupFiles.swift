@@ -1,0 +1,101 @@
+import BlockModel
+import Journal
+import SystemIO
+
+/// The files of one group at one site: takes what is written to them to the oracle, and checks the
+/// base disks whenever the site says how far they are.
+final class GroupFiles {
+  let folder: String
+  private let oracle: GroupOracle
+  private let role: Role
+  private unowned let world: World
+  private var segments: SegmentWatcher!
+  private let states = StateWatcher()
+
+  init(_ oracle: GroupOracle, _ role: Role, _ world: World) {
+    self.oracle = oracle
+    self.role = role
+    self.world = world
+    folder = "\(Plan.dataPath)/\(oracle.name)/"
+    segments = SegmentWatcher { [unowned self] in handle($0) }
+  }
+
+  var state: JournalState? { states.state }
+
+  func wrote(
+    _ name: String, _ offset: Int, _ bytes: [UInt8], at machine: Machine, isStarting: Bool
+  ) {
+    // An open file goes by the name that it was created with.
+    let name = name.hasSuffix(".new") ? String(name.dropLast(4)) : name
+    if Self.isSegment(name) {
+      segments.wrote(name, offset, bytes)
+    } else if name == JournalStateFile<File>.name {
+      let old = states.state
+      guard let new = states.wrote(offset, bytes) else { return }
+      if role == .recovery, !isStarting { followRecovery(new) }
+      if old?.applied != new.applied { checkBases(new, machine) }
+    }
+  }
+
+  private static func isSegment(_ name: String) -> Bool {
+    JournalRecovery<FolderStorage>.slot(named: name) != nil
+  }
+
+  /// After a power cut.
+  func reload(from machine: Machine) {
+    for path in machine.fileNames() where path.hasPrefix(folder) {
+      let name = String(path.dropFirst(folder.count))
+      if Self.isSegment(name) { segments.reload(name, machine.contents(of: path) ?? []) }
+    }
+    states.replace(with: machine.contents(of: folder + JournalStateFile<File>.name))
+  }
+
+  private func handle(_ event: SegmentWatcher.Event) {
+    switch event {
+    case .opened(let header): oracle.opened(role, header)
+    case .rewound(let last): oracle.rewound(role, to: last)
+    case .astray(let what): oracle.violation("\(role): \(what)")
+    case .record(let found):
+      let record = oracle.found(role, found)
+      world.trace.note("\(role) \(oracle.name): \(record)")
+    }
+  }
+
+  private func followRecovery(_ new: JournalState) {
+    let begins =
+      new.baseline == .copying && new.applied == new.applyTarget && new.applied.timestamp == .zero
+    if begins {
+      world.trace.note("recovery \(oracle.name): a full copy begins after \(new.applied.sequence)")
+      world.statistics.fullCopies += 1
+      oracle.erased(start: new.applied.sequence.rawValue)
+    } else {
+      oracle.recoveryIsDurable(through: new.durable.rawValue)
+    }
+  }
+
+  /// The disks are what the order makes of them, whenever the state file says that they are.
+  func checkBases(_ state: JournalState, _ machine: Machine) {
+    // Until a full copy ends, and a little longer, the disks may hold parts of what is to come. So
+    // they may after a step that failed.
+    guard state.baseline == .complete, state.applied.sequence >= state.applyTarget.sequence,
+      role == .protected || state.applied.timestamp >= state.historyStart
+    else { return }
+    world.statistics.appliesChecked += 1
+    compareBases(with: Int(state.applied.sequence.rawValue), at: machine)
+  }
+
+  /// The raw files hold the first `count` records and nothing else.
+  func compareBases(with count: Int, at machine: Machine) {
+    let line = oracle.line(role)
+    guard count <= line.count else {
+      oracle.violation("\(role): record \(count) is applied, of \(line.count) that there are")
+    }
+    for (disk, image) in zip(oracle.diskNames, line.disks(after: count)) {
+      let path = "/disks/\(disk).raw"
+      let difference = difference(of: machine.contents(of: path) ?? [], from: image.bytes)
+      if let difference {
+        oracle.violation("\(role): \(path) with \(count) records applied: \(difference)")
+      }
+    }
+  }
+}

@@ -1,0 +1,36 @@
+import NBDProtocol
+import SystemIO
+
+/// What the clients of a world do.
+struct LoadPlan {
+  let connectionCount: Int
+  /// Requests under way at once on a connection.
+  let depth: Int
+  /// Between two requests of a connection.
+  let meanPause: UInt64
+  /// One request in so many begins a silence.
+  let silenceOneIn: Int
+  let readShare: Double
+  let zeroShare: Double
+  let flushShare: Double
+  let fuaShare: Double
+  /// Of requests that have no alignment at all.
+  let unalignedShare: Double
+  let largestBytes: Int
+  /// Requests fall into so many parts of a disk: few of them overlap more.
+  let isHot: Bool
+
+  init(_ random: inout SimulationRandom) {
+    connectionCount = random.pick(1...4)
+    depth = random.pick([1, 1, 2, 4, 16])
+    meanPause = random.pick(logarithmic: 1_000_000...100_000_000)
+    silenceOneIn = random.pick([50, 200, 1_000])
+    readShare = random.pick([0.1, 0.3, 0.6])
+    zeroShare = random.pick([0, 0.05, 0.2])
+    flushShare = random.pick([0.01, 0.1, 0.3])
+    fuaShare = random.pick([0, 0.05, 0.5])
+    unalignedShare = random.pick([0, 0.2, 1])
+    largestBytes = random.pick([4 << 10, 16 << 10, 64 << 10])
+    isHot = random.chance(0.5)
+  }
+}

@@ -1,0 +1,139 @@
+import BlockModel
+import Configuration
+import SystemIO
+
+/// What one seed makes of the world before anything runs: sites, groups, disks, load and faults.
+///
+/// Every choice is drawn wide, and each kind of fault is on in some seeds only, so that quiet
+/// worlds, in which something may go on for long, occur beside violent ones.
+struct Plan {
+  struct Disk {
+    let name: String
+    let byteCount: Int
+    /// Zeros from the start; otherwise full of bytes.
+    let isBlank: Bool
+  }
+
+  struct Group {
+    let name: String
+    /// Of the sites, which one is the protected one.
+    let home: Int
+    let disks: [Disk]
+    let segmentBytes: UInt64
+    let onFull: OnFull
+    let checkpointEvery: UInt64
+    /// By role.
+    let capacityBytes: [Role: UInt64]
+    let history: [Role: UInt64]
+    let applyEvery: [Role: UInt64]
+    let viewScratchBytes: [Role: UInt64]
+
+    func role(at site: Int) -> Role { site == home ? .protected : .recovery }
+  }
+
+  static let siteNames = ["east", "west"]
+
+  let groups: [Group]
+  let load: LoadPlan
+  let faults: [FaultPlan]
+  /// How long faults happen.
+  let chaosNanoseconds: UInt64
+  let clockOffsets: [Int64]
+  let usesUnixSockets: Bool
+  let switchProbability: Double
+  let viewerCount: Int
+
+  init(seed: UInt64) {
+    var random = SimulationRandom(seed: seed &* 0x2545_F491_4F6C_DD1D)
+    var groups: [Group] = []
+    let isMixed = random.chance(0.2)
+    for number in 0..<random.pick([1, 1, 1, 1, 2, 2, 3]) {
+      groups.append(
+        Self.group("g\(number)", home: isMixed ? random.below(2) : 0, &random))
+    }
+    self.groups = groups
+    load = LoadPlan(&random)
+    faults = FaultPlan.draw(&random)
+    chaosNanoseconds = random.pick(logarithmic: .milliseconds(1500)...(.seconds(12)))
+    let skew: Int64 = random.chance(0.5) ? 0 : Int64(random.below(20_000_000_000)) - 10_000_000_000
+    clockOffsets = [0, skew]
+    usesUnixSockets = random.chance(0.5)
+    switchProbability = random.pick([0.02, 0.1, 0.2, 0.5])
+    viewerCount = random.below(4)
+  }
+
+  private static func group(
+    _ name: String, home: Int, _ random: inout SimulationRandom
+  ) -> Group {
+    let disks = (0..<random.pick([1, 1, 2, 3])).map { number in
+      Disk(
+        name: "\(name)-d\(number)", byteCount: size(&random), isBlank: random.chance(0.3))
+    }
+    let segmentBytes = UInt64(16 << 10) << UInt64(random.below(3))
+    func forBoth(_ choice: (Role) -> UInt64) -> [Role: UInt64] {
+      [.protected: choice(.protected), .recovery: choice(.recovery)]
+    }
+    return Group(
+      name: name, home: home, disks: disks, segmentBytes: segmentBytes,
+      onFull: random.pick([.block, .throttle, .degrade]),
+      checkpointEvery: random.pick([0, .milliseconds(200), .milliseconds(900)]),
+      capacityBytes: forBoth { _ in segmentBytes * UInt64(random.pick([4, 5, 8, 16, 40])) },
+      history: forBoth { role in
+        role == .protected
+          ? random.pick([0, 0, .milliseconds(300), .seconds(2)])
+          : random.pick([0, .milliseconds(500), .seconds(2), .seconds(20)])
+      },
+      applyEvery: forBoth { _ in
+        random.pick([.milliseconds(50), .milliseconds(200), .seconds(1)])
+      },
+      viewScratchBytes: forBoth { _ in random.pick([0, 8 << 10, 1 << 20]) })
+  }
+
+  private static func size(_ random: inout SimulationRandom) -> Int {
+    let pages = random.pick([4, 16, 64, 128])
+    // Some end in the middle of a page, or of a sector.
+    return pages * 4096 + random.pick([0, 0, 0, 512, 1536, 7])
+  }
+
+  // MARK: As configurations
+
+  static func diskPath(_ disk: Disk) -> String { "/disks/\(disk.name).raw" }
+  static let dataPath = "/data"
+
+  static func linkPort(_ site: Int) -> UInt16 { UInt16(20_810 + site) }
+
+  func nbdAddress(_ site: Int) -> SocketAddress {
+    usesUnixSockets
+      ? .unix(path: "/run/\(Self.siteNames[site]).sock")
+      : .tcp(host: "127.0.0.1", port: UInt16(10_809 + site))
+  }
+
+  func configuration(of site: Int) -> SiteConfiguration {
+    SiteConfiguration(
+      site: Self.siteNames[site], dataDirectory: Self.dataPath,
+      listen: ListenConfiguration(
+        nbd: [NBDListenerConfiguration(address: nbdAddress(site))],
+        link: .tcp(host: "127.0.0.1", port: Self.linkPort(site))),
+      groups: groups.map { Self.configuration(of: $0, at: site) })
+  }
+
+  private static func configuration(of group: Group, at site: Int) -> GroupConfiguration {
+    let role = group.role(at: site)
+    let peer = 1 - site
+    return GroupConfiguration(
+      name: group.name, role: role == .protected ? .protected : .recovery,
+      peer: PeerConfiguration(
+        site: siteNames[peer],
+        address: role == .protected ? .tcp(host: "127.0.0.1", port: linkPort(peer)) : nil),
+      historyNanoseconds: group.history[role] ?? 0,
+      applyEveryNanoseconds: group.applyEvery[role] ?? .seconds(1),
+      checkpointEveryNanoseconds: group.checkpointEvery,
+      journal: JournalConfiguration(
+        capacityBytes: group.capacityBytes[role] ?? 0, onFull: group.onFull,
+        segmentSizeBytes: group.segmentBytes, viewScratchBytes: group.viewScratchBytes[role]),
+      disks: group.disks.map {
+        DiskConfiguration(
+          name: $0.name, sizeBytes: UInt64($0.byteCount), backing: .file(path: diskPath($0)))
+      })
+  }
+}

@@ -1,0 +1,172 @@
+import Appliance
+import BlockModel
+import Configuration
+import Journal
+import SystemIO
+
+/// One site through its lives: starts it, ends it in every way there is, starts it again, and takes
+/// down what it writes and says.
+final class SiteHost: @unchecked Sendable {
+  enum State {
+    case down, starting, serving, stopping
+  }
+
+  let index: Int
+  let name: String
+  let machine: Machine
+  private unowned let world: World
+  private(set) var state = State.down
+  private(set) var life = 0
+  private(set) var process: Process?
+  private(set) var inspector: Inspector?
+  private var wantsStop = false
+  /// Faults of the disk happened in this life: what they break is not held against the site.
+  private(set) var hadDiskErrors = false
+  private let files: [GroupFiles]
+  private var latestClock = Timestamp.zero
+
+  init(_ index: Int, _ world: World) {
+    self.index = index
+    self.world = world
+    name = Plan.siteNames[index]
+    machine = world.machines[index]
+    files = world.groups.indices.map { group in
+      GroupFiles(world.groups[group], world.role(of: group, at: index), world)
+    }
+  }
+
+  var isServing: Bool { state == .serving }
+
+  // MARK: Life
+
+  func start() {
+    guard state == .down else { return }
+    noteClock()
+    life += 1
+    state = .starting
+    wantsStop = false
+    hadDiskErrors = machine.faults.hasErrors
+    inspector = nil
+    world.statistics.starts += 1
+    for (group, oracle) in world.groups.enumerated() {
+      oracle.restarting(
+        world.role(of: group, at: index), isCopying: files[group].state?.baseline == .copying,
+        clock: latestClock)
+    }
+    let life = life
+    process = machine.start("site") { [self] in run(life) }
+  }
+
+  /// The main thread of the site's process.
+  private func run(_ life: Int) {
+    let site: Site
+    do throws(SiteError) {
+      let configuration = world.plan.configuration(of: index)
+      site = try Site.start(configuration) { [unowned self] line in logged(line, life) }
+    } catch { return startFailed(error) }
+    let inspector = Inspector(site, self, world)
+    inspector.waitForFirstAnswer()
+    self.inspector = inspector
+    state = .serving
+    world.trace.note("\(name): serves, life \(life)")
+    while !wantsStop { inspector.inspect() }
+    state = .stopping
+    site.stop()
+    world.trace.note("\(name): stopped")
+    state = .down
+  }
+
+  private func startFailed(_ error: SiteError) {
+    world.trace.note("\(name): does not start: \(error)")
+    state = .down
+    guard hadDiskErrors || machine.faults.hasErrors else {
+      world.violation("site \(name) does not start: \(error)")
+    }
+    startLater()
+  }
+
+  /// Some time from now.
+  func startLater() {
+    let delay = world.simulation.random.pick(logarithmic: .milliseconds(5)...(.seconds(2)))
+    let life = life
+    world.simulation.at(world.simulation.now + delay) { [self] in
+      if self.life == life { start() }
+    }
+  }
+
+  /// An orderly stop; ends some time later.
+  func stop() { wantsStop = true }
+
+  func kill() {
+    process?.kill()
+    state = .down
+  }
+
+  func cutPower() {
+    machine.cutPower()
+    state = .down
+    for (group, oracle) in world.groups.enumerated() {
+      oracle.powerCut(world.role(of: group, at: index))
+      files[group].reload(from: machine)
+    }
+  }
+
+  /// Before its clock jumps, too.
+  func noteClock() {
+    latestClock = max(latestClock, Timestamp(nanoseconds: machine.realtimeNanoseconds))
+  }
+
+  func noteDiskErrors() { hadDiskErrors = true }
+
+  // MARK: What it says and writes
+
+  private func logged(_ line: String, _ life: Int) {
+    world.trace.mix(line)
+    world.trace.note("\(name): says: \(line)")
+    noteCut(line)
+    guard line.contains("serves nothing until a restart") else { return }
+    guard hadDiskErrors else { world.violation("site \(name): \(line)") }
+    // Somebody is told, and restarts it.
+    let delay = world.simulation.random.pick(logarithmic: .milliseconds(10)...(.seconds(1)))
+    world.simulation.at(world.simulation.now + delay) { [self] in
+      guard self.life == life, state != .down else { return }
+      kill()
+      startLater()
+    }
+  }
+
+  /// "group g0: records after 17 never became durable at …"
+  private func noteCut(_ line: String) {
+    let words = line.split(separator: " ")
+    guard line.contains("never became durable at"), words.count > 4,
+      let oracle = world.groups.first(where: { "\($0.name):" == words[1] }),
+      let last = UInt64(words[4])
+    else { return }
+    world.statistics.cuts += 1
+    oracle.cut(to: last)
+  }
+
+  func wrote(_ path: String, _ offset: Int, _ bytes: [UInt8]) {
+    for group in files where path.hasPrefix(group.folder) {
+      group.wrote(
+        String(path.dropFirst(group.folder.count)), offset, bytes, at: machine,
+        isStarting: state == .starting)
+    }
+  }
+
+  /// While the site is down: its raw files hold the group's first `count` records, or as many as its
+  /// state file says.
+  func compareBases(of group: Int, with count: Int? = nil) {
+    if let count {
+      files[group].compareBases(with: count, at: machine)
+    } else if let state = files[group].state {
+      files[group].checkBases(state, machine)
+    }
+  }
+}
+
+extension DiskFaults {
+  var hasErrors: Bool {
+    readError > 0 || writeError > 0 || syncError > 0 || capacityBytes < .max
+  }
+}

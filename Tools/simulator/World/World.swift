@@ -1,0 +1,164 @@
+import Journal
+import SystemIO
+
+/// Everything of one run: two sites' machines, the clients' machine, and the oracle beside them.
+/// Confined to the simulation's thread, like all of the simulator.
+final class World: @unchecked Sendable {
+  enum Ending {
+    /// Faults ended, the sites found together and everything was right.
+    case converged
+    case wrong(String)
+  }
+
+  let seed: UInt64
+  let plan: Plan
+  let simulation: Simulation
+  let trace: Trace
+  let machines: [Machine]
+  let clientMachine: Machine
+  private(set) var groups: [GroupOracle] = []
+  private(set) var hosts: [SiteHost] = []
+  /// How the run ended is told to this once.
+  private let onEnd: (World, Ending) -> Never
+
+  /// Clients begin nothing any more.
+  var isQuiet = false
+  /// Client fibers that have not ended.
+  var clientsLeft = 0
+  private var lastRequest: UInt64 = 0
+  var statistics = Statistics()
+
+  init(seed: UInt64, detail: Trace.Detail, onEnd: @escaping (World, Ending) -> Never) {
+    self.seed = seed
+    self.onEnd = onEnd
+    plan = Plan(seed: seed)
+    trace = Trace(detail)
+    simulation = Simulation(seed: seed)
+    simulation.switchProbability = plan.switchProbability
+    let simulation = simulation
+    machines = Plan.siteNames.map { simulation.addMachine($0) }
+    clientMachine = simulation.addMachine("clients")
+    trace.now = { simulation.now }
+    let trace = trace
+    simulation.onTrace = { line in
+      trace.mix(line)
+      trace.note(line)
+    }
+  }
+
+  func violation(_ reason: String) -> Never { onEnd(self, .wrong(reason)) }
+
+  func nextRequestNumber() -> UInt64 {
+    lastRequest += 1
+    return lastRequest
+  }
+
+  func role(of group: Int, at site: Int) -> Role { plan.groups[group].role(at: site) }
+  func site(of group: Int, _ role: Role) -> SiteHost {
+    let home = plan.groups[group].home
+    return hosts[role == .protected ? home : 1 - home]
+  }
+
+  // MARK: Running
+
+  func run() -> Never {
+    var random = SimulationRandom(seed: seed ^ 0x6469_736b)
+    let contents = plan.groups.map { $0.disks.map { Self.contents(of: $0, &random) } }
+    groups = plan.groups.indices.map { index in
+      GroupOracle(
+        name: plan.groups[index].name, diskNames: plan.groups[index].disks.map(\.name),
+        initial: contents[index]
+      ) { [unowned self] in violation($0) }
+    }
+    hosts = machines.indices.map { SiteHost($0, self) }
+    for (machine, offset) in zip(machines, plan.clockOffsets) {
+      machine.clockOffsetNanoseconds = offset
+    }
+    clientMachine.start("director") { [self] in
+      for site in machines.indices { prepareDisks(of: site, contents) }
+      Director(self).run()
+      onEnd(self, .converged)
+    }
+    let outcome = simulation.run(untilNanoseconds: .seconds(600))
+    violation("the world stands still: \(outcome)")
+  }
+
+  private static func contents(
+    of disk: Plan.Disk, _ random: inout SimulationRandom
+  ) -> [UInt8] {
+    if disk.isBlank { return [UInt8](repeating: 0, count: disk.byteCount) }
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(disk.byteCount + 7)
+    while bytes.count < disk.byteCount {
+      let word = random.next()
+      // Some of it is holes.
+      let isHole = word & 7 == 0
+      for index in 0..<512 {
+        bytes.append(isHole ? 0 : UInt8(truncatingIfNeeded: word >> UInt64(index % 56)) | 1)
+      }
+    }
+    bytes.removeLast(bytes.count - disk.byteCount)
+    return bytes
+  }
+
+  /// Makes the disks' files at a site: with their contents where the group is protected, and with
+  /// other bytes, which a full copy must overwrite, where it is not. Blocks.
+  private func prepareDisks(of site: Int, _ contents: [[[UInt8]]]) {
+    var isDone = false
+    machines[site].start("setup") { [self] in
+      try? Directory.create("/disks")
+      try? Directory.create("/run")
+      for (group, plan) in plan.groups.enumerated() {
+        for (disk, bytes) in zip(plan.disks, contents[group]) {
+          let isProtected = plan.role(at: site) == .protected
+          let filler = [UInt8](repeating: 0xA5, count: bytes.count)
+          makeFile(Plan.diskPath(disk), isProtected ? bytes : filler)
+        }
+      }
+      try? Directory.sync("/disks")
+      isDone = true
+    }
+    while !isDone { Thread.sleep(milliseconds: 1) }
+    watch(site)
+  }
+
+  private func makeFile(_ path: String, _ bytes: [UInt8]) {
+    do throws(Errno) {
+      let file = try File(creating: path)
+      var failure: Errno?
+      unsafe bytes.withUnsafeBytes { buffer in
+        do throws(Errno) { try unsafe file.write(buffer, at: 0) } catch { failure = error }
+      }
+      if let failure { throw failure }
+      try file.syncAll()
+    } catch { violation("cannot make \(path): \(error)") }
+  }
+
+  // MARK: Watching
+
+  /// From here on, what the machine's files get goes to the oracle.
+  private func watch(_ site: Int) {
+    let host = hosts[site]
+    machines[site].onWrite = { [trace] path, offset, bytes in
+      trace.mix(offset)
+      trace.mix(bytes)
+      trace.note("\(Plan.siteNames[site]): writes \(bytes.count) bytes to \(path) at \(offset)")
+      host.wrote(path, Int(offset), bytes)
+    }
+  }
+}
+
+/// What a run has exercised, for the report.
+struct Statistics {
+  var requests = 0
+  var reads = 0
+  var views = 0
+  var viewBytes = 0
+  var refusedViews = 0
+  var faults: [FaultKind: Int] = [:]
+  var starts = 0
+  var fullCopies = 0
+  var cuts = 0
+  var lostRecords = 0
+  var appliesChecked = 0
+}
