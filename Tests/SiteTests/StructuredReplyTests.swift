@@ -5,19 +5,8 @@ import Testing
 /// Proves what libnbd, as nbdsh uses it, sees of reads in chunks: holes, whole answers where they
 /// are asked for, and where an error begins.
 @Suite(.scratch) struct StructuredReplyTests {
-  /// Runs a Python script with a connected handle `h`, and a callback `chunk` that prints what it
-  /// is given.
   private func script(_ uri: String, _ lines: [String]) throws -> [String] {
-    let prologue = [
-      "import nbd",
-      "h = nbd.NBD()",
-      "h.set_strict_mode(0)",
-      "h.connect_uri('\(uri)')",
-      "def chunk(data, offset, status, error):",
-      "    print(offset, len(data), {1: 'data', 2: 'hole', 3: 'error'}[status], error.value)",
-    ]
-    let all = (prologue + lines).joined(separator: "\n")
-    return try run("python3", ["-c", all]).checked().stdout.split(separator: "\n").map(String.init)
+    try python(uri, lines.joined(separator: "\n"))
   }
 
   @Test(.requires("python3", "nbdsh")) func `zeros of the journal are sent as holes`() throws {
