@@ -168,7 +168,7 @@ public final class Site {
   /// what was made durable. The power is back at the next start.
   public func cutPower() throws {
     guard let daemon, let volume else { throw RigError("site \(name) has no power to cut") }
-    // Stopped first, so that it does not see the disk fail, which no machine without power does.
+    // Stopped first, so that little of it sees the disk fail, which no machine without power does.
     daemon.kill(SIGSTOP)
     try volume.cut()
     try crash()
