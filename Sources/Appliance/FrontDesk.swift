@@ -21,9 +21,9 @@ final class FrontDesk: @unchecked Sendable {
   let workers: WorkerPool
   let groups: [Group]
   let log: @Sendable (String) -> Void
-  private var handshakes: [ObjectIdentifier: HandshakeConnection] = [:]
-  private var greeters: [ObjectIdentifier: LinkGreeter] = [:]
-  private var viewConnections: [ObjectIdentifier: NBDConnection] = [:]
+  private var handshakes = Roster<HandshakeConnection>()
+  private var greeters = Roster<LinkGreeter>()
+  private var viewConnections = Roster<NBDConnection>()
   private var listeners: [Listener] = []
 
   init(
@@ -42,7 +42,7 @@ final class FrontDesk: @unchecked Sendable {
       listen(socket) { [unowned self] client in
         guard handshakes.count + viewConnections.count < Self.connectionLimit else { return }
         let handshake = HandshakeConnection(socket: client, tls: tls, front: self)
-        handshakes[ObjectIdentifier(handshake)] = handshake
+        handshakes.add(handshake)
         handshake.begin()
       }
     }
@@ -50,7 +50,7 @@ final class FrontDesk: @unchecked Sendable {
       listen(link) { [unowned self] peer in
         guard greeters.count < Self.connectionLimit else { return }
         let greeter = LinkGreeter(socket: peer, front: self)
-        greeters[ObjectIdentifier(greeter)] = greeter
+        greeters.add(greeter)
         greeter.begin()
       }
     }
@@ -67,30 +67,30 @@ final class FrontDesk: @unchecked Sendable {
 
   private func expire() {
     let now = SystemClock.monotonicNanoseconds()
-    for handshake in handshakes.values
+    for handshake in handshakes.members
     where now - handshake.startNanoseconds > Self.handshakeLimitNanoseconds { handshake.close() }
-    for greeter in greeters.values
+    for greeter in greeters.members
     where now - greeter.startNanoseconds > Self.handshakeLimitNanoseconds { greeter.close() }
-    viewConnections = viewConnections.filter { !$0.value.isClosed }
+    viewConnections.removeAll { $0.isClosed }
   }
 
   func forget(_ handshake: HandshakeConnection) {
-    handshakes[ObjectIdentifier(handshake)] = nil
+    handshakes.remove(handshake)
   }
 
-  func forget(_ greeter: LinkGreeter) { greeters[ObjectIdentifier(greeter)] = nil }
+  func forget(_ greeter: LinkGreeter) { greeters.remove(greeter) }
 
   func adopt(_ connection: NBDConnection) {
-    viewConnections[ObjectIdentifier(connection)] = connection
+    viewConnections.add(connection)
   }
 
   /// Ends everything here. On the loop.
   func close() {
     for listener in listeners { loop.remove(listener, listener.socket) }
     listeners.removeAll()
-    for handshake in handshakes.values { handshake.close() }
-    for greeter in greeters.values { greeter.close() }
-    for connection in viewConnections.values { connection.close() }
+    for handshake in handshakes.members { handshake.close() }
+    for greeter in greeters.members { greeter.close() }
+    for connection in viewConnections.members { connection.close() }
     viewConnections.removeAll()
   }
 
