@@ -34,9 +34,9 @@ final class FrontDesk: @unchecked Sendable {
   let log: @Sendable (String) -> Void
   let limits: ClientLimits
   let admission: ClientAdmission
-  private(set) var handshakes: [ObjectIdentifier: HandshakeConnection] = [:]
-  private var greeters: [ObjectIdentifier: LinkGreeter] = [:]
-  private(set) var viewConnections: [ObjectIdentifier: NBDConnection] = [:]
+  private(set) var handshakes = Roster<HandshakeConnection>()
+  private var greeters = Roster<LinkGreeter>()
+  private(set) var viewConnections = Roster<NBDConnection>()
   private(set) var listeners: [Listener] = []
   /// How often each line was to be logged once more since `expire` came last.
   private var repetitions: [String: Int] = [:]
@@ -59,17 +59,17 @@ final class FrontDesk: @unchecked Sendable {
       listen(socket) { [unowned self] client in
         if handshakes.count >= limits.connections { giveUpOldestHandshake() }
         let handshake = HandshakeConnection(socket: client, tls: tls?.terms, front: self)
-        handshakes[ObjectIdentifier(handshake)] = handshake
+        handshakes.add(handshake)
         handshake.begin()
       }
     }
     if let link {
       listen(link) { [unowned self] peer in
         if greeters.count >= Self.greeterLimit {
-          greeters.values.min { $0.startNanoseconds < $1.startNanoseconds }?.close()
+          greeters.members.min { $0.startNanoseconds < $1.startNanoseconds }?.close()
         }
         let greeter = LinkGreeter(socket: peer, front: self)
-        greeters[ObjectIdentifier(greeter)] = greeter
+        greeters.add(greeter)
         greeter.begin()
       }
     }
@@ -92,14 +92,14 @@ final class FrontDesk: @unchecked Sendable {
   private func expire() {
     let now = SystemClock.monotonicNanoseconds()
     let limit = limits.handshakeNanoseconds
-    for handshake in handshakes.values where now - handshake.startNanoseconds > limit {
+    for handshake in handshakes.members where now - handshake.startNanoseconds > limit {
       logOnce("a client has opened no export within \(TimeSpan.format(limit)) and is cut off")
       handshake.close()
     }
-    for greeter in greeters.values where now - greeter.startNanoseconds > limit {
+    for greeter in greeters.members where now - greeter.startNanoseconds > limit {
       greeter.close()
     }
-    for connection in viewConnections.values { connection.giveBackIdleMemory() }
+    for connection in viewConnections.members { connection.giveBackIdleMemory() }
     for listener in listeners { loop.setInterest(listener, listener.socket, .readable) }
     for (line, count) in repetitions where count > 0 { log("\(line) (\(count) times more)") }
     repetitions.removeAll()
@@ -108,7 +108,7 @@ final class FrontDesk: @unchecked Sendable {
   /// Nobody keeps others out by staying silent.
   private func giveUpOldestHandshake() {
     logOnce("\(limits.connections) clients have opened no export yet; the oldest is cut off")
-    handshakes.values.min { $0.startNanoseconds < $1.startNanoseconds }?.close()
+    handshakes.members.min { $0.startNanoseconds < $1.startNanoseconds }?.close()
   }
 
   /// Logs what many clients may cause once a second, with how often it was.
@@ -118,26 +118,26 @@ final class FrontDesk: @unchecked Sendable {
   }
 
   func forget(_ handshake: HandshakeConnection) {
-    handshakes[ObjectIdentifier(handshake)] = nil
+    handshakes.remove(handshake)
   }
 
-  func forget(_ greeter: LinkGreeter) { greeters[ObjectIdentifier(greeter)] = nil }
+  func forget(_ greeter: LinkGreeter) { greeters.remove(greeter) }
 
   func adopt(_ connection: NBDConnection) {
-    viewConnections[ObjectIdentifier(connection)] = connection
+    viewConnections.add(connection)
   }
 
   func forget(_ connection: NBDConnection) {
-    viewConnections[ObjectIdentifier(connection)] = nil
+    viewConnections.remove(connection)
   }
 
   /// Ends everything here. On the loop.
   func close() {
     for listener in listeners { loop.remove(listener, listener.socket) }
     listeners.removeAll()
-    for handshake in handshakes.values { handshake.close() }
-    for greeter in greeters.values { greeter.close() }
-    for connection in viewConnections.values { connection.close() }
+    for handshake in handshakes.members { handshake.close() }
+    for greeter in greeters.members { greeter.close() }
+    for connection in viewConnections.members { connection.close() }
     viewConnections.removeAll()
   }
 

@@ -12,10 +12,10 @@ extension FrontDesk {
 
   /// Lets the connections to views come to rest, after `stopAccepting`. May be repeated.
   func pause() {
-    for connection in viewConnections.values { connection.pause() }
+    for connection in viewConnections.members { connection.pause() }
   }
 
-  var isAtRest: Bool { viewConnections.values.allSatisfy(\.isAtRest) }
+  var isAtRest: Bool { viewConnections.members.allSatisfy(\.isAtRest) }
 
   func resume() {
     for listener in listeners where listener.token == nil {
@@ -23,12 +23,12 @@ extension FrontDesk {
         log("cannot watch a listener: \(error)")
       }
     }
-    for connection in viewConnections.values { connection.resume() }
+    for connection in viewConnections.members { connection.resume() }
   }
 
   /// The connections to views that another process can go on with. At rest.
   func handOverConnections() -> [HandedConnection] {
-    viewConnections.values.compactMap { connection in
+    viewConnections.members.compactMap { connection in
       guard let name = try? ExportName(parsing: connection.exportName),
         let (group, disk) = disk(named: name.disk)
       else { return nil }

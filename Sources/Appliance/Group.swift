@@ -50,7 +50,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// Bytes of a TRIM or WRITE_ZEROES that become one record; a plain group zeros them at once.
   let zeroLimit: Int
 
-  private(set) var connections: [ObjectIdentifier: NBDConnection] = [:]
+  private(set) var connections = Roster<NBDConnection>()
   private var touched: [NBDConnection] = []
   private var roomWaiters: [NBDConnection] = []
   /// Counts the writes of a plain group, in place of a journal's sequence.
@@ -108,7 +108,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   // MARK: Connections
 
   var connectionCounts: [DiskNumber: Int] {
-    connections.values.reduce(into: [:]) { $0[$1.disk, default: 0] += 1 }
+    connections.members.reduce(into: [:]) { $0[$1.disk, default: 0] += 1 }
   }
 
   /// What the client may do with the disk, and with its views. Any thread.
@@ -118,13 +118,13 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   func add(_ connection: NBDConnection) {
     if failure != nil || isStopping { return connection.close() }
-    connections[ObjectIdentifier(connection)] = connection
+    connections.add(connection)
     loop.clientCount += 1
     if handover.isPausing { connection.pause() }
   }
 
   func remove(_ connection: NBDConnection) {
-    guard connections.removeValue(forKey: ObjectIdentifier(connection)) != nil else { return }
+    guard connections.remove(connection) else { return }
     loop.clientCount -= 1
     roomWaiters.removeAll { $0 === connection }
     durability.forget(connection)
@@ -267,7 +267,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   }
 
   func closeConnections() {
-    for connection in Array(connections.values) { connection.close() }
+    for connection in connections.members { connection.close() }
     touched.removeAll()
     roomWaiters.removeAll()
     durability.forgetAll()

@@ -119,7 +119,7 @@ extension Group {
   /// quick here as handing one to a worker and back.
   private var mayBlock: Bool {
     durability.syncNanoseconds < Self.inlineSyncNanoseconds && loop.clientCount == 1
-      && (connections.first?.value.waitsForSyncOnly ?? false)
+      && (connections.members.first?.waitsForSyncOnly ?? false)
   }
 
   @Sendable private static func run(_ job: SiteJournal.SyncJob) -> SyncResult {

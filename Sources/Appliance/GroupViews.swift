@@ -92,11 +92,12 @@ struct OpenViews {
 
   /// One of the views of each overlay, the newest instant first.
   var savers: [SiteView] {
-    var views: [ObjectIdentifier: SiteView] = [:]
-    for hold in holds.values where !hold.isLost {
-      if let overlay = hold.overlay { views[ObjectIdentifier(overlay)] = hold.view }
+    var savers: [(overlay: SiteOverlay, view: SiteView)] = []
+    for (_, hold) in holds.sorted(by: { $0.key < $1.key }) where !hold.isLost {
+      guard let overlay = hold.overlay, let view = hold.view else { continue }
+      if !savers.contains(where: { $0.overlay === overlay }) { savers.append((overlay, view)) }
     }
-    return views.values.sorted { $0.instant > $1.instant }
+    return savers.map(\.view).sorted { $0.instant > $1.instant }
   }
 
   /// Cuts off the views whose overlays were given up since the last time; the reason by instant.
