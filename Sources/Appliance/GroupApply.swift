@@ -37,6 +37,7 @@ extension Group {
     noteGrowth(journal)
     writeCheckpointIfDue(journal)
     syncInBackground()
+    noteDurable()
     createSlot()
     recycle()
     updateAllowance(journal)

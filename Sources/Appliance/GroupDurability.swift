@@ -18,6 +18,7 @@ struct DurabilityWaits {
   var isSyncing = false
   var durable = SequenceNumber.none
   var lastSyncNanoseconds: UInt64 = 0
+  fileprivate var lastNoteNanoseconds: UInt64 = 0
   /// Running mean of how long syncs take here.
   private(set) var syncNanoseconds: UInt64 = 1_000_000
 
@@ -160,6 +161,23 @@ extension Group {
 
   /// At a recovery site it bounds the RPO.
   private static var recoverySyncNanoseconds: UInt64 { 200_000_000 }
+
+  /// How old the state file's knowledge of what is durable may become.
+  private static var notePeriodNanoseconds: UInt64 { 1_000_000_000 }
+
+  /// Tells the state file what is durable, so that a start can tell damage from what a power cut
+  /// may take: the one is refused, the other dropped.
+  func noteDurable() {
+    let now = SystemClock.monotonicNanoseconds()
+    guard let journal, let stateKeeper, !durability.isSyncing,
+      now &- durability.lastNoteNanoseconds >= Self.notePeriodNanoseconds
+    else { return }
+    let durable = journal.durable
+    guard durable > stateKeeper.state.durable else { return }
+    durability.lastNoteNanoseconds = now
+    // What cannot be noted now is noted later; who depends on the file hears of its failures.
+    keeper.submit { try? stateKeeper.update { $0.durable = max($0.durable, durable) } }
+  }
 
   func syncInBackground() {
     guard let journal, journal.appended > journal.durable else { return }

@@ -22,6 +22,14 @@ struct GroupParts {
   var analyzer: GroupAnalyzer?
   /// Holds the folder's lock for as long as the group lives.
   var lock: File?
+
+  /// Writes that the group runs, and the epoch it begins. Only once the whole site can start: a
+  /// start that is refused leaves the folder as it was. Blocks.
+  func writeState() throws(SiteError) {
+    do throws(Errno) { try stateKeeper?.update { _ in } } catch {
+      throw SiteError("group \(configuration.name): writing the state file: \(error)")
+    }
+  }
 }
 
 /// Opens a group's disks and recovers its journal. Blocks; before the loops start.
@@ -94,12 +102,19 @@ enum GroupOpening {
     }
     if Directory.exists("\(folder)/\(JournalStateFile<File>.name)") {
       stateFile = JournalStateFile(try storage.open(JournalStateFile<File>.name))
-      (state, generation) = try readState(stateFile, folder) ?? (newState(configuration, own), 0)
+      if let read = try readState(stateFile, folder) {
+        (state, generation) = read
+      } else {
+        try requireUnused(storage, "\(folder)/state was never written")
+        state = newState(configuration, own)
+      }
     } else {
+      try requireUnused(storage, "\(folder)/state is missing")
       stateFile = try .create(in: storage)
       state = newState(configuration, own)
     }
     try check(state, against: configuration, own, folder)
+    try requireOwn(storage, state)
     state.disks = own
     let recovered = try JournalRecovery(storage, state: state)
     for note in recovered.notes { log("group \(configuration.name): \(note)") }
@@ -117,9 +132,29 @@ enum GroupOpening {
         segmentByteCount: Int(configuration.journal.segmentSizeBytes),
         capacityByteCount: Int(configuration.journal.capacityBytes)),
       state: state, recovered: recovered, continuesLastSegment: continues)
-    let keeper = StateKeeper(stateFile, state: state, generation: generation)
-    try keeper.update { _ in }
-    parts.stateKeeper = keeper
+    parts.stateKeeper = StateKeeper(stateFile, state: state, generation: generation)
+  }
+
+  /// A new group begins only where no journal is: it would write over the segments.
+  private static func requireUnused(_ storage: FolderStorage, _ problem: String) throws {
+    guard let first = try JournalRecovery.filesInUse(storage, notOf: nil).first else { return }
+    throw SiteError(
+      "\(problem), but segments of a journal (\(first.name) …) are beside it: put the state file "
+        + "back, or get the disks out with `tapline journal export --salvage \(storage.path)` and "
+        + "move the folder away for a new group")
+  }
+
+  /// Segments of another group would count as free and be written over. Only a full copy that
+  /// was interrupted at its beginning leaves some, which are void.
+  private static func requireOwn(_ storage: FolderStorage, _ state: JournalState) throws {
+    guard state.baseline == .complete else { return }
+    let foreign = try JournalRecovery.filesInUse(storage, notOf: state.group)
+    guard let first = foreign.first, let header = first.header else { return }
+    throw SiteError(
+      "folder \(storage.path) holds \(foreign.count) segment files of another group, the first "
+        + "\(first.name) of group \(header.identity.group), not \(state.group): move them, or the "
+        + "state file that does not belong to them, out of the folder; `tapline journal ls "
+        + "\(storage.path)` lists them")
   }
 
   private static func lock(_ folder: String) throws -> File {
@@ -156,7 +191,8 @@ enum GroupOpening {
     case .damaged:
       throw SiteError(
         "\(folder)/state is damaged; the journal beside it may be whole: "
-          + "`tapline journal verify \(folder)` tells")
+          + "`tapline journal verify \(folder)` tells, and `tapline journal export --salvage` gets "
+          + "the disks out")
     case .newerVersion(let version):
       throw SiteError(
         "\(folder)/state was written by a newer version of tapline (format \(version)); start "

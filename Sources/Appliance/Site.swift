@@ -56,9 +56,10 @@ public final class Site: Sendable {
     let link = try configuration.listen.link.map { address throws(SiteError) in
       try listen(address)
     }
+    for part in parts { try part.writeState() }
     let site: Site
     do throws(Errno) { site = try Site(configuration, parts, log: log) } catch {
-      throw SiteError("cannot start: \(error)")
+      throw SiteError("\(error)")
     }
     site.begin(nbd, link)
     return site

@@ -18,7 +18,7 @@ public enum JournalError: Error, Sendable, CustomStringConvertible {
       "journal: \(doing): \(errno)"
     case .damaged(let what):
       "journal is damaged: \(what); `tapline journal verify` names the damage and "
-        + "`tapline journal export` gets out what is whole"
+        + "`tapline journal export --salvage` gets out what is whole"
     case .mismatch(let what):
       "journal: \(what)"
     case .newerVersion(let version):

@@ -23,6 +23,7 @@ public final class JournalFolder: Sendable {
   public let stateReading: StateReading
   /// Known to be durable before the segments were read.
   let durableBefore: SequenceNumber
+  private let sidecarsVouchFor: SequenceNumber
   /// By segment number; those without a readable header last, by name.
   public let segments: [SegmentFile]
   /// The last record's number; nil while the state file cannot be read.
@@ -73,7 +74,34 @@ public final class JournalFolder: Sendable {
       lastSequence = nil
     }
     self.segments = segments.sorted(by: Self.isBefore)
+    sidecarsVouchFor = isInUse ? .none : Self.vouched(self.segments, before.state, path)
   }
+
+  /// The last record that a sidecar of a segment says was durable, and no later epoch made void.
+  /// Of applied records none counts: they may have been recycled.
+  private static func vouched(
+    _ segments: [SegmentFile], _ state: JournalState?, _ path: String
+  ) -> SequenceNumber {
+    guard let state, state.baseline == .complete else { return .none }
+    let disks = state.disks.map(\.byteCount)
+    var newest = SequenceNumber.none
+    for segment in segments {
+      let name = SidecarIndex.name(ofSegmentFile: segment.name)
+      guard let header = segment.header, header.firstSequence > state.applied.sequence,
+        let file = try? File(opening: "\(path)/\(name)", .readOnly),
+        case .whole(let sidecar) = try? SidecarIndex.read(file, of: header, disks: disks)
+      else { continue }
+      var end = header.firstSequence.advanced(by: sidecar.recordCount)
+      for other in segments.compactMap(\.header) where other.epoch > header.epoch {
+        end = min(end, max(other.firstSequence, header.firstSequence))
+      }
+      newest = max(newest, SequenceNumber(end.rawValue - 1))
+    }
+    return newest
+  }
+
+  /// Records up to here were durable, by the state file or a sidecar.
+  var durableKnown: SequenceNumber { max(durableBefore, sidecarsVouchFor) }
 
   private static func segmentNames(in folder: String) throws(JournalToolsError) -> [String] {
     do throws(Errno) {

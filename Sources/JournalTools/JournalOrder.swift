@@ -43,7 +43,7 @@ extension JournalFolder {
   /// Records are known to be missing behind the last one that can be reached.
   public var isIncomplete: Bool {
     guard let lastSequence else { return false }
-    return lastSequence < durableBefore || segments.contains(where: isLeftOut)
+    return lastSequence < durableKnown || segments.contains(where: isLeftOut)
   }
 
   /// Not part of the journal only because something before it is missing. Without a state file,
@@ -105,7 +105,7 @@ extension JournalFolder {
     _ epoch: UInt64, _ report: inout JournalReport
   ) {
     if isVoid(sequence, epoch: epoch) { return }
-    if sequence <= durableBefore {
+    if sequence <= durableKnown {
       report.damages.append(
         JournalDamage(
           file: segment.name, position: position,

@@ -65,11 +65,11 @@ extension JournalFolder {
     }
     try judgeOrder(&report)
     try judgeSidecars(&report)
-    if let lastSequence, lastSequence < durableBefore {
+    if let lastSequence, lastSequence < durableKnown {
       report.damages.append(
         JournalDamage(
           file: Self.stateName,
-          what: "records up to \(durableBefore.rawValue) were durable, but whole records end at"
+          what: "records up to \(durableKnown.rawValue) were durable, but whole records end at"
             + " \(lastSequence.rawValue)"))
     }
     return report
@@ -141,28 +141,4 @@ extension JournalFolder {
           what: "record \(record.sequence.rawValue) lies outside of its disk: \(record.reason)"))
     }
   }
-
-  /// The number and epoch whose first record lies in a segment without a readable header.
-  private func identityByFirstRecord(
-    of segment: SegmentFile
-  ) throws(JournalToolsError) -> SegmentIdentity? {
-    guard let state else { return nil }
-    let image = try SegmentImage(segment, folder: path)
-    let taken = Set(segments.compactMap { $0.header?.number })
-    let last = taken.max() ?? 0
-    let first = max(1, min(taken.min() ?? 1, last) - 1)
-    let epochs = Set(state.epochs.map(\.epoch) + [state.epoch])
-    for number in first...(last &+ Self.missingNumberLimit) where !taken.contains(number) {
-      for epoch in epochs {
-        let identity = SegmentIdentity(group: state.group, epoch: epoch, number: number)
-        let found = image.record(
-          at: SegmentHeader.byteCount, index: 0, seed: identity.checksumSeed, after: .zero)
-        if found != nil { return identity }
-      }
-    }
-    return nil
-  }
-
-  /// Segments behind the last readable header that an unreadable one may have been.
-  private static var missingNumberLimit: UInt32 { 4 }
 }
