@@ -94,7 +94,9 @@ let package = Package(
     tests("ConfigurationTests", "Configuration", "BlockModel"),
     tests("CommandOptionsTests", "CommandOptions"),
     tests("ControlTests", "BlockModel", "SystemIO", "Configuration", "Appliance", "Control"),
-    tests("JournalToolsTests", "BlockModel", "SystemIO", "Journal", "JournalTools"),
+    tests(
+      "JournalToolsTests", "BlockModel", "SystemIO", "Journal", "JournalTools",
+      "JournalTestSupport"),
     tests("TLSTests", "TLS"),
     tests("TestSupportTests", "TestSupport"),
     tests("SiteTests", "TestSupport"),

@@ -17,8 +17,9 @@ struct ApplyProgress {
   /// What the journal had taken when the last step began.
   var dataBytesAtStart: UInt64 = 0
   var lastDataBytes: UInt64 = 0
-  /// The last attempt to create a segment file failed: the journal makes do with what it has.
-  var slotCreationFails = false
+  /// Why the last attempt to create a segment file failed, if it did: the journal makes do with
+  /// what it has.
+  var slotFailure: String?
   var slotRetryNanoseconds: UInt64 = 0
   /// What went wrong last; nil when the last step went well.
   var failure: String?
@@ -65,7 +66,7 @@ extension Group {
     guard let journal, failure == nil else { return }
     createSlot()
     // While there is capacity left, history is not cut short: a file is on its way.
-    if journal.slotToCreateExists, !apply.slotCreationFails { return }
+    if journal.slotToCreateExists, apply.slotFailure == nil { return }
     startApply(underPressure: true)
     recycle()
     if journal.hasRoom(payloadByteCount: payloadLimit) { return }
@@ -125,17 +126,24 @@ extension Group {
   private func slotFinished(_ slot: Int, _ created: File?, _ error: Errno?) {
     guard let journal else { return }
     apply.isCreatingSlot = false
-    apply.slotCreationFails = created == nil
-    if created == nil {
-      apply.slotRetryNanoseconds = SystemClock.monotonicNanoseconds() + Self.retryNanoseconds
-    }
     if let created {
+      if apply.slotFailure != nil {
+        log("group \(configuration.name): the journal can grow again")
+        apply.slotFailure = nil
+      }
       journal.slotCreated(slot, created)
       createSlot()
       roomCame()
     } else if let error {
+      apply.slotRetryNanoseconds = SystemClock.monotonicNanoseconds() + Self.retryNanoseconds
       journal.slotFailed(slot)
-      apply.failure = "creating a journal segment in \(journal.storage.path): \(error)"
+      let problem = "creating a segment in \(journal.storage.path): \(error.withAdvice)"
+      if apply.slotFailure != problem {
+        log("group \(configuration.name): the journal cannot grow, and tries again: \(problem)")
+      }
+      apply.slotFailure = problem
+      // Whoever waits for room gets it by apply now.
+      if !journal.hasRoom(payloadByteCount: payloadLimit) { makeRoom() }
     }
   }
 
@@ -317,6 +325,13 @@ extension Group {
   private func finishStop(_ completion: @escaping @Sendable () -> Void) {
     onDrained = nil
     guard let stateKeeper, let journal, failure == nil else { return completion() }
+    if configuration.role == .protected, journal.applied < journal.appended {
+      log(
+        "group \(configuration.name): records \(journal.applied.rawValue + 1) to "
+          + "\(journal.appended.rawValue) are not applied (\(apply.failure ?? "apply is held back")): "
+          + "the backing stores alone are not the current disks; they are with the journal, after the "
+          + "next start")
+    }
     let durable = journal.durable
     let peerDurable = link.flatMap {
       $0.isDetached ? nil : journal.watermarks.sequence(.peerDurable)

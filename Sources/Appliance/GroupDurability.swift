@@ -19,6 +19,7 @@ struct DurabilityWaits {
   var durable = SequenceNumber.none
   var lastSyncNanoseconds: UInt64 = 0
   fileprivate var lastNoteNanoseconds: UInt64 = 0
+  fileprivate var isNoting = false
   /// Running mean of how long syncs take here.
   private(set) var syncNanoseconds: UInt64 = 1_000_000
 
@@ -135,7 +136,7 @@ extension Group {
     durability.isSyncing = false
     if let error {
       // The kernel may have dropped the dirty pages: what the journal holds is not known.
-      return fail("syncing the journal: \(error)")
+      return fail("syncing the journal: \(error.withAdvice)")
     }
     journal?.syncCompleted(job)
     durability.durable = max(durability.durable, job.sequence)
@@ -170,13 +171,17 @@ extension Group {
   func noteDurable() {
     let now = SystemClock.monotonicNanoseconds()
     guard let journal, let stateKeeper, !durability.isSyncing,
-      now &- durability.lastNoteNanoseconds >= Self.notePeriodNanoseconds
+      !durability.isNoting, now &- durability.lastNoteNanoseconds >= Self.notePeriodNanoseconds
     else { return }
     let durable = journal.durable
     guard durable > stateKeeper.state.durable else { return }
     durability.lastNoteNanoseconds = now
     // What cannot be noted now is noted later; who depends on the file hears of its failures.
-    keeper.submit { try? stateKeeper.update { $0.durable = max($0.durable, durable) } }
+    durability.isNoting = true
+    keeper.submit { [self] in
+      try? stateKeeper.update { $0.durable = max($0.durable, durable) }
+      loop.post { [self] in durability.isNoting = false }
+    }
   }
 
   func syncInBackground() {

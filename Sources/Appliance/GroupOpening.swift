@@ -27,7 +27,7 @@ struct GroupParts {
   /// start that is refused leaves the folder as it was. Blocks.
   func writeState() throws(SiteError) {
     do throws(Errno) { try stateKeeper?.update { _ in } } catch {
-      throw SiteError("group \(configuration.name): writing the state file: \(error)")
+      throw SiteError("group \(configuration.name): writing its state file: \(error.withAdvice)")
     }
   }
 }
@@ -55,7 +55,7 @@ enum GroupOpening {
     } catch let error as SiteError {
       throw error
     } catch let error as Errno {
-      throw SiteError("group \(name): folder \(folder): \(error)")
+      throw SiteError("group \(name): folder \(folder): \(error.withAdvice)")
     } catch { throw SiteError("group \(name): folder \(folder): \(error)") }
     parts.analyzer = GroupAnalyzer(
       disks: disks.map { (name: $0.name, sizeBytes: $0.store.byteCount) },

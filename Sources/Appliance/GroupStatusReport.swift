@@ -46,6 +46,9 @@ extension Group {
   var health: String {
     if let failure { return failure }
     if let reason = apply.failure { return "apply is stopped, and tried again: \(reason)" }
+    if let reason = apply.slotFailure {
+      return "the journal cannot grow, and tries again\(writesWait ? "; writes wait" : ""): \(reason)"
+    }
     if writesWait { return "the journal is full and writes wait: \(whatRoomWaitsFor)" }
     if let link {
       let snapshot = link.snapshot

@@ -12,6 +12,16 @@ public final class JournalFolder: Sendable {
     case state(JournalState)
     /// One sentence without a full stop.
     case problem(String)
+    case newerVersion(UInt32)
+
+    /// What is wrong with it; nil when nothing is.
+    public var problem: String? {
+      switch self {
+      case .state: nil
+      case .problem(let problem): problem
+      case .newerVersion(let version): "it was written by a newer version (format \(version))"
+      }
+    }
   }
 
   public static let stateName = "state"
@@ -30,8 +40,10 @@ public final class JournalFolder: Sendable {
   public let lastSequence: SequenceNumber?
   private let lock: File?
 
-  public var state: JournalState? {
-    if case .state(let state) = stateReading { state } else { nil }
+  public var state: JournalState? { stateReading.state }
+
+  var isOfNewerVersion: Bool {
+    if case .newerVersion = stateReading { true } else { false }
   }
 
   /// The journal's segments, oldest first. Without a state file, all that have a header.
@@ -126,8 +138,7 @@ public final class JournalFolder: Sendable {
       case .state(let state, _): .state(state)
       case .blank: .problem("it was never written")
       case .damaged: .problem("neither of its two copies verifies")
-      case .newerVersion(let version):
-        .problem("it was written by a newer version (format \(version))")
+      case .newerVersion(let version): .newerVersion(version)
       }
     } catch { return .problem("it cannot be read: \(error)") }
   }

@@ -12,7 +12,9 @@ extension JournalFolder {
         JournalDamage(
           file: chain[0].name,
           what: "records \(state.applied.sequence.rawValue + 1) to"
-            + " \(first.firstSequence.rawValue - 1), which come before it, are missing"))
+            + " \(first.firstSequence.rawValue - 1), which come before it, are missing",
+          records: state.applied.sequence.rawValue + 1...first.firstSequence.rawValue - 1,
+          isDurable: state.applied.sequence < durableKnown))
     }
     for (position, segment) in chain.enumerated() {
       guard let header = segment.header else { continue }
@@ -29,13 +31,17 @@ extension JournalFolder {
           JournalDamage(
             file: chain[position + 1].name,
             what: "segment \(next.number) follows segment \(header.number): what lay between"
-              + " them is missing"))
+              + " them is missing",
+            records: segment.nextSequence.rawValue...next.firstSequence.rawValue - 1,
+            isDurable: segment.nextSequence <= durableKnown))
       } else if report.damages.count == before {
         report.damages.append(
           JournalDamage(
             file: segment.name, position: segment.end,
             what: "records \(segment.nextSequence.rawValue) to"
-              + " \(next.firstSequence.rawValue - 1) are missing"))
+              + " \(next.firstSequence.rawValue - 1) are missing",
+            records: segment.nextSequence.rawValue...next.firstSequence.rawValue - 1,
+            isDurable: segment.nextSequence <= durableKnown))
       }
     }
   }
@@ -87,8 +93,11 @@ extension JournalFolder {
           what: Self.name(lost, count: found.index - index)
             + " not verify, and record"
             + " \(header.firstSequence.advanced(by: found.index).rawValue) at"
-            + " \(found.position) does: bytes changed, or a power cut lost them before they were"
-            + " durable"))
+            + " \(found.position) does: bytes changed"
+            + (lost <= durableKnown
+              ? "" : ", or a power cut lost them before they were durable"),
+          records: lost.rawValue...lost.rawValue + (found.index - index) - 1,
+          isDurable: lost <= durableKnown))
       let last = image.lastRecord(of: found, seed: seed)
       position = last.end
       index = last.index + 1
@@ -109,7 +118,8 @@ extension JournalFolder {
       report.damages.append(
         JournalDamage(
           file: segment.name, position: position,
-          what: "record \(sequence.rawValue) was durable and does not verify"))
+          what: "record \(sequence.rawValue) was durable and does not verify",
+          records: sequence.rawValue...sequence.rawValue, isDurable: true))
     } else if isPlausible {
       report.notes.append(
         "\(segment.name) ends at \(position) with the beginning of record \(sequence.rawValue):"

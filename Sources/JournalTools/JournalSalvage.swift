@@ -15,6 +15,9 @@ extension JournalFolder {
   /// Writes what can be read of a disk from a damaged journal onto a copy of `base`, or onto zeros,
   /// and says exactly what is not in it. Reads the folder only. Blocks.
   ///
+  /// `base` is the disk's backing store, or a copy made of it since its last apply: what it holds
+  /// by the state file is neither read nor missed in the journal, unless the instant is before it.
+  ///
   /// The state file may be missing, too: then the disk is named by its number (`#0`), its size is
   /// that of the base or the end of its last record, and the base must be the disk as it was just
   /// before the first record, or at any instant since.
@@ -36,14 +39,18 @@ extension JournalFolder {
       var outcome = ExportOutcome(
         disk: name, sizeBytes: size, records: 0, writtenBytes: 0, notes: [])
       var ledger = SalvageLedger(disk: number, sizeBytes: size)
+      let held = heldByBase(request, instant)
       try walk.run { (event) throws(JournalToolsError) in
         switch event {
-        case .lost(let lost):
+        case .lost(var lost):
+          if lost.last <= held, !lost.isUncertain { return true }
+          lost.drop(through: held)
           if let after = lost.after, after >= instant { return false }
           if let first = lost.headers.first, first.timestamp > instant { return false }
           ledger.add(lost)
         case .whole(let record):
           guard record.header.timestamp <= instant else { return false }
+          if record.sequence <= held { return true }
           if extent == .upToDamage, ledger.hasLoss {
             ledger.addBehind(record)
           } else {
@@ -53,7 +60,7 @@ extension JournalFolder {
         return true
       }
       if extent == .pastDamage, ledger.hasLoss || state == nil { ledger.setInconsistent() }
-      if state == nil, outcome.firstSequence != 1 { ledger.setInconsistent() }
+      if !isBaseCertain(request, outcome) { ledger.setInconsistent() }
       outcome.notes = salvageNotes(request, instant, outcome)
       outcome.salvage = ledger.finish()
       try target.finish()
@@ -62,6 +69,21 @@ extension JournalFolder {
       target.discard()
       throw error
     }
+  }
+
+  /// The last record that the base certainly holds.
+  private func heldByBase(_ request: ExportRequest, _ instant: Timestamp) -> SequenceNumber {
+    guard request.base != nil, let state, instant >= state.applied.timestamp else { return .none }
+    return state.applied.sequence
+  }
+
+  /// Whether the records in the file make the base a state that the disk had.
+  private func isBaseCertain(_ request: ExportRequest, _ outcome: ExportOutcome) -> Bool {
+    guard let state else { return outcome.firstSequence == 1 }
+    // An apply step may have written some of the records up to its target.
+    let last = max(outcome.lastSequence ?? 0, state.applied.sequence.rawValue)
+    let isBehindBase = request.base != nil && last < state.applyTarget.sequence.rawValue
+    return !isBehindBase && state.baseline == .complete
   }
 
   private func write(
@@ -147,12 +169,11 @@ extension JournalFolder {
       ]
     }
     var notes = notes(request, state, instant, isDamageKnown: true)
-    // Apply may have gone beyond the last record that was whole and in order.
-    let applied = max(state.applied.sequence, state.applyTarget.sequence)
-    if request.base != nil, let last = outcome.lastSequence, last < applied.rawValue {
+    let target = state.applyTarget.sequence.rawValue
+    if !isBaseCertain(request, outcome), state.baseline == .complete {
       notes.append(
-        "the backing store may hold records up to \(applied.rawValue), which are newer than the"
-          + " last that the file covers: a base copied from it is newer there")
+        "the backing store may hold some of the records up to \(target), which the file lacks: a"
+          + " base copied from it is newer there")
     }
     return notes
   }

@@ -45,6 +45,8 @@ public struct SalvageReport: Codable, Equatable, Sendable {
   public static let listLimit = 1000
 
   /// Nothing is missing.
+  public init() {}
+
   public var isComplete: Bool { leftOut.isEmpty && isConsistent }
 
   enum CodingKeys: String, CodingKey {

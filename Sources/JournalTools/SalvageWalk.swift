@@ -19,7 +19,7 @@ struct SalvageWalk {
 
   /// Records that follow each other and cannot be read.
   struct Lost {
-    let first: SequenceNumber
+    private(set) var first: SequenceNumber
     var last: SequenceNumber
     /// Where the first of them should be; nil position when that is not known.
     let file: String
@@ -34,6 +34,23 @@ struct SalvageWalk {
     let isUncertain: Bool
 
     var count: UInt64 { last.rawValue + 1 - first.rawValue }
+
+    init(
+      _ first: SequenceNumber, through last: SequenceNumber, file: String, position: Int?,
+      headers: [RecordHeader], after: Timestamp?
+    ) {
+      (self.first, self.last, self.file, self.position) = (first, last, file, position)
+      (self.headers, self.after) = (headers, after)
+      isUncertain = last < first
+    }
+
+    /// Forgets those up to `held`; which headers are theirs is known only when all are there.
+    mutating func drop(through held: SequenceNumber) {
+      guard held >= first, held < last else { return }
+      let dropped = held.rawValue + 1 - first.rawValue
+      headers = UInt64(headers.count) == count ? Array(headers.dropFirst(Int(dropped))) : []
+      first = held.advanced(by: 1)
+    }
   }
 
   enum Event {
@@ -171,8 +188,7 @@ struct SalvageWalk {
       return
     }
     pending = Lost(
-      first: first, last: last, file: file, position: position, headers: headers,
-      after: lastTimestamp, before: nil, isUncertain: last < first)
+      first, through: last, file: file, position: position, headers: headers, after: lastTimestamp)
   }
 
   /// Whether the numbers of a segment without a header are certain: all of its records are whole,

@@ -30,7 +30,7 @@ public struct SegmentFile: Sendable {
   /// Name in the folder.
   public let name: String
   public let file: File
-  public let byteCount: UInt64
+  public private(set) var byteCount: UInt64
   public let reading: HeaderReading
   /// Whole records, from the start.
   public let recordCount: UInt64
@@ -90,6 +90,8 @@ public struct SegmentFile: Sendable {
     do throws(Errno) {
       reading = try Self.readHeader(of: file, group: state?.group, newest: newest)
     } catch {
+      // A folder in place of a segment has no bytes.
+      if error == .isDirectory { byteCount = 0 }
       self.reading = .unreadable
       (recordCount, end, lastTimestamp, misplaced, failure) = Self.nothing(error)
       return
