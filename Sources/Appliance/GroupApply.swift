@@ -209,10 +209,12 @@ extension Group {
     let views = viewsToSaveFor
     let watermarks = journal.watermarks
     let peer = link
+    let unverified = journal.segmentsToVerify(through: mark.sequence)
     keeper.submit { [self] in
       var outcome = Applier<SiteSegmentFile, DiskStore>.Outcome()
       var failure: String?
       do {
+        for segment in unverified { try segment.verify() }
         try stateKeeper.update { $0.applyTarget = mark }
         outcome = try applier.apply(generations, savingFor: views)
         try stateKeeper.update {
@@ -224,7 +226,10 @@ extension Group {
         }
       } catch { failure = "\(error)" }
       let (result, problem) = (outcome, failure)
-      loop.post { [self] in applyFinished(mark, result, problem) }
+      loop.post { [self] in
+        if problem == nil { self.journal?.segmentsVerified(unverified) }
+        applyFinished(mark, result, problem)
+      }
     }
   }
 

@@ -101,7 +101,10 @@ enum GroupOpening {
       JournalState.Disk(name: $0.name, byteCount: $0.store.byteCount)
     }
     if Directory.exists("\(folder)/\(JournalStateFile<File>.name)") {
-      stateFile = JournalStateFile(try storage.open(JournalStateFile<File>.name))
+      let name = JournalStateFile<File>.name
+      do throws(Errno) { stateFile = JournalStateFile(try storage.open(name)) } catch {
+        throw SiteError("\(folder)/\(name): \(error.withAdvice)")
+      }
       if let read = try readState(stateFile, folder) {
         (state, generation) = read
       } else {
@@ -163,7 +166,9 @@ enum GroupOpening {
       Directory.exists(path)
       ? try File(opening: path, .readWrite) : try File(creating: path)
     guard try file.tryLock() else {
-      throw SiteError("folder \(folder) is in use by another tapline process")
+      throw SiteError(
+        "folder \(folder) is in use by another tapline process: end that one, or give this site a "
+          + "data folder of its own")
     }
     return file
   }
@@ -213,7 +218,9 @@ enum GroupOpening {
     where old.name != new.name || old.byteCount > new.byteCount {
       throw SiteError(
         "group \(name): the journal in \(folder) is of disk \(old.name) with \(old.byteCount) "
-          + "bytes; the configuration has disk \(new.name) with \(new.byteCount) bytes there")
+          + "bytes; the configuration has disk \(new.name) with \(new.byteCount) bytes there: put the "
+          + "old disk back, or use a new group for another disk; `tapline journal export` gets out "
+          + "what the journal holds of the old one")
     }
     guard state.disks.count == disks.count else {
       throw SiteError(

@@ -40,6 +40,8 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   /// Segments whose sidecar is there, or must not be made: behind the end of a cut one a scan would
   /// find void records.
   private(set) var indexedSegments: Set<UInt32> = []
+  /// Segments for which a sidecar stood: their records were not verified.
+  private(set) var trustedSegments: Set<UInt32> = []
 
   static func slotName(_ slot: Int) -> String {
     let digits = String(slot)
@@ -202,8 +204,19 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
       let isComplete = byNumber[header.number &+ 1]?.contains {
         $0.firstSequence == next && $0.epoch >= header.epoch
       }
-      if isComplete == true { sidecars[slot] = sidecar }
+      if isComplete == true, hasByte(before: sidecar.end, in: slots[slot].file) {
+        sidecars[slot] = sidecar
+      }
     }
+  }
+
+  /// A file that was cut short is read, and its damage found.
+  private func hasByte(before end: Int, in file: Storage.File) -> Bool {
+    var byte: UInt8 = 0
+    let count = unsafe withUnsafeMutableBytes(of: &byte) {
+      try? unsafe file.read(into: $0, at: UInt64(end - 1))
+    }
+    return count == 1
   }
 
   private func scan(
@@ -253,6 +266,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
           isSealed: !isLast))
       generations.append(sidecar.generation)
       indexedSegments.insert(header.number)
+      trustedSegments.insert(header.number)
       return
     }
     if kept.isCut { indexedSegments.insert(header.number) }

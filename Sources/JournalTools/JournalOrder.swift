@@ -55,10 +55,16 @@ extension JournalFolder {
   /// Not part of the journal only because something before it is missing. Without a state file,
   /// everything with records is looked at.
   func isLeftOut(_ segment: SegmentFile) -> Bool {
-    guard let header = segment.header, segment.recordCount > 0, !segment.isKept else {
-      return false
+    guard let header = segment.header, !segment.isKept else { return false }
+    guard let state, let lastSequence else { return segment.recordCount > 0 }
+    if segment.recordCount == 0 {
+      // Its first record is damaged, or it never had one.
+      let first = header.firstSequence
+      return first > lastSequence && first > state.applied.sequence
+        && !isVoid(first, epoch: header.epoch)
+        && (first <= durableKnown
+          || segments.contains { $0.header.map { $0.firstSequence > first } ?? false })
     }
-    guard let state, let lastSequence else { return true }
     let last = segment.nextSequence.rawValue - 1
     return SequenceNumber(last) > lastSequence
       && SequenceNumber(last) > state.applied.sequence

@@ -249,7 +249,8 @@ import Testing
     try scene.fixture.flipBit(of: JournalFolder.stateName, at: (32 << 10) + 40)
     var expected = scene.states[10]
     expected.replaceSubrange(0..<4096, with: repeatElement(99, count: 4096))
-    #expect(try scene.salvage(disk: "#0").image.starts(with: expected.prefix(24 * 4096)))
+    let image = try scene.salvage(disk: "#0").image
+    #expect(image.count > 10 * 4096 && image == Array(expected.prefix(image.count)))
   }
 
   enum StateHarm: CaseIterable { case missing, blank, damaged, newer }
