@@ -224,6 +224,8 @@ extension Group {
             $0.isDetached ? nil : watermarks.sequence(.peerDurable)
           }
         }
+      } catch let error as Errno {
+        failure = "writing the state file: \(error.withAdvice)"
       } catch { failure = "\(error)" }
       let (result, problem) = (outcome, failure)
       loop.post { [self] in

@@ -47,7 +47,8 @@ extension Group {
     if let failure { return failure }
     if let reason = apply.failure { return "apply is stopped, and tried again: \(reason)" }
     if let reason = apply.slotFailure {
-      return "the journal cannot grow, and tries again\(writesWait ? "; writes wait" : ""): \(reason)"
+      let effect = writesWait ? "; writes wait" : ""
+      return "the journal cannot grow, and tries again\(effect): \(reason)"
     }
     if writesWait { return "the journal is full and writes wait: \(whatRoomWaitsFor)" }
     if let link {

@@ -40,6 +40,8 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   private lazy var client = identify()
   private var input: [UInt8] = []
   private var output = OutputBuffer(byteCount: 64 << 10)
+  /// The last refusal that was logged of this connection.
+  private var loggedRefusal: String?
   private var found: Found?
   private var selection: Selection?
   private var isLookingUp = false
@@ -263,7 +265,9 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     // Most clients do not show the reason that they are sent.
     switch refusal {
     case .unknown(let message), .notPermitted(let message):
-      front.log("an export was refused: \(message)")
+      // Some clients ask for information first and then open the export all the same.
+      if message != loggedRefusal { front.log("an export was refused: \(message)") }
+      loggedRefusal = message
     case .shuttingDown: break
     }
     perform(machine.exportRefused(refusal))

@@ -160,8 +160,9 @@ extension JournalFolder {
       report.damages.append(
         JournalDamage(
           file: segment.name, position: 0,
-          what: "it is segment \(header.number) of another group (\(header.identity.group)); no site"
-            + " starts with it, because it would be written over", remedy: .moveAway))
+          what: "it is segment \(header.number) of another group (\(header.identity.group)); no"
+            + " site starts with it, because it would be written over",
+          remedy: .moveAway))
     case .unreadable where segment.failure != nil:
       report.damages.append(
         JournalDamage(

@@ -38,8 +38,9 @@ extension JournalFolder {
   private static func newestRun(_ parts: [SalvageWalk.Part]) -> [SalvageWalk.Part] {
     var start = parts.endIndex
     while start > parts.startIndex {
-      guard start == parts.endIndex
-        || parts[start - 1].identity.number + 1 >= parts[start].identity.number
+      guard
+        start == parts.endIndex
+          || parts[start - 1].identity.number + 1 >= parts[start].identity.number
       else { break }
       start -= 1
     }

@@ -45,7 +45,8 @@ import Testing
     func image(without lost: Set<Int>, onto base: [UInt8]? = nil, after first: Int = 0) -> [UInt8] {
       var image = base ?? states[0]
       for (index, write) in writes.enumerated() where index >= first && !lost.contains(index + 1) {
-        if let write { image.replaceSubrange(write.range, with: repeatElement(write.fill, count: 4096)) }
+        guard let write else { continue }
+        image.replaceSubrange(write.range, with: repeatElement(write.fill, count: 4096))
       }
       return image
     }

@@ -181,7 +181,8 @@ import Testing
     let damages = try fixture.folder().verify().damages
     #expect(
       damages == [
-        JournalDamage(file: name, what: "records 1 to 14, which come before it, are missing",
+        JournalDamage(
+          file: name, what: "records 1 to 14, which come before it, are missing",
           records: 1...14, isDurable: false)
       ])
   }

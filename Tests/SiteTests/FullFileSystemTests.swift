@@ -112,7 +112,7 @@ import Testing
     #expect(difference(Array(try Data(contentsOf: URL(fileURLWithPath: raw))), expected) == nil)
   }
 
-  @Test func `site that stops with a disk it cannot apply to says so and keeps the journal`() throws {
+  @Test func `site that stops with a full disk says so and keeps the journal`() throws {
     let scratch = try ScratchDirectory()
     let mount = try Mount(tmpfs: "2m", in: scratch)
     let site = try site(scratch)

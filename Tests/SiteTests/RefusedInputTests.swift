@@ -56,7 +56,7 @@ import Testing
       }),
     Case(
       testDescription: "another disk of the same name and another order", message: "of disk disk",
-      change: { $0.configuration.groups[0].disks[0].name = "other" }),
+      change: { site, _ in site.configuration.groups[0].disks[0].name = "other" }),
     Case(
       testDescription: "a disk more", message: "names 2",
       change: { site, _ in try site.addDisk("more", size: 4096, role: .protected) }),
@@ -110,7 +110,8 @@ import Testing
     let site = try stoppedSite()
     let folder = "\(site.configuration.data)/g"
     let before = try FolderBytes(folder)
-    site.addDisk("none", size: 1 << 20, backing: "file:/nowhere/x.raw", group: "h", role: .protected)
+    site.addDisk(
+      "none", size: 1 << 20, backing: "file:/nowhere/x.raw", group: "h", role: .protected)
     #expect(try start(site).status == 1)
     #expect(try FolderBytes(folder) == before)
   }
