@@ -105,7 +105,9 @@ let package = Package(
     tests("CommandOptionsTests", "CommandOptions"),
     tests(
       "ControlTests", "BlockModel", "SystemIO", "Configuration", "Handover", "Appliance", "Control"),
-    tests("JournalToolsTests", "BlockModel", "SystemIO", "Journal", "JournalTools"),
+    tests(
+      "JournalToolsTests", "BlockModel", "SystemIO", "Journal", "JournalTools",
+      "JournalTestSupport"),
     tests("TLSTests", "TLS"),
     tests("HandoverTests", "BlockModel", "SystemIO", "NBDProtocol", "Handover", "TestSupport"),
     tests("TestSupportTests", "TestSupport"),

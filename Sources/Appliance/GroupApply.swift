@@ -17,8 +17,9 @@ struct ApplyProgress {
   /// What the journal had taken when the last step began.
   var dataBytesAtStart: UInt64 = 0
   var lastDataBytes: UInt64 = 0
-  /// The last attempt to create a segment file failed: the journal makes do with what it has.
-  var slotCreationFails = false
+  /// Why the last attempt to create a segment file failed, if it did: the journal makes do with
+  /// what it has.
+  var slotFailure: String?
   var slotRetryNanoseconds: UInt64 = 0
   /// What went wrong last; nil when the last step went well.
   var failure: String?
@@ -39,6 +40,7 @@ extension Group {
     noteGrowth(journal)
     writeCheckpointIfDue(journal)
     syncInBackground()
+    noteDurable()
     createSlot()
     recycle()
     updateAllowance(journal)
@@ -72,7 +74,7 @@ extension Group {
     guard let journal, failure == nil else { return }
     createSlot()
     // While there is capacity left, history is not cut short: a file is on its way.
-    if journal.slotToCreateExists, !apply.slotCreationFails { return }
+    if journal.slotToCreateExists, apply.slotFailure == nil { return }
     startApply(underPressure: true)
     recycle()
     if hasRoomForNext(journal) { return }
@@ -132,17 +134,24 @@ extension Group {
   private func slotFinished(_ slot: Int, _ created: File?, _ error: Errno?) {
     guard let journal else { return }
     apply.isCreatingSlot = false
-    apply.slotCreationFails = created == nil
-    if created == nil {
-      apply.slotRetryNanoseconds = SystemClock.monotonicNanoseconds() + Self.retryNanoseconds
-    }
     if let created {
+      if apply.slotFailure != nil {
+        log("group \(configuration.name): the journal can grow again")
+        apply.slotFailure = nil
+      }
       journal.slotCreated(slot, created)
       createSlot()
       roomCame()
     } else if let error {
+      apply.slotRetryNanoseconds = SystemClock.monotonicNanoseconds() + Self.retryNanoseconds
       journal.slotFailed(slot)
-      apply.failure = "creating a journal segment in \(journal.storage.path): \(error)"
+      let problem = "creating a segment in \(journal.storage.path): \(error.withAdvice)"
+      if apply.slotFailure != problem {
+        log("group \(configuration.name): the journal cannot grow, and tries again: \(problem)")
+      }
+      apply.slotFailure = problem
+      // Whoever waits for room gets it by apply now.
+      if !journal.hasRoom(payloadByteCount: payloadLimit) { makeRoom() }
     }
   }
 
@@ -210,10 +219,12 @@ extension Group {
     let views = viewsToSaveFor
     let watermarks = journal.watermarks
     let peer = link
+    let unverified = journal.segmentsToVerify(through: mark.sequence)
     keeper.submit { [self] in
       var outcome = Applier<SiteSegmentFile, DiskStore>.Outcome()
       var failure: String?
       do {
+        for segment in unverified { try segment.verify() }
         try stateKeeper.update { state in
           // One that was begun before, and failed, may have gone further.
           if mark.sequence > state.applyTarget.sequence { state.applyTarget = mark }
@@ -226,9 +237,14 @@ extension Group {
             $0.isDetached ? nil : watermarks.sequence(.peerDurable)
           }
         }
+      } catch let error as Errno {
+        failure = "writing the state file: \(error.withAdvice)"
       } catch { failure = "\(error)" }
       let (result, problem) = (outcome, failure)
-      loop.post { [self] in applyFinished(mark, result, problem) }
+      loop.post { [self] in
+        if problem == nil { self.journal?.segmentsVerified(unverified) }
+        applyFinished(mark, result, problem)
+      }
     }
   }
 
@@ -334,8 +350,10 @@ extension Group {
     guard let stateKeeper, let journal, failure == nil else { return completion() }
     if configuration.role == .protected, journal.applied < journal.appended {
       log(
-        "group \(configuration.name): stopped before its journal was applied: the raw files are not "
-          + "the current disks until the site has run again")
+        "group \(configuration.name): records \(journal.applied.rawValue + 1) to "
+          + "\(journal.appended.rawValue) are not applied (\(apply.failure ?? "apply is held back")): "
+          + "the backing stores alone are not the current disks; they are with the journal, after the "
+          + "next start")
     }
     let durable = journal.durable
     let peerDurable = link.flatMap {

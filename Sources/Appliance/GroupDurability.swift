@@ -19,6 +19,8 @@ struct DurabilityWaits: ~Copyable {
   var isSyncing = false
   var durable = SequenceNumber.none
   var lastSyncNanoseconds: UInt64 = 0
+  fileprivate var lastNoteNanoseconds: UInt64 = 0
+  fileprivate var isNoting = false
   /// Running mean of how long syncs take here.
   private(set) var syncNanoseconds: UInt64 = 1_000_000
 
@@ -135,7 +137,7 @@ extension Group {
     durability.isSyncing = false
     if let error = result.failure {
       // The kernel may have dropped the dirty pages: what the journal holds is not known.
-      return fail("syncing the journal: \(error)")
+      return fail("syncing the journal: \(error.withAdvice)")
     }
     journal?.syncCompleted(job)
     durability.durable = max(durability.durable, job.sequence)
@@ -161,6 +163,27 @@ extension Group {
 
   /// At a recovery site it bounds the RPO.
   private static var recoverySyncNanoseconds: UInt64 { 200_000_000 }
+
+  /// How old the state file's knowledge of what is durable may become.
+  private static var notePeriodNanoseconds: UInt64 { 1_000_000_000 }
+
+  /// Tells the state file what is durable, so that a start can tell damage from what a power cut
+  /// may take: the one is refused, the other dropped.
+  func noteDurable() {
+    let now = SystemClock.monotonicNanoseconds()
+    guard let journal, let stateKeeper, !durability.isSyncing,
+      !durability.isNoting, now &- durability.lastNoteNanoseconds >= Self.notePeriodNanoseconds
+    else { return }
+    let durable = journal.durable
+    guard durable > stateKeeper.state.durable else { return }
+    durability.lastNoteNanoseconds = now
+    // What cannot be noted now is noted later; who depends on the file hears of its failures.
+    durability.isNoting = true
+    keeper.submit { [self] in
+      try? stateKeeper.update { $0.durable = max($0.durable, durable) }
+      loop.post { [self] in durability.isNoting = false }
+    }
+  }
 
   func syncInBackground() {
     guard let journal, journal.appended > journal.durable else { return }

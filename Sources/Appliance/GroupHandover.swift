@@ -53,7 +53,7 @@ extension Group {
   func pause(_ reached: @escaping (_ problem: String?) -> Void) {
     handover.phase = .pausing
     handover.reached = reached
-    for connection in connections.values { connection.pause() }
+    for connection in connections.members { connection.pause() }
     loop.enlist(self)
   }
 
@@ -64,7 +64,7 @@ extension Group {
       if !isBusyInBackground { reach() }
     case .pausing:
       guard !isBusyInBackground, !durability.isSyncing,
-        connections.values.allSatisfy(\.isAtRest)
+        connections.members.allSatisfy(\.isAtRest)
       else { return }
       if failure == nil, let journal, journal.appended > journal.durable { return startSync() }
       if durability.isEmpty { closeState() }
@@ -151,7 +151,7 @@ extension Group {
 
   private func reopen() {
     handover.phase = .serving
-    for connection in Array(connections.values) { connection.resume() }
+    for connection in Array(connections.members) { connection.resume() }
     resumeReceiving()
   }
 
@@ -160,7 +160,7 @@ extension Group {
   /// The connections that another process can go on with; those that it cannot stay. When paused.
   func handOverConnections() -> [HandedConnection] {
     precondition(handover.phase == .paused, "a group is handed over while it runs")
-    return connections.values.compactMap { connection in
+    return connections.members.compactMap { connection in
       connection.handOver(
         group: configuration.name, disk: disks[connection.disk.index].name
       ).map { HandedConnection(state: $0.state, socket: $0.socket) }
@@ -190,6 +190,6 @@ extension Group {
   /// The site is another process's: the connections that it did not get end, so that their clients
   /// connect again.
   func closeStayingConnections() {
-    for connection in Array(connections.values) { connection.close() }
+    for connection in Array(connections.members) { connection.close() }
   }
 }

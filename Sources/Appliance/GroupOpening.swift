@@ -48,7 +48,7 @@ enum GroupOpening {
     } catch let error as SiteError {
       throw error
     } catch let error as Errno {
-      throw SiteError("group \(name): folder \(folder): \(error)")
+      throw SiteError("group \(name): folder \(folder): \(error.withAdvice)")
     } catch { throw SiteError("group \(name): folder \(folder): \(error)") }
     parts.analyzer = GroupAnalyzer(
       disks: disks.map { (name: $0.name, sizeBytes: $0.store.byteCount) },
@@ -132,13 +132,23 @@ enum GroupOpening {
       JournalState.Disk(name: $0.name, byteCount: $0.store.byteCount)
     }
     if Directory.exists("\(folder)/\(JournalStateFile<File>.name)") {
-      stateFile = JournalStateFile(try storage.open(JournalStateFile<File>.name))
-      (state, generation) = try readState(stateFile, folder) ?? (newState(configuration, own), 0)
+      let name = JournalStateFile<File>.name
+      do throws(Errno) { stateFile = JournalStateFile(try storage.open(name)) } catch {
+        throw SiteError("\(folder)/\(name): \(error.withAdvice)")
+      }
+      if let read = try readState(stateFile, folder) {
+        (state, generation) = read
+      } else {
+        try requireUnused(storage, "\(folder)/state was never written")
+        state = newState(configuration, own)
+      }
     } else {
+      try requireUnused(storage, "\(folder)/state is missing")
       stateFile = try .create(in: storage)
       state = newState(configuration, own)
     }
     try check(state, against: configuration, own, folder)
+    try requireOwn(storage, state)
     state.disks = own
     let recovered = try JournalRecovery(storage, state: state)
     for note in recovered.notes { log("group \(configuration.name): \(note)") }
@@ -159,6 +169,28 @@ enum GroupOpening {
     parts.stateKeeper = StateKeeper(stateFile, state: state, generation: generation)
   }
 
+  /// A new group begins only where no journal is: it would write over the segments.
+  private static func requireUnused(_ storage: FolderStorage, _ problem: String) throws {
+    guard let first = try JournalRecovery.filesInUse(storage, notOf: nil).first else { return }
+    throw SiteError(
+      "\(problem), but segments of a journal (\(first.name) …) are beside it: put the state file "
+        + "back, or get the disks out with `tapline journal export --salvage \(storage.path)` and "
+        + "move the folder away for a new group")
+  }
+
+  /// Segments of another group would count as free and be written over. Only a full copy that
+  /// was interrupted at its beginning leaves some, which are void.
+  private static func requireOwn(_ storage: FolderStorage, _ state: JournalState) throws {
+    guard state.baseline == .complete else { return }
+    let foreign = try JournalRecovery.filesInUse(storage, notOf: state.group)
+    guard let first = foreign.first, let header = first.header else { return }
+    throw SiteError(
+      "folder \(storage.path) holds \(foreign.count) segment files of another group, the first "
+        + "\(first.name) of group \(header.identity.group), not \(state.group): move them, or the "
+        + "state file that does not belong to them, out of the folder; `tapline journal ls "
+        + "\(storage.path)` lists them")
+  }
+
   static func lockPath(_ folder: String) -> String { "\(folder)/lock" }
 
   private static func lock(_ folder: String, _ files: InheritedFiles) throws -> File {
@@ -168,7 +200,9 @@ enum GroupOpening {
       Directory.exists(path)
       ? try File(opening: path, .readWrite) : try File(creating: path)
     guard try file.tryLock() else {
-      throw SiteError("folder \(folder) is in use by another tapline process")
+      throw SiteError(
+        "folder \(folder) is in use by another tapline process: end that one, or give this site a "
+          + "data folder of its own")
     }
     return file
   }
@@ -200,7 +234,8 @@ enum GroupOpening {
     case .damaged:
       throw SiteError(
         "\(folder)/state is damaged; the journal beside it may be whole: "
-          + "`tapline journal verify \(folder)` tells")
+          + "`tapline journal verify \(folder)` tells, and `tapline journal export --salvage` gets "
+          + "the disks out")
     case .newerVersion(let version):
       throw SiteError(
         "\(folder)/state was written by a newer version of tapline (format \(version)); start "
@@ -221,7 +256,9 @@ enum GroupOpening {
     where old.name != new.name || old.byteCount > new.byteCount {
       throw SiteError(
         "group \(name): the journal in \(folder) is of disk \(old.name) with \(old.byteCount) "
-          + "bytes; the configuration has disk \(new.name) with \(new.byteCount) bytes there")
+          + "bytes; the configuration has disk \(new.name) with \(new.byteCount) bytes there: put the "
+          + "old disk back, or use a new group for another disk; `tapline journal export` gets out "
+          + "what the journal holds of the old one")
     }
     guard state.disks.count == disks.count else {
       throw SiteError(
@@ -240,7 +277,7 @@ extension Group {
   /// when it returns. Blocks; before the loop starts.
   func noteUse() throws(SiteError) {
     do throws(Errno) { try stateKeeper?.update { _ in } } catch {
-      throw SiteError("group \(configuration.name): writing the state file: \(error)")
+      throw SiteError("group \(configuration.name): writing its state file: \(error.withAdvice)")
     }
   }
 }

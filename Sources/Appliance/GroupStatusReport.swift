@@ -9,7 +9,7 @@ extension Group {
   func begin() {
     loop.every(milliseconds: 50) { [unowned self] in tick() }
     loop.every(milliseconds: 1000) { [unowned self] in
-      for connection in connections.values { connection.giveBackIdleMemory() }
+      for connection in connections.members { connection.giveBackIdleMemory() }
     }
     tick()
   }
@@ -49,6 +49,10 @@ extension Group {
   var health: String {
     if let failure { return failure }
     if let reason = apply.failure { return "apply is stopped, and tried again: \(reason)" }
+    if let reason = apply.slotFailure {
+      let effect = writesWait ? "; writes wait" : ""
+      return "the journal cannot grow, and tries again\(effect): \(reason)"
+    }
     if writesWait { return "the journal is full and writes wait: \(whatRoomWaitsFor)" }
     if let link {
       let snapshot = link.snapshot

@@ -43,6 +43,8 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   private lazy var client = identify()
   private var input: [UInt8] = []
   private var output = OutputBuffer(byteCount: HandshakeConnection.outputLimit)
+  /// The last refusal that was logged of this connection.
+  private var loggedRefusal: String?
   private var found: Found?
   /// For the export that was found.
   private var place: ClientAdmission.Place?
@@ -290,7 +292,9 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     // Most clients do not show the reason that they are sent.
     switch refusal {
     case .unknown(let message), .notPermitted(let message):
-      front.log("an export was refused: \(message)")
+      // Some clients ask for information first and then open the export all the same.
+      if message != loggedRefusal { front.log("an export was refused: \(message)") }
+      loggedRefusal = message
     case .shuttingDown: break
     }
     refuse(refusal)

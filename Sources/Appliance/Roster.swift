@@ -5,6 +5,7 @@ struct Roster<Member: AnyObject> {
   private(set) var members: [Member] = []
 
   var count: Int { members.count }
+  var isEmpty: Bool { members.isEmpty }
 
   mutating func add(_ member: Member) { members.append(member) }
 

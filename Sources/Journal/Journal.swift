@@ -83,6 +83,8 @@ public final class Journal<Storage: JournalStorage> {
   private var indexedThroughSegment: UInt32 = 0
   /// Segments of which the recovery says so.
   private var indexedSegments: Set<UInt32> = []
+  /// Segments that a sidecar stood for at the start and nobody has verified since.
+  private var unverifiedSegments: Set<UInt32> = []
 
   /// - Parameter continuesLastSegment: after a clean stop, and at a receiving side, appending goes
   ///   on in the last segment; after a crash at the stamping side a new segment of a new epoch
@@ -124,6 +126,7 @@ public final class Journal<Storage: JournalStorage> {
     syncedThroughSegment = 0
     indexedThroughSegment = 0
     indexedSegments = recovered.indexedSegments
+    unverifiedSegments = recovered.trustedSegments
     catalog.replaceAll(with: segments)
     staged.clear()
     active = nil
@@ -148,6 +151,10 @@ public final class Journal<Storage: JournalStorage> {
     watermarks[.durable] = durableSequence.rawValue
     watermarks[.applied] = appliedSequence.rawValue
     watermarks[.peerDurable] = state.peerDurable?.rawValue ?? 0
+    // What was said of records that are gone must not make the RPO look better than it is.
+    watermarks[.durableTimestamp] =
+      durableSequence == lastSequence ? lastTimestamp.rawValue : 0
+    watermarks[.completeThrough] = 0
   }
 
   // MARK: Appending
@@ -496,6 +503,19 @@ public final class Journal<Storage: JournalStorage> {
   /// Takes the result of a job, unless it came too late.
   public func install(_ result: Generation, of job: IndexJob) { index.install(result, of: job) }
 
+  /// Segments with records up to `sequence` whose sums must be checked before these reach a disk:
+  /// the start took a sidecar's word for them.
+  public func segmentsToVerify(through sequence: SequenceNumber) -> [Segment<Storage.File>] {
+    if unverifiedSegments.isEmpty { return [] }
+    return segments.filter {
+      unverifiedSegments.contains($0.number) && $0.firstSequence <= sequence
+    }
+  }
+
+  public func segmentsVerified(_ segments: [Segment<Storage.File>]) {
+    unverifiedSegments.subtract(segments.map(\.number))
+  }
+
   /// The bases hold everything through `sequence`, durably, and the state file says so.
   public func applyCompleted(through sequence: SequenceNumber) {
     appliedSequence = max(appliedSequence, sequence)
@@ -517,7 +537,9 @@ public final class Journal<Storage: JournalStorage> {
     guard header.epoch >= epoch || segments.isEmpty else {
       throw .notNext("segment of epoch \(header.epoch), after epoch \(epoch)")
     }
-    guard header.firstSequence > .none, header.number > 0, header.number < .max else {
+    guard header.firstSequence > .none, header.number > 0, header.number < .max,
+      header.firstTimestamp > lastTimestamp
+    else {
       throw .notNext("segment \(header.number) from record \(header.firstSequence.rawValue)")
     }
     if segments.isEmpty {

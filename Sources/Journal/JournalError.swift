@@ -17,10 +17,10 @@ public enum JournalError: Error, Sendable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .storage(let errno, let doing):
-      "journal: \(doing): \(errno)"
+      "journal: \(doing): \(errno.withAdvice)"
     case .damaged(let what):
       "journal is damaged: \(what); `tapline journal verify` names the damage and "
-        + "`tapline journal export` gets out what is whole"
+        + "`tapline journal export --salvage` gets out what is whole"
     case .mismatch(let what):
       "journal: \(what)"
     case .newerVersion(let version):

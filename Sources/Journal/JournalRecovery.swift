@@ -35,9 +35,13 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   private(set) var endsWithLastSegment = true
   /// By slot, of those that stand for their segments.
   private var sidecars: [Int: SidecarIndex] = [:]
+  /// What sidecars say of records that are not applied: a segment was durable before it got one.
+  private var vouched: [(epoch: UInt64, last: SequenceNumber)] = []
   /// Segments whose sidecar is there, or must not be made: behind the end of a cut one a scan would
   /// find void records.
   private(set) var indexedSegments: Set<UInt32> = []
+  /// Segments for which a sidecar stood: their records were not verified.
+  private(set) var trustedSegments: Set<UInt32> = []
 
   static func slotName(_ slot: Int) -> String {
     let digits = String(slot)
@@ -65,9 +69,12 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     let decision = RecoveryDecision.decide(
       facts, applied: state.applied.sequence, cut: cut)
     lastSequence = decision.lastSequence(applied: state.applied.sequence)
-    if lastSequence < state.durable, cut == nil {
+    // A crash while a full copy began may have left segments of before.
+    let vouched = state.baseline == .complete ? vouchedSequence(decision) : .none
+    let durable = max(state.durable, vouched)
+    if lastSequence < durable, cut == nil {
       throw .damaged(
-        "records up to \(state.durable.rawValue) were durable, but whole records end at "
+        "records up to \(durable.rawValue) were durable, but whole records end at "
           + "\(lastSequence.rawValue)")
     }
     if let row = decision.stop {
@@ -77,10 +84,52 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     }
     freeSlots = decision.freeSlots
     endsWithLastSegment = decision.lastSequence(applied: .none) == lastSequence
-    if cut != nil { try erase(freeSlots.map { slots[$0].file }) }
+    if cut != nil {
+      // The newest first: a crash then leaves no segment behind a hole, which would look like damage.
+      let newestFirst = freeSlots.sorted {
+        (facts[$0].header?.number ?? 0) > (facts[$1].header?.number ?? 0)
+      }
+      try erase(newestFirst.map { slots[$0].file })
+    }
     for (index, kept) in decision.chain.enumerated() {
       try adopt(kept, isLast: index == decision.chain.count - 1, state: state)
     }
+  }
+
+  /// The last record that a sidecar says was durable, and that no later epoch made void.
+  private func vouchedSequence(_ decision: RecoveryDecision) -> SequenceNumber {
+    let kept = decision.chain.compactMap(\.facts.header)
+    return vouched.map { sidecar in
+      let forks = kept.filter { $0.epoch > sidecar.epoch }.map(\.firstSequence)
+      guard let fork = forks.min(), fork <= sidecar.last else { return sidecar.last }
+      return SequenceNumber(fork.rawValue - 1)
+    }.max() ?? .none
+  }
+
+  /// The segment files that hold something of another group, or of any group when `group` is nil:
+  /// names, with the headers of those whose header verifies. Nothing of theirs may be written over
+  /// for the mere reason that this group does not know them. Blocks.
+  public static func filesInUse(
+    _ storage: Storage, notOf group: GroupIdentifier?
+  ) throws(JournalError) -> [(name: String, header: SegmentHeader?)] {
+    var found: [(name: String, header: SegmentHeader?)] = []
+    for slot in try open(storage) {
+      let header = try readHeader(of: slot.file)
+      if let header {
+        if header.identity.group != group { found.append((slot.name, header)) }
+      } else if group == nil, try !isBlank(slot.file) {
+        found.append((slot.name, nil))
+      }
+    }
+    return found
+  }
+
+  private static func isBlank(_ file: Storage.File) throws(JournalError) -> Bool {
+    let start = PageBuffer(byteCount: 2 * SegmentHeader.byteCount)
+    do throws(Errno) {
+      let count = try unsafe file.read(into: UnsafeMutableRawBufferPointer(start.bytes), at: 0)
+      return unsafe start.bytes.prefix(count).allSatisfy { $0 == 0 }
+    } catch { throw .storage(error, doing: "reading a segment header") }
   }
 
   /// Forgets everything in the folder: all files become free. Durable when it returns.
@@ -122,7 +171,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
       let header = try Self.readHeader(of: slot.file)
       headers.append(header?.identity.group == state.group ? header : nil)
     }
-    sidecars = Self.readSidecars(storage, slots, headers, state)
+    readSidecars(storage, headers, state)
     var facts: [SegmentFacts] = []
     for (index, header) in headers.enumerated() {
       if let header, let sidecar = sidecars[index] {
@@ -137,27 +186,37 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     return facts
   }
 
-  /// The sidecars that may be trusted, by slot. One that cannot be read counts as missing.
-  private static func readSidecars(
-    _ storage: Storage, _ slots: [Slot], _ headers: [SegmentHeader?], _ state: JournalState
-  ) -> [Int: SidecarIndex] {
+  /// Finds the sidecars that may be trusted. One that cannot be read counts as missing.
+  private mutating func readSidecars(
+    _ storage: Storage, _ headers: [SegmentHeader?], _ state: JournalState
+  ) {
     let names = Set((try? storage.names()) ?? [])
     let disks = state.disks.map(\.byteCount)
     let byNumber = Dictionary(grouping: headers.compactMap { $0 }, by: \.number)
-    var found: [Int: SidecarIndex] = [:]
     for (slot, header) in zip(slots.indices, headers) {
       let name = SidecarIndex.name(ofSegmentFile: slots[slot].name)
       guard let header, header.firstSequence > state.applied.sequence, names.contains(name),
-        let successors = byNumber[header.number &+ 1], let file = try? storage.open(name),
+        let file = try? storage.open(name),
         case .whole(let sidecar) = try? SidecarIndex.read(file, of: header, disks: disks)
       else { continue }
       let next = header.firstSequence.advanced(by: sidecar.recordCount)
-      let isComplete = successors.contains {
+      vouched.append((header.epoch, SequenceNumber(next.rawValue - 1)))
+      let isComplete = byNumber[header.number &+ 1]?.contains {
         $0.firstSequence == next && $0.epoch >= header.epoch
       }
-      if isComplete { found[slot] = sidecar }
+      if isComplete == true, hasByte(before: sidecar.end, in: slots[slot].file) {
+        sidecars[slot] = sidecar
+      }
     }
-    return found
+  }
+
+  /// A file that was cut short is read, and its damage found.
+  private func hasByte(before end: Int, in file: Storage.File) -> Bool {
+    var byte: UInt8 = 0
+    let count = unsafe withUnsafeMutableBytes(of: &byte) {
+      try? unsafe file.read(into: $0, at: UInt64(end - 1))
+    }
+    return count == 1
   }
 
   private func scan(
@@ -207,6 +266,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
           isSealed: !isLast))
       generations.append(sidecar.generation)
       indexedSegments.insert(header.number)
+      trustedSegments.insert(header.number)
       return
     }
     if kept.isCut { indexedSegments.insert(header.number) }

@@ -86,3 +86,17 @@ public struct SegmentScanner<File: JournalFile>: ~Copyable {
     return got >= count
   }
 }
+
+extension Segment {
+  /// Throws when one of its records does not verify. Reads them all: blocks.
+  public func verify() throws(JournalError) {
+    var scanner = SegmentScanner(file, header: header, limit: end)
+    do throws(Errno) { while try scanner.next() != nil {} } catch {
+      throw .storage(error, doing: "reading segment \(number)")
+    }
+    guard scanner.position == end else {
+      let record = header.firstSequence.advanced(by: scanner.recordCount).rawValue
+      throw .damaged("record \(record) in segment \(number) does not verify")
+    }
+  }
+}

@@ -33,6 +33,13 @@ final class ExportTarget {
     } catch { throw .file(unfinished, error, doing: "creating") }
   }
 
+  /// In bytes, also of a block device.
+  static func size(of base: String) throws(JournalToolsError) -> UInt64 {
+    do throws(Errno) { return try File(opening: base, .readOnly).size() } catch {
+      throw .file(base, error, doing: "opening")
+    }
+  }
+
   /// Copies a base of the disk's size; its zeros become holes.
   func copy(_ base: String) throws(JournalToolsError) {
     let source: File

@@ -39,9 +39,11 @@ public struct ExportOutcome: Codable, Equatable, Sendable {
   public var lastInstant: String?
   /// What limits the use of the result; sentences without a full stop.
   public var notes: [String]
+  /// Only of a salvage.
+  public var salvage: SalvageReport?
 
   enum CodingKeys: String, CodingKey {
-    case disk, records, notes
+    case disk, records, notes, salvage
     case sizeBytes = "size_bytes"
     case writtenBytes = "written_bytes"
     case firstSequence = "first_sequence"
@@ -55,30 +57,30 @@ extension JournalFolder {
   /// Writes a disk's records up to an instant onto a copy of `base`, or onto zeros. The target
   /// appears under its name, durable, only when all of it is written. Blocks.
   ///
-  /// Records are taken in order from the oldest in the journal. Those that are missing or damaged
-  /// end the range: what is exported is a state that the disk had, provided that the base is not
-  /// older than the first record and not newer than the instant.
+  /// Records are taken in order from the oldest in the journal: what is exported is a state that
+  /// the disk had, provided that the base is not older than the first record and not newer than
+  /// the instant. When records up to the instant are missing or damaged, it is refused: see
+  /// `salvage`.
   public func export(
     _ request: ExportRequest, now: Timestamp
   ) throws(JournalToolsError) -> ExportOutcome {
     guard let state else {
-      throw .refused("the state file, which tells the disk's size, is not usable; see verify")
+      throw .refused(
+        "the state file, which tells the disk's size, is not usable: `tapline journal verify` says"
+          + " why, and --salvage does without it")
     }
-    guard let number = state.disks.firstIndex(where: { $0.name == request.disk }) else {
-      let names = state.disks.map(\.name).joined(separator: ", ")
-      throw .refused("there is no disk \(request.disk.quotedForMessage); the group has \(names)")
-    }
-    let disk = state.disks[number]
+    let (wanted, name, byteCount) = try disk(named: request.disk, in: state)
     let instant = try resolve(request, now: now, state: state)
-    let target = try ExportTarget(request, sizeBytes: disk.byteCount)
+    let target = try ExportTarget(request, sizeBytes: byteCount)
     do throws(JournalToolsError) {
       if let base = request.base { try target.copy(base) }
       var outcome = ExportOutcome(
-        disk: disk.name, sizeBytes: disk.byteCount, records: 0, writtenBytes: 0, notes: [])
-      let wanted = DiskNumber(UInt16(truncatingIfNeeded: number))
-      for segment in keptSegments {
-        try write(segment, of: wanted, upTo: instant, to: target, &outcome)
+        disk: name, sizeBytes: byteCount, records: 0, writtenBytes: 0, notes: [])
+      var isReached = false
+      for segment in keptSegments where !isReached {
+        isReached = try write(segment, of: wanted, upTo: instant, to: target, &outcome)
       }
+      if !isReached, isIncomplete { throw Self.incomplete(outcome) }
       outcome.notes = notes(request, state, instant)
       try target.finish()
       return outcome
@@ -88,14 +90,37 @@ extension JournalFolder {
     }
   }
 
+  func disk(
+    named name: String, in state: JournalState
+  ) throws(JournalToolsError) -> (DiskNumber, name: String, size: UInt64) {
+    guard let number = state.disks.firstIndex(where: { $0.name == name }) else {
+      let names = state.disks.map(\.name).joined(separator: ", ")
+      throw .refused("there is no disk \(name.quotedForMessage); the group has \(names)")
+    }
+    let size = state.disks[number].byteCount
+    return (DiskNumber(UInt16(truncatingIfNeeded: number)), name, size)
+  }
+
+  private static func incomplete(_ outcome: ExportOutcome) -> JournalToolsError {
+    let last = outcome.lastSequence.map { sequence in
+      "record \(sequence) of \(outcome.lastInstant ?? "")"
+    }
+    return .refused(
+      "the journal is damaged after \(last ?? "its beginning"), before the instant: `tapline journal"
+        + " verify` names the damage; choose an instant before it, or export with --salvage")
+  }
+
+  /// Returns whether nothing up to the instant can follow.
   private func write(
     _ segment: SegmentFile, of disk: DiskNumber, upTo instant: Timestamp, to target: ExportTarget,
     _ outcome: inout ExportOutcome
-  ) throws(JournalToolsError) {
-    if let header = segment.header, header.firstTimestamp > instant { return }
+  ) throws(JournalToolsError) -> Bool {
+    if let header = segment.header, header.firstTimestamp > instant { return true }
     var next = outcome
+    var isReached = false
     try forEachRecord(of: segment, depth: .verified) { (record) throws(JournalToolsError) in
       let header = record.header
+      isReached = header.timestamp >= instant
       guard header.timestamp <= instant else { return false }
       if next.firstSequence == nil {
         next.firstSequence = record.sequence.rawValue
@@ -112,6 +137,7 @@ extension JournalFolder {
       return true
     }
     outcome = next
+    return isReached
   }
 
   /// The instant that the expression names in this journal.
@@ -158,8 +184,9 @@ extension JournalFolder {
     return found
   }
 
-  private func notes(
-    _ request: ExportRequest, _ state: JournalState, _ instant: Timestamp
+  func notes(
+    _ request: ExportRequest, _ state: JournalState, _ instant: Timestamp,
+    isDamageKnown: Bool = false
   ) -> [String] {
     var notes: [String] = []
     let appliedUpTo = max(state.applied.timestamp, state.applyTarget.timestamp)
@@ -175,7 +202,7 @@ extension JournalFolder {
     if state.baseline != .complete {
       notes.append("the initial sync was not complete: the backing store is no whole base")
     }
-    if isIncomplete {
+    if isIncomplete, !isDamageKnown {
       notes.append("the journal is damaged, and what lies behind the range was not reached")
     }
     if isInUse {

@@ -12,6 +12,16 @@ public final class JournalFolder: Sendable {
     case state(JournalState)
     /// One sentence without a full stop.
     case problem(String)
+    case newerVersion(UInt32)
+
+    /// What is wrong with it; nil when nothing is.
+    public var problem: String? {
+      switch self {
+      case .state: nil
+      case .problem(let problem): problem
+      case .newerVersion(let version): "it was written by a newer version (format \(version))"
+      }
+    }
   }
 
   public static let stateName = "state"
@@ -23,14 +33,17 @@ public final class JournalFolder: Sendable {
   public let stateReading: StateReading
   /// Known to be durable before the segments were read.
   let durableBefore: SequenceNumber
+  private let sidecarsVouchFor: SequenceNumber
   /// By segment number; those without a readable header last, by name.
   public let segments: [SegmentFile]
   /// The last record's number; nil while the state file cannot be read.
   public let lastSequence: SequenceNumber?
   private let lock: File?
 
-  public var state: JournalState? {
-    if case .state(let state) = stateReading { state } else { nil }
+  public var state: JournalState? { stateReading.state }
+
+  var isOfNewerVersion: Bool {
+    if case .newerVersion = stateReading { true } else { false }
   }
 
   /// The journal's segments, oldest first. Without a state file, all that have a header.
@@ -73,7 +86,34 @@ public final class JournalFolder: Sendable {
       lastSequence = nil
     }
     self.segments = segments.sorted(by: Self.isBefore)
+    sidecarsVouchFor = isInUse ? .none : Self.vouched(self.segments, before.state, path)
   }
+
+  /// The last record that a sidecar of a segment says was durable, and no later epoch made void.
+  /// Of applied records none counts: they may have been recycled.
+  private static func vouched(
+    _ segments: [SegmentFile], _ state: JournalState?, _ path: String
+  ) -> SequenceNumber {
+    guard let state, state.baseline == .complete else { return .none }
+    let disks = state.disks.map(\.byteCount)
+    var newest = SequenceNumber.none
+    for segment in segments {
+      let name = SidecarIndex.name(ofSegmentFile: segment.name)
+      guard let header = segment.header, header.firstSequence > state.applied.sequence,
+        let file = try? File(opening: "\(path)/\(name)", .readOnly),
+        case .whole(let sidecar) = try? SidecarIndex.read(file, of: header, disks: disks)
+      else { continue }
+      var end = header.firstSequence.advanced(by: sidecar.recordCount)
+      for other in segments.compactMap(\.header) where other.epoch > header.epoch {
+        end = min(end, max(other.firstSequence, header.firstSequence))
+      }
+      newest = max(newest, SequenceNumber(end.rawValue - 1))
+    }
+    return newest
+  }
+
+  /// Records up to here were durable, by the state file or a sidecar.
+  var durableKnown: SequenceNumber { max(durableBefore, sidecarsVouchFor) }
 
   private static func segmentNames(in folder: String) throws(JournalToolsError) -> [String] {
     do throws(Errno) {
@@ -98,8 +138,7 @@ public final class JournalFolder: Sendable {
       case .state(let state, _): .state(state)
       case .blank: .problem("it was never written")
       case .damaged: .problem("neither of its two copies verifies")
-      case .newerVersion(let version):
-        .problem("it was written by a newer version (format \(version))")
+      case .newerVersion(let version): .newerVersion(version)
       }
     } catch { return .problem("it cannot be read: \(error)") }
   }

@@ -12,7 +12,9 @@ extension JournalFolder {
         JournalDamage(
           file: chain[0].name,
           what: "records \(state.applied.sequence.rawValue + 1) to"
-            + " \(first.firstSequence.rawValue - 1), which come before it, are missing"))
+            + " \(first.firstSequence.rawValue - 1), which come before it, are missing",
+          records: state.applied.sequence.rawValue + 1...first.firstSequence.rawValue - 1,
+          isDurable: state.applied.sequence < durableKnown))
     }
     for (position, segment) in chain.enumerated() {
       guard let header = segment.header else { continue }
@@ -29,13 +31,17 @@ extension JournalFolder {
           JournalDamage(
             file: chain[position + 1].name,
             what: "segment \(next.number) follows segment \(header.number): what lay between"
-              + " them is missing"))
+              + " them is missing",
+            records: segment.nextSequence.rawValue...next.firstSequence.rawValue - 1,
+            isDurable: segment.nextSequence <= durableKnown))
       } else if report.damages.count == before {
         report.damages.append(
           JournalDamage(
             file: segment.name, position: segment.end,
             what: "records \(segment.nextSequence.rawValue) to"
-              + " \(next.firstSequence.rawValue - 1) are missing"))
+              + " \(next.firstSequence.rawValue - 1) are missing",
+            records: segment.nextSequence.rawValue...next.firstSequence.rawValue - 1,
+            isDurable: segment.nextSequence <= durableKnown))
       }
     }
   }
@@ -43,16 +49,22 @@ extension JournalFolder {
   /// Records are known to be missing behind the last one that can be reached.
   public var isIncomplete: Bool {
     guard let lastSequence else { return false }
-    return lastSequence < durableBefore || segments.contains(where: isLeftOut)
+    return lastSequence < durableKnown || segments.contains(where: isLeftOut)
   }
 
   /// Not part of the journal only because something before it is missing. Without a state file,
   /// everything with records is looked at.
   func isLeftOut(_ segment: SegmentFile) -> Bool {
-    guard let header = segment.header, segment.recordCount > 0, !segment.isKept else {
-      return false
+    guard let header = segment.header, !segment.isKept else { return false }
+    guard let state, let lastSequence else { return segment.recordCount > 0 }
+    if segment.recordCount == 0 {
+      // Its first record is damaged, or it never had one.
+      let first = header.firstSequence
+      return first > lastSequence && first > state.applied.sequence
+        && !isVoid(first, epoch: header.epoch)
+        && (first <= durableKnown
+          || segments.contains { $0.header.map { $0.firstSequence > first } ?? false })
     }
-    guard let state, let lastSequence else { return true }
     let last = segment.nextSequence.rawValue - 1
     return SequenceNumber(last) > lastSequence
       && SequenceNumber(last) > state.applied.sequence
@@ -87,8 +99,11 @@ extension JournalFolder {
           what: Self.name(lost, count: found.index - index)
             + " not verify, and record"
             + " \(header.firstSequence.advanced(by: found.index).rawValue) at"
-            + " \(found.position) does: bytes changed, or a power cut lost them before they were"
-            + " durable"))
+            + " \(found.position) does: bytes changed"
+            + (lost <= durableKnown
+              ? "" : ", or a power cut lost them before they were durable"),
+          records: lost.rawValue...lost.rawValue + (found.index - index) - 1,
+          isDurable: lost <= durableKnown))
       let last = image.lastRecord(of: found, seed: seed)
       position = last.end
       index = last.index + 1
@@ -105,11 +120,12 @@ extension JournalFolder {
     _ epoch: UInt64, _ report: inout JournalReport
   ) {
     if isVoid(sequence, epoch: epoch) { return }
-    if sequence <= durableBefore {
+    if sequence <= durableKnown {
       report.damages.append(
         JournalDamage(
           file: segment.name, position: position,
-          what: "record \(sequence.rawValue) was durable and does not verify"))
+          what: "record \(sequence.rawValue) was durable and does not verify",
+          records: sequence.rawValue...sequence.rawValue, isDurable: true))
     } else if isPlausible {
       report.notes.append(
         "\(segment.name) ends at \(position) with the beginning of record \(sequence.rawValue):"

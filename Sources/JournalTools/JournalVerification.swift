@@ -9,11 +9,60 @@ public struct JournalDamage: Codable, Equatable, Sendable {
   public var position: Int?
   /// One sentence without a full stop.
   public var what: String
+  /// The first and last record that it makes unusable, where that is known.
+  public var firstSequence: UInt64?
+  public var lastSequence: UInt64?
+  /// Whether any of them was durable: true is certain, false means that a power cut may have taken
+  /// them. Absent when no record is affected, or none is known.
+  public var isDurable: Bool?
+  public var remedy: Remedy
 
-  public init(file: String, position: Int? = nil, what: String) {
+  public init(
+    file: String, position: Int? = nil, what: String, remedy: Remedy = .salvage,
+    records: ClosedRange<UInt64>? = nil, isDurable: Bool? = nil
+  ) {
     self.file = file
     self.position = position
     self.what = what
+    self.remedy = remedy
+    self.isDurable = isDurable
+    firstSequence = records?.lowerBound
+    lastSequence = records?.upperBound
+  }
+
+  enum CodingKeys: String, CodingKey {
+    case file, position, what, remedy
+    case firstSequence = "first_sequence"
+    case lastSequence = "last_sequence"
+    case isDurable = "durable"
+  }
+
+  /// What to do about a damage.
+  public enum Remedy: String, Codable, Sendable, CaseIterable {
+    case salvage
+    case startNewerVersion = "start_newer_version"
+    case moveAway = "move_away"
+    case removeSidecar = "remove_sidecar"
+    case restoreState = "restore_state"
+
+    /// A sentence.
+    public var text: String {
+      switch self {
+      case .salvage:
+        "Put the file back from a copy if there is one. Else get the disks out with"
+          + " `tapline journal export --salvage`, and go on with a new group; at a recovery site it"
+          + " is enough to move the folder away: a full copy follows."
+      case .startNewerVersion:
+        "Start the version of tapline that wrote it; this one changes nothing."
+      case .moveAway:
+        "Move the file out of the folder, to the group that it belongs to."
+      case .removeSidecar:
+        "Remove the file: it can always be made again, and the next start reads the segment."
+      case .restoreState:
+        "Put the state file back from a copy. Without one, get the disks out with"
+          + " `tapline journal export --salvage --disk '#0'`, and go on with a new group."
+      }
+    }
   }
 }
 
@@ -55,8 +104,9 @@ extension JournalFolder {
     var report = JournalReport()
     report.segmentFiles = segments.count
     count(into: &report)
-    if case .problem(let problem) = stateReading {
-      report.damages.append(JournalDamage(file: Self.stateName, what: problem))
+    if let problem = stateReading.problem {
+      let remedy: JournalDamage.Remedy = isOfNewerVersion ? .startNewerVersion : .restoreState
+      report.damages.append(JournalDamage(file: Self.stateName, what: problem, remedy: remedy))
     }
     for segment in segments {
       try judgeHeader(of: segment, &report)
@@ -65,12 +115,13 @@ extension JournalFolder {
     }
     try judgeOrder(&report)
     try judgeSidecars(&report)
-    if let lastSequence, lastSequence < durableBefore {
+    if let lastSequence, lastSequence < durableKnown {
       report.damages.append(
         JournalDamage(
           file: Self.stateName,
-          what: "records up to \(durableBefore.rawValue) were durable, but whole records end at"
-            + " \(lastSequence.rawValue)"))
+          what: "records up to \(durableKnown.rawValue) were durable, but whole records end at"
+            + " \(lastSequence.rawValue)",
+          records: lastSequence.rawValue + 1...durableKnown.rawValue, isDurable: true))
     }
     return report
   }
@@ -101,10 +152,22 @@ extension JournalFolder {
       report.damages.append(
         JournalDamage(
           file: segment.name, position: 0,
-          what: "the header is of a newer version (format \(version))"))
+          what: "the header is of a newer version (format \(version))",
+          remedy: .startNewerVersion))
     case .foreign(let header):
-      report.notes.append(
-        "\(segment.name) is of another group (\(header.identity.group)) and not used")
+      // What an interrupted full copy left is void.
+      guard state?.baseline == .complete else { return }
+      report.damages.append(
+        JournalDamage(
+          file: segment.name, position: 0,
+          what: "it is segment \(header.number) of another group (\(header.identity.group)); no"
+            + " site starts with it, because it would be written over",
+          remedy: .moveAway))
+    case .unreadable where segment.failure != nil:
+      report.damages.append(
+        JournalDamage(
+          file: segment.name, position: 0,
+          what: "the header cannot be read: \(segment.failure?.description ?? "")"))
     case .unreadable where segment.byteCount < UInt64(SegmentHeader.byteCount):
       report.damages.append(
         JournalDamage(
@@ -127,6 +190,12 @@ extension JournalFolder {
 
   private func judgeContents(of segment: SegmentFile, _ report: inout JournalReport) {
     guard let header = segment.header else { return }
+    if let failure = segment.failure {
+      report.damages.append(
+        JournalDamage(
+          file: segment.name, position: segment.end,
+          what: "what follows cannot be read: \(failure)"))
+    }
     if segment.byteCount < UInt64(header.segmentByteCount) {
       report.damages.append(
         JournalDamage(
@@ -138,32 +207,8 @@ extension JournalFolder {
       report.damages.append(
         JournalDamage(
           file: segment.name, position: record.position,
-          what: "record \(record.sequence.rawValue) lies outside of its disk: \(record.reason)"))
+          what: "record \(record.sequence.rawValue) lies outside of its disk: \(record.reason)",
+          records: record.sequence.rawValue...record.sequence.rawValue))
     }
   }
-
-  /// The number and epoch whose first record lies in a segment without a readable header.
-  private func identityByFirstRecord(
-    of segment: SegmentFile
-  ) throws(JournalToolsError) -> SegmentIdentity? {
-    guard let state else { return nil }
-    let image = try SegmentImage(segment, folder: path)
-    let taken = Set(segments.compactMap { $0.header?.number })
-    let last = taken.max() ?? 0
-    let first = max(1, min(taken.min() ?? 1, last) - 1)
-    let epochs = Set(state.epochs.map(\.epoch) + [state.epoch])
-    for number in first...UInt32(clamping: UInt64(last) + Self.missingNumberLimit)
-    where !taken.contains(number) {
-      for epoch in epochs {
-        let identity = SegmentIdentity(group: state.group, epoch: epoch, number: number)
-        let found = image.record(
-          at: SegmentHeader.byteCount, index: 0, seed: identity.checksumSeed, after: .zero)
-        if found != nil { return identity }
-      }
-    }
-    return nil
-  }
-
-  /// Segments behind the last readable header that an unreadable one may have been.
-  private static var missingNumberLimit: UInt64 { 4 }
 }

@@ -30,7 +30,7 @@ public struct SegmentFile: Sendable {
   /// Name in the folder.
   public let name: String
   public let file: File
-  public let byteCount: UInt64
+  public private(set) var byteCount: UInt64
   public let reading: HeaderReading
   /// Whole records, from the start.
   public let recordCount: UInt64
@@ -39,6 +39,8 @@ public struct SegmentFile: Sendable {
   /// Of the last whole record; nil when there is none.
   public let lastTimestamp: Timestamp?
   public let misplaced: [Misplaced]
+  /// The system could not read what follows `end`.
+  public let failure: Errno?
   /// Set when the folder has seen all its segments; nil while the state file cannot be read.
   public internal(set) var verdict: RecoveryPreview.Verdict?
 
@@ -83,17 +85,32 @@ public struct SegmentFile: Sendable {
     do throws(Errno) {
       file = try File(opening: path, .readOnly)
       byteCount = try file.size()
-      var reading = try Self.readHeader(of: file, group: state?.group, newest: newest)
-      var scan = try Self.scan(file, reading, disks: state?.disks)
-      for _ in 1..<Self.attemptLimit {
-        let after = try Self.readHeader(of: file, group: state?.group, newest: newest)
-        if after == reading { break }
-        reading = after
-        scan = try Self.scan(file, reading, disks: state?.disks)
-      }
-      self.reading = reading
-      (recordCount, end, lastTimestamp, misplaced) = scan
-    } catch { throw .file(path, error, doing: "reading") }
+    } catch { throw .file(path, error, doing: "opening") }
+    var reading: HeaderReading
+    do throws(Errno) {
+      reading = try Self.readHeader(of: file, group: state?.group, newest: newest)
+    } catch {
+      // A folder in place of a segment has no bytes.
+      if error == .isDirectory { byteCount = 0 }
+      self.reading = .unreadable
+      (recordCount, end, lastTimestamp, misplaced, failure) = Self.nothing(error)
+      return
+    }
+    var scan = Self.scan(file, reading, disks: state?.disks)
+    for _ in 1..<Self.attemptLimit {
+      let after = try? Self.readHeader(of: file, group: state?.group, newest: newest)
+      guard let after, after != reading else { break }
+      reading = after
+      scan = Self.scan(file, reading, disks: state?.disks)
+    }
+    self.reading = reading
+    (recordCount, end, lastTimestamp, misplaced, failure) = scan
+  }
+
+  private typealias Scan = (UInt64, Int, Timestamp?, [Misplaced], Errno?)
+
+  private static func nothing(_ failure: Errno?) -> Scan {
+    (0, SegmentHeader.byteCount, nil, [], failure)
   }
 
   private static func readHeader(
@@ -119,12 +136,17 @@ public struct SegmentFile: Sendable {
 
   private static func scan(
     _ file: File, _ reading: HeaderReading, disks: [JournalState.Disk]?
-  ) throws(Errno) -> (UInt64, Int, Timestamp?, [Misplaced]) {
-    guard case .whole(let header) = reading else { return (0, SegmentHeader.byteCount, nil, []) }
+  ) -> Scan {
+    guard case .whole(let header) = reading else { return nothing(nil) }
     var scanner = SegmentScanner(file, header: header, limit: Int(header.segmentByteCount))
     var last: Timestamp?
     var misplaced: [Misplaced] = []
-    while let record = try scanner.next() {
+    while true {
+      let record: SegmentScanner<File>.Record?
+      do throws(Errno) { record = try scanner.next() } catch {
+        return (scanner.recordCount, scanner.position, last, misplaced, error)
+      }
+      guard let record else { break }
       last = record.header.timestamp
       if let disks, misplaced.count < misplacedLimit,
         let reason = misplacement(of: record.header, among: disks)
@@ -133,7 +155,7 @@ public struct SegmentFile: Sendable {
           Misplaced(position: record.position, sequence: record.sequence, reason: reason))
       }
     }
-    return (scanner.recordCount, scanner.position, last, misplaced)
+    return (scanner.recordCount, scanner.position, last, misplaced, nil)
   }
 
   private static func misplacement(

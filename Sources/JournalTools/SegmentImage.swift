@@ -19,14 +19,57 @@ struct SegmentImage: ~Copyable {
   /// The most records between two whole ones that the search considers lost.
   static let lostRecordLimit = 4096
 
-  /// Reads the whole file: as much memory as a segment has bytes.
+  /// Reads the whole file: as much memory as a segment has bytes. Parts that the disk cannot read
+  /// are zeros.
   init(_ segment: SegmentFile, folder: String) throws(JournalToolsError) {
-    let size = min(Int(clamping: segment.byteCount), Int(UInt32.max))
-    buffer = PageBuffer(byteCount: size)
-    do throws(Errno) {
-      count = try unsafe segment.file.read(
-        into: UnsafeMutableRawBufferPointer(start: buffer.base, count: size), at: 0)
-    } catch { throw .file("\(folder)/\(segment.name)", error, doing: "reading") }
+    count = min(Int(clamping: segment.byteCount), Self.byteLimit)
+    buffer = PageBuffer(byteCount: count)
+    var start = 0
+    while start < count {
+      let length = min(Self.readByteCount, count - start)
+      if !read(segment.file, start, length) {
+        for page in stride(from: start, to: start + length, by: Self.pageByteCount) {
+          _ = read(segment.file, page, min(Self.pageByteCount, count - page))
+        }
+      }
+      start += length
+    }
+  }
+
+  /// The largest segment of the format.
+  private static let byteLimit = 1 << 30
+  private static let readByteCount = 1 << 20
+  private static let pageByteCount = 4096
+
+  private func read(_ file: File, _ start: Int, _ length: Int) -> Bool {
+    let target = unsafe UnsafeMutableRawBufferPointer(start: buffer.base + start, count: length)
+    return (try? unsafe file.read(into: target, at: UInt64(start))) != nil
+  }
+
+  /// Valid while this value lives.
+  func payload(of record: Found) -> UnsafeRawBufferPointer {
+    unsafe UnsafeRawBufferPointer(
+      start: buffer.base + record.position + RecordHeader.byteCount,
+      count: record.header.payloadByteCount)
+  }
+
+  /// Headers that follow each other from `start` on and look like those of records that end by
+  /// `end`. Their sums are wrong, so each may be, too.
+  func plausibleHeaders(
+    from start: Int, to end: Int, after earlier: Timestamp, limit: Int
+  ) -> [RecordHeader] {
+    var headers: [RecordHeader] = []
+    var position = start
+    var last = earlier
+    while headers.count < limit, position < end,
+      let header = plausibleHeader(at: position, after: last)
+    {
+      position += RecordHeader.byteCount + header.payloadByteCount
+      guard position <= end else { break }
+      headers.append(header)
+      last = header.timestamp
+    }
+    return headers
   }
 
   /// The header at `position` if it can be a record's that was written after `earlier`. Its sum

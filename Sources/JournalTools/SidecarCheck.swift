@@ -27,7 +27,10 @@ extension JournalFolder {
             diskCount: disks.count)
           if scanned?.encoded() != sidecar.encoded(), !isRecycled(segment) {
             report.damages.append(
-              JournalDamage(file: name, what: Self.disagreement(sidecar, segment)))
+              JournalDamage(
+                file: name, what: Self.disagreement(sidecar, segment),
+                // Its number of records is evidence of what the segment lost.
+                remedy: sidecar.recordCount > segment.recordCount ? .salvage : .removeSidecar))
           }
         }
       } catch { throw .file("\(path)/\(name)", error, doing: "reading") }

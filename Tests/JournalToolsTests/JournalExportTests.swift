@@ -160,15 +160,21 @@ import Testing
     #expect(try fixture.folder().export(late, now: Self.now).notes == [])
   }
 
-  @Test func damageEndsTheRangeAndIsNoted() throws {
+  @Test func damageBeforeTheInstantIsRefused() throws {
     let fixture = try JournalFixture()
     try fixture.fill(8)
     try fixture.close()
     try fixture.flipBit(of: try fixture.name(ofSegment: 1), at: 4096 + 5 * (28 + 4096) + 60)
     let request = try Self.request(fixture)
-    let outcome = try fixture.folder().export(request, now: Self.now)
+    #expect {
+      try fixture.folder().export(request, now: Self.now)
+    } throws: { error in
+      "\(error)".contains("damaged after record 5") && "\(error)".contains("--salvage")
+    }
+    #expect(!SystemIO.Directory.exists(request.target))
+    let early = try Self.request(fixture, at: "2026-11-21T10:00:05Z")
+    let outcome = try fixture.folder().export(early, now: Self.now)
     #expect(outcome.lastSequence == 5)
-    #expect(outcome.notes.count == 1)
     let disk = try Self.read(request.target)
     #expect(disk[4 * 4096] == 5)
     #expect(disk[5 * 4096] == 0)

@@ -22,13 +22,15 @@ final class JournalFixture {
   private var clock = Timestamp(rfc3339: "2026-11-21T10:00:00Z")!
   private let record = PageBuffer(byteCount: 64 << 10)
 
-  init(slots: Int = 6) throws {
+  init(
+    slots: Int = 6, group: GroupIdentifier = GroupIdentifier(high: 7, low: 9)
+  ) throws {
     path = NSTemporaryDirectory() + "tapline-journal-\(UUID().uuidString)"
     storage = try FolderStorage(path: path)
     stateFile = try .create(in: storage)
     _ = try storage.create(JournalFolder.lockName, byteCount: 1)
     state = JournalState(
-      groupName: "shop", group: GroupIdentifier(high: 7, low: 9), disks: Self.disks,
+      groupName: "shop", group: group, disks: Self.disks,
       baseline: .complete)
     journal = try Self.open(storage, state, slots: slots, continuesLastSegment: true)
     try saveState(isClean: false)

@@ -108,7 +108,7 @@ import Testing
       damages.first
         == JournalDamage(
           file: name, position: Self.position(ofRecord: 4),
-          what: "record 5 was durable and does not verify"))
+          what: "record 5 was durable and does not verify", records: 5...5, isDurable: true))
   }
 
   @Test func unfinishedLastRecordOfACrashIsOnlyNoted() throws {
@@ -181,7 +181,9 @@ import Testing
     let damages = try fixture.folder().verify().damages
     #expect(
       damages == [
-        JournalDamage(file: name, what: "records 1 to 14, which come before it, are missing")
+        JournalDamage(
+          file: name, what: "records 1 to 14, which come before it, are missing",
+          records: 1...14, isDurable: false)
       ])
   }
 
@@ -231,7 +233,8 @@ import Testing
     #expect(
       damages == [
         JournalDamage(
-          file: JournalFolder.stateName, what: "neither of its two copies verifies")
+          file: JournalFolder.stateName, what: "neither of its two copies verifies",
+          remedy: .restoreState)
       ])
   }
 
@@ -294,7 +297,8 @@ import Testing
     #expect(
       damages == [
         JournalDamage(
-          file: "segment-00000.index", what: "it disagrees with the records of segment-00000")
+          file: "segment-00000.index", what: "it disagrees with the records of segment-00000",
+          remedy: .removeSidecar)
       ])
   }
 

@@ -8,10 +8,12 @@ enum ExitCode: Int32 {
   case usage = 2
   /// No site answers at the control address.
   case unreachable = 3
+  /// A salvage wrote its file, and records are missing in it.
+  case incomplete = 4
 
   static let help = [
     ExitCodeHelp(0, "done"),
-    ExitCodeHelp(1, "failed, or damage was found; standard error says what"),
+    ExitCodeHelp(1, "failed; standard error says why"),
     ExitCodeHelp(2, "the command line or the configuration is wrong"),
     ExitCodeHelp(3, "no site answers at the control address"),
   ]

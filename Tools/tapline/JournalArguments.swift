@@ -23,7 +23,7 @@ enum JournalArguments {
 
   /// Says on standard error that the state file cannot be used.
   static func warnOfState(_ folder: JournalFolder) {
-    guard case .problem(let problem) = folder.stateReading else { return }
+    guard let problem = folder.stateReading.problem else { return }
     Output.error(
       "tapline: note: \(folder.path)/\(JournalFolder.stateName): \(problem); which segments are"
         + " part of the journal cannot be told")

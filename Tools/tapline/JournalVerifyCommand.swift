@@ -7,13 +7,14 @@ enum JournalVerifyCommand {
   static let command = Command(
     "verify", summary: "check every sum of a journal and name each damage",
     discussion: """
-      Reads everything. A damage is a line on standard error with the file, the position in bytes
-      and what is wrong there; counts go to standard output.
+      Reads everything and changes nothing. A damage is a line on standard error with the file, the
+      position in bytes, what is wrong there and whether records that were durable are affected; a
+      line 'do:' says what to do about each kind. Counts go to standard output.
       """,
     options: [JournalArguments.json], arguments: [JournalArguments.folder],
     exitCodes: [
       ExitCodeHelp(0, "the journal is whole"),
-      ExitCodeHelp(1, "it is damaged, or it could not be read"),
+      ExitCodeHelp(1, "it is damaged, or it could not be read; standard error says which"),
       ExitCodeHelp(2, "the command line is wrong"),
     ])
 
@@ -23,7 +24,11 @@ enum JournalVerifyCommand {
     for note in report.notes { Output.error("tapline: note: \(note)") }
     for damage in report.damages {
       let place = damage.position.map { "\(damage.file):\($0)" } ?? damage.file
-      Output.error("\(folder.path)/\(place): \(damage.what)")
+      Output.error("\(folder.path)/\(place): \(damage.what)\(effect(damage))")
+    }
+    for remedy in JournalDamage.Remedy.allCases
+    where report.damages.contains(where: { $0.remedy == remedy }) {
+      Output.error("do: \(remedy.text)")
     }
     if invocation.hasFlag("json") {
       Output.write(try ControlJSON.pretty(report) + "\n")
@@ -31,6 +36,14 @@ enum JournalVerifyCommand {
       Output.write(summary(report))
     }
     return report.damages.isEmpty ? .success : .failed
+  }
+
+  private static func effect(_ damage: JournalDamage) -> String {
+    switch damage.isDurable {
+    case true?: damage.what.contains("durable") ? "" : " (records that were durable)"
+    case false?: " (not known to have been durable)"
+    case nil: ""
+    }
   }
 
   private static func summary(_ report: JournalReport) -> String {
