@@ -107,7 +107,8 @@ extension JournalFolder {
     }
     return .refused(
       "the journal is damaged after \(last ?? "its beginning"), before the instant: `tapline"
-        + " journal verify` names the damage; choose an instant before it, or export with --salvage")
+        + " journal verify` names the damage; choose an instant before it, or export with"
+        + " --salvage")
   }
 
   /// Returns whether nothing up to the instant can follow.
