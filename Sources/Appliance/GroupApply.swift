@@ -351,9 +351,9 @@ extension Group {
     if configuration.role == .protected, journal.applied < journal.appended {
       log(
         "group \(configuration.name): records \(journal.applied.rawValue + 1) to "
-          + "\(journal.appended.rawValue) are not applied (\(apply.failure ?? "apply is held back")): "
-          + "the backing stores alone are not the current disks; they are with the journal, after the "
-          + "next start")
+          + "\(journal.appended.rawValue) are not applied "
+          + "(\(apply.failure ?? "apply is held back")): the backing stores alone are not the "
+          + "current disks; they are with the journal, after the next start")
     }
     let durable = journal.durable
     let peerDurable = link.flatMap {

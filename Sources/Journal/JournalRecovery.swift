@@ -85,7 +85,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     freeSlots = decision.freeSlots
     endsWithLastSegment = decision.lastSequence(applied: .none) == lastSequence
     if cut != nil {
-      // The newest first: a crash then leaves no segment behind a hole, which would look like damage.
+      // The newest first: a crash then leaves no segment behind a hole, which looks like damage.
       let newestFirst = freeSlots.sorted {
         (facts[$0].header?.number ?? 0) > (facts[$1].header?.number ?? 0)
       }

@@ -106,8 +106,9 @@ extension JournalFolder {
       "record \(sequence) of \(outcome.lastInstant ?? "")"
     }
     return .refused(
-      "the journal is damaged after \(last ?? "its beginning"), before the instant: `tapline journal"
-        + " verify` names the damage; choose an instant before it, or export with --salvage")
+      "the journal is damaged after \(last ?? "its beginning"), before the instant: `tapline"
+        + " journal verify` names the damage; choose an instant before it, or export with"
+        + " --salvage")
   }
 
   /// Returns whether nothing up to the instant can follow.

@@ -5,10 +5,10 @@ import SystemIO
 /// Reads a damaged journal from its oldest record that is still needed to its newest: what is whole
 /// of it, and what is lost in between.
 ///
-/// Segments are taken in the order of their numbers. Inside of one, a record that does not verify is
-/// skipped by looking for the next one that does. A segment whose header does not verify is known by
-/// its first record, because every record's checksum names group, epoch and segment. Records that a
-/// later epoch made void are not shown.
+/// Segments are taken in the order of their numbers. Inside of one, a record that does not verify
+/// is skipped by looking for the next one that does. A segment whose header does not verify is
+/// known by its first record, because every record's checksum names group, epoch and segment.
+/// Records that a later epoch made void are not shown.
 struct SalvageWalk {
   @safe struct Whole {
     let header: RecordHeader

@@ -2,8 +2,8 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Proves that a file system without space or without writes costs no write that was acknowledged:
-/// the site says what is wrong, waits where it can, and goes on by itself when there is space again.
+/// Proves that a file system without space or without writes costs no acknowledged write: the
+/// site says what is wrong, waits where it can, and goes on by itself when there is space again.
 @Suite(.scratch, .canMount) struct FullFileSystemTests {
   private func site(_ scratch: ScratchDirectory, data: String? = nil) throws -> Site {
     let site = try Site("east", in: scratch)
@@ -64,13 +64,14 @@ import Testing
 
   @Test func `journal without any space lets writes wait until there is some`() throws {
     let scratch = try ScratchDirectory()
-    let mount = try Mount(tmpfs: "4m", in: scratch)
+    let mount = try Mount(tmpfs: "16m", in: scratch)
     let site = try site(scratch, data: mount.path)
     try site.addDisk("disk", size: 1 << 20, role: .protected)
-    // Larger than what is there.
+    // A segment is larger than what is there.
     site.configuration.groups[0].segmentSize = "2M"
+    site.configuration.groups[0].journalCapacity = "8M"
     let fill = mount.path + "/filler"
-    try Data(count: 3 << 20).write(to: URL(fileURLWithPath: fill))
+    try Data(count: 15 << 20).write(to: URL(fileURLWithPath: fill))
     try site.start()
     let client = try site.connect("disk")
     let write = try client.submitWrite([UInt8](repeating: 7, count: 4096), at: 0)
@@ -87,7 +88,7 @@ import Testing
   @Test(arguments: ["block", "throttle"])
   func `apply to a full file system is repeated, and nothing is lost`(policy: String) throws {
     let scratch = try ScratchDirectory()
-    let mount = try Mount(tmpfs: "4m", in: scratch)
+    let mount = try Mount(tmpfs: "12m", in: scratch)
     let site = try site(scratch)
     let raw = try mount.sparseFile("disk.raw", size: 16 << 20)
     try mount.fill()
