@@ -65,6 +65,9 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     lastSequence = state.applied.sequence
     lastTimestamp = state.applied.timestamp
     slots = try Self.open(storage)
+    // A sync may have failed before. A later one would succeed, and still leave on the disk what is
+    // there now: that is what counts.
+    if !state.isClean, cut == nil { for slot in slots { slot.file.forgetCached() } }
     let facts = try survey(storage, state)
     let decision = RecoveryDecision.decide(
       facts, applied: state.applied.sequence, cut: cut)

@@ -115,11 +115,12 @@ public struct JournalState: Equatable, Sendable {
   public mutating func completeBaseline(at start: Timestamp) {
     baseline = .complete
     historyStart = start
-    // Until now its end was taken from this site's clock, which may be ahead of the peer's; and the
-    // peer may have lost what was the end of the history here.
-    if let last = gaps.indices.last {
-      gaps[last].from = min(gaps[last].from, start)
-      gaps[last].to = start
+    // Until now its end was taken from this site's clock, which may be ahead of the peer's.
+    if let last = gaps.indices.last { gaps[last].to = start }
+    // The peer may have lost what was the end of the history here.
+    for index in gaps.indices {
+      gaps[index].from = min(gaps[index].from, start)
+      gaps[index].to = min(gaps[index].to, start)
     }
   }
 }

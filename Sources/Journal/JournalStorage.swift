@@ -39,6 +39,13 @@ public protocol JournalFile: AnyObject, Sendable {
   ) throws(Errno) -> Bool
   /// What was written before is durable when this returns.
   func syncData() throws(Errno)
+  /// Reads do not come from memory any more where the disk may hold something else: after a failed
+  /// sync it may for ever.
+  func forgetCached()
+}
+
+extension JournalFile {
+  public func forgetCached() {}
 }
 
 extension File: JournalFile {

@@ -105,6 +105,7 @@ struct RecoveryDecision: Equatable {
       decision.freeSlots += sorted.map(\.slot)
     }
     if let cut { decision.apply(cut: cut) }
+    decision.dropEmptyTail()
     decision.freeSlots.sort()
     return decision
   }
@@ -170,6 +171,15 @@ struct RecoveryDecision: Equatable {
       } else {
         freeSlots.append(fact.slot)
       }
+    }
+  }
+
+  /// A segment at the end of which only the header is left: the peer, which may never have heard of
+  /// it, must get its number for what comes next.
+  private mutating func dropEmptyTail() {
+    while chain.count > 1, let last = chain.last, last.recordCount == 0 {
+      freeSlots.append(last.facts.slot)
+      chain.removeLast()
     }
   }
 

@@ -23,6 +23,10 @@ public final class SegmentCatalog<File: JournalFile>: Sendable {
     segments.withLock { $0.min { $0.key < $1.key }?.value }
   }
 
+  public var newest: Segment<File>? {
+    segments.withLock { $0.max { $0.key < $1.key }?.value }
+  }
+
   /// The segment that holds `sequence`, or would hold it next.
   public func segment(holding sequence: UInt64) -> Segment<File>? {
     segments.withLock { segments in

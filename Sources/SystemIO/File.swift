@@ -208,6 +208,10 @@ public final class File: Sendable {
     SystemCalls.willNeed(descriptor.raw, off_t(offset), off_t(count))
   }
 
+  /// What is read from now on comes from the disk, but for what is not written to it yet. After a
+  /// failed sync memory holds bytes that count as written and never were.
+  public func forgetCached() { SystemCalls.forgetCached(descriptor.raw) }
+
   /// The first offset at or after `offset` that holds data; nil when only a hole follows.
   public func nextData(from offset: UInt64) throws(Errno) -> UInt64? {
     do {

@@ -99,6 +99,11 @@ enum SystemCalls {
   }
 
   @inline(__always)
+  static func forgetCached(_ descriptor: Int32) {
+    _ = posix_fadvise(descriptor, 0, 0, Int32(POSIX_FADV_DONTNEED))
+  }
+
+  @inline(__always)
   static func lock(_ descriptor: Int32) -> Int32 { flock(descriptor, LOCK_EX | LOCK_NB) }
 
   // MARK: Names

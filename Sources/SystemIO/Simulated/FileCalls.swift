@@ -137,6 +137,7 @@ extension SystemCalls {
     if machine.faults.applies(file.path), simulation.random.chance(machine.faults.syncError) {
       simulation.trace("\(machine.name): sync of \(file.path) fails")
       inode.fail(snapshot, &simulation.random)
+      machine.onSyncError?(file.path)
       return fail(EIO)
     }
     inode.complete(snapshot)
@@ -166,6 +167,10 @@ extension SystemCalls {
   }
 
   static func willNeed(_ descriptor: Int32, _ offset: off_t, _ count: off_t) {}
+
+  static func forgetCached(_ descriptor: Int32) {
+    file(descriptor)?.1.forgetCached()
+  }
 
   static func lock(_ descriptor: Int32) -> Int32 {
     guard let (file, inode) = file(descriptor) else { return -1 }

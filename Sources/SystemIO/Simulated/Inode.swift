@@ -3,7 +3,8 @@
 ///
 /// Fault model. Since its last sync a page may have had several versions. A power cut leaves of
 /// each 512-byte sector any one of them, or what was synced. A failed sync writes some pages and
-/// marks all of them clean, as Linux does: what was not written can be read until the cut.
+/// marks all of them clean, as Linux does: what was not written can be read until the
+/// pages leave memory.
 final class Inode {
   static let pageBytes = 4096
   static let sectorBytes = 512
@@ -189,6 +190,11 @@ final class Inode {
       }
       pages[synced.index] = page
     }
+  }
+
+  /// Clean pages are read from the disk again; what a failed sync has lost shows now.
+  func forgetCached() {
+    for (index, page) in pages where !page.isDirty { pages[index]?.current = page.durable }
   }
 
   func losePower(_ random: inout SimulationRandom) {

@@ -6,6 +6,8 @@ public final class Machine {
   public var clockOffsetNanoseconds: Int64 = 0
   /// Every write to a file, when it has been done and before the caller goes on.
   public var onWrite: ((_ path: String, _ offset: UInt64, _ bytes: [UInt8]) -> Void)?
+  /// A sync of the file has failed.
+  public var onSyncError: ((_ path: String) -> Void)?
   public private(set) var processes: [Process] = []
 
   unowned let simulation: Simulation

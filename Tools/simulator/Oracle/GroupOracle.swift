@@ -37,7 +37,7 @@ final class GroupOracle {
   /// The last record of which the recovery site has said so.
   private(set) var recoveryDurableFloor: UInt64 = 0
 
-  /// A power cut may have taken from the protected site's files what was not synced.
+  /// The protected site's files may lack, after its next start, what was not synced.
   private var mayHaveLost = false
   /// The latest time that the protected site's clock has shown before its last start.
   private var clockCeiling = Timestamp.zero
@@ -213,7 +213,8 @@ final class GroupOracle {
 
   // MARK: Restarts
 
-  func powerCut(_ role: Role) { if role == .protected { mayHaveLost = true } }
+  /// The power was cut, or a sync has failed.
+  func mayLose(_ role: Role) { if role == .protected { mayHaveLost = true } }
 
   /// The site's process is about to start. What was sent to an earlier one appears no more.
   ///
@@ -241,19 +242,21 @@ final class GroupOracle {
 
   /// It is known now that the site's files end, or ended when it restarted, with record `last`.
   private func resolveEnd(_ role: Role, at last: UInt64) {
-    isEndUncertain.remove(role)
+    let hasRestarted = isEndUncertain.remove(role) != nil
     guard last <= line(role).count else {
       violation("\(role): goes on after record \(last), of \(line(role).count) that it has written")
     }
     let dropped = line(role).truncate(to: Int(last))
-    if role == .protected { noteLost(dropped, last: last) }
+    if role == .protected {
+      noteLost(dropped, last: last)
+      if hasRestarted { mayHaveLost = false }
+    }
     if role == .recovery, !dropped.isEmpty, last < recoveryDurableFloor {
       violation("recovery: record \(last + 1) is lost; \(recoveryDurableFloor) was durable")
     }
   }
 
   private func noteLost(_ dropped: ArraySlice<Record>, last: UInt64) {
-    defer { mayHaveLost = false }
     guard let first = dropped.first else { return }
     if last < durableFloor {
       violation("\(first) is lost; a client was told that record \(durableFloor) is durable")

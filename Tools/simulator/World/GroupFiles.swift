@@ -32,6 +32,8 @@ final class GroupFiles {
     } else if name == JournalStateFile<File>.name {
       let old = states.state
       guard let new = states.wrote(offset, bytes) else { return }
+      // Recovery has read the segments, and may have found less than memory held.
+      if isStarting { reloadSegments(from: machine) }
       if role == .recovery, !isStarting { followRecovery(new) }
       if old?.applied != new.applied { checkBases(new, machine) }
     }
@@ -43,11 +45,18 @@ final class GroupFiles {
 
   /// After a power cut.
   func reload(from machine: Machine) {
+    reloadSegments(from: machine)
+    states.replace(with: machine.contents(of: folder + JournalStateFile<File>.name))
+  }
+
+  /// What was not written to the disk may be gone after the next start.
+  func syncFailed() { oracle.mayLose(role) }
+
+  private func reloadSegments(from machine: Machine) {
     for path in machine.fileNames() where path.hasPrefix(folder) {
       let name = String(path.dropFirst(folder.count))
       if Self.isSegment(name) { segments.reload(name, machine.contents(of: path) ?? []) }
     }
-    states.replace(with: machine.contents(of: folder + JournalStateFile<File>.name))
   }
 
   private func handle(_ event: SegmentWatcher.Event) {

@@ -106,7 +106,7 @@ final class SiteHost: @unchecked Sendable {
     machine.cutPower()
     state = .down
     for (group, oracle) in world.groups.enumerated() {
-      oracle.powerCut(world.role(of: group, at: index))
+      oracle.mayLose(world.role(of: group, at: index))
       files[group].reload(from: machine)
     }
   }
@@ -144,6 +144,10 @@ final class SiteHost: @unchecked Sendable {
     else { return }
     world.statistics.cuts += 1
     oracle.cut(to: last)
+  }
+
+  func syncFailed(_ path: String) {
+    for group in files where path.hasPrefix(group.folder) { group.syncFailed() }
   }
 
   func wrote(_ path: String, _ offset: Int, _ bytes: [UInt8]) {

@@ -145,6 +145,7 @@ final class World: @unchecked Sendable {
       trace.note("\(Plan.siteNames[site]): writes \(bytes.count) bytes to \(path) at \(offset)")
       host.wrote(path, Int(offset), bytes)
     }
+    machines[site].onSyncError = { path in host.syncFailed(path) }
   }
 }
 
