@@ -598,14 +598,13 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   }
 
   /// What another process needs to go on with the socket, which this one does not shut down any
-  /// more. Nil when none can: TLS keeps its state elsewhere, changed blocks are found once, and
-  /// replies that the client does not take are not made.
+  /// more. Nil when none can: TLS keeps its state elsewhere, and changed blocks are found once.
   ///
   /// - Precondition: `isAtRest`.
   func handOver(group: String, disk: String) -> (state: ConnectionState, socket: Socket)? {
     precondition(isAtRest, "a connection is handed over with requests under way")
     let isAllocationOnly = contexts.allSatisfy { $0.isAllocation }
-    guard !isClosed, queuedCount == 0, transport.tls == nil, isAllocationOnly else { return nil }
+    guard !isClosed, statuses.isEmpty, transport.tls == nil, isAllocationOnly else { return nil }
     var instant: UInt64?
     if case .view(let view, _) = target {
       if view.isDetached { return nil }
@@ -614,7 +613,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     isHandedOver = true
     let state = ConnectionState(
       group: group, disk: disk, instant: instant, session: session, isEnding: isEnding,
-      request: requestInHand, input: unsafe Array(input.unread),
+      request: requestInHand, reads: queuedReads, input: unsafe Array(input.unread),
       output: unsafe Array(output.pending))
     return (state, transport.socket)
   }
@@ -632,6 +631,17 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
       remaining: UInt64(bodyRemaining))
   }
 
+  /// Reads whose replies wait until the client takes those before.
+  private var queuedReads: [NBDRequest] {
+    var all: [NBDRequest] = []
+    for _ in 0..<reads.count {
+      guard let read = reads.popFirst() else { break }
+      all.append(read)
+      reads.append(read)
+    }
+    return all
+  }
+
   private var refusalInHand: ConnectionState.RequestInHand? {
     guard let refusal = requests.refusal else { return nil }
     let left = UInt64(refusal.remainingBytes)
@@ -646,6 +656,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   /// connection's `leftover`.
   func restore(_ state: ConnectionState) {
     output.append(state.output)
+    for read in state.reads { reads.append(read) }
     isEnding = state.isEnding
     guard let request = state.request else { return }
     switch request.kind {

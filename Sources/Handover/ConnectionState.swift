@@ -7,7 +7,8 @@ import NBDProtocol
 /// Encoded, all big-endian, a string with its byte count in 16 bits in front: group, disk, instant
 /// (64 bits; 0 for the disk as it is); name of the export, its size (64), flags (8: 1 read-only, 2
 /// multi-conn, 4 fast zero), headers (8), number of contexts (8), and for each its identifier (32)
-/// and name; flags (8: 1 ending, 2 a request is in hand), the request in hand; byte count of the
+/// and name; flags (8: 1 ending, 2 a request is in hand), the request in hand; number of reads that
+/// wait (32), and for each its cookie, offset and length (64 each) and flags (16); byte count of the
 /// input (32) and of the output (32), and the bytes.
 public struct ConnectionState: Equatable, Sendable {
   public var group: String
@@ -19,6 +20,8 @@ public struct ConnectionState: Equatable, Sendable {
   /// The client has sent DISC: only replies are left.
   public var isEnding: Bool
   public var request: RequestInHand?
+  /// Reads that were taken and are not answered yet.
+  public var reads: [NBDRequest]
   /// Arrived and not consumed: with a request in hand, the rest of its payload first.
   public var input: [UInt8]
   /// Replies that were not sent; the first may have been sent in part.
@@ -63,7 +66,7 @@ public struct ConnectionState: Equatable, Sendable {
 
   public init(
     group: String, disk: String, instant: UInt64?, session: NBDSession, isEnding: Bool = false,
-    request: RequestInHand? = nil, input: [UInt8], output: [UInt8]
+    request: RequestInHand? = nil, reads: [NBDRequest] = [], input: [UInt8], output: [UInt8]
   ) {
     self.group = group
     self.disk = disk
@@ -71,6 +74,7 @@ public struct ConnectionState: Equatable, Sendable {
     self.session = session
     self.isEnding = isEnding
     self.request = request
+    self.reads = reads
     self.input = input
     self.output = output
   }
@@ -94,6 +98,11 @@ public struct ConnectionState: Equatable, Sendable {
     }
     encoder.put(Flags.byte(isEnding, request != nil))
     request?.encode(into: &encoder)
+    encoder.put(UInt32(reads.count))
+    for read in reads {
+      for value in [read.cookie, read.offset, read.length] { encoder.put(value) }
+      encoder.put(read.flags.rawValue)
+    }
     encoder.put(UInt32(input.count))
     encoder.put(UInt32(output.count))
     encoder.put(input)
@@ -110,6 +119,7 @@ public struct ConnectionState: Equatable, Sendable {
       let flags = Flags(try decoder.take())
       isEnding = flags[0]
       request = flags[1] ? try RequestInHand(from: &decoder, in: session) : nil
+      reads = try Self.decodeReads(&decoder, session)
       let inputCount = Int(try decoder.take(UInt32.self))
       let outputCount = Int(try decoder.take(UInt32.self))
       guard inputCount <= HandoverLimits.inputBytes, outputCount <= HandoverLimits.outputBytes
@@ -119,6 +129,30 @@ public struct ConnectionState: Equatable, Sendable {
     } catch let error as HandoverError {
       throw error
     } catch { throw .protocolViolation("a connection that ends early") }
+  }
+
+  private static func decodeReads(
+    _ decoder: inout WireDecoder, _ session: NBDSession
+  ) throws -> [NBDRequest] {
+    let count = Int(try decoder.take(UInt32.self))
+    guard count <= HandoverLimits.reads else {
+      throw HandoverError.protocolViolation("\(count) reads")
+    }
+    let limits = NBDExportLimits(session)
+    var reads: [NBDRequest] = []
+    for _ in 0..<count {
+      let (cookie, offset, length): (UInt64, UInt64, UInt64) = (
+        try decoder.take(), try decoder.take(), try decoder.take()
+      )
+      let read = NBDRequest(
+        flags: NBDCommandFlags(rawValue: try decoder.take()), command: NBDCommand.read.rawValue,
+        cookie: cookie, offset: offset, length: length)
+      guard case .execute(.read) = limits.validate(read) else {
+        throw HandoverError.protocolViolation("a read that cannot be")
+      }
+      reads.append(read)
+    }
+    return reads
   }
 
   private static func decodeSession(_ decoder: inout WireDecoder) throws -> NBDSession {

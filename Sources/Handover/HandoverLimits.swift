@@ -29,7 +29,9 @@ public enum HandoverLimits {
   /// Bytes of replies that the client has not taken: what one connection may have waiting, and
   /// the longest reply on top.
   public static let outputBytes = 128 << 20
-  static let messageBytes = inputBytes + outputBytes + (64 << 10)
+  /// Of one connection, taken and not answered.
+  public static let reads = 1 << 16
+  static let messageBytes = inputBytes + outputBytes + reads * 26 + (64 << 10)
   /// Of one site.
   public static let connections = 1 << 16
   public static let files = 1 << 19

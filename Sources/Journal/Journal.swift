@@ -363,7 +363,8 @@ public final class Journal<Storage: JournalStorage> {
       let last = SequenceNumber(segments[1].firstSequence.rawValue - 1)
       // The newest durable segment stays: a power cut may take all that are newer and leave only
       // half of what its file gets, and then nobody knew the number of the next segment.
-      guard segments[1].firstSequence <= durableSequence, last <= appliedSequence, last <= (peerMark ?? last),
+      guard segments[1].firstSequence <= durableSequence, last <= appliedSequence,
+        last <= (peerMark ?? last),
         catalog.removeUnlessPinned(oldest)
       else { break }
       segments.removeFirst()

@@ -25,7 +25,8 @@ struct GuestGrowingTests {
       at: pair.east.rawFile("root"), size: Self.old, kernel: kernel, scratch: pair.scratch)
     try pair.start()
     let guest = try Guest(
-      kernel: kernel, socket: pair.east.socket, export: "root", logs: pair.scratch)
+      kernel: kernel, socket: pair.east.socket, export: "root", logs: pair.scratch,
+      reconnectDelay: 60)
     var steps = [try guest.step(1)]
     for site in [pair.west, pair.east] { try site.grow("root", to: Self.new) }
     steps.append(try guest.step(2))

@@ -127,11 +127,14 @@ final class JournalFixture {
 
   /// Makes all records durable and writes the sidecars, as a site's keeper does.
   func writeSidecars() throws {
-    if let job = journal.syncJob() {
-      try job.run()
-      journal.syncCompleted(job)
-    }
+    try sync()
     while let job = journal.sidecarJob() { try job.run() }
+  }
+
+  private func sync() throws {
+    guard let job = journal.syncJob() else { return }
+    try job.run()
+    journal.syncCompleted(job)
   }
 
   /// As after an apply step: the bases hold everything through `sequence`.
@@ -140,6 +143,7 @@ final class JournalFixture {
     state.applyTarget = state.applied
     state.durable = max(state.durable, sequence)
     try saveState(isClean: false)
+    try sync()
     journal.applyCompleted(through: sequence)
     journal.recycle(peerMark: nil)
   }

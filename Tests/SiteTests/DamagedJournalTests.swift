@@ -53,6 +53,11 @@ import Testing
       try eventually("the state file says that all is durable") {
         try Self.durable(folder) >= UInt64(Self.writes)
       }
+      // All segments but the last get one.
+      try eventually("the sealed segments have their indexes") {
+        let names = try FileManager.default.contentsOfDirectory(atPath: folder)
+        return names.count { $0.hasSuffix(".index") } >= Self.writes / Self.recordsASegment
+      }
       try site.crash()
     }
 

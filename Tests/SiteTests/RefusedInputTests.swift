@@ -49,7 +49,8 @@ import Testing
       testDescription: "a disk that became larger", message: "size is 2M, configuration says 1M",
       change: { try resize($1, 2 << 20) }),
     Case(
-      testDescription: "a smaller disk that the configuration knows", message: "put the old disk",
+      testDescription: "a smaller disk that the configuration knows",
+      message: "a disk cannot be made smaller",
       change: {
         try resize($1, 512 << 10)
         $0.configuration.groups[0].disks[0].size = 512 << 10

@@ -214,7 +214,7 @@ import Testing
         site.configuration.groups[0].disks[0].backing = "file:\(file)"
       }
     ),
-    ("size is", { $0.configuration.groups[0].disks[0].size = 16 << 20 }),
+    ("a disk cannot be made smaller", { $0.configuration.groups[0].disks[0].size = 1 << 20 }),
     ("which this configuration does not name", { $0.configuration.data += "-elsewhere" }),
     ("of site west", { $0.configuration.site = "west" }),
     (
