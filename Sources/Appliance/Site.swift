@@ -27,7 +27,7 @@ public final class Site: Sendable {
   let front: FrontDesk
   private let loops: [EventLoop]
   let groups: [Group]
-  private let links: [LinkSender<DiskStore>]
+  let links: [LinkSender<DiskStore>]
   private let workers: WorkerPool
   private let keepers: [WorkerPool]
   private let analysis: AnalysisThread

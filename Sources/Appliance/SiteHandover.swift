@@ -39,6 +39,7 @@ private struct HandoverDriver {
   var giver = HandoverGiver()
   var front: StandingFront?
   var connections: [HandedConnection] = []
+  var areLinksSuspended = false
   var pauseStart: UInt64 = 0
   /// Of the steps at hand.
   var deadline: UInt64 = 0
@@ -116,7 +117,10 @@ private struct HandoverDriver {
     return askGroups("requests under way did not end in time") { $0.pause($1) }
   }
 
-  private func release() throws(HandoverError) {
+  private mutating func release() throws(HandoverError) {
+    // A peer must not hear two processes: this one would take back what the other sends.
+    areLinksSuspended = true
+    for link in site.links { link.suspend() }
     try channel.send(.yours, deadline: deadline)
   }
 
@@ -186,6 +190,7 @@ private struct HandoverDriver {
       let desk = site.front
       desk.loop.post { desk.resume() }
     }
+    if areLinksSuspended { for link in site.links { link.resume() } }
     site.log("this process keeps the site: \(reason)")
   }
 

@@ -84,6 +84,21 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     monitor.update { $0.state = .stopped }
   }
 
+  /// When it returns, nothing more is sent: another process is about to send this group's records,
+  /// of which this one knows nothing. Does not wait for the thread.
+  public func suspend() {
+    isStopping.store(true, ordering: .releasing)
+    channel.withLock { $0?.shutDown() }
+    parts.signal.wake()
+  }
+
+  /// After `suspend`: goes on with a new connection. Blocks until the old one has ended.
+  public func resume() {
+    thread.withLock { $0 }?.join()
+    isStopping.store(false, ordering: .releasing)
+    start()
+  }
+
   private var stops: Bool { isStopping.load(ordering: .acquiring) }
 
   private func run() {
@@ -123,7 +138,11 @@ public final class LinkSender<Store: BackingStore>: Sendable {
 
   private func session() throws(LinkError) {
     let channel = try LinkChannel(connectingTo: parts.endpoint)
-    self.channel.withLock { $0 = channel }
+    self.channel.withLock {
+      $0 = channel
+      // Stopped while it connected, when there was nothing to shut down.
+      if stops { channel.shutDown() }
+    }
     defer { self.channel.withLock { $0 = nil } }
     let hello = parts.presentHello
     try channel.send(LinkFrame(.hello), hello.encoded())

@@ -29,6 +29,8 @@ import Testing
     #expect(history.violations(in: image) == [])
     try pair.drain()
     #expect(difference(try pair.west.image("disk@latest"), image) == nil)
+    // No process told the peer to drop what another one had sent.
+    #expect(!pair.east.allLogs.contains("goes back"))
     // No restart of it was taken for a crash.
     #expect(try pair.east.counter("epoch") == 1)
   }

@@ -93,6 +93,33 @@ public final class Site {
     guard end == .exited(0) else { throw RigError("the old site \(name) ended with \(end)") }
   }
 
+  /// Starts another daemon that takes the place of the one that runs, and kills one of the two
+  /// `delay` after the new one has asked. Waits until it is clear which of them has the site, if any has: then `isRunning`.
+  public func takeOver(
+    killing victim: TakeOverVictim, after delay: Duration, within limit: Duration = .seconds(60)
+  ) throws {
+    guard let old = daemon else { throw RigError("site \(name) was not started") }
+    let next = try launch(with: [TaplineContract.takeOver])
+    try eventually("the new site \(name) asks", within: limit) {
+      !next.isRunning || next.stderr.contains("taking over")
+    }
+    Thread.sleep(forTimeInterval: delay.inSeconds)
+    let killed = victim == .old ? old : next
+    killed.kill(SIGKILL)
+    try killed.wait(within: limit)
+    try eventually("the site \(name) has one owner, or none", within: limit) {
+      let serves = next.stdout.contains(TaplineContract.readyLine)
+      return !next.isRunning || (serves && !old.isRunning)
+    }
+    // When the new one has ended, the old one has decided already, or does so at once.
+    if !next.isRunning { try eventually("the old one is at rest") { !old.isRunning || isServing } }
+    daemon = next.isRunning ? next : old
+  }
+
+  private var isServing: Bool {
+    (try? status())?.first("site")?.string == name
+  }
+
   /// Starts another daemon that is refused the place of the one that runs, which goes on.
   public func failToTakeOver(within limit: Duration = .seconds(30)) throws -> Finished {
     let next = try launch(with: [TaplineContract.takeOver])
@@ -140,6 +167,12 @@ public final class Site {
 
   /// Of the daemon that was started last.
   public var processIdentifier: pid_t? { daemon?.pid }
+
+  /// What all daemons have logged.
+  public var allLogs: String {
+    let files = (1...max(1, starts)).map { scratch.file("\(name)-\($0).err") }
+    return files.compactMap { try? String(contentsOfFile: $0, encoding: .utf8) }.joined()
+  }
 
   public var isRunning: Bool { daemon?.isRunning == true }
 
@@ -224,6 +257,9 @@ public final class Site {
     try TaplineContract.counter(name, group: group, status: status())
   }
 }
+
+/// Which of two daemons of one site is killed.
+public enum TakeOverVictim: CaseIterable, Sendable { case old, new }
 
 /// The binary under test.
 public enum TaplineBinary {
