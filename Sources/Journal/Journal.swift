@@ -543,12 +543,6 @@ public final class Journal<Storage: JournalStorage> {
     else {
       throw .notNext("segment \(header.number) from record \(header.firstSequence.rawValue)")
     }
-    if segments.isEmpty {
-      guard lastSequence.advanced(by: 1) >= header.firstSequence else {
-        throw .notNext("first segment begins at record \(header.firstSequence.rawValue)")
-      }
-      lastSequence = SequenceNumber(header.firstSequence.rawValue - 1)
-    }
     guard header.firstSequence == lastSequence.advanced(by: 1),
       segments.last.map({ $0.number + 1 == header.number }) ?? true
     else {

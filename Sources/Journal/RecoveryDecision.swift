@@ -163,11 +163,17 @@ struct RecoveryDecision: Equatable {
     for index in sorted.indices.reversed() where index < start {
       let fact = sorted[index]
       let first = chain[0].facts
+      // A tail that was lost to a fork is still there, as in row 2.
+      let isForked =
+        fact.nextSequence > first.firstSequence
+        && fact.header.map(\.epoch) ?? 0 < first.header.map(\.epoch) ?? 0
       contiguous =
-        contiguous && fact.nextSequence == first.firstSequence
+        contiguous && (fact.nextSequence == first.firstSequence || isForked)
+        && fact.firstSequence <= first.firstSequence
         && fact.header.map { $0.number + 1 } == first.header?.number
       if contiguous {
-        chain.insert(Kept(facts: fact, recordCount: fact.recordCount), at: 0)
+        let count = first.firstSequence.distance(from: fact.firstSequence)
+        chain.insert(Kept(facts: fact, recordCount: min(fact.recordCount, count)), at: 0)
       } else {
         freeSlots.append(fact.slot)
       }

@@ -22,6 +22,8 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   /// Pinned while it is sent.
   private var segment: Segment<File>?
   private var offset = 0
+  /// While no segment is sent: the record with which the next one begins.
+  private var awaited: UInt64 = 0
   private var baseline: BaselineReader<Store>?
   /// While a full copy runs: what all of its pieces that are still to come hold at least.
   private var copiedThrough: UInt64 = 0
@@ -51,9 +53,8 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   mutating func resume(_ welcome: LinkWelcome) throws(LinkError) -> Bool {
     parts.watermarks[.peerReceived] = welcome.sequence.rawValue
     if welcome.position.segment == 0 {
-      guard moveTo(parts.catalog.segment(holding: welcome.sequence.rawValue + 1)) else {
-        return false
-      }
+      awaited = welcome.sequence.rawValue + 1
+      guard moveToAwaited() != .missing else { return false }
     } else if let found = parts.catalog.pinned(welcome.position.segment) {
       segment = found
       offset = Int(welcome.position.offset)
@@ -78,10 +79,21 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     return true
   }
 
-  /// Pins the segment and starts at its header. Nil (no record yet) is right only for a group that
-  /// has no segment at all.
-  private mutating func moveTo(_ next: Segment<File>?) -> Bool {
-    guard let next else { return parts.catalog.oldest == nil }
+  private enum Move { case moved, nothingYet, missing }
+
+  /// To the segment that begins with the record which the receiver awaits. It is `missing` when that
+  /// record is there, but not as the first one of a segment.
+  private mutating func moveToAwaited() -> Move {
+    // In this order: a record that is appended has its segment in the catalog.
+    let appended = parts.watermarks[.appended]
+    if let next = parts.catalog.segment(holding: awaited), next.firstSequence.rawValue == awaited {
+      return moveTo(next) ? .moved : .missing
+    }
+    return appended < awaited ? .nothingYet : .missing
+  }
+
+  /// Pins the segment and starts at its header. False when it is recycled.
+  private mutating func moveTo(_ next: Segment<File>) -> Bool {
     guard let pinned = parts.catalog.pinned(next.number) else { return false }
     segment?.unpin()
     segment = pinned
@@ -93,8 +105,12 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   /// does not hold yet, so whatever the copy misses, they bring.
   mutating func beginBaseline() throws(LinkError) {
     let applied = parts.watermarks[.applied]
-    guard moveTo(parts.catalog.segment(holding: applied + 1)) else { throw .tooFarBehind }
-    let start = segment.map { $0.firstSequence.rawValue - 1 } ?? 0
+    var start = applied
+    if let first = parts.catalog.segment(holding: applied + 1) {
+      guard moveTo(first) else { throw .tooFarBehind }
+      start = first.firstSequence.rawValue - 1
+    }
+    awaited = start + 1
     parts.watermarks[.peerReceived] = start
     parts.watermarks[.peerDurable] = start
     parts.watermarks[.peerApplied] = start
@@ -146,7 +162,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   }
 
   private var hasRecords: Bool {
-    guard let segment else { return parts.catalog.oldest != nil }
+    guard let segment else { return parts.watermarks[.appended] >= awaited }
     // A sealed segment that was sent whole is left once there is another.
     return segment.end > offset
       || segment.isSealed && parts.catalog.segment(segment.number + 1) != nil
@@ -156,9 +172,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   private mutating func sendRecords() throws(LinkError) -> Int {
     var total = 0
     while total < 16 << 20 {
-      if segment == nil {
-        guard parts.catalog.oldest != nil, moveTo(parts.catalog.oldest) else { return total }
-      }
+      if segment == nil, moveToAwaited() == .missing { throw .tooFarBehind }
       guard let segment else { return total }
       if baseline != nil, !isCopied(segment) { return total }
       let isSealed = segment.isSealed

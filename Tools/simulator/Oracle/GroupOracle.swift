@@ -119,7 +119,7 @@ final class GroupOracle {
   // MARK: Files
 
   func opened(_ role: Role, _ header: SegmentHeader) {
-    if role == .recovery { isGoingBack = false }
+    if role == .recovery { hasWritten() }
     resolveEnd(role, at: header.firstSequence.rawValue - 1)
     let segment = "\(role): segment \(header.number) of epoch \(header.epoch)"
     switch role {
@@ -140,7 +140,7 @@ final class GroupOracle {
   }
 
   func found(_ role: Role, _ found: SegmentWatcher.Found) -> Record {
-    if role == .recovery { isGoingBack = false }
+    if role == .recovery { hasWritten() }
     if isEndUncertain.contains(role) { resolveEnd(role, at: found.sequence - 1) }
     guard found.sequence == UInt64(line(role).count) + 1 else {
       violation("\(role): record \(found.sequence) follows record \(line(role).count)")
@@ -191,9 +191,25 @@ final class GroupOracle {
   /// A full copy begins: the journal is empty and goes on after `start`.
   func erased(start: UInt64) {
     isGoingBack = true
-    recovery.adopt(protected, count: Int(start))
+    beforeErasing = (recovery.records, recoveryDurableFloor)
+    recovery.adopt(Array(protected.records.prefix(Int(start))))
     recoveryDurableFloor = 0
     isEndUncertain.remove(.recovery)
+  }
+
+  private func hasWritten() {
+    isGoingBack = false
+    beforeErasing = nil
+  }
+
+  private var beforeErasing: (records: [Record], durableFloor: UInt64)?
+
+  /// A power cut has undone what `erased` was told, before anything was erased.
+  func notErased() {
+    guard let before = beforeErasing else { return }
+    recovery.adopt(before.records)
+    recoveryDurableFloor = before.durableFloor
+    beforeErasing = nil
   }
 
   /// The peer has told it to go back.

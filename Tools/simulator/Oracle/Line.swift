@@ -31,9 +31,9 @@ final class Line {
     return dropped
   }
 
-  /// Becomes the first `count` records of another line.
-  func adopt(_ other: Line, count: Int) {
-    records = Array(other.records.prefix(count))
+  /// Becomes another line.
+  func adopt(_ records: [Record]) {
+    self.records = records
     snapshots = []
     generation += 1
   }

@@ -47,6 +47,7 @@ final class GroupFiles {
   func reload(from machine: Machine) {
     reloadSegments(from: machine)
     states.replace(with: machine.contents(of: folder + JournalStateFile<File>.name))
+    if role == .recovery, states.state?.baseline == .complete { oracle.notErased() }
   }
 
   /// What was not written to the disk may be gone after the next start.
