@@ -139,7 +139,8 @@ extension Group {
     var start = max(state.applyTarget.timestamp, max(state.historyStart, apply.target))
     let end: Timestamp
     if configuration.role == .recovery {
-      end = max(journal.newestTimestamp, receiving.knownThrough)
+      // After a restart nothing but the state tells that all up to the end of a full copy is here.
+      end = max(journal.newestTimestamp, receiving.knownThrough, state.historyStart)
       if state.baseline != .complete { start = .distantFuture }
     } else {
       end = max(journal.newestTimestamp, loop.now)
