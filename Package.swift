@@ -9,8 +9,8 @@ let isSimulated = Context.environment["TAPLINE_SIMULATION"] == "1"
 // Cross-module optimisation specialises the generic journal for its storage: without it, each
 // append goes through witness tables (measured: 30 ns a call instead of none). The dynamic checks
 // of exclusive access are on where the tests run, which is the debug build; in the release build
-// they took 3 % of the loop's time. (The simulator needs neither, and the compiler's optimiser stumbles
-// over it.)
+// they took 3 % of the loop's time. (The simulator needs neither, and the compiler's optimiser
+// stumbles over it.)
 let settings: [SwiftSetting] = [
   .strictMemorySafety(),
   .unsafeFlags(
@@ -104,7 +104,8 @@ let package = Package(
     tests("ApplianceTests", "Appliance", "BlockModel", "Configuration"),
     tests("CommandOptionsTests", "CommandOptions"),
     tests(
-      "ControlTests", "BlockModel", "SystemIO", "Configuration", "Handover", "Appliance", "Control"),
+      "ControlTests", "BlockModel", "SystemIO", "Configuration", "Handover", "Appliance",
+      "Control"),
     tests(
       "JournalToolsTests", "BlockModel", "SystemIO", "Journal", "JournalTools",
       "JournalTestSupport"),

@@ -29,7 +29,8 @@ struct GroupDisk: Sendable {
 /// The parts: this file (turns and connections), GroupDurability (syncs and who waits for them),
 /// GroupApply (journal to base), GroupIndexing (the index's upkeep), GroupViews (instants),
 /// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
-/// peer), GroupGrowing (sizes that differ or change), GroupHandover (to another process), GroupStatus.
+/// peer), GroupGrowing (sizes that differ or change), GroupHandover (to another process),
+/// GroupStatus.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
   /// Of the site that this group is at.

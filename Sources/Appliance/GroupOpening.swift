@@ -257,8 +257,8 @@ enum GroupOpening {
       throw SiteError(
         "group \(name): the journal in \(folder) is of disk \(old.name) with \(old.byteCount) "
           + "bytes; the configuration has disk \(new.name) with \(new.byteCount) bytes there: put "
-          + "the old disk back, or use a new group for another disk; `tapline journal export` gets out "
-          + "what the journal holds of the old one")
+          + "the old disk back, or use a new group for another disk; `tapline journal export` "
+          + "gets out what the journal holds of the old one")
     }
     guard state.disks.count == disks.count else {
       throw SiteError(

@@ -79,7 +79,7 @@ extension ListenConfiguration {
     let address = socket.address.map { " (\($0))" } ?? ""
     let known = listeners.map { "\($0)" }.joined(separator: ", ")
     return "the socket passed as descriptor \(socket.descriptor)\(address)\(name) fits no listener "
-      + "that is left: listen has \(known.isEmpty ? "none" : known); pass a socket with the address "
-      + "of one, or name it nbd, link or control"
+      + "that is left: listen has \(known.isEmpty ? "none" : known); pass a socket with the "
+      + "address of one, or name it nbd, link or control"
   }
 }

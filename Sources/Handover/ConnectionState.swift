@@ -8,8 +8,8 @@ import NBDProtocol
 /// (64 bits; 0 for the disk as it is); name of the export, its size (64), flags (8: 1 read-only, 2
 /// multi-conn, 4 fast zero), headers (8), number of contexts (8), and for each its identifier (32)
 /// and name; flags (8: 1 ending, 2 a request is in hand), the request in hand; number of reads that
-/// wait (32), and for each its cookie, offset and length (64 each) and flags (16); byte count of the
-/// input (32) and of the output (32), and the bytes.
+/// wait (32), and for each its cookie, offset and length (64 each) and flags (16); byte count of
+/// the input (32) and of the output (32), and the bytes.
 public struct ConnectionState: Equatable, Sendable {
   public var group: String
   public var disk: String

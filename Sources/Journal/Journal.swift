@@ -534,7 +534,8 @@ public final class Journal<Storage: JournalStorage> {
         "the peer's segments have \(header.segmentByteCount) bytes and this site's "
           + "\(options.segmentByteCount): give both groups the same segment_size")
     }
-    // A full copy begins with what the peer has not applied; that may be from before its last crash.
+    // A full copy begins with what the peer has not applied; that may be from before its last
+    // crash.
     guard header.epoch >= epoch || segments.isEmpty else {
       throw .notNext("segment of epoch \(header.epoch), after epoch \(epoch)")
     }

@@ -81,8 +81,8 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
 
   private enum Move { case moved, nothingYet, missing }
 
-  /// To the segment that begins with the record which the receiver awaits. It is `missing` when that
-  /// record is there, but not as the first one of a segment.
+  /// To the segment that begins with the record which the receiver awaits. It is `missing` when
+  /// that record is there, but not as the first one of a segment.
   private mutating func moveToAwaited() -> Move {
     // In this order: a record that is appended has its segment in the catalog.
     let appended = parts.watermarks[.appended]
@@ -189,9 +189,9 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     return total
   }
 
-  /// The receiver applies nothing that a piece may still overwrite with something older. So that its
-  /// journal does not fill up with that, it is not sent before. It stays here anyway, because it is
-  /// not applied here either.
+  /// The receiver applies nothing that a piece may still overwrite with something older. So that
+  /// its journal does not fill up with that, it is not sent before. It stays here anyway, because it
+  /// is not applied here either.
   private func isCopied(_ segment: Segment<File>) -> Bool {
     guard let next = parts.catalog.segment(segment.number + 1) else { return false }
     return next.firstSequence.rawValue <= copiedThrough + 1

@@ -20,8 +20,8 @@ public enum ServiceManager {
     return socket
   }
 
-  /// Tells the manager, if one asked to be told (`NOTIFY_SOCKET`), such as `READY=1`. Does not wait;
-  /// nothing depends on it.
+  /// Tells the manager, if one asked to be told (`NOTIFY_SOCKET`), such as `READY=1`. Does not
+  /// wait; nothing depends on it.
   public static func notify(_ state: String) {
     guard let name = unsafe getenv("NOTIFY_SOCKET") else { return }
     var path = Array(unsafe String(cString: name).utf8)

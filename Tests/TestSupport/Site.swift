@@ -83,7 +83,8 @@ public final class Site {
   }
 
   /// Starts another daemon, with the configuration as it is now, that takes the place of the one
-  /// that runs, which need not be this value's, and waits until it serves and the old one has ended.
+  /// that runs, which need not be this value's, and waits until it serves and the old one has
+  /// ended.
   /// - Throws: `RigError` also when the old one ends with another code than 0.
   public func takeOver(within limit: Duration = .seconds(30)) throws {
     let next = try launch(with: [TaplineContract.takeOver])
@@ -94,7 +95,8 @@ public final class Site {
   }
 
   /// Starts another daemon that takes the place of the one that runs, and kills one of the two
-  /// `delay` after the new one has asked. Waits until it is clear which of them has the site, if any has: then `isRunning`.
+  /// `delay` after the new one has asked. Waits until it is clear which of them has the site, if
+  /// any has: then `isRunning`.
   public func takeOver(
     killing victim: TakeOverVictim, after delay: Duration, within limit: Duration = .seconds(60)
   ) throws {

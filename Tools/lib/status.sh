@@ -12,7 +12,8 @@ status_number() {
     | first // empty'
 }
 
-# True when all that every group of the site whose control socket is $1 has stamped is durable at its
+# True when all that every group of the site whose control socket is $1 has stamped is durable at
+# its
 # peer.
 is_in_sync() {
   "$tapline" status --json --control "unix:$1" |

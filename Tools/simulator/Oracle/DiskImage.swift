@@ -1,4 +1,5 @@
-/// The bytes of a disk as the oracle has them, in pages that copies share until one of them changes.
+/// The bytes of a disk as the oracle has them, in pages that copies share until one of them
+/// changes.
 struct DiskImage {
   private static let pageBytes = 4096
 

@@ -1,6 +1,7 @@
 import SystemIO
 
-/// Lets happen what the plan has switched on, until it is told to stop; then makes everything whole.
+/// Lets happen what the plan has switched on, until it is told to stop; then makes everything
+/// whole.
 final class Chaos {
   private unowned let world: World
   private(set) var isOver = false

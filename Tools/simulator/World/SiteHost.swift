@@ -158,8 +158,8 @@ final class SiteHost: @unchecked Sendable {
     }
   }
 
-  /// While the site is down: its raw files hold the group's first `count` records, or as many as its
-  /// state file says.
+  /// While the site is down: its raw files hold the group's first `count` records, or as many as
+  /// its state file says.
   func compareBases(of group: Int, with count: Int? = nil) {
     if let count {
       files[group].compareBases(with: count, at: machine)
