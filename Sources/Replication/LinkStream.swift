@@ -190,8 +190,8 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   }
 
   /// The receiver applies nothing that a piece may still overwrite with something older. So that
-  /// its journal does not fill up with that, it is not sent before. It stays here anyway, because it
-  /// is not applied here either.
+  /// its journal does not fill up with that, it is not sent before. It stays here anyway, because
+  /// it is not applied here either.
   private func isCopied(_ segment: Segment<File>) -> Bool {
     guard let next = parts.catalog.segment(segment.number + 1) else { return false }
     return next.firstSequence.rawValue <= copiedThrough + 1

@@ -297,6 +297,10 @@ import Testing
     try sending.applyAll()
     try sending.journal.sealActive()
     try sending.write(10, &random)
+    if let job = sending.journal.syncJob() {
+      try job.run()
+      sending.journal.syncCompleted(job)
+    }
     #expect(sending.journal.recycle(peerMark: nil) > 0)
     sending.startLink(to: site.endpoint)
     for _ in 0..<6 {

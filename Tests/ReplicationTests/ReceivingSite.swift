@@ -82,7 +82,7 @@ final class ReceivingSite {
   }
 
   /// Steps until `condition` holds; an error after `seconds`.
-  func run(seconds: Double = 8, until condition: () throws -> Bool) throws {
+  func run(seconds: Double = 30, until condition: () throws -> Bool) throws {
     let deadline = Date.now.addingTimeInterval(seconds)
     while try !condition() {
       guard Date.now < deadline else {

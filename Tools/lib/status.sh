@@ -13,8 +13,7 @@ status_number() {
 }
 
 # True when all that every group of the site whose control socket is $1 has stamped is durable at
-# its
-# peer.
+# its peer.
 is_in_sync() {
   "$tapline" status --json --control "unix:$1" |
     jq -e '[.groups[].watermarks | .stamped == .peer_durable] | all' >/dev/null
