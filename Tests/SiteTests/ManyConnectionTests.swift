@@ -28,20 +28,20 @@ import Testing
   @Test(.requires("nbdinfo"))
   func `500 clients of four disks write and read at once, and each reads what it wrote`() throws {
     let site = try site()
-    let socket = site.socket
     let uris = Self.disks.map(site.uri)
     let threads = 10
     let clientsOfThread = 50
+    // Each has a part of its disk to itself.
     let share = 64 << 10
+    let places = (0..<threads * clientsOfThread).map { number in
+      (disk: number % Self.disks.count, offset: number / Self.disks.count * share)
+    }
+    let everyone = try places.map { try SimpleSession(site.socket, Self.disks[$0.disk]) }
     let seed = testSeed(1)
     try onThreads(threads) { thread in
       var generator = SeededGenerator(seed: seed + UInt64(thread))
-      // Each has a part of its disk to itself.
-      let places = (0..<clientsOfThread).map { index in
-        let number = thread * clientsOfThread + index
-        return (disk: number % Self.disks.count, offset: number / Self.disks.count * share)
-      }
-      let clients = try places.map { try SimpleSession(socket, Self.disks[$0.disk]) }
+      let own = thread * clientsOfThread..<(thread + 1) * clientsOfThread
+      let (places, clients) = (places[own], everyone[own])
       for _ in 0..<2 {
         let images = clients.map { _ in generator.bytes(share) }
         for (client, (image, place)) in zip(clients, zip(images, places)) {

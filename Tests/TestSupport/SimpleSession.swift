@@ -1,8 +1,10 @@
 import Foundation
+import Synchronization
 
 /// A client with simple replies, made to be had by the thousand: one descriptor, no library, calls
-/// that block but are bounded in time. Requests may be sent ahead of their replies.
-public final class SimpleSession {
+/// that block but are bounded in time. Requests may be sent ahead of their replies. One thread at a
+/// time uses it.
+public final class SimpleSession: Sendable {
   public enum Command: Int, Sendable { case read, write, disconnect, flush }
 
   private let descriptor: Int32
@@ -127,20 +129,27 @@ public final class SimpleSession {
   }
 }
 
-/// Calls `body` on `count` threads, each with its number, and passes on what the first throws.
-/// Blocks.
-public func onThreads(_ count: Int, _ body: @Sendable (Int) throws -> Void) throws {
-  let failures = FailureBox()
-  DispatchQueue.concurrentPerform(iterations: count) { index in
-    do { try body(index) } catch { failures.add(error) }
+/// Calls `body` on `count` threads at once, each with its number, and passes on what the first
+/// throws. Blocks until all are done.
+public func onThreads(
+  _ count: Int, _ body: @escaping @Sendable (Int) throws -> Void
+) throws {
+  let group = DispatchGroup()
+  let box = FirstFailure()
+  for index in 0..<count {
+    group.enter()
+    Thread {
+      do { try body(index) } catch { box.note(error) }
+      group.leave()
+    }.start()
   }
-  if let failure = failures.first { throw failure }
+  group.wait()
+  if let failure = box.failure { throw failure }
 }
 
-private final class FailureBox: @unchecked Sendable {
-  private let lock = NSLock()
-  private var failures: [any Error] = []
+private final class FirstFailure: Sendable {
+  private let noted = Mutex<(any Error)?>(nil)
 
-  func add(_ failure: any Error) { lock.withLock { failures.append(failure) } }
-  var first: (any Error)? { lock.withLock { failures.first } }
+  func note(_ error: any Error) { noted.withLock { $0 = $0 ?? error } }
+  var failure: (any Error)? { noted.withLock { $0 } }
 }
