@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 
 /// A virtual machine that boots from an NBD export and writes files when told to.
 ///
@@ -20,21 +21,37 @@ public final class Guest: Sendable {
   private let export: String
   /// Of qemu's monitor.
   private let monitor: String
+  private let commands = Atomic(0)
 
   /// Boots, and returns when the workload waits for orders. Blocks for some three seconds.
   /// - Parameters:
   ///   - socket: path of the NBD server's unix socket.
   ///   - export: name of the export.
+  ///   - more: further exports of the server, as further disks: /dev/vdb and so on.
   ///   - reconnectDelay: for how many seconds qemu holds requests when the connection is lost; when
   ///     nil, the guest gets errors at once.
+  ///   - hasNetwork: the guest reaches this machine's loopback as 10.0.2.2.
   public init(
-    kernel: GuestKernel, socket: String, export: String, logs: ScratchDirectory,
-    reconnectDelay: Int? = nil, within limit: Duration = .seconds(60)
+    kernel: GuestKernel, socket: String, export: String, more: [String] = [],
+    hasNetwork: Bool = false, logs: ScratchDirectory, reconnectDelay: Int? = nil,
+    within limit: Duration = .seconds(60)
   ) throws {
     self.socket = socket
     self.export = export
     monitor = try logs.socket("guest.qmp")
     let reconnect = reconnectDelay.map { ",reconnect-delay=\($0)" } ?? ""
+    let disks = ([export] + more).enumerated().flatMap { number, export in
+      [
+        "-blockdev",
+        "driver=nbd,node-name=nbd\(number),server.type=unix,server.path=\(socket),"
+          + "export=\(export),discard=unmap" + reconnect,
+        "-blockdev", "driver=raw,node-name=disk\(number),file=nbd\(number),discard=unmap",
+        "-device", "virtio-blk-pci,drive=disk\(number)",
+      ]
+    }
+    let network =
+      hasNetwork
+      ? ["-netdev", "user,id=net", "-device", "virtio-net-pci,netdev=net,romfile="] : []
     qemu = try ChildProcess(
       "qemu-system-x86_64",
       [
@@ -42,12 +59,7 @@ public final class Guest: Sendable {
         "-display", "none", "-serial", "stdio", "-kernel", kernel.kernel, "-initrd", kernel.initrd,
         "-append", "console=ttyS0 quiet panic=-1 mitigations=off",
         "-qmp", "unix:\(monitor),server=on,wait=off",
-        "-blockdev",
-        "driver=nbd,node-name=nbd0,server.type=unix,server.path=\(socket),export=\(export)"
-          + reconnect,
-        "-blockdev", "driver=raw,node-name=disk,file=nbd0",
-        "-device", "virtio-blk-pci,drive=disk",
-      ], name: "guest", logs: logs, takesInput: true)
+      ] + disks + network, name: "guest", logs: logs, takesInput: true)
     try qemu.waitForLine("GUEST ready", within: limit)
   }
 
@@ -100,19 +112,19 @@ public final class Guest: Sendable {
   public func reconnectDisk(byteCount: Int) throws {
     let monitor = try GuestMonitor(monitor)
     let server = #"{"type":"unix","path":"\#(socket)"}"#
+    let again = #""node-name":"nbd0-again","discard":"unmap""#
     try monitor.execute(
-      "blockdev-add",
-      #"{"driver":"nbd","node-name":"nbd1","server":\#(server),"export":"\#(export)"}"#)
-    try monitor.execute(
-      "blockdev-reopen", #"{"options":[{"driver":"raw","node-name":"disk","file":"nbd1"}]}"#)
-    try monitor.execute("block_resize", #"{"node-name":"disk","size":\#(byteCount)}"#)
+      "blockdev-add", #"{"driver":"nbd",\#(again),"server":\#(server),"export":"\#(export)"}"#)
+    let disk = #""node-name":"disk0","discard":"unmap","file":"nbd0-again""#
+    try monitor.execute("blockdev-reopen", #"{"options":[{"driver":"raw",\#(disk)}]}"#)
+    try monitor.execute("block_resize", #"{"node-name":"disk0","size":\#(byteCount)}"#)
     try monitor.execute("blockdev-del", #"{"node-name":"nbd0"}"#)
   }
 
   /// Tells the guest that its disk has `byteCount` bytes; its connection must know that already.
   public func resizeDisk(byteCount: Int) throws {
     let monitor = try GuestMonitor(monitor)
-    try monitor.execute("block_resize", #"{"node-name":"disk","size":\#(byteCount)}"#)
+    try monitor.execute("block_resize", #"{"node-name":"disk0","size":\#(byteCount)}"#)
   }
 
   /// Has the guest write a file, sync it, and read it back from the disk, again and again, until it
@@ -136,6 +148,23 @@ public final class Guest: Sendable {
     return lines.drop { !$0.contains("GUEST ready") }.map(String.init).filter { line in
       ["error", "fail", "differs", "corrupt"].contains { line.lowercased().contains($0) }
     }
+  }
+
+  /// Runs a command of the guest's shell and returns what it prints.
+  /// - Throws: `RigError` with the output when it ends with another code than 0.
+  @discardableResult
+  public func run(_ command: String, within limit: Duration = .seconds(60)) throws -> String {
+    let number = commands.add(1, ordering: .relaxed).newValue
+    try qemu.send("run \(number) \(command)\n")
+    let end = try qemu.waitForLine("RAN \(number) ", within: limit)
+    let lines = qemu.stdout.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline)
+    let output = lines.drop { $0 != "RUN \(number)" }.dropFirst().prefix {
+      !$0.contains("RAN \(number) ")
+    }.joined(separator: "\n")
+    guard end.hasSuffix("RAN \(number) 0") else {
+      throw RigError("the guest's '\(command)' failed: \(end)\n\(output)")
+    }
+    return output
   }
 
   /// The virtual machine is gone at once, whatever it was writing.

@@ -3,8 +3,10 @@ import Foundation
 /// Disks that a `Guest` boots from.
 public enum GuestDisk {
   /// Writes an ext4 file system of `size` bytes with busybox and the workload to `image`.
+  /// - Parameter programs: of this machine, which the guest gets with the libraries they need.
   public static func make(
-    at image: String, size: Int, kernel: GuestKernel, scratch: ScratchDirectory
+    at image: String, size: Int, kernel: GuestKernel, programs: [String] = [],
+    scratch: ScratchDirectory
   ) throws {
     let files = FileManager.default
     let root = try scratch.subdirectory("guest-root")
@@ -17,6 +19,7 @@ public enum GuestDisk {
       try files.createSymbolicLink(
         atPath: "\(root)/bin/\(applet)", withDestinationPath: "busybox")
     }
+    for program in programs { try install(program, in: root) }
     try workload.write(toFile: "\(root)/sbin/init", atomically: false, encoding: .utf8)
     try files.setAttributes([.posixPermissions: 0o755], ofItemAtPath: "\(root)/sbin/init")
     try run(
@@ -24,6 +27,24 @@ public enum GuestDisk {
       ["-q", "-F", "-t", "ext4", "-E", "root_owner=0:0", "-d", root, image, "\(size / 1024)k"]
     ).checked()
     try files.removeItem(atPath: root)
+  }
+
+  private static func install(_ program: String, in root: String) throws {
+    let files = FileManager.default
+    let path = try Tool.require(program)
+    let applet = "\(root)/bin/\(program)"
+    try? files.removeItem(atPath: applet)
+    try files.copyItem(atPath: path, toPath: applet)
+    // A line is `NAME => PATH (ADDRESS)`, or `PATH (ADDRESS)` for the loader.
+    let libraries = try run("ldd", [path]).checked().stdout
+    for word in libraries.split(whereSeparator: \.isWhitespace) where word.hasPrefix("/") {
+      let copy = root + word
+      let folder = (copy as NSString).deletingLastPathComponent
+      try files.createDirectory(atPath: folder, withIntermediateDirectories: true)
+      if files.fileExists(atPath: copy) { continue }
+      let source = URL(filePath: String(word)).resolvingSymlinksInPath().path
+      try files.copyItem(atPath: source, toPath: copy)
+    }
   }
 
   /// Repairs a copy of the disk as a machine does when it boots after a power cut.
@@ -119,7 +140,7 @@ public enum GuestDisk {
 
     step=0
     echo "GUEST ready at $(uptime)"
-    while read -r order; do
+    while read -r order command; do
       case $order in
         step) step=$((step + 1)); step ;;
         storm) storm ;;
@@ -129,6 +150,13 @@ public enum GuestDisk {
             seek=$(($(cat /sys/block/vda/size) - 1)) 2>/dev/null
           echo "TAIL written at $(uptime)" ;;
         exercise) exercise ;;
+        # A number and a command of the shell.
+        run)
+          number=${command%% *}
+          echo "RUN $number"
+          (eval "${command#* }") 2>&1
+          echo "RAN $number $?"
+          ;;
       esac
     done
     """#
