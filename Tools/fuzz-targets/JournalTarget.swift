@@ -49,7 +49,7 @@ struct FolderWriter {
       orders += 1
       switch input.below(8) {
       case 0: beginSegment(&input)
-      case 1, 2, 3: write(segments.record(&input))
+      case 1, 2, 3: writeRecord(&input)
       case 4: damage(&input)
       case 5: writeSidecar(&input)
       case 6: forgeSidecar(&input)
@@ -67,10 +67,11 @@ struct FolderWriter {
     state.epoch = segments.newestEpoch
   }
 
-  private func write(_ record: [UInt8]) {
-    let start = segments.position - record.count
+  private mutating func writeRecord(_ input: inout FuzzInput) {
+    let start = segments.position
+    let record = segments.record(&input)
     guard let name = names.last, let file = try? folder.open(name),
-      segments.position <= Int(SegmentWriter.segmentByteCount)
+      start + record.count <= Int(SegmentWriter.segmentByteCount)
     else { return }
     overwrite(file, at: start, record)
   }
