@@ -88,7 +88,7 @@ let package = Package(
       dependencies: ["BlockModel", "SystemIO", "Journal", "Storage", "Volume", "StorageTesting"],
       path: "Tests/JournalTestSupport", swiftSettings: settings),
 
-    tests("SystemIOTests", "SystemIO"),
+    tests("SystemIOTests", "SystemIO", "TestSupport"),
     tests("BlockModelTests", "BlockModel"),
     tests(
       "ReplicationTests", "BlockModel", "SystemIO", "Storage", "Journal", "Replication",

@@ -2,19 +2,21 @@ import Glibc
 
 /// Names in the file system. Every call may block on the disk.
 public enum Directory {
-  /// Creates `path` and its missing parents, private to the user.
+  /// Creates `path` and its missing parents, private to the user. The names are durable when this
+  /// returns, also when a process that ended too soon had made them; unless the folder above may not
+  /// be read.
   public static func create(_ path: String) throws(Errno) {
+    let parent = path.lastIndex(of: "/").map { path[..<$0] }.flatMap { $0.isEmpty ? nil : $0 }
     do {
       _ = try retrying { SystemCalls.makeFolder(path) }
-    } catch Errno.exists {
-      return
     } catch Errno.notFound {
-      guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else {
-        throw Errno.notFound
-      }
-      try create(String(path[..<slash]))
-      try create(path)
-    }
+      guard let parent else { throw Errno.notFound }
+      try create(String(parent))
+      _ = try retrying { SystemCalls.makeFolder(path) }
+    } catch Errno.exists {}
+    do {
+      try sync(parent.map(String.init) ?? (path.hasPrefix("/") ? "/" : "."))
+    } catch Errno.accessDenied {}
   }
 
   /// Names in the folder, without `.` and `..`, sorted.
