@@ -144,7 +144,11 @@ import Testing
   static let extended = [
     Case("write", 1, length: 4, flags: 32, .execute(.write)),
     Case("write with FUA", 1, length: 4, flags: 33, .execute(.write)),
-    Case("write whose payload is not announced", 1, length: 4, einval),
+    Case("write whose payload is not announced", 1, length: 4, .execute(.write)),
+    Case("write as qemu sends it", 1, length: 4, flags: 1, .execute(.write)),
+    Case(
+      "write past the end, not announced", 1, offset: size, length: 4,
+      .refuse(.noSpace, drainBytes: 4)),
     Case(
       "write past the end", 1, offset: size, length: 4, flags: 32,
       .refuse(.noSpace, drainBytes: 4)),
@@ -242,7 +246,7 @@ import Testing
       case .disconnect: continue
       case .refuse(_, let drainBytes):
         let hasPayload =
-          headers == .extended ? request.flags.rawValue & 32 != 0 : request.command == 1
+          request.command == 1 || headers == .extended && request.flags.rawValue & 32 != 0
         #expect(UInt64(drainBytes) == (hasPayload ? request.length : 0))
         #expect(drainBytes <= 64 << 20)
       case .execute(let operation):
