@@ -1,4 +1,5 @@
 import NBDProtocol
+import TestSupport
 import Testing
 
 /// Proves that every request gets the verdict of the specification before anything is done for it,
@@ -236,7 +237,7 @@ import Testing
   func `whatever is executed lies inside the export, whatever is drained is bounded`(
     _ isReadOnly: Bool, _ headers: NBDHeaderStyle
   ) {
-    var random = SplitMix64(seed: 42)
+    var random = SeededGenerator(seed: 42)
     let limits = Self.limits(
       isReadOnly: isReadOnly, canFastZero: true, headers: headers, contextCount: 3)
     var executed = Set<UInt16>()
@@ -266,7 +267,7 @@ import Testing
 
   /// Requests near the edges, where a uniform choice would find almost none.
   private func randomRequest(
-    _ headers: NBDHeaderStyle, using random: inout SplitMix64
+    _ headers: NBDHeaderStyle, using random: inout SeededGenerator
   ) -> NBDRequest {
     let offsets: [UInt64] = [0, 1, Self.size - 1, Self.size, Self.size + 1, .max, random.next()]
     let lengths: [UInt64] = [
