@@ -32,11 +32,11 @@ public enum NBDDisconnection: Equatable, Sendable {
 ///
 /// A plain value without references: copy it into the state of a connection.
 public struct NBDExportLimits: Equatable, Sendable {
-  private let sizeBytes: UInt64
-  private let maximumPayloadBytes: UInt64
+  let sizeBytes: UInt64
+  let maximumPayloadBytes: UInt64
   private let maximumDrainedPayloadBytes: UInt64
   private let isReadOnly: Bool
-  private let hasContexts: Bool
+  let hasContexts: Bool
   private let readFlags: NBDCommandFlags
   private let writeZeroesFlags: NBDCommandFlags
   public let headers: NBDHeaderStyle

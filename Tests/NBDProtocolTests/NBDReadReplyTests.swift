@@ -173,7 +173,7 @@ struct NBDReplyParser {
         parser.chunks.append(
           .hole(offset: number(payload.prefix(8)), Int(number(payload.suffix(4)))))
       case 0x8002:
-        guard length == 14 else { return nil }
+        guard length == 14 + number(payload.dropFirst(4).prefix(2)) else { return nil }
         parser.chunks.append(
           .error(UInt32(number(payload.prefix(4))), offset: number(payload.suffix(8))))
       default: return nil
