@@ -85,22 +85,25 @@ let package = Package(
 
     .target(
       name: "JournalTestSupport",
-      dependencies: ["BlockModel", "SystemIO", "Journal", "Storage", "Volume", "StorageTesting"],
-      path: "Tests/JournalTestSupport", swiftSettings: settings),
+      dependencies: [
+        "BlockModel", "SystemIO", "Journal", "Storage", "Volume", "StorageTesting", "TestSupport",
+      ], path: "Tests/JournalTestSupport", swiftSettings: settings),
 
     tests("SystemIOTests", "SystemIO", "TestSupport"),
-    tests("BlockModelTests", "BlockModel"),
+    tests("BlockModelTests", "BlockModel", "TestSupport"),
     tests(
       "ReplicationTests", "BlockModel", "SystemIO", "Storage", "Journal", "Replication",
-      "StorageTesting", "JournalTestSupport"),
-    tests("JournalTests", "BlockModel", "SystemIO", "Journal", "JournalTestSupport", "Volume"),
+      "StorageTesting", "JournalTestSupport", "TestSupport"),
+    tests(
+      "JournalTests", "BlockModel", "SystemIO", "Journal", "JournalTestSupport", "TestSupport",
+      "Volume"),
     tests(
       "VolumeTests", "BlockModel", "SystemIO", "Journal", "Storage", "Volume",
-      "JournalTestSupport", "StorageTesting"),
-    tests("NBDProtocolTests", "NBDProtocol"),
-    tests("StorageTests", "BlockModel", "Storage", "StorageTesting", "SystemIO"),
-    tests("AnalyzerTests", "Analyzer", "BlockModel"),
-    tests("ConfigurationTests", "Configuration", "BlockModel"),
+      "JournalTestSupport", "StorageTesting", "TestSupport"),
+    tests("NBDProtocolTests", "NBDProtocol", "TestSupport"),
+    tests("StorageTests", "BlockModel", "Storage", "StorageTesting", "SystemIO", "TestSupport"),
+    tests("AnalyzerTests", "Analyzer", "BlockModel", "TestSupport"),
+    tests("ConfigurationTests", "Configuration", "BlockModel", "TestSupport"),
     tests("ApplianceTests", "Appliance", "BlockModel", "Configuration"),
     tests("CommandOptionsTests", "CommandOptions"),
     tests(
@@ -108,7 +111,7 @@ let package = Package(
       "Control"),
     tests(
       "JournalToolsTests", "BlockModel", "SystemIO", "Journal", "JournalTools",
-      "JournalTestSupport"),
+      "JournalTestSupport", "TestSupport"),
     tests("TLSTests", "TLS"),
     tests("HandoverTests", "BlockModel", "SystemIO", "NBDProtocol", "Handover", "TestSupport"),
     tests("TestSupportTests", "TestSupport"),

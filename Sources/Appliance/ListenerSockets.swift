@@ -9,6 +9,21 @@ public struct ListeningSocket: Sendable {
   /// A service manager opened it, and keeps it when this process ends.
   public let isActivated: Bool
 
+  /// Where it listens. The configuration does not say when its port is 0, nor of a socket that was
+  /// passed by name.
+  public var address: SocketAddress {
+    if isActivated {
+      return socket.localEndpoint.map(SocketAddress.init) ?? identity.address
+    }
+    guard case .tcp(let host, port: 0) = identity.address, let port = try? socket.localPort()
+    else { return identity.address }
+    return .tcp(host: host, port: port)
+  }
+
+  public func logChosenAddress(_ log: (String) -> Void) {
+    if address != identity.address { log("\(identity): listens at \(address)") }
+  }
+
   /// The name of a unix socket in the file system is removed, unless it is another's to remove.
   public func removeName() {
     if !isActivated, case .unix(let path) = identity.address { try? Directory.remove(path) }

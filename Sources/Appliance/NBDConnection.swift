@@ -188,7 +188,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     switch step {
     case .wait: return false
     case .execute(let operation, let request): execute(operation, request)
-    case .refuse(let tag, let error): reply(tag, error)
+    case .refuse(let tag, let error): reply(tag, error, requests.complaint)
     case .disconnect(.requested): isEnding = true
     case .disconnect(.notARequest):
       log("a client sent something that is not a request; its connection is closed")
@@ -307,7 +307,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     if let filter = NBDStatusFilter(parsing: payload, of: bodyRequest, in: session) {
       queue(bodyRequest, length: filter.length, identifiers: filter.identifiers)
     } else {
-      reply(bodyRequest.tag, .invalid)
+      reply(bodyRequest.tag, .invalid, "a payload that names no contexts")
     }
     return true
   }
@@ -395,9 +395,9 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   // MARK: Replies
 
   @inline(__always)
-  func reply(_ tag: NBDRequestTag, _ error: NBDError?) {
+  func reply(_ tag: NBDRequestTag, _ error: NBDError?, _ text: NBDErrorText? = nil) {
     let memory = unsafe output.reserve(NBDReply.maximumByteCount)
-    output.commit(unsafe NBDReply(tag, error: error).write(to: memory, headers))
+    output.commit(unsafe NBDReply(tag, error: error, text: text).write(to: memory, headers))
   }
 
   func append(_ bytes: [UInt8]) { output.append(bytes) }

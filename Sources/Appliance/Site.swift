@@ -204,6 +204,7 @@ public final class Site: Sendable {
     for link in links { link.start() }
     analysis.start()
     front.loop.start()
+    for listener in listening { listener.logChosenAddress(log) }
     let nbd = listening.filter { $0.identity.kind == .nbd }
       .map { (socket: $0.socket, tls: tls[$0.identity]) }
     let link = listening.first { $0.identity.kind == .link }?.socket
@@ -262,9 +263,19 @@ public final class Site: Sendable {
     SiteStatus(
       site: configuration.site, version: Self.version,
       now: "\(Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()))",
+      listeners: listening.map(status(of:)),
       groups: groups.map { group in
         ask(group.loop) { done in done(group.status) } ?? group.unansweredStatus
       })
+  }
+
+  private func status(of listener: ListeningSocket) -> ListenerStatus {
+    let identity = listener.identity
+    let terms = tls[identity]?.terms
+    let said = terms.map { $0.isRequired ? "required" : "optional" } ?? "off"
+    return ListenerStatus(
+      kind: identity.kind.rawValue, address: "\(listener.address)",
+      tls: identity.kind == .nbd ? said : nil)
   }
 
   public func timeline(group name: String) throws(SiteError) -> TimelineStatus {

@@ -7,7 +7,18 @@ public struct SiteStatus: Codable, Sendable {
   public var site: String
   public var version: String
   public var now: String
+  public var listeners: [ListenerStatus]
   public var groups: [GroupStatus]
+}
+
+/// Where clients and peers connect. Who asks is at the control listener already.
+public struct ListenerStatus: Codable, Sendable {
+  /// `nbd` or `link`.
+  public var kind: String
+  /// With the port that the system chose where the configuration has 0.
+  public var address: String
+  /// `required`, `optional` or `off`; absent for a link.
+  public var tls: String?
 }
 
 public struct GroupStatus: Codable, Sendable {

@@ -31,12 +31,7 @@ public final class ControlServer<Subject: ControlledSite>: Sendable {
   public init(
     _ site: Subject, on listener: ListeningSocket, handedOver: @escaping @Sendable () -> Void = {}
   ) throws(Errno) {
-    let endpoint = SocketEndpoint(listener.identity.address)
-    if case .tcp(let host, _) = endpoint {
-      self.address = .tcp(host: host, port: try listener.socket.localPort())
-    } else {
-      self.address = endpoint
-    }
+    address = SocketEndpoint(listener.address)
     let shared = Shared(listener, ControlResponder(site: site), try Wakeup(), handedOver)
     self.shared = shared
     thread = Thread(name: "control", priority: .background) { shared.acceptUntilStopped() }

@@ -6,6 +6,10 @@ public enum StatusText {
   /// Ends in a newline.
   public static func render(_ status: SiteStatus) -> String {
     var lines = ["site \(status.site), tapline \(status.version), at \(status.now)"]
+    lines += status.listeners.map { listener in
+      let tls = listener.tls.map { $0 == "off" ? "" : ", TLS \($0)" } ?? ""
+      return "  \(listener.kind) at \(listener.address)\(tls)"
+    }
     if status.groups.isEmpty { lines += ["", "no groups"] }
     for group in status.groups {
       lines.append("")

@@ -34,7 +34,9 @@
   /// Bytes of memory in which the reply to a READ of `length` bytes has room. Every hole is longer
   /// than what it costs.
   @inline(__always)
-  public static func capacity(length: Int) -> Int { length &+ 128 }
+  public static func capacity(length: Int) -> Int {
+    length &+ 128 &+ NBDErrorText.maximumByteCount
+  }
 
   /// - Parameters:
   ///   - request: valid (`NBDExportLimits.validate`).
@@ -143,12 +145,14 @@
     endChunk(isLast: false)
     let header = NBDChunkHeader.byteCount(headers)
     let start = unsafe memory + position
-    unsafe NBDChunkHeader(.errorOffset, tag, payloadBytes: 14, isLast: true)
+    let text = error.text
+    let payloadBytes = 14 + text.byteCount
+    unsafe NBDChunkHeader(.errorOffset, tag, payloadBytes: UInt32(payloadBytes), isLast: true)
       .write(to: start, headers)
-    unsafe start.storeBytes(of: error.rawValue.bigEndian, toByteOffset: header, as: UInt32.self)
-    unsafe start.storeBytes(of: 0, toByteOffset: header + 4, as: UInt16.self)
-    unsafe start.storeBytes(of: offset.bigEndian, toByteOffset: header + 6, as: UInt64.self)
-    return position + header + 14
+    unsafe text.write(error, to: start + header)
+    unsafe start.storeBytes(
+      of: offset.bigEndian, toByteOffset: header + 6 + text.byteCount, as: UInt64.self)
+    return position + header + payloadBytes
   }
 
   private mutating func dropData(from failed: UInt64) {

@@ -6,27 +6,31 @@
 /// | headers | success | error |
 /// |---|---|---|
 /// | simple | simple reply, 16 bytes | simple reply, 16 bytes |
-/// | structured | simple reply, 16 bytes | chunk ERROR, 26 bytes |
-/// | extended | chunk NONE, 32 bytes | chunk ERROR, 38 bytes |
+/// | structured | simple reply, 16 bytes | chunk ERROR, 26 bytes and a text |
+/// | extended | chunk NONE, 32 bytes | chunk ERROR, 38 bytes and a text |
 ///
 /// With structured replies a simple one is allowed wherever there is no content (which the success
 /// of a READ or BLOCK_STATUS has), and is shorter than a chunk.
 ///
 /// A simple reply: magic (4 bytes), error (4, zero for success), cookie (8). ERROR: a chunk header,
-/// error (4), length of a message (2, zero here).
+/// error (4), length of a text for people (2), the text.
 public struct NBDReply: Equatable, Sendable {
   /// No reply is longer.
-  public static let maximumByteCount = 38
+  public static let maximumByteCount = 38 + NBDErrorText.maximumByteCount
   static let simpleByteCount = 16
 
   public let tag: NBDRequestTag
   /// Nil for success.
   public let error: NBDError?
+  /// What is sent along with an error, where the headers have room for it.
+  private let text: NBDErrorText?
 
+  /// - Parameter text: that of the error when nil.
   @inline(__always)
-  public init(_ tag: NBDRequestTag, error: NBDError? = nil) {
+  public init(_ tag: NBDRequestTag, error: NBDError? = nil, text: NBDErrorText? = nil) {
     self.tag = tag
     self.error = error
+    self.text = text
   }
 
   /// Stores the reply; returns how many bytes it has.
@@ -57,10 +61,12 @@ public struct NBDReply: Equatable, Sendable {
       unsafe NBDChunkHeader(.none, tag, payloadBytes: 0, isLast: true).write(to: memory, headers)
       return header
     }
-    unsafe NBDChunkHeader(.error, tag, payloadBytes: 6, isLast: true).write(to: memory, headers)
-    unsafe memory.storeBytes(of: error.rawValue.bigEndian, toByteOffset: header, as: UInt32.self)
-    unsafe memory.storeBytes(of: 0, toByteOffset: header + 4, as: UInt16.self)
-    return header + 6
+    let text = text ?? error.text
+    let payloadBytes = 6 + text.byteCount
+    unsafe NBDChunkHeader(.error, tag, payloadBytes: UInt32(payloadBytes), isLast: true)
+      .write(to: memory, headers)
+    unsafe text.write(error, to: memory + header)
+    return header + payloadBytes
   }
 }
 

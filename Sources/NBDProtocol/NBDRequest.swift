@@ -1,7 +1,7 @@
 /// The header of a request of the transmission phase.
 ///
 /// On the wire, compact: magic (4 bytes), flags (2), command (2), cookie (8), offset (8), length
-/// (4). Extended: the same with another magic and a length of 8 bytes. A payload follows a compact
+/// (4). Extended: the same with another magic and a length of 8 bytes. A payload follows every
 /// WRITE, and every extended request with `payloadLength`, whether or not the server likes the
 /// header.
 public struct NBDRequest: Equatable, Sendable {

@@ -35,6 +35,8 @@ public struct NBDRequestStream: Sendable {
   /// Whose payload is being thrown away. May be set before the first step, by who goes on where
   /// another has stopped.
   public var refusal: Refusal?
+  /// About the request that was refused last.
+  public private(set) var complaint: NBDErrorText?
 
   public init(_ limits: NBDExportLimits) { self.limits = limits }
 
@@ -55,8 +57,10 @@ public struct NBDRequestStream: Sendable {
     case .execute(let operation):
       return (headerBytes, .execute(operation, request))
     case .refuse(let error, drainBytes: 0):
+      complaint = limits.text(for: error, of: request)
       return (headerBytes, .refuse(request.tag, error))
     case .refuse(let error, let drainBytes):
+      complaint = limits.text(for: error, of: request)
       refusal = Refusal(tag: request.tag, error: error, remainingBytes: Int(drainBytes))
       let (drained, step) = drain(bytes.count - headerBytes)
       return (headerBytes + drained, step)

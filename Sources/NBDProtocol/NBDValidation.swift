@@ -32,11 +32,11 @@ public enum NBDDisconnection: Equatable, Sendable {
 ///
 /// A plain value without references: copy it into the state of a connection.
 public struct NBDExportLimits: Equatable, Sendable {
-  private let sizeBytes: UInt64
-  private let maximumPayloadBytes: UInt64
+  let sizeBytes: UInt64
+  let maximumPayloadBytes: UInt64
   private let maximumDrainedPayloadBytes: UInt64
   private let isReadOnly: Bool
-  private let hasContexts: Bool
+  let hasContexts: Bool
   private let readFlags: NBDCommandFlags
   private let writeZeroesFlags: NBDCommandFlags
   public let headers: NBDHeaderStyle
@@ -65,8 +65,8 @@ public struct NBDExportLimits: Equatable, Sendable {
   ///   twice the maximum (by default) draining would let a client keep the server busy for
   ///   nothing, so it is disconnected, which the specification permits. The same holds for every
   ///   other payload that is not wanted.
-  /// * An extended WRITE without `payloadLength` has no payload, whatever the client meant, and
-  ///   gets `EINVAL`.
+  /// * An extended WRITE has its payload also without `payloadLength`: qemu (10.0 was tried) does
+  ///   not set it, and its own server takes that as well.
   /// * A length of zero gets `EINVAL`. The specification calls it unspecified; nbdkit refuses it
   ///   and qemu executes it. Refusing keeps empty records out of everything behind this check.
   @inline(__always)
@@ -79,10 +79,8 @@ public struct NBDExportLimits: Equatable, Sendable {
     switch NBDCommand(rawValue: request.command) {
     case .disconnect:
       return .disconnect(.requested)
-    case .write where hasPayload:
-      return judge(request.withoutPayloadFlag)
     case .write:
-      return .refuse(.invalid, drainBytes: 0)
+      return judge(request.withoutPayloadFlag)
     case .blockStatus where hasPayload && hasContexts:
       let isPlain = request.flags.isSubset(of: [.fua, .requestOne, .payloadLength])
       return isPlain && request.length <= UInt64(NBDStatusFilter.maximumPayloadBytes)

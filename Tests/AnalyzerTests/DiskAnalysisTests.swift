@@ -1,4 +1,5 @@
 import BlockModel
+import TestSupport
 import Testing
 
 @testable import Analyzer

@@ -1,4 +1,5 @@
 import BlockModel
+import TestSupport
 
 @testable import Analyzer
 
@@ -18,19 +19,6 @@ func observation(
   WriteObservation(
     timestamp: instant(seconds), offset: offset, source: source, length: length,
     disk: DiskNumber(disk), kind: kind)
-}
-
-/// The splitmix64 generator: equal seeds, equal numbers.
-struct SeededGenerator: RandomNumberGenerator {
-  var state: UInt64
-  init(seed: UInt64) { state = seed }
-  mutating func next() -> UInt64 {
-    state &+= 0x9E37_79B9_7F4A_7C15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xBF58_476D_1CE4_E5B9
-    z = (z ^ (z >> 27)) &* 0x94D0_49BB_1331_11EB
-    return z ^ (z >> 31)
-  }
 }
 
 func randomBytes(_ count: Int, seed: UInt64 = 1) -> [UInt8] {

@@ -1,4 +1,5 @@
 import BlockModel
+import TestSupport
 import Testing
 
 /// Proves that the bitmap names exactly the chunks that were touched, keeps a chunk dirty of which
@@ -29,15 +30,15 @@ import Testing
   func randomMarksAndClearsAgreeWithAPlainArray(disk: Disk, seed: UInt64) throws {
     let size = disk.sizeBytes
     let chunks = Int((size + Self.chunkBytes - 1) / Self.chunkBytes)
-    var generator = SplitMix(seed: seed)
+    var generator = SeededGenerator(seed: seed)
     var bitmap = try DirtyBitmap(sizeBytes: size, chunkBytes: Self.chunkBytes)
     var model = Array(repeating: false, count: chunks)
     #expect(bitmap.chunkCount == chunks)
 
     for step in 0..<600 {
-      let start = generator.next(in: 0...size - 1)
+      let start = UInt64.random(in: 0...size - 1, using: &generator)
       let longest = min(size - start, generator.chance(20) ? size : 200)
-      let range = ByteRange(start: start, length: generator.next(in: 0...longest))
+      let range = ByteRange(start: start, length: UInt64.random(in: 0...longest, using: &generator))
       let clears = generator.chance(50)
       for chunk in 0..<chunks {
         let bytes = ByteRange(

@@ -1,4 +1,5 @@
 import BlockModel
+import TestSupport
 import Testing
 
 /// Proves that after any sequence of writes the map says of every byte what a plain array of bytes
@@ -8,7 +9,7 @@ import Testing
 
   /// Runs writes on a map and on a model, reading a random range after each.
   private func run(seed: UInt64, mix: WriteMix, base: UInt64, writes: Int) {
-    var generator = SplitMix(seed: seed)
+    var generator = SeededGenerator(seed: seed)
     var map = ExtentMap()
     var model = ExtentModel(base: base, size: Self.size)
     for number in 0..<writes {
@@ -16,8 +17,8 @@ import Testing
       map.insert(write.range, write.source)
       model.insert(write.range, write.source)
 
-      let start = base + generator.next(in: 0...UInt64(Self.size - 1))
-      let length = generator.next(in: 1...min(400, model.window.end - start))
+      let start = base + UInt64.random(in: 0...UInt64(Self.size - 1), using: &generator)
+      let length = UInt64.random(in: 1...min(400, model.window.end - start), using: &generator)
       let range = ByteRange(start: start, length: length)
       let pieces = map.pieces(in: range)
       if let offset = model.firstMismatch(in: range, pieces: pieces) {
@@ -54,7 +55,7 @@ import Testing
   /// Fine writes make many leaves, one huge write then removes most of them.
   @Test(arguments: [5, 6] as [UInt64])
   func hugeWritesOverManyLeaves(seed: UInt64) {
-    var generator = SplitMix(seed: seed)
+    var generator = SeededGenerator(seed: seed)
     var map = ExtentMap()
     var model = ExtentModel(base: 0, size: Self.size)
     let fine = WriteMix(name: "fine", lengths: [1...2])

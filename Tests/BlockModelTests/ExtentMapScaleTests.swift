@@ -1,4 +1,5 @@
 import BlockModel
+import TestSupport
 import Testing
 
 /// Proves that the tree works with several rows of branches in its root, in every order of arrival,
@@ -16,10 +17,10 @@ import Testing
   }
 
   private static func shuffled(_ count: Int) -> [Int] {
-    var generator = SplitMix(seed: 7)
+    var generator = SeededGenerator(seed: 7)
     var indices = Array(0..<count)
     for index in stride(from: count - 1, to: 0, by: -1) {
-      indices.swapAt(index, generator.next(below: index + 1))
+      indices.swapAt(index, generator.below(index + 1))
     }
     return indices
   }

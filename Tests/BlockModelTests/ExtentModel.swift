@@ -1,4 +1,5 @@
 import BlockModel
+import TestSupport
 import Testing
 
 /// What an extent map must say, byte by byte, for a small window of a disk.
@@ -60,12 +61,12 @@ struct WriteMix: Sendable, CustomTestStringConvertible {
 
   /// A write inside `window`; each has a source position of its own.
   func write(
-    _ generator: inout SplitMix, in window: ByteRange, number: Int
+    _ generator: inout SeededGenerator, in window: ByteRange, number: Int
   ) -> (range: ByteRange, source: ExtentSource) {
-    let wanted = generator.next(in: lengths[generator.next(below: lengths.count)])
+    let wanted = UInt64.random(in: lengths[generator.below(lengths.count)], using: &generator)
     let length = max(min(wanted, window.length) / alignment, 1) * alignment
     let places = (window.length - length) / alignment
-    let start = window.start + generator.next(in: 0...places) * alignment
+    let start = window.start + UInt64.random(in: 0...places, using: &generator) * alignment
     let source: ExtentSource =
       if generator.chance(zerosPercent) {
         generator.chance(50) ? .zeros : .hole

@@ -1,4 +1,5 @@
 import BlockModel
+import TestSupport
 import Testing
 
 /// Proves that merging maps equals applying their writes in order, and that arrays from outside are
@@ -10,7 +11,7 @@ import Testing
   private static func runs(
     _ count: Int, seed: UInt64, mix: WriteMix
   ) -> (maps: [SealedExtentMap], all: SealedExtentMap) {
-    var generator = SplitMix(seed: seed)
+    var generator = SeededGenerator(seed: seed)
     var all = ExtentMap()
     var maps: [SealedExtentMap] = []
     for run in 0..<count {
@@ -51,7 +52,7 @@ import Testing
 
   @Test(arguments: [0, 300])
   func arraysFromOutsideAreUsedInPlace(writes: Int) throws {
-    var generator = SplitMix(seed: 21)
+    var generator = SeededGenerator(seed: 21)
     var written = ExtentMap()
     for number in 0..<writes {
       let write = WriteMix.all[2].write(&generator, in: Self.window, number: number)

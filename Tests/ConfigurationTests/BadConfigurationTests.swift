@@ -1,5 +1,6 @@
 import Configuration
 import Foundation
+import TestSupport
 import Testing
 
 /// A configuration that must be refused, the line that the error must name and words of its reason.
@@ -66,18 +67,6 @@ struct BadConfiguration: CustomTestStringConvertible {
   }
 
   var testDescription: String { reason }
-}
-
-/// A generator whose damage can be repeated: a Weyl sequence through the finalizer of MurmurHash3.
-struct SeededGenerator: RandomNumberGenerator {
-  var state: UInt64
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var mixed = (state ^ (state >> 33)) &* 0xff51_afd7_ed55_8ccd
-    mixed = (mixed ^ (mixed >> 33)) &* 0xc4ce_b9fe_1a85_ec53
-    return mixed ^ (mixed >> 33)
-  }
 }
 
 /// Proves that what is wrong in a configuration is refused with the line at which it stands and a
@@ -286,7 +275,7 @@ struct SeededGenerator: RandomNumberGenerator {
   }
 
   @Test(arguments: UInt64(1)...8) func survivesRandomDamage(seed: UInt64) {
-    var generator = SeededGenerator(state: seed)
+    var generator = SeededGenerator(seed: seed)
     let good = Array(SiteConfigurationTests.example.utf8)
     var refused = 0
     for _ in 0..<500 {

@@ -120,7 +120,9 @@ enum SampleStatus {
 
   static let status: SiteStatus = try! decode(
     """
-    {"site":"east","version":"0.1.0","now":"2026-11-21T10:03:07.512Z","groups":[
+    {"site":"east","version":"0.1.0","now":"2026-11-21T10:03:07.512Z","listeners":[
+      {"kind":"nbd","address":"tcp:0.0.0.0:10809","tls":"required"},
+      {"kind":"link","address":"tcp:10.0.0.1:10810"}],"groups":[
       {"name":"shop","role":"protected","health":"ok","epoch":2,
        "watermarks":{"stamped":120,"appended":119,"durable":118,"applied":90,
          "peer_received":117,"peer_durable":116,"peer_applied":12},

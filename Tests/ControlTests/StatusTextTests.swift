@@ -9,6 +9,8 @@ import Testing
     let text = StatusText.render(SampleStatus.status)
     let expected = """
       site east, tapline 0.1.0, at 2026-11-21T10:03:07.512Z
+        nbd at tcp:0.0.0.0:10809, TLS required
+        link at tcp:10.0.0.1:10810
 
       group shop
         role           protected

@@ -2,6 +2,7 @@ import Journal
 import StorageTesting
 import Synchronization
 import SystemIO
+import TestSupport
 
 /// A journal folder in memory, with a disk below it that can fail and lose power.
 ///
@@ -80,7 +81,7 @@ public final class Faults: Sendable {
   public enum Operation: Hashable, Sendable { case read, write, sync, create }
 
   private struct State {
-    var generator: SplitMix
+    var generator: SeededGenerator
     var failures: [Operation: (skip: Int, errno: Errno)] = [:]
     var readByteCount = 0
   }
@@ -89,7 +90,7 @@ public final class Faults: Sendable {
   /// Before a file is read.
   public let onRead = Interruption()
 
-  init(seed: UInt64) { state = Mutex(State(generator: SplitMix(seed: seed))) }
+  init(seed: UInt64) { state = Mutex(State(generator: SeededGenerator(seed: seed))) }
 
   /// The call of `operation` after `skip` good ones throws `errno`.
   public func fail(_ operation: Operation, with errno: Errno, afterCalls skip: Int = 0) {

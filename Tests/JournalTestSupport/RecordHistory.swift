@@ -1,5 +1,6 @@
 import BlockModel
 import Journal
+import TestSupport
 
 /// What a guest, or the checkpoint schedule, asks of a group.
 public enum Operation: Equatable, Sendable {
@@ -50,7 +51,7 @@ public enum Operation: Equatable, Sendable {
 
   /// Something that fits the disks; a write has at most `writeLimit` bytes.
   public static func random(
-    _ random: inout SplitMix, diskByteCounts: [Int], writeLimit: Int
+    _ random: inout SeededGenerator, diskByteCounts: [Int], writeLimit: Int
   ) -> Operation {
     if random.chance(4) {
       return .checkpoint(tag: random.chance(50) ? "" : "tag\(random.below(9))")

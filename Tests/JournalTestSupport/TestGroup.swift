@@ -3,6 +3,7 @@ import Journal
 import Storage
 import StorageTesting
 import SystemIO
+import TestSupport
 import Volume
 
 /// A group without threads, network or clock: a journal on a faulty storage, bases in memory, the
@@ -48,7 +49,7 @@ public final class TestGroup {
     self.settings = settings
     storage = FaultyStorage(seed: seed)
     stores = settings.diskByteCounts.map { MemoryStore(byteCount: $0) }
-    var random = SplitMix(seed: seed ^ 0x6007)
+    var random = SeededGenerator(seed: seed ^ 0x6007)
     state = JournalState(
       groupName: "shop", group: .random(using: &random),
       disks: settings.diskByteCounts.enumerated().map {

@@ -1,5 +1,6 @@
 import BlockModel
 import JournalTestSupport
+import TestSupport
 import Testing
 
 @testable import Journal
@@ -27,7 +28,7 @@ import Testing
         lastTimestamp: timestamp))
   }
 
-  static func randomRange(_ random: inout SplitMix) -> ByteRange {
+  static func randomRange(_ random: inout SeededGenerator) -> ByteRange {
     let start = UInt64(random.below(Int(byteCount)))
     return ByteRange(start: start, length: 1 + UInt64(random.below(Int(byteCount - start))))
   }
@@ -70,7 +71,7 @@ import Testing
 
   @Test(arguments: UInt64(0)..<12)
   func `covers stand for the same bytes as the generations one by one`(seed: UInt64) {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     var levels = IndexLevels([], first: 0)
     var all: [Generation] = []
     var applied = 0

@@ -2,6 +2,7 @@ import BlockModel
 import JournalTestSupport
 import Storage
 import StorageTesting
+import TestSupport
 import Testing
 
 @testable import Journal
@@ -10,7 +11,9 @@ import Testing
 /// and recycled, and after every kind of restart.
 @Suite struct JournalModelTests {
   /// One random step. Restarts are the caller's.
-  static func step(_ group: TestGroup, _ random: inout SplitMix, _ now: inout UInt64) throws {
+  static func step(
+    _ group: TestGroup, _ random: inout SeededGenerator, _ now: inout UInt64
+  ) throws {
     now = random.chance(5) ? now - min(now, 1000) : now + UInt64(random.below(50))
     switch random.below(22) {
     case 20: group.keepIndex()
@@ -30,7 +33,7 @@ import Testing
     }
   }
 
-  static func settings(_ random: inout SplitMix) -> TestGroup.Settings {
+  static func settings(_ random: inout SeededGenerator) -> TestGroup.Settings {
     var settings = TestGroup.Settings(
       diskByteCounts: (0...random.below(3)).map { _ in 5000 + random.below(40 << 10) })
     settings.segmentByteCount = [16 << 10, 24 << 10, 64 << 10][random.below(3)]
@@ -40,7 +43,7 @@ import Testing
 
   @Test(arguments: UInt64(0)..<40)
   func readsLikePlainBytes(seed: UInt64) throws {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     var now: UInt64 = 1000
     let group = try TestGroup(seed: seed, Self.settings(&random))
     for _ in 0..<60 {
@@ -54,7 +57,7 @@ import Testing
 
   @Test(arguments: UInt64(0)..<60)
   func comesBackWholeWithoutAPowerCut(seed: UInt64) throws {
-    var random = SplitMix(seed: seed ^ 0xABCD)
+    var random = SeededGenerator(seed: seed ^ 0xABCD)
     var now: UInt64 = 1000
     let group = try TestGroup(seed: seed, Self.settings(&random))
     for _ in 0..<6 {
@@ -98,7 +101,7 @@ import Testing
 @Suite struct PowerCutTests {
   @Test(arguments: UInt64(0)..<150)
   func aPrefixWithEverythingDurableComesBack(seed: UInt64) throws {
-    var random = SplitMix(seed: seed ^ 0xC0FFEE)
+    var random = SeededGenerator(seed: seed ^ 0xC0FFEE)
     var now: UInt64 = 1000
     var settings = TestGroup.Settings(diskByteCounts: [20_000, 9000])
     settings.capacityByteCount = settings.segmentByteCount * (6 + random.below(6))
@@ -126,7 +129,7 @@ import Testing
   /// A power cut while the bases are written: applying again makes them right.
   @Test(arguments: UInt64(0)..<60)
   func anApplyStepThatWasCutIsRepeated(seed: UInt64) throws {
-    var random = SplitMix(seed: seed ^ 0xBA5E)
+    var random = SeededGenerator(seed: seed ^ 0xBA5E)
     var now: UInt64 = 1000
     let group = try TestGroup(seed: seed, .init(diskByteCounts: [20_000, 9000]))
     for _ in 0..<4 {

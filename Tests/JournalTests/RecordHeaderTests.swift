@@ -1,5 +1,6 @@
 import BlockModel
 import JournalTestSupport
+import TestSupport
 import Testing
 
 @testable import Journal
@@ -169,7 +170,7 @@ import Testing
   }
 
   @Test func randomBytesAreNeverARecord() {
-    var random = SplitMix(seed: 1)
+    var random = SeededGenerator(seed: 1)
     for _ in 0..<2000 {
       var bytes = random.bytes(4200)
       // A possible kind and length, so that the checksum is what refuses.

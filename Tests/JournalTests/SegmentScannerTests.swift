@@ -1,6 +1,7 @@
 import BlockModel
 import JournalTestSupport
 import SystemIO
+import TestSupport
 import Testing
 
 @testable import Journal
@@ -116,7 +117,7 @@ import Testing
   /// What an earlier use of the file left behind the records never counts.
   @Test func recordsOfARecycledFileDoNotComeBack() throws {
     let group = try TestGroup(seed: 9)
-    var random = SplitMix(seed: 9)
+    var random = SeededGenerator(seed: 9)
     // Records of one size, so that old and new ones lie at the same places.
     func fill() throws {
       while group.journal.hasRoom(payloadByteCount: 100), group.journal.segmentCount < 2 {

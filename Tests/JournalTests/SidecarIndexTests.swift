@@ -1,6 +1,7 @@
 import BlockModel
 import JournalTestSupport
 import SystemIO
+import TestSupport
 import Testing
 
 @testable import Journal
@@ -12,7 +13,7 @@ import Testing
   static func indexed(
     seed: UInt64 = 1
   ) throws -> (TestGroup, Segment<FaultyFile>, FaultyFile) {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     let group = try TestGroup(seed: seed)
     while group.journal.segmentCount < 2 {
       try group.record(

@@ -1,6 +1,7 @@
 import BlockModel
 import JournalTestSupport
 import SystemIO
+import TestSupport
 import Testing
 
 @testable import Journal
@@ -61,7 +62,7 @@ import Testing
 
   /// A group with `count` full segments.
   static func filled(_ count: Int, seed: UInt64 = 2) throws -> TestGroup {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     var settings = TestGroup.Settings()
     settings.capacityByteCount = (count + 2) * settings.segmentByteCount
     let group = try TestGroup(seed: seed, settings)
@@ -95,7 +96,7 @@ import Testing
 
   @Test(arguments: UInt64(0)..<80)
   func `gives the state of a scan whatever happened`(seed: UInt64) throws {
-    var random = SplitMix(seed: seed ^ 0x51DE)
+    var random = SeededGenerator(seed: seed ^ 0x51DE)
     var now: UInt64 = 1000
     var settings = TestGroup.Settings(diskByteCounts: [20_000, 9000])
     settings.capacityByteCount = settings.segmentByteCount * (6 + random.below(12))
@@ -217,7 +218,7 @@ import Testing
     let group = try Self.filled(4)
     group.keepIndex()
     try group.apply()
-    var random = SplitMix(seed: 9)
+    var random = SeededGenerator(seed: 9)
     for _ in 0..<40 {
       try group.record(
         .random(&random, diskByteCounts: group.settings.diskByteCounts, writeLimit: 4000))

@@ -4,6 +4,7 @@ import Journal
 import JournalTestSupport
 import JournalTools
 import SystemIO
+import TestSupport
 import Testing
 
 /// Proves that a salvage gets out all that is whole: up to the first damage byte for byte the disk
@@ -113,7 +114,7 @@ import Testing
   /// record's range is said to be unknown.
   @Test(arguments: 1...20)
   func `what is said to be missing is what is missing`(_ seed: UInt64) throws {
-    var generator = SplitMix(seed: seed)
+    var generator = SeededGenerator(seed: seed)
     let scene = try Scene(60)
     try scene.fixture.close()
     var lost: Set<Int> = []

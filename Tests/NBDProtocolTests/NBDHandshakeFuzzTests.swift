@@ -1,4 +1,5 @@
 import NBDProtocol
+import TestSupport
 import Testing
 
 /// Proves that no input makes the handshake trap, loop, consume what it was not given or send
@@ -8,7 +9,7 @@ import Testing
   @Test(arguments: 0..<20)
   func `random bytes`(_ batch: UInt64) {
     for seed in batch * 100..<(batch + 1) * 100 {
-      var random = SplitMix64(seed: seed)
+      var random = SeededGenerator(seed: seed)
       let count = Int.random(in: 0...300, using: &random)
       let bytes = (0..<count).map { _ in UInt8.random(in: 0...255, using: &random) }
       run(bytes, using: &random)
@@ -19,7 +20,7 @@ import Testing
   @Test(arguments: 0..<20)
   func `random options with plausible and broken data`(_ batch: UInt64) {
     for seed in batch * 100..<(batch + 1) * 100 {
-      var random = SplitMix64(seed: seed)
+      var random = SeededGenerator(seed: seed)
       var bytes = u32(UInt32.random(in: 0...4, using: &random))
       for _ in 0..<Int.random(in: 0...20, using: &random) {
         bytes += randomOption(using: &random)
@@ -31,7 +32,7 @@ import Testing
   @Test(arguments: Transcript.all)
   func `transcripts with single bytes changed`(_ transcript: Transcript) {
     for seed in 0..<100 as Range<UInt64> {
-      var random = SplitMix64(seed: seed)
+      var random = SeededGenerator(seed: seed)
       var bytes = transcript.client
       for _ in 0..<Int.random(in: 1...3, using: &random) {
         let index = bytes.indices.randomElement(using: &random)!
@@ -41,7 +42,7 @@ import Testing
     }
   }
 
-  private func randomOption(using random: inout SplitMix64) -> [UInt8] {
+  private func randomOption(using random: inout SeededGenerator) -> [UInt8] {
     let name = ["disk", "disk@-90s", "nope", "secret", "late", ""].randomElement(using: &random)!
     let types = (0..<Int.random(in: 0...5, using: &random)).map { _ in
       UInt16.random(in: 0...5, using: &random)
@@ -64,7 +65,7 @@ import Testing
     return Wire.option(number, data)
   }
 
-  private func run(_ bytes: [UInt8], using random: inout SplitMix64) {
+  private func run(_ bytes: [UInt8], using random: inout SeededGenerator) {
     var owner = HandshakeOwner(answerDelay: Int.random(in: 0...2, using: &random))
     for piece in pieces(of: bytes, using: &random) { owner.feed(piece) }
     owner.finish()

@@ -1,4 +1,5 @@
 import NBDProtocol
+import TestSupport
 import Testing
 
 /// Proves that the handshake answers every option as the specification says, and that the answer
@@ -24,7 +25,7 @@ import Testing
   @Test(arguments: Transcript.all)
   func `answers a stream that arrives in random pieces`(_ transcript: Transcript) {
     for seed in 1...50 as ClosedRange<UInt64> {
-      var random = SplitMix64(seed: seed)
+      var random = SeededGenerator(seed: seed)
       var owner = HandshakeOwner(answerDelay: Int.random(in: 0...4, using: &random))
       for piece in pieces(of: transcript.client, using: &random) { owner.feed(piece) }
       owner.finish()

@@ -17,20 +17,24 @@ import Testing
   func `a reply without content`(_ error: NBDError?, _ number: UInt8) {
     let simple: [UInt8] = [0x67, 0x44, 0x66, 0x98, 0, 0, 0, number] + Self.cookie
     #expect(reply(error, .simple) == simple)
-    let payload: [UInt8] = [0, 0, 0, number, 0, 0]
+    let text = [UInt8]("so it is".utf8)
+    let payload: [UInt8] = [0, 0, 0, number, 0, UInt8(text.count)] + text
     let structured: [UInt8] =
-      [0x66, 0x8e, 0x33, 0xef, 0, 1, 0x80, 1] + Self.cookie + u32(6) + payload
+      [0x66, 0x8e, 0x33, 0xef, 0, 1, 0x80, 1] + Self.cookie + u32(UInt32(payload.count)) + payload
     #expect(reply(error, .structured) == (error == nil ? simple : structured))
     let magic: [UInt8] = [0x6e, 0x8a, 0x27, 0x8c, 0, 1]
     let success = magic + [0, 0] + Self.cookie + Self.offset + u64(0)
-    let failure = magic + [0x80, 1] + Self.cookie + Self.offset + u64(6) + payload
+    let failure =
+      magic + [0x80, 1] + Self.cookie + Self.offset + u64(UInt64(payload.count))
+      + payload
     #expect(reply(error, .extended) == (error == nil ? success : failure))
   }
 
   private func reply(_ error: NBDError?, _ headers: NBDHeaderStyle) -> [UInt8] {
     var bytes = [UInt8](repeating: 0xee, count: NBDReply.maximumByteCount + 2)
     let count = unsafe bytes.withUnsafeMutableBytes {
-      unsafe NBDReply(Self.tag, error: error).write(to: $0.baseAddress! + 1, headers)
+      unsafe NBDReply(Self.tag, error: error, text: error == nil ? nil : "so it is")
+        .write(to: $0.baseAddress! + 1, headers)
     }
     #expect(bytes[0] == 0xee && bytes[(count + 1)...].allSatisfy { $0 == 0xee })
     return Array(bytes[1...count])

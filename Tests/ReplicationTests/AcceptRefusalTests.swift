@@ -1,6 +1,7 @@
 import BlockModel
 import Journal
 import JournalTestSupport
+import TestSupport
 import Testing
 
 /// Proves that a journal takes nothing from its peer but exactly what must come next: whatever is
@@ -15,7 +16,7 @@ struct AcceptRefusalTests {
 
     init(writes: Int = 5, received: Int = 2) throws {
       source = try FolderJournal()
-      var random = SplitMix(seed: 11)
+      var random = SeededGenerator(seed: 11)
       for number in 0..<writes {
         try source.append(.write, offset: UInt64(number) * 4096, payload: random.bytes(600))
       }

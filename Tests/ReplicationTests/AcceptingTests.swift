@@ -2,6 +2,7 @@ import BlockModel
 import Journal
 import JournalTestSupport
 import SystemIO
+import TestSupport
 import Testing
 
 /// Proves that a journal which takes the bytes of another's segments becomes the same journal,
@@ -14,7 +15,7 @@ struct AcceptingTests {
     let source = try FolderJournal()
     try source.fill(segments: 3, seed: seed)
     let replica = try FolderJournal()
-    var random = SplitMix(seed: seed ^ 0xACCE)
+    var random = SeededGenerator(seed: seed ^ 0xACCE)
     for segment in source.segments {
       #expect(try replica.acceptSegment(segment.header) == .taken(SegmentHeader.byteCount))
       try Self.deliver(segment, to: replica, largest: 1 << (1 + random.below(16)), &random)
@@ -24,7 +25,8 @@ struct AcceptingTests {
 
   /// Lets the records arrive a random number of bytes at a time, and commits now and then.
   private static func deliver(
-    _ segment: Segment<File>, to replica: FolderJournal, largest: Int, _ random: inout SplitMix
+    _ segment: Segment<File>, to replica: FolderJournal, largest: Int,
+    _ random: inout SeededGenerator
   ) throws {
     let bytes = Array(try FolderJournal.bytes(of: segment).dropFirst(SegmentHeader.byteCount))
     let buffer = PageBuffer(byteCount: bytes.count)
@@ -62,7 +64,7 @@ struct AcceptingTests {
     let source = try FolderJournal()
     try source.fill(segments: 2, seed: 7)
     let replica = try FolderJournal()
-    var random = SplitMix(seed: 8)
+    var random = SeededGenerator(seed: 8)
     for segment in source.segments {
       _ = try replica.acceptSegment(segment.header)
       try Self.deliver(segment, to: replica, largest: 5000, &random)

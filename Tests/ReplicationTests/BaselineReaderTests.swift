@@ -3,6 +3,7 @@ import JournalTestSupport
 import Storage
 import StorageTesting
 import SystemIO
+import TestSupport
 import Testing
 
 @testable import Replication
@@ -60,7 +61,7 @@ import Testing
 
   @Test(arguments: UInt64(0)..<30)
   func copiesRandomDisks(seed: UInt64) throws {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     let stores = try (0...random.below(3)).map { _ in
       let size = 1 + random.below(20_000)
       let data = (0..<random.below(20)).map { _ in

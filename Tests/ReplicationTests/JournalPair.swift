@@ -3,6 +3,7 @@ import Foundation
 import Journal
 import JournalTestSupport
 import SystemIO
+import TestSupport
 
 /// A journal in a temporary folder, which goes away with the value.
 final class FolderJournal {
@@ -66,7 +67,7 @@ final class FolderJournal {
 
   /// Records of all kinds and sizes until `count` segments are used.
   func fill(segments count: Int, seed: UInt64) throws {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     while journal.segmentCount < count || journal.newestSegment?.end ?? 0 < 32 << 10 {
       let disk = UInt16(random.below(2))
       let offset = UInt64(random.below(1 << 20 - 1 << 16))

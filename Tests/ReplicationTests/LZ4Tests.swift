@@ -1,5 +1,6 @@
 import JournalTestSupport
 import Replication
+import TestSupport
 import Testing
 
 /// Proves that what was compressed comes back, and that bytes from the wire which are no LZ4 block
@@ -15,7 +16,7 @@ struct LZ4Tests {
   }
 
   static let samples: [Sample] = {
-    var random = SplitMix(seed: 4)
+    var random = SeededGenerator(seed: 4)
     return [
       Sample("one byte", [7]), Sample("zeros", [UInt8](repeating: 0, count: 1 << 20)),
       Sample("random", random.bytes(100_000)),
@@ -57,7 +58,7 @@ struct LZ4Tests {
   }
 
   @Test func `what does not fit gives nil`() throws {
-    var random = SplitMix(seed: 5)
+    var random = SeededGenerator(seed: 5)
     let bytes = random.bytes(10_000)
     #expect(Self.compress(bytes, room: 5000) == nil)
     let packed = try #require(Self.compress(bytes))
@@ -77,7 +78,7 @@ struct LZ4Tests {
 
   @Test(arguments: 1...8 as ClosedRange<UInt64>)
   func `random and damaged input never leaves its room`(seed: UInt64) throws {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     let packed = try #require(Self.compress(Self.samples[3].bytes))
     for _ in 0..<500 {
       var bytes = random.bytes(random.below(200))

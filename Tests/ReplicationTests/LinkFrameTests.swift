@@ -1,5 +1,6 @@
 import JournalTestSupport
 import Replication
+import TestSupport
 import Testing
 
 /// Proves that the 16 bytes in front of every message say what the table of `LinkFrame` promises,
@@ -54,7 +55,7 @@ struct LinkFrameTests {
 
   @Test(arguments: 1...8 as ClosedRange<UInt64>)
   func `random bytes are a known frame or none`(seed: UInt64) {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     for _ in 0..<2000 {
       var bytes = random.bytes(LinkFrame.byteCount)
       // Half of them with a small kind, so that more than the first field is looked at.

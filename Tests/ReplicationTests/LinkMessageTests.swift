@@ -2,6 +2,7 @@ import BlockModel
 import Journal
 import JournalTestSupport
 import Replication
+import TestSupport
 import Testing
 
 /// Proves that what the two sites tell each other arrives as it was said, and that bytes which are
@@ -87,7 +88,7 @@ struct LinkMessageTests {
 
   @Test(arguments: messages, 1...4 as ClosedRange<UInt64>)
   func `random bytes never trap`(message: Message, seed: UInt64) {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     for round in 0..<500 {
       var bytes = message.bytes + random.bytes(random.below(64))
       if round % 2 == 0 {

@@ -1,6 +1,7 @@
 import BlockModel
 import JournalTestSupport
 import SystemIO
+import TestSupport
 import Testing
 
 @testable import Journal
@@ -16,11 +17,11 @@ import Testing
 
   /// A sender whose first five records have arrived.
   static func linked() throws -> (SendingGroup, ReceivingSite) {
-    var random = SplitMix(seed: 1)
+    var random = SeededGenerator(seed: 1)
     return try linked(&random)
   }
 
-  static func linked(_ random: inout SplitMix) throws -> (SendingGroup, ReceivingSite) {
+  static func linked(_ random: inout SeededGenerator) throws -> (SendingGroup, ReceivingSite) {
     let sending = try SendingGroup(diskByteCounts: disks)
     let site = try ReceivingSite(for: sending, seed: 1)
     sending.startLink(to: site.endpoint)
@@ -54,7 +55,7 @@ import Testing
 
   @Test(arguments: UInt64(0)..<8)
   func everyRecordArrivesOnceAndInOrder(seed: UInt64) throws {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: seed)
     sending.startLink(to: site.endpoint)
@@ -87,7 +88,7 @@ import Testing
   }
 
   @Test func progressReachesTheWatermarks() throws {
-    var random = SplitMix(seed: 1)
+    var random = SeededGenerator(seed: 1)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: 1)
     sending.startLink(to: site.endpoint)
@@ -122,7 +123,7 @@ import Testing
   /// It would send for ever, or what the other side must refuse.
   @Test(arguments: [0, 1, 4095, 8 << 20])
   func `a position outside of the segment's records ends the connection`(offset: Int) throws {
-    var random = SplitMix(seed: 1)
+    var random = SeededGenerator(seed: 1)
     let (sending, site) = try Self.linked(&random)
     site.claimedOffset = offset
     site.disconnect()
@@ -152,7 +153,7 @@ import Testing
   // MARK: Sizes
 
   @Test func `a receiver is told that a disk has grown, over the same connection`() throws {
-    var random = SplitMix(seed: 1)
+    var random = SeededGenerator(seed: 1)
     let (sending, site) = try Self.linked(&random)
     #expect(site.hellos.map { $0.disks.map(\.byteCount) } == [[20_000, 6000]])
     sending.stores[1].grow(to: 9000)
@@ -185,7 +186,7 @@ import Testing
   }
 
   @Test func `a full copy ends where the disk ended when the receiver was told`() throws {
-    var random = SplitMix(seed: 2)
+    var random = SeededGenerator(seed: 2)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     try sending.write(5, &random)
     try sending.applyAll()
@@ -219,7 +220,7 @@ import Testing
   /// Also when the last segment was sealed and no record follows, as after a crash.
   @Test(arguments: [false, true])
   func heartbeatsTellHowFarNothingIsMissing(sealed: Bool) throws {
-    var random = SplitMix(seed: 1)
+    var random = SeededGenerator(seed: 1)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: 1)
     try sending.write(5, &random)
@@ -233,7 +234,7 @@ import Testing
 
   @Test(arguments: UInt64(0)..<4)
   func recordsThatTheSenderLostAreTakenBack(seed: UInt64) throws {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: seed)
     for round in 0..<3 {
@@ -264,7 +265,7 @@ import Testing
 
   /// The receiver had begun a segment of which the sender lost even the header.
   @Test func aSegmentThatTheSenderLostWholeIsTakenBack() throws {
-    var random = SplitMix(seed: 3)
+    var random = SeededGenerator(seed: 3)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: 3)
     sending.startLink(to: site.endpoint)
@@ -290,7 +291,7 @@ import Testing
 
   @Test(arguments: UInt64(0)..<4)
   func aReceiverThatIsTooFarBehindIsCopied(seed: UInt64) throws {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: seed)
     try sending.write(40, &random)
@@ -316,7 +317,7 @@ import Testing
   }
 
   @Test func aFullCopyThatBreaksBeginsAgain() throws {
-    var random = SplitMix(seed: 9)
+    var random = SeededGenerator(seed: 9)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: 9)
     site.needsBaseline = true
@@ -362,7 +363,7 @@ import Testing
   }
 
   @Test func stoppingSendsWhatIsAppended() throws {
-    var random = SplitMix(seed: 2)
+    var random = SeededGenerator(seed: 2)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: 2)
     sending.startLink(to: site.endpoint)

@@ -1,6 +1,7 @@
 import BlockModel
 import JournalTestSupport
 import SystemIO
+import TestSupport
 import Testing
 
 @testable import Journal
@@ -16,7 +17,7 @@ import Testing
   }
 
   static func sender(seed: UInt64, records: Int) throws -> (TestGroup, [Sent]) {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     var settings = TestGroup.Settings(diskByteCounts: [30_000, 9000])
     settings.capacityByteCount = 4 << 20
     let group = try TestGroup(seed: seed, settings)
@@ -43,7 +44,7 @@ import Testing
   }
 
   /// Gives `bytes` in pieces of random sizes; what is not taken is given again with more.
-  static func feed(_ bytes: [UInt8], to group: TestGroup, _ random: inout SplitMix) throws {
+  static func feed(_ bytes: [UInt8], to group: TestGroup, _ random: inout SeededGenerator) throws {
     var waiting: [UInt8] = []
     var rest = bytes[...]
     while !rest.isEmpty {
@@ -58,7 +59,7 @@ import Testing
 
   @Test(arguments: UInt64(0)..<40)
   func applyAndRestartsBetweenPiecesChangeNothing(seed: UInt64) throws {
-    var random = SplitMix(seed: seed ^ 0x51)
+    var random = SeededGenerator(seed: seed ^ 0x51)
     let (sender, sent) = try Self.sender(seed: seed, records: 20 + random.below(60))
     let receiver = try Self.receiver(of: sender)
     for segment in sent {
@@ -92,7 +93,7 @@ import Testing
   /// After a power cut the receiver says how far it came, and takes the same bytes from there.
   @Test(arguments: UInt64(0)..<60)
   func aReceiverThatLostPowerGoesOnWhereItEnded(seed: UInt64) throws {
-    var random = SplitMix(seed: seed ^ 0xDEAD)
+    var random = SeededGenerator(seed: seed ^ 0xDEAD)
     let (sender, sent) = try Self.sender(seed: seed, records: 70)
     let receiver = try Self.receiver(of: sender)
     var cuts = 6

@@ -2,6 +2,7 @@ import BlockModel
 import Journal
 import JournalTestSupport
 import Replication
+import TestSupport
 import Testing
 
 /// Proves where the sender goes on with a receiver, from what the receiver says it has: never past
@@ -85,7 +86,7 @@ struct ResumeDecisionTests {
 
   @Test(arguments: 1...4 as ClosedRange<UInt64>)
   func `a cut is always below what the receiver has and not below what it applied`(seed: UInt64) {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     for _ in 0..<1000 {
       let sequence = random.below(4) == 0 ? random.next() : random.next() % 300
       let welcome = LinkWelcome(

@@ -7,6 +7,7 @@ import Storage
 import StorageTesting
 import Synchronization
 import SystemIO
+import TestSupport
 
 /// A protected group without a loop: a journal in a temporary folder, bases in memory, the plain
 /// history, and a link sender that follows it.
@@ -66,7 +67,7 @@ final class SendingGroup {
     history.append(operation, at: journal.newestTimestamp)
   }
 
-  func write(_ count: Int, _ random: inout SplitMix) throws {
+  func write(_ count: Int, _ random: inout SeededGenerator) throws {
     for _ in 0..<count {
       try write(.random(&random, diskByteCounts: diskByteCounts, writeLimit: 3000))
     }

@@ -1,5 +1,6 @@
 import JournalTestSupport
 import Replication
+import TestSupport
 import Testing
 
 /// Proves that a position in the stream fits in the argument of a frame and that positions have the
@@ -21,7 +22,7 @@ struct StreamPositionTests {
   }
 
   @Test func `segments go before offsets`() {
-    var random = SplitMix(seed: 1)
+    var random = SeededGenerator(seed: 1)
     #expect(Self.ordered.shuffled(using: &random).sorted() == Self.ordered)
     #expect(Set(Self.ordered.map(\.argument)).count == Self.ordered.count)
   }

@@ -83,4 +83,20 @@ import Testing
     #expect(try single.site.connect("disk").read(at: 0, count: 2) == [1, 1])
     #expect(try run("nbdinfo", ["--size", uri]).checked().stdout == "\(8 << 20)\n")
   }
+
+  @Test(.requires("nbdinfo")) func `a listener of any free port tells which it has`() throws {
+    let single = try SingleSite { $0.configuration.nbd.append("tcp:127.0.0.1:0") }
+    let listeners = try #require(try single.site.status()["listeners"]).elements
+    let address = try #require(
+      listeners.compactMap { $0["address"]?.string }.first {
+        $0.hasPrefix("tcp:127.0.0.1:") && $0 != single.site.configuration.link
+      })
+    #expect(!address.hasSuffix(":0"))
+    #expect(single.site.log.contains("nbd tcp:127.0.0.1:0: listens at \(address)"))
+    let uri = "nbd://\(address.dropFirst("tcp:".count))/disk"
+    #expect(try run("nbdinfo", ["--size", uri]).checked().stdout == "\(8 << 20)\n")
+    // Who takes over keeps it.
+    try single.site.takeOver()
+    #expect(try run("nbdinfo", ["--size", uri]).checked().stdout == "\(8 << 20)\n")
+  }
 }

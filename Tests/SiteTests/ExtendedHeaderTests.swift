@@ -19,11 +19,13 @@ import Testing
     try RawSession(single.site.socket, "disk", headers, contexts: contexts)
   }
 
-  @Test func `what is written is read back in chunks of the same cookie`() throws {
+  /// qemu does not announce the payload of a WRITE, which the specification demands.
+  @Test(arguments: [33, 32, 1, 0])
+  func `what is written is read back in chunks of the same cookie`(flags: Int) throws {
     let single = try SingleSite()
     let session = try session(single)
     let bytes = [UInt8](1...100)
-    session.send(write, flags: payloadLength + 1, cookie: 5, offset: 7, length: 100, payload: bytes)
+    session.send(write, flags: flags, cookie: 5, offset: 7, length: 100, payload: bytes)
     let written = try session.reply()
     #expect(written.map(\.type) == [0] && written.map(\.cookie) == [5])
     session.send(read, cookie: 6, offset: 7, length: 100)
@@ -36,7 +38,7 @@ import Testing
     let single = try SingleSite()
     let session = try session(single, contexts: ["base:allocation"])
     session.send(trim, flags: payloadLength, cookie: 1, length: 5, payload: [1, 2, 3, 4, 5])
-    session.send(write, cookie: 2, length: 5)
+    session.send(read, flags: payloadLength, cookie: 2, length: 5, payload: [1, 2, 3, 4, 5])
     session.send(
       blockStatus, flags: payloadLength, cookie: 3, length: 12,
       payload: [0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 99])
@@ -129,7 +131,8 @@ import Testing
         let command = [0, 1, 3, 4, 5, 6, 7, 8, 9].randomElement(using: &generator)!
         let flags = Int.random(in: 0..<64, using: &generator)
         let length = Int.random(in: 0...5000, using: &generator)
-        let hasPayload = headers == .extended ? flags & payloadLength != 0 : command == write
+        let hasPayload =
+          command == write || headers == .extended && flags & payloadLength != 0
         session.send(
           command, flags: flags, cookie: cookie,
           offset: UInt64.random(in: 0...(9 << 20), using: &generator), length: UInt64(length),

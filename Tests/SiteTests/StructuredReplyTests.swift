@@ -119,4 +119,24 @@ import Testing
       ])
     #expect(seen == ["True True True True", "True", "EINVAL", "EINVAL", "EINVAL"])
   }
+
+  /// libnbd writes the text to its debug log.
+  @Test(
+    .requires("python3", "nbdsh"),
+    arguments: [
+      ("disk", 8, "ENOSPC", "past the end of the disk"),
+      ("disk@latest", 0, "EPERM", "the disk is read-only"),
+    ])
+  func `an error says why`(export: String, mebibyte: Int, error: String, text: String) throws {
+    let single = try SingleSite(history: "1h")
+    let seen = try script(
+      single.site.uri(export),
+      [
+        "said = []", "h.set_debug(True)",
+        "h.set_debug_callback(lambda context, text: said.append(text))",
+        "try:", "    h.pwrite(b'x' * 512, \(mebibyte) << 20)", "except nbd.Error as e:",
+        "    print(any('\(text)' in line for line in said), e.errno)",
+      ])
+    #expect(seen == ["True \(error)"])
+  }
 }

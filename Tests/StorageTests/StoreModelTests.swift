@@ -2,6 +2,7 @@ import BlockModel
 import Foundation
 import StorageTesting
 import SystemIO
+import TestSupport
 import Testing
 
 @testable import Storage
@@ -92,7 +93,7 @@ import Testing
   /// Random calls; returns what the store must hold.
   static func exercise(_ store: some BackingStore, seed: UInt64 = 7) throws -> [UInt8] {
     var model = [UInt8](repeating: 0, count: byteCount)
-    var random = SplitMix(state: seed)
+    var random = SeededGenerator(seed: seed)
     for step in 0..<400 {
       let start = Int.random(in: 0..<byteCount, using: &random)
       let most = min(byteCount - start, [1, 100, 5000, 70_000].randomElement(using: &random)!)
@@ -141,17 +142,6 @@ import Testing
       guard let data else { return }
       #expect(!data.isEmpty)
       position = data.end
-    }
-  }
-
-  struct SplitMix: RandomNumberGenerator {
-    var state: UInt64
-    mutating func next() -> UInt64 {
-      state &+= 0x9E37_79B9_7F4A_7C15
-      var word = state
-      word = (word ^ word >> 30) &* 0xBF58_476D_1CE4_E5B9
-      word = (word ^ word >> 27) &* 0x94D0_49BB_1331_11EB
-      return word ^ word >> 31
     }
   }
 }

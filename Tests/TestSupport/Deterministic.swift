@@ -14,6 +14,10 @@ public struct SeededGenerator: RandomNumberGenerator, Sendable {
     return word ^ (word >> 31)
   }
 
+  public mutating func below(_ bound: Int) -> Int { Int(next() % UInt64(bound)) }
+
+  public mutating func chance(_ percent: UInt64) -> Bool { next() % 100 < percent }
+
   /// `count` bytes that do not compress.
   public mutating func bytes(_ count: Int) -> [UInt8] {
     var words = [UInt64](repeating: 0, count: (count + 7) / 8)

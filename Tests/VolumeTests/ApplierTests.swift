@@ -3,6 +3,7 @@ import JournalTestSupport
 import Storage
 import StorageTesting
 import SystemIO
+import TestSupport
 import Testing
 import Volume
 
@@ -110,7 +111,7 @@ import Volume
 
   @Test(arguments: UInt64(0)..<20)
   func applyingTwiceIsHarmless(seed: UInt64) throws {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     let group = try TestGroup(seed: seed)
     for _ in 0..<40 {
       try group.record(

@@ -1,6 +1,7 @@
 import BlockModel
 import Journal
 import JournalTestSupport
+import TestSupport
 import Testing
 import Volume
 
@@ -33,7 +34,7 @@ import Volume
   }
 
   private func operation(
-    _ diskByteCounts: [Int], using random: inout SplitMix
+    _ diskByteCounts: [Int], using random: inout SeededGenerator
   ) -> JournalTestSupport.Operation {
     let disk = diskByteCounts.indices.randomElement(using: &random)!
     let length = Int.random(in: 1...700, using: &random)
@@ -48,7 +49,7 @@ import Volume
   @Test(arguments: 0..<15 as Range<UInt64>)
   func `the bytes of all records in the interval, and no others`(_ seed: UInt64) throws {
     let group = try TestGroup(seed: seed, .init(diskByteCounts: [9000, 3000]))
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     var records: [(timestamp: Timestamp, disk: Int, range: Range<Int>)] = []
     for _ in 0..<150 {
       let operation = operation(group.settings.diskByteCounts, using: &random)

@@ -3,6 +3,7 @@ import JournalTestSupport
 import StorageTesting
 import Synchronization
 import SystemIO
+import TestSupport
 import Testing
 import Volume
 
@@ -25,13 +26,13 @@ import Volume
     let group: TestGroup
     let scratch: FaultyStorage
     let budget = ScratchBudget(byteLimit: 1 << 30)
-    var random: SplitMix
+    var random: SeededGenerator
     var open: [Open] = []
     var now: UInt64 = 1000
     var checksInSteps = 0
 
     init(seed: UInt64, diskByteCounts: [Int]) throws {
-      random = SplitMix(seed: seed)
+      random = SeededGenerator(seed: seed)
       var settings = TestGroup.Settings(diskByteCounts: diskByteCounts)
       settings.segmentByteCount = [12 << 10, 16 << 10, 40 << 10][random.below(3)]
       settings.capacityByteCount = settings.segmentByteCount * (4 + random.below(6))
@@ -130,7 +131,7 @@ import Volume
 
   @Test(arguments: UInt64(0)..<30)
   func `every view equals the plain history`(seed: UInt64) throws {
-    var random = SplitMix(seed: seed ^ 0xDE7)
+    var random = SeededGenerator(seed: seed ^ 0xDE7)
     let world = try World(
       seed: seed, diskByteCounts: (0...random.below(3)).map { _ in 3000 + random.below(20_000) })
     for _ in 0..<70 {
@@ -165,7 +166,7 @@ import Volume
   }
 
   private static func read(_ views: [Open], seed: UInt64, _ findings: Findings) {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     while !findings.isOver.load(ordering: .relaxed) {
       let one = views[random.below(views.count)]
       let disk = random.below(one.expected.count)

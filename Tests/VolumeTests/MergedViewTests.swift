@@ -2,6 +2,7 @@ import BlockModel
 import JournalTestSupport
 import Storage
 import StorageTesting
+import TestSupport
 import Testing
 import Volume
 
@@ -20,7 +21,7 @@ import Volume
   }
 
   static func write(
-    _ group: TestGroup, _ random: inout SplitMix, _ now: inout UInt64
+    _ group: TestGroup, _ random: inout SeededGenerator, _ now: inout UInt64
   ) throws {
     now += UInt64(random.below(40))
     for _ in 0...random.below(3) where group.hasSpareSegment {
@@ -33,7 +34,7 @@ import Volume
 
   @Test(arguments: UInt64(0)..<16)
   func `views at any instant equal the plain history while maps are merged`(seed: UInt64) throws {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     let group = try TestGroup(seed: seed, Self.settings())
     var open: [(plan: ViewPlan<FaultyFile>, view: TestView)] = []
     var now: UInt64 = 1000
@@ -68,7 +69,7 @@ import Volume
 
   /// 200 generations: level 2 (64) is reached three times, level 1 (8) once more.
   @Test func `live disk and views consult few of many generations`() throws {
-    var random = SplitMix(seed: 7)
+    var random = SeededGenerator(seed: 7)
     var now: UInt64 = 1000
     let group = try TestGroup(seed: 7, Self.settings())
     while group.journal.generations.count < 200 { try Self.write(group, &random, &now) }

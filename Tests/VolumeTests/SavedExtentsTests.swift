@@ -2,6 +2,7 @@ import BlockModel
 import Journal
 import JournalTestSupport
 import SystemIO
+import TestSupport
 import Testing
 import Volume
 
@@ -21,7 +22,7 @@ import Volume
 
   @Test(arguments: UInt64(0)..<10)
   func `equals a plain array of what was stored`(seed: UInt64) throws {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     let budget = ScratchBudget(byteLimit: 1 << 30)
     let overlay = overlay(budget, disks: 2)
     var expected = [[UInt8?]](repeating: .init(repeating: nil, count: 9000), count: 2)

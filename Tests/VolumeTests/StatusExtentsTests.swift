@@ -1,5 +1,6 @@
 import BlockModel
 import JournalTestSupport
+import TestSupport
 import Testing
 import Volume
 
@@ -49,7 +50,7 @@ import Volume
 
   @Test(arguments: 0..<200 as Range<UInt64>)
   func `each sector has the winner of its bytes`(_ seed: UInt64) {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     let start = UInt64.random(in: 0...2000, using: &random)
     let pieces = (0..<Int.random(in: 1...30, using: &random)).map { _ in
       (

@@ -2,6 +2,7 @@ import BlockModel
 import JournalTestSupport
 import Storage
 import StorageTesting
+import TestSupport
 import Testing
 import Volume
 
@@ -18,7 +19,7 @@ import Volume
 
   /// An instant that exists: on a record, right before or after one, anywhere, or at an edge.
   static func instant(
-    _ group: TestGroup, _ history: History, _ random: inout SplitMix
+    _ group: TestGroup, _ history: History, _ random: inout SeededGenerator
   ) -> Timestamp {
     let (start, end) = (history.start.rawValue, history.end.rawValue)
     let candidates = group.history.entries.map(\.timestamp.rawValue).filter {
@@ -39,7 +40,7 @@ import Volume
 
   @Test(arguments: UInt64(0)..<60)
   func equalsThePlainHistory(seed: UInt64) throws {
-    var random = SplitMix(seed: seed)
+    var random = SeededGenerator(seed: seed)
     var settings = TestGroup.Settings(
       diskByteCounts: (0...random.below(3)).map { _ in 3000 + random.below(20_000) })
     settings.segmentByteCount = [12 << 10, 16 << 10, 40 << 10][random.below(3)]

@@ -78,7 +78,7 @@ struct RequestJudge {
   /// Bytes that follow the header.
   private func payload(_ header: Header) -> UInt64 {
     let hasPayload =
-      isExtended ? header.flags & Self.payloadFlag != 0 : header.command == Self.write
+      header.command == Self.write || isExtended && header.flags & Self.payloadFlag != 0
     return hasPayload ? header.length : 0
   }
 
@@ -131,7 +131,8 @@ struct RequestJudge {
     switch header.command {
     case Self.read, Self.cache: return header.flags == 0
     case Self.write:
-      return !session.export.isReadOnly && header.flags == (isExtended ? Self.payloadFlag : 0)
+      let flags = header.flags & ~(isExtended ? Self.payloadFlag : 0)
+      return !session.export.isReadOnly && flags == 0
     case Self.trim, Self.zero: return !session.export.isReadOnly && header.flags == 0
     case Self.status: return header.flags == 0 && !session.contexts.isEmpty
     default: return false

@@ -103,6 +103,7 @@ enum SiteCommand {
       }
       let control = try listenForControl(configuration, &sockets)
       try running?.confirm()
+      control?.logChosenAddress { Output.log(name, $0) }
       try site.serve()
       sockets.removeUnused()
       if let inheritance {
