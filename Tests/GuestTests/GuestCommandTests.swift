@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Proves that what a guest's kernel sends beside plain writes (discards, zeroes, flushes) arrives
-/// as such and does what it says, through qemu's virtio-blk and through the kernel's own NBD client.
+/// as such and does what it says, through qemu's virtio-blk and through the kernel's NBD client.
 @Suite(
   .scratch,
   .requires("qemu-system-x86_64", "mke2fs", "nbdinfo", "nbdcopy", "blkdiscard", "nbd-client"))
@@ -119,6 +119,21 @@ struct GuestCommandTests {
     let said = try scene.guest.run(Self.play(on: "/dev/nbd0"))
     try scene.guest.run("nbd-client -d /dev/nbd0")
     try checkPlayed(scene, said)
+  }
+
+  @Test func `partitions of a disk are seen by the kernel's NBD client`() throws {
+    let scene = try Scene(disks: [], hasNetwork: true)
+    try scene.guest.run("ifconfig lo up; ifconfig eth0 10.0.2.15 up")
+    let connect = "nbd-client 10.0.2.2 \(scene.port) /dev/nbd0 -N data"
+    try scene.guest.run(connect)
+    try scene.guest.run("printf 'n\\np\\n1\\n\\n\\nw\\n' | fdisk /dev/nbd0; sync")
+    try scene.guest.run("nbd-client -d /dev/nbd0")
+    try scene.guest.run(connect)
+    try scene.guest.run(
+      "blockdev --rereadpt /dev/nbd0; echo in the partition >/tmp-file; "
+        + "dd if=/tmp-file of=/dev/nbd0p1 bs=512 conv=sync,fsync")
+    #expect(try scene.guest.run("head -c 16 /dev/nbd0p1; echo").contains("in the partition"))
+    try scene.guest.run("nbd-client -d /dev/nbd0")
   }
 
   @Test func `the kernel's NBD client reads an instant and cannot write to it`() throws {

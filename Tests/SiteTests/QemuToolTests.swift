@@ -153,6 +153,24 @@ import Testing
     #expect((io.stdout + io.stderr).contains("Input/output error"), "\(io)")
   }
 
+  /// As with a guest that overwrites what it deletes: zeros that are written become holes.
+  @Test(.requires("nbdinfo"), arguments: [("off", "data"), ("on", "zero"), ("unmap", "hole,zero")])
+  func `qemu detects zeroes`(mode: String, kind: String) throws {
+    let single = try SingleSite(size: Self.size, history: "1h")
+    let image =
+      "driver=raw,detect-zeroes=\(mode),discard=unmap,file.driver=nbd,file.server.type=unix,"
+      + "file.server.path=\(single.site.socket),file.export=disk,file.discard=unmap"
+    try run(
+      "qemu-io",
+      ["--image-opts", image, "-c", "write -P 1 0 16M", "-c", "write -P 0 1M 1M", "-c", "flush"]
+    ).checked()
+    let map = try run("nbdinfo", ["--map", single.uri]).checked().stdout
+    let zeroed = map.split(separator: "\n").map { $0.split(separator: " ").map(String.init) }
+      .first { Int($0[0])! <= Self.mebibyte && Int($0[0])! + Int($0[1])! > Self.mebibyte }
+    #expect(zeroed?.last == kind, "\(map)")
+    #expect(try single.site.connect("disk").read(at: 1 << 20, count: 2) == [0, 0])
+  }
+
   @Test(.requires("qemu-nbd")) func `qemu-nbd serves a disk once more`() throws {
     let (single, source) = try written(seed: 7)
     let socket = try single.scratch.socket("again.sock")
