@@ -15,15 +15,7 @@ struct GuestGrowingTests {
   @Test(arguments: [false, true])
   func `a guest gets a larger disk while it runs`(restartsSite: Bool) throws {
     let kernel = try GuestKernel.prepare()
-    let pair = try SitePair(disks: ["root": Self.old], start: false) { east, west in
-      for site in [east, west] {
-        site.configuration.groups[0].segmentSize = "16M"
-        site.configuration.groups[0].journalCapacity = "512M"
-      }
-    }
-    try GuestDisk.make(
-      at: pair.east.rawFile("root"), size: Self.old, kernel: kernel, scratch: pair.scratch)
-    try pair.start()
+    let pair = try SitePair.withGuestDisk(size: Self.old, kernel)
     let guest = try Guest(
       kernel: kernel, socket: pair.east.socket, export: "root", logs: pair.scratch,
       reconnectDelay: 60)

@@ -10,15 +10,7 @@ struct GuestRecoveryTests {
 
   @Test func `the disk of each step comes back from the recovery site`() throws {
     let kernel = try GuestKernel.prepare()
-    let pair = try SitePair(disks: ["root": Self.size], start: false) { east, west in
-      for site in [east, west] {
-        site.configuration.groups[0].segmentSize = "16M"
-        site.configuration.groups[0].journalCapacity = "512M"
-      }
-    }
-    try GuestDisk.make(
-      at: pair.east.rawFile("root"), size: Self.size, kernel: kernel, scratch: pair.scratch)
-    try pair.start()
+    let pair = try SitePair.withGuestDisk(size: Self.size, kernel)
 
     let guest = try Guest(
       kernel: kernel, socket: pair.east.socket, export: "root", logs: pair.scratch)
@@ -42,15 +34,7 @@ struct GuestRecoveryTests {
 
   @Test func `a guest does not notice that the recovery site is killed`() throws {
     let kernel = try GuestKernel.prepare()
-    let pair = try SitePair(disks: ["root": Self.size], start: false) { east, west in
-      for site in [east, west] {
-        site.configuration.groups[0].segmentSize = "16M"
-        site.configuration.groups[0].journalCapacity = "512M"
-      }
-    }
-    try GuestDisk.make(
-      at: pair.east.rawFile("root"), size: Self.size, kernel: kernel, scratch: pair.scratch)
-    try pair.start()
+    let pair = try SitePair.withGuestDisk(size: Self.size, kernel)
     let guest = try Guest(
       kernel: kernel, socket: pair.east.socket, export: "root", logs: pair.scratch)
     _ = try guest.step(1)
