@@ -11,12 +11,13 @@ let isSimulated = Context.environment["TAPLINE_SIMULATION"] == "1"
 // of exclusive access are on where the tests run, which is the debug build; in the release build
 // they took 3 % of the loop's time. (The simulator needs neither, and the compiler's optimiser
 // stumbles over it.)
-let settings: [SwiftSetting] = [
-  .strictMemorySafety(),
-  .unsafeFlags(
-    (isSimulated ? [] : ["-cross-module-optimization"]) + ["-enforce-exclusivity=unchecked"],
-    .when(configuration: .release)),
-]
+let settings: [SwiftSetting] =
+  [
+    .strictMemorySafety(),
+    .unsafeFlags(
+      (isSimulated ? [] : ["-cross-module-optimization"]) + ["-enforce-exclusivity=unchecked"],
+      .when(configuration: .release)),
+  ] + (isSimulated ? [.define("MUTANTS")] : [])
 
 func layer(_ name: String, _ dependencies: Target.Dependency...) -> Target {
   .target(name: name, dependencies: dependencies, swiftSettings: settings)

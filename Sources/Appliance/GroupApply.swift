@@ -170,7 +170,12 @@ extension Group {
       let window = min(configuration.historyNanoseconds, historyClock.rawValue)
       newest = min(newest, Timestamp(rawValue: historyClock.rawValue - window))
     }
-    let limit = min(journal.durable, receiving.applyLimit)
+    var limit = journal.durable
+    #if MUTANTS
+      if Mutant.applyEarly.isOn { limit = journal.appended }
+      if Mutant.applyDuringCopy.isOn { receiving.applyLimit = SequenceNumber(.max) }
+    #endif
+    limit = min(limit, receiving.applyLimit)
     return Array(
       journal.generations.prefix(Self.stepGenerationLimit).prefix {
         $0.span.lastTimestamp <= newest && $0.span.lastSequence <= limit

@@ -244,6 +244,9 @@ extension Group {
   }
 
   func endBaseline(_ mark: JournalState.Mark, from receiver: LinkReceiver) {
+    #if MUTANTS
+      let mark = Mutant.completeCopyEarly.isOn ? .init(.none, mark.timestamp) : mark
+    #endif
     receiving.baselineEnd = mark
     // No piece is to come any more, and the keeper has those that came before the next apply step.
     receiving.applyLimit = SequenceNumber(.max)

@@ -1,5 +1,9 @@
 import BlockModel
 
+#if MUTANTS
+  import SystemIO
+#endif
+
 /// What a scan found in one segment file.
 struct SegmentFacts: Equatable {
   var slot: Int
@@ -87,6 +91,9 @@ struct RecoveryDecision: Equatable {
       }
       if let rival = byNumber[header.number], let other = rival.header {
         let isNewer = (header.epoch, fact.recordCount) > (other.epoch, rival.recordCount)
+        #if MUTANTS
+          if Mutant.acceptStaleSegment.isOn, isNewer { continue }
+        #endif
         let loser = isNewer ? rival : fact
         decision.freeSlots.append(loser.slot)
         if loser == fact { continue }

@@ -58,6 +58,9 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     } else if let found = parts.catalog.pinned(welcome.position.segment) {
       segment = found
       offset = Int(welcome.position.offset)
+      #if MUTANTS
+        if Mutant.dropOnReconnect.isOn { offset = found.end }
+      #endif
       guard offset >= SegmentHeader.byteCount, offset <= found.end else {
         throw .protocolViolation(
           "the peer asks for position \(offset) of segment \(found.number), which ends at "
@@ -193,6 +196,9 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   /// its journal does not fill up with that, it is not sent before. It stays here anyway, because
   /// it is not applied here either.
   private func isCopied(_ segment: Segment<File>) -> Bool {
+    #if MUTANTS
+      if Mutant.applyDuringCopy.isOn { return true }
+    #endif
     guard let next = parts.catalog.segment(segment.number + 1) else { return false }
     return next.firstSequence.rawValue <= copiedThrough + 1
   }
