@@ -117,9 +117,9 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     guard input.count >= LinkFrame.byteCount + frame.bodyByteCount else { return false }
     if frame.kind == .segment, let journal = group.journal, !journal.hasFreeSegment {
       waitsForRoom = true
+      // When there is room at once, this comes back here by `resume` and takes the frame.
       group.makeRoom()
-      if !journal.hasFreeSegment { return false }
-      waitsForRoom = false
+      return false
     }
     let body = unsafe UnsafeRawBufferPointer(
       start: input.first + LinkFrame.byteCount, count: frame.bodyByteCount)
