@@ -82,7 +82,7 @@ final class LoadClient: @unchecked Sendable {
     if world.simulation.random.below(load.silenceOneIn) == 0 {
       nextSend += UInt64(world.simulation.random.below(1_500)) * 1_000_000
     }
-    oracle.sent(request)
+    oracle.protected.sent(request)
     let check = request.command == .read ? ReadCheck(oracle, request) : nil
     outstanding[request.number] = Outstanding(request: request, check: check, sentAt: now)
     world.statistics.requests += 1
@@ -109,7 +109,7 @@ final class LoadClient: @unchecked Sendable {
       let request = ClientRequest(
         number: number, isTrim ? .trim : .writeZeroes, flags, disk: disk, offset: offset,
         length: length)
-      if !oracle.isAmbiguous(request) { return request }
+      if !oracle.protected.isAmbiguous(request) { return request }
       flags.remove(.noHole)
     }
     return ClientRequest(
@@ -165,7 +165,7 @@ final class LoadClient: @unchecked Sendable {
       world.statistics.reads += 1
       check.check(reply.data, of: request)
     } else {
-      oracle.acknowledged(request)
+      oracle.protected.acknowledged(request)
     }
   }
 }

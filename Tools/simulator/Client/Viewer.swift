@@ -150,10 +150,12 @@ struct ViewReading {
 
   /// At the recovery site no record may be missing before an instant that can be opened.
   private func checkIsWhole(at instant: Timestamp) {
-    guard role == .recovery, oracle.protected.agrees(with: oracle.recovery) else { return }
-    let there = oracle.protected.count(through: instant)
-    let here = oracle.recovery.count(through: instant)
-    if here < there, !oracle.protected.records[here].isBackdated {
+    guard role == .recovery, oracle.protected.line.agrees(with: oracle.recovery.line) else {
+      return
+    }
+    let there = oracle.protected.line.count(through: instant)
+    let here = oracle.recovery.line.count(through: instant)
+    if here < there, !oracle.protected.line.records[here].isBackdated {
       oracle.violation(
         "recovery: \(instant) can be opened with \(here) records; it has \(there)")
     }
@@ -177,7 +179,7 @@ struct ViewReading {
       Timestamp(rawValue: instants.start.rawValue - 1),
       Timestamp(rawValue: instants.end.rawValue + 24 * hour),
     ]
-    outside += instants.gaps.map { Timestamp(rawValue: ($0.from.rawValue + $0.to.rawValue) / 2) }
+    outside += instants.gaps.filter { $0.from < $0.to }.map(\.from)
     for instant in outside {
       do throws(ClientError) {
         try open(oracle.diskNames[0], at: "\(instant)").close()

@@ -31,6 +31,19 @@ final class Line {
     return dropped
   }
 
+  /// Becomes the line that ends with this record.
+  func adopt(endingWith last: Record?) {
+    var tail: [Record] = []
+    var next = last
+    while let record = next {
+      if record.sequence <= count, records[Int(record.sequence) - 1] === record { break }
+      tail.append(record)
+      next = record.previous
+    }
+    truncate(to: Int(next?.sequence ?? 0))
+    records += tail.reversed()
+  }
+
   /// Becomes another line.
   func adopt(_ records: [Record]) {
     self.records = records

@@ -10,6 +10,8 @@ final class Record {
   let index: Int
   let header: RecordHeader
   let payload: [UInt8]
+  /// The one before it in the order of its time.
+  let previous: Record?
   /// The protected site lost it: another record has, or will have, its number.
   var isVoid = false
   /// Stamped in a life of its site whose clock was behind that of an earlier life: an instant that
@@ -18,7 +20,8 @@ final class Record {
   /// Whose it is; nil for a checkpoint.
   var request: ClientRequest?
 
-  init(_ found: SegmentWatcher.Found) {
+  init(_ found: SegmentWatcher.Found, after previous: Record?) {
+    self.previous = previous
     sequence = found.sequence
     identity = found.identity
     index = found.index

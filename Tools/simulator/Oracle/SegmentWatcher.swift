@@ -68,6 +68,19 @@ final class SegmentWatcher {
     while next(use) != nil {}
   }
 
+  /// The newest segment that holds the record.
+  func place(of sequence: UInt64) -> (identity: SegmentIdentity, index: Int)? {
+    var found: (identity: SegmentIdentity, index: Int)?
+    for use in uses.values {
+      guard let header = use.header, sequence >= header.firstSequence.rawValue else { continue }
+      let index = sequence - header.firstSequence.rawValue
+      guard index < UInt64(use.starts.count - 1), header.epoch > found?.identity.epoch ?? 0
+      else { continue }
+      found = (header.identity, Int(index))
+    }
+    return found
+  }
+
   private func put(_ bytes: [UInt8], at offset: Int, in use: Use, _ name: String) {
     guard offset <= use.bytes.count, let end = use.starts.last else {
       return report(.astray("\(name): a write at \(offset), where \(use.bytes.count) ends"))

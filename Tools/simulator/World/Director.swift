@@ -88,7 +88,7 @@ final class Director {
       $0.health == "ok" || $0.health.hasPrefix("apply is stopped")
     }
     return isWell && here.link?.state == "connected"
-      && here.watermarks.durable == UInt64(world.groups[group].protected.count)
+      && here.watermarks.durable == UInt64(world.groups[group].protected.line.count)
       && here.watermarks.peerDurable == here.watermarks.durable
       && there.watermarks.durable == here.watermarks.durable
   }
@@ -98,7 +98,7 @@ final class Director {
   /// Reads the live disks, and the last instant at the recovery site.
   private func compareWhole(_ group: Int) {
     let oracle = world.groups[group]
-    guard oracle.protected.agrees(with: oracle.recovery) else {
+    guard oracle.protected.line.agrees(with: oracle.recovery.line) else {
       oracle.violation("the sites are in step and have different records")
     }
     var isDone = false
@@ -106,7 +106,7 @@ final class Director {
       for (disk, name) in oracle.diskNames.enumerated() {
         let live = contents(of: name, at: world.site(of: group, .protected), oracle)
         let there = contents(of: "\(name)@latest", at: world.site(of: group, .recovery), oracle)
-        let expected = oracle.protected.disks(after: oracle.protected.count)[disk].bytes
+        let expected = oracle.protected.line.disks(after: oracle.protected.line.count)[disk].bytes
         if let difference = difference(of: live, from: expected) {
           oracle.violation("in the end \(name) is wrong: \(difference)")
         }
@@ -140,7 +140,7 @@ final class Director {
     for host in world.hosts { host.stop() }
     while world.hosts.contains(where: { $0.state != .down }) { Thread.sleep(milliseconds: 20) }
     for group in world.groups.indices {
-      let count = world.groups[group].protected.count
+      let count = world.groups[group].protected.line.count
       world.site(of: group, .protected).compareBases(of: group, with: count)
       world.site(of: group, .recovery).compareBases(of: group)
     }

@@ -45,13 +45,30 @@ final class GroupFiles {
 
   /// After a power cut.
   func reload(from machine: Machine) {
+    if role == .protected { oracle.protected.mayLose() }
     reloadSegments(from: machine)
     states.replace(with: machine.contents(of: folder + JournalStateFile<File>.name))
-    if role == .recovery, states.state?.baseline == .complete { oracle.notErased() }
+    if role == .recovery, states.state?.baseline == .complete { oracle.recovery.notErased() }
+  }
+
+  /// The site's process is about to start.
+  func restarting(clock: Timestamp) {
+    switch role {
+    case .protected: oracle.protected.restarting(clock: clock)
+    case .recovery: oracle.recovery.restarting(isCopying: states.state?.baseline == .copying)
+    }
+  }
+
+  /// The site has started and says where the order ends.
+  func restarted(appended: UInt64) {
+    switch role {
+    case .protected: oracle.protected.restarted(appended: appended)
+    case .recovery: oracle.recovery.restarted(appended: appended, at: segments.place(of: appended))
+    }
   }
 
   /// What was not written to the disk may be gone after the next start.
-  func syncFailed() { oracle.mayLose(role) }
+  func syncFailed() { if role == .protected { oracle.protected.mayLose() } }
 
   private func reloadSegments(from machine: Machine) {
     for path in machine.fileNames() where path.hasPrefix(folder) {
@@ -79,7 +96,7 @@ final class GroupFiles {
       world.statistics.fullCopies += 1
       oracle.erased(start: new.applied.sequence.rawValue)
     } else {
-      oracle.recoveryIsDurable(through: new.durable.rawValue)
+      oracle.recovery.isDurable(through: new.durable.rawValue)
     }
   }
 

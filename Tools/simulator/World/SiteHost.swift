@@ -48,11 +48,7 @@ final class SiteHost: @unchecked Sendable {
     hadDiskErrors = machine.faults.hasErrors
     inspector = nil
     world.statistics.starts += 1
-    for (group, oracle) in world.groups.enumerated() {
-      oracle.restarting(
-        world.role(of: group, at: index), isCopying: files[group].state?.baseline == .copying,
-        clock: latestClock)
-    }
+    for group in files { group.restarting(clock: latestClock) }
     let life = life
     process = machine.start("site") { [self] in run(life) }
   }
@@ -105,16 +101,15 @@ final class SiteHost: @unchecked Sendable {
   func cutPower() {
     machine.cutPower()
     state = .down
-    for (group, oracle) in world.groups.enumerated() {
-      oracle.mayLose(world.role(of: group, at: index))
-      files[group].reload(from: machine)
-    }
+    for group in files { group.reload(from: machine) }
   }
 
   /// Before its clock jumps, too.
   func noteClock() {
     latestClock = max(latestClock, Timestamp(nanoseconds: machine.realtimeNanoseconds))
   }
+
+  func restarted(_ group: Int, appended: UInt64) { files[group].restarted(appended: appended) }
 
   func noteDiskErrors() { hadDiskErrors = true }
 
@@ -143,7 +138,7 @@ final class SiteHost: @unchecked Sendable {
       let last = UInt64(words[4])
     else { return }
     world.statistics.cuts += 1
-    oracle.cut(to: last)
+    oracle.recovery.cut(to: last)
   }
 
   func syncFailed(_ path: String) {
