@@ -119,6 +119,7 @@ let package = Package(
       name: "FuzzTests", dependencies: ["FuzzTargets", "TestSupport"], exclude: ["Corpus"],
       swiftSettings: settings),
     tests("ReliabilityTests", "TestSupport"),
+    tests("SimulationTests", "TestSupport"),
     tests("HouseTests", "TestSupport"),
   ],
   swiftLanguageModes: [.v6]

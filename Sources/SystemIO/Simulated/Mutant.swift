@@ -43,13 +43,18 @@ public enum Mutant: String, CaseIterable {
 
   public var isOn: Bool { Self.chosen == self }
 
-  static func skipsSync(of file: OpenFile) -> Bool {
+  /// Whether `fdatasync` does nothing. A file goes by the name that it was created with.
+  static func skipsDataSync(of file: OpenFile) -> Bool {
     switch chosen {
     case .skipSegmentSync: file.path.contains("/segment-")
     case .skipStateSync: file.path.contains("/state")
     case .skipDiskSync: file.path.hasPrefix("/disks/")
-    case .skipFolderSync: file.inode == nil
     default: false
     }
+  }
+
+  /// Whether `fsync` does nothing.
+  static func skipsWholeSync(of file: OpenFile) -> Bool {
+    chosen == .skipFolderSync && file.inode == nil && file.path.hasPrefix("/data/")
   }
 }
