@@ -108,9 +108,16 @@ extension Group {
   /// Creates the next segment file before it is needed.
   private func createSlot() {
     guard let journal, !apply.isCreatingSlot, !isStopping, !handover.isPausing,
-      SystemClock.monotonicNanoseconds() >= apply.slotRetryNanoseconds,
-      let (slot, name) = journal.slotToCreate(isIdle: isIdle)
+      SystemClock.monotonicNanoseconds() >= apply.slotRetryNanoseconds
     else { return }
+    guard let (slot, name) = journal.slotToCreate(isIdle: isIdle) else {
+      // Segments have come free instead: nothing is tried any more.
+      if apply.slotFailure != nil {
+        log("group \(configuration.name): the journal has room again without growing")
+        apply.slotFailure = nil
+      }
+      return
+    }
     apply.isCreatingSlot = true
     let storage = journal.storage
     let byteCount = journal.options.segmentByteCount

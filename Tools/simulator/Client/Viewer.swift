@@ -93,37 +93,36 @@ struct ViewReading {
       world.statistics.views += 1
       world.trace.note("opened \(disk)@\(instant) at the \(role) site")
       checkIsWhole(at: instant)
-      let count = line.count(through: instant)
+      let last = line.last(through: instant)
       for round in 0..<rounds {
         if round > 0 {
           Thread.sleep(milliseconds: UInt64(world.simulation.random.below(1_500)))
         }
-        try read(client, index, at: instant, count)
+        try read(client, index, at: instant, last)
       }
     }
   }
 
   private func read(
-    _ client: NBDClient, _ disk: Int, at instant: Timestamp, _ count: Int
+    _ client: NBDClient, _ disk: Int, at instant: Timestamp, _ last: Record?
   ) throws(ClientError) {
     var offset = 0
     while offset < client.byteCount {
       let length = min(Self.chunkBytes, client.byteCount - offset)
       let request = ClientRequest(
         number: world.nextRequestNumber(), .read, [], disk: disk, offset: offset, length: length)
-      let generation = line.generation
       try client.send(request)
       guard let reply = try client.receive(milliseconds: 25_000) else {
         throw .lost("no reply for long")
       }
-      try check(reply, request, at: instant, count, generation)
+      try check(reply, request, at: instant, last)
       offset += length
     }
   }
 
+  /// - Parameter last: the record that was the last of the view when it was opened.
   private func check(
-    _ reply: NBDClient.Reply, _ request: ClientRequest, at instant: Timestamp, _ count: Int,
-    _ generation: Int
+    _ reply: NBDClient.Reply, _ request: ClientRequest, at instant: Timestamp, _ last: Record?
   ) throws(ClientError) {
     if reply.error != 0 {
       guard host.hadDiskErrors else {
@@ -131,12 +130,12 @@ struct ViewReading {
       }
       throw .lost("error \(reply.error)")
     }
+    let count = Int(last?.sequence ?? 0)
     // Records may have been lost since; then the view is lost, too.
-    guard line.generation == generation else { throw .lost("the order has gone back") }
-    let now = line.count(through: instant)
-    guard now == count else {
-      if line.records[count].isBackdated { throw .lost("backdated records have arrived") }
-      oracle.violation("\(role): \(line.records[count]) is added before \(instant), already seen")
+    guard line.record(count) === last else { throw .lost("the order has gone back") }
+    if let added = line.record(count + 1), added.header.timestamp <= instant {
+      if added.isBackdated { throw .lost("backdated records have arrived") }
+      oracle.violation("\(role): \(added) is added before \(instant), already seen")
     }
     let image = line.disks(after: count)[request.disk]
     let expected = image.bytes(at: request.offset, count: request.length)

@@ -75,6 +75,14 @@ final class Line {
     return low
   }
 
+  /// The one with this number; nil when there is none.
+  func record(_ number: Int) -> Record? {
+    number > 0 && number <= count ? records[number - 1] : nil
+  }
+
+  /// The last record at or before the instant.
+  func last(through instant: Timestamp) -> Record? { record(count(through: instant)) }
+
   /// Whether both lines have the same records as far as both reach.
   func agrees(with other: Line) -> Bool {
     let shared = min(count, other.count)

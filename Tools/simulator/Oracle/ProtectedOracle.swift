@@ -51,7 +51,9 @@ final class ProtectedOracle {
   func isAmbiguous(_ request: ClientRequest) -> Bool {
     request.command != .write
       && pending.contains {
-        $0.disk == request.disk && $0.offset == request.offset && $0.length == request.length
+        $0.command != .write && $0.disk == request.disk
+          && $0.offset < request.offset + request.length
+          && request.offset < $0.offset + $0.length
       }
   }
 

@@ -92,10 +92,13 @@ final class RecoveryOracle {
     beforeErasing = nil
   }
 
-  /// The peer has told it to go back.
+  /// The peer has told it to drop what was lost there.
   func cut(to last: UInt64) {
     isGoingBack = true
     durableFloor = min(durableFloor, last)
+    if let kept = line.truncate(to: Int(last)).first(where: { !$0.isVoid }) {
+      violation("\(kept) is dropped, and the protected site has it")
+    }
   }
 
   func isDurable(through last: UInt64) {

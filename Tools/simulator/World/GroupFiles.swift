@@ -79,7 +79,11 @@ final class GroupFiles {
 
   private func handle(_ event: SegmentWatcher.Event) {
     switch event {
-    case .opened(let header): oracle.opened(role, header)
+    case .opened(let header):
+      oracle.opened(role, header)
+      world.trace.note(
+        "\(role) \(oracle.name): segment \(header.number) of epoch \(header.epoch), from record "
+          + "\(header.firstSequence.rawValue) on")
     case .rewound(let last): oracle.rewound(role, to: last)
     case .astray(let what): oracle.violation("\(role): \(what)")
     case .record(let found):
