@@ -1,3 +1,5 @@
+import Glibc
+
 /// A simulated file: what the page cache shows, and what the disk would still have after a power
 /// cut.
 ///
@@ -234,6 +236,20 @@ final class Inode {
   }
 
   // MARK: Past the system
+
+  /// Whether its bytes are these, in pages of `pageBytes`, of which the last may be shorter.
+  func holds(_ pages: [[UInt8]], byteCount: Int) -> Bool {
+    guard UInt64(byteCount) == self.byteCount else { return false }
+    return pages.enumerated().allSatisfy { index, page in
+      let own = self.pages[index]?.current ?? Self.zeros
+      return unsafe own.withUnsafeBytes { own in
+        unsafe page.withUnsafeBytes { page in
+          guard let own = own.baseAddress, let page = page.baseAddress else { return true }
+          return unsafe memcmp(own, page, pages[index].count) == 0
+        }
+      }
+    }
+  }
 
   var allBytes: [UInt8] {
     var bytes = [UInt8](repeating: 0, count: Int(byteCount))

@@ -49,6 +49,11 @@ public final class Machine {
 
   public func contents(of path: String) -> [UInt8]? { files.inode(path)?.allBytes }
 
+  /// Whether a file has these bytes, in pages of 4096.
+  public func file(_ path: String, holds pages: [[UInt8]], byteCount: Int) -> Bool {
+    files.inode(path)?.holds(pages, byteCount: byteCount) ?? false
+  }
+
   public func fileNames() -> [String] { files.allPaths }
 
   /// Bit rot: in memory and on the disk. Does nothing where there is no such file or byte.

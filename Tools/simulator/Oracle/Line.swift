@@ -9,9 +9,12 @@ final class Line {
   private(set) var generation = 0
 
   private let initial: [DiskImage]
+  private typealias Snapshot = (count: Int, disks: [DiskImage])
   /// Ascending by count. Pages are shared, so many of them cost little.
-  private var snapshots: [(count: Int, disks: [DiskImage])] = []
-  private static let snapshotSpacing = 64
+  private var snapshots: [Snapshot] = []
+  /// What was asked for last: the next question is often about a little more.
+  private var recent: Snapshot?
+  private static let snapshotSpacing = 32
 
   init(initial: [DiskImage]) { self.initial = initial }
 
@@ -27,6 +30,7 @@ final class Line {
     let dropped = records[count...]
     records.removeLast(records.count - count)
     snapshots.removeAll { $0.count > count }
+    recent = nil
     generation += 1
     return dropped
   }
@@ -48,12 +52,14 @@ final class Line {
   func adopt(_ records: [Record]) {
     self.records = records
     snapshots = []
+    recent = nil
     generation += 1
   }
 
   /// The disks after the first `count` records.
   func disks(after count: Int) -> [DiskImage] {
-    var known = snapshots.last { $0.count <= count } ?? (0, initial)
+    var known: Snapshot = snapshots.last { $0.count <= count } ?? (0, initial)
+    if let recent, recent.count <= count, recent.count > known.count { known = recent }
     while known.count < count {
       records[known.count].apply(to: &known.disks)
       known.count += 1
@@ -61,6 +67,7 @@ final class Line {
         snapshots.append(known)
       }
     }
+    recent = known
     return known.disks
   }
 
