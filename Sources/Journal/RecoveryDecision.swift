@@ -1,9 +1,5 @@
 import BlockModel
 
-#if MUTANTS
-  import SystemIO
-#endif
-
 /// What a scan found in one segment file.
 struct SegmentFacts: Equatable {
   var slot: Int
@@ -91,9 +87,6 @@ struct RecoveryDecision: Equatable {
       }
       if let rival = byNumber[header.number], let other = rival.header {
         let isNewer = (header.epoch, fact.recordCount) > (other.epoch, rival.recordCount)
-        #if MUTANTS
-          if Mutant.acceptStaleSegment.isOn, isNewer { continue }
-        #endif
         let loser = isNewer ? rival : fact
         decision.freeSlots.append(loser.slot)
         if loser == fact { continue }
