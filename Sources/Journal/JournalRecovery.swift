@@ -101,9 +101,9 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
 
   /// The last record that a sidecar says was durable, and that no later epoch made void.
   private func vouchedSequence(_ decision: RecoveryDecision) -> SequenceNumber {
-    let kept = decision.chain.compactMap(\.facts.header)
+    let begun = decision.chain.compactMap(\.facts.header) + decision.emptied
     return vouched.map { sidecar in
-      let forks = kept.filter { $0.epoch > sidecar.epoch }.map(\.firstSequence)
+      let forks = begun.filter { $0.epoch > sidecar.epoch }.map(\.firstSequence)
       guard let fork = forks.min(), fork <= sidecar.last else { return sidecar.last }
       return SequenceNumber(fork.rawValue - 1)
     }.max() ?? .none

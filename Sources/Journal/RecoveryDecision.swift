@@ -51,6 +51,9 @@ struct RecoveryDecision: Equatable {
   }
 
   var chain: [Kept] = []
+  /// Of segments at the end of the walk all of whose records are lost: these are not kept, and
+  /// still tell where an epoch began.
+  var emptied: [SegmentHeader] = []
   /// Slots that may be used again.
   var freeSlots: [Int] = []
   /// Rows 3 to 6, when one ended the walk before the last segment.
@@ -185,6 +188,7 @@ struct RecoveryDecision: Equatable {
   private mutating func dropEmptyTail() {
     while chain.count > 1, let last = chain.last, last.recordCount == 0 {
       freeSlots.append(last.facts.slot)
+      if let header = last.facts.header { emptied.append(header) }
       chain.removeLast()
     }
   }
