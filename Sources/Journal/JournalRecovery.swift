@@ -146,9 +146,6 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
 
   /// Blanks the headers, so that what the files hold can never be taken for records again.
   private func erase(_ files: [Storage.File]) throws(JournalError) {
-    #if MUTANTS
-      if Mutant.acceptStaleSegment.isOn { return }
-    #endif
     let blank = PageBuffer(byteCount: SegmentHeader.byteCount)
     do throws(Errno) {
       for file in files {

@@ -1,5 +1,9 @@
 import BlockModel
 
+#if MUTANTS
+  import SystemIO
+#endif
+
 /// What a scan found in one segment file.
 struct SegmentFacts: Equatable {
   var slot: Int
@@ -72,6 +76,9 @@ struct RecoveryDecision: Equatable {
     guard let previous = last.facts.header else { preconditionFailure("kept without a header") }
     let next = last.facts.firstSequence.advanced(by: last.recordCount)
     if number != previous.number + 1 { return .lostSegment }
+    #if MUTANTS
+      if Mutant.acceptStaleSegment.isOn, first == next { return .keep }
+    #endif
     if epoch < previous.epoch { return .olderEpoch }
     if first == next { return .keep }
     if first > next { return .lostTail }
@@ -117,6 +124,9 @@ struct RecoveryDecision: Equatable {
   /// that came later in the epochs before it is void. They must go before the start is looked for,
   /// because they may begin at or before it.
   private mutating func droppingForked(_ sorted: [SegmentFacts]) -> [SegmentFacts] {
+    #if MUTANTS
+      if Mutant.acceptStaleSegment.isOn { return sorted }
+    #endif
     var newest: UInt64 = 0
     return sorted.filter { fact in
       let epoch = fact.header?.epoch ?? 0

@@ -33,6 +33,7 @@ public enum Mutant: String, CaseIterable {
 
   // Of the link.
   case dropOnReconnect = "drop-on-reconnect"
+  case resumeStaleSegment = "resume-stale-segment"
   case ignoreFork = "ignore-fork"
   case skipRecoverySync = "skip-recovery-sync"
   case applyDuringCopy = "apply-during-copy"
