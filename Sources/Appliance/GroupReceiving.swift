@@ -24,10 +24,6 @@ struct ReceivingState {
   var refusal: String?
   /// Waits until no view and no job uses the journal.
   var pendingReset: (() -> Void)?
-  /// The journal is being set back, and the state file does not say so yet.
-  var isResetting = false
-  /// What was history is, or will be, no more: nothing may be opened.
-  var isGoingBack: Bool { pendingReset != nil || isResetting }
   var reported = LinkProgress(
     isRecoverable: false, received: .none, durable: .none, applied: .none,
     durableTimestamp: .zero)
@@ -169,8 +165,7 @@ extension Group {
       JournalRecovery<FolderStorage>
   ) {
     guard let journal, let stateKeeper else { return }
-    // Nothing of this journal is opened, created or synced until the job has come back.
-    receiving.isResetting = true
+    // Nothing of this journal is created or synced until the job has come back.
     apply.isRunning = true
     durability.isSyncing = true
     apply.isCreatingSlot = true
@@ -184,7 +179,6 @@ extension Group {
         result = .success(try recover(storage, stateKeeper.state))
       } catch { result = .failure(error) }
       loop.post { [self] in
-        receiving.isResetting = false
         apply.isRunning = false
         durability.isSyncing = false
         apply.isCreatingSlot = false

@@ -140,7 +140,7 @@ extension Group {
     var start = max(state.applyTarget.timestamp, max(state.historyStart, apply.target))
     let known = configuration.role == .recovery ? receiving.knownThrough : loop.now
     var end = max(journal.newestTimestamp, known)
-    if state.baseline != .complete || receiving.isGoingBack {
+    if state.baseline != .complete {
       start = .distantFuture
     } else {
       // The newest record may be earlier than what was promised before a clock was set back.
