@@ -32,6 +32,10 @@ final class GroupFiles {
     } else if name == JournalStateFile<File>.name {
       let old = states.state
       guard let new = states.wrote(offset, bytes) else { return }
+      world.trace.note(
+        "\(role) \(oracle.name): state: durable \(new.durable.rawValue), applied "
+          + "\(new.applied.sequence.rawValue) of \(new.applyTarget.sequence.rawValue), peer "
+          + "\(new.peerDurable?.rawValue ?? 0), base \(new.baseline) from \(new.historyStart)")
       // Recovery has read the segments, and may have found less than memory held.
       if isStarting { reloadSegments(from: machine) }
       if role == .recovery, !isStarting { followRecovery(new) }
