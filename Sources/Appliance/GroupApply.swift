@@ -180,7 +180,6 @@ extension Group {
     var limit = journal.durable
     #if MUTANTS
       if Mutant.applyEarly.isOn { limit = journal.appended }
-      if Mutant.applyDuringCopy.isOn { receiving.applyLimit = SequenceNumber(.max) }
     #endif
     limit = min(limit, receiving.applyLimit)
     return Array(

@@ -75,10 +75,10 @@ struct RecoveryDecision: Equatable {
   ) -> Row {
     guard let previous = last.facts.header else { preconditionFailure("kept without a header") }
     let next = last.facts.firstSequence.advanced(by: last.recordCount)
-    if number != previous.number + 1 { return .lostSegment }
     #if MUTANTS
-      if Mutant.acceptStaleSegment.isOn, first == next { return .keep }
+      if Mutant.acceptStaleSegment.isOn { return .keep }
     #endif
+    if number != previous.number + 1 { return .lostSegment }
     if epoch < previous.epoch { return .olderEpoch }
     if first == next { return .keep }
     if first > next { return .lostTail }

@@ -36,7 +36,6 @@ public enum Mutant: String, CaseIterable {
   case resumeStaleSegment = "resume-stale-segment"
   case ignoreFork = "ignore-fork"
   case skipRecoverySync = "skip-recovery-sync"
-  case applyDuringCopy = "apply-during-copy"
   case completeCopyEarly = "complete-copy-early"
 
   /// Set before the simulation begins.
