@@ -192,9 +192,6 @@ public final class LinkSender<Store: BackingStore>: Sendable {
   /// The receiver has begun a segment, without a record yet, that was lost here with its header:
   /// another epoch has, or will have, a segment of that number.
   private func isForked(_ welcome: LinkWelcome) -> Bool {
-    #if MUTANTS
-      if Mutant.resumeStaleSegment.isOn { return false }
-    #endif
     let number = welcome.position.segment
     if let own = parts.catalog.segment(number) { return own.header.epoch != welcome.epoch }
     return parts.catalog.newest.map { number > $0.number } ?? false

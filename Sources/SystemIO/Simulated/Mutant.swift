@@ -9,7 +9,6 @@ public enum Mutant: String, CaseIterable {
   case skipStateSync = "skip-state-sync"
   case skipDiskSync = "skip-disk-sync"
   case skipFolderSync = "skip-folder-sync"
-  case trustMemory = "trust-memory"
 
   // Of the write path.
   case ignoreShortWrite = "ignore-short-write"
@@ -33,7 +32,6 @@ public enum Mutant: String, CaseIterable {
 
   // Of the link.
   case dropOnReconnect = "drop-on-reconnect"
-  case resumeStaleSegment = "resume-stale-segment"
   case ignoreFork = "ignore-fork"
   case skipRecoverySync = "skip-recovery-sync"
   case completeCopyEarly = "complete-copy-early"
