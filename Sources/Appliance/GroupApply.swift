@@ -239,6 +239,8 @@ extension Group {
         try stateKeeper.update { state in
           // One that was begun before, and failed, may have gone further.
           if mark.sequence > state.applyTarget.sequence { state.applyTarget = mark }
+          // The disks will hold them: should they not be found again, that is no torn end.
+          state.durable = max(state.durable, mark.sequence)
         }
         outcome = try applier.apply(generations, savingFor: views)
         try stateKeeper.update {

@@ -35,6 +35,7 @@ struct ReadCheck {
     for index in data.indices where data[index] != expected[index] {
       let writer = later.first { $0.byte(at: offset + index) == data[index] }
       guard let writer else {
+        if oracle.mayBeDamaged(disk, offset + index, .protected) { continue }
         oracle.violation(
           "\(request) shows \(data[index]) at \(offset + index), where record \(floor) left "
             + "\(expected[index]): \(difference(of: data, from: expected, at: offset) ?? "")")

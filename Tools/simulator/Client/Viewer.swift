@@ -139,7 +139,9 @@ struct ViewReading {
     }
     let image = line.disks(after: count)[request.disk]
     let expected = image.bytes(at: request.offset, count: request.length)
-    if let difference = difference(of: reply.data, from: expected, at: request.offset) {
+    let difference = oracle.difference(
+      of: reply.data, from: expected, disk: request.disk, at: request.offset, role)
+    if let difference {
       oracle.violation(
         "\(role): the view of disk \(request.disk) at \(instant), which is after record \(count): "
           + difference)

@@ -14,6 +14,11 @@ final class GroupOracle {
   let protected: ProtectedOracle
   let recovery: RecoveryOracle
   let violation: (String) -> Never
+  private let archive: Archive
+  /// Those with damage at some site.
+  private var damagedRecords: [Record] = []
+  /// Bytes of disks, at one site or by a full copy at both, that damage has reached: by disk.
+  private var spoiled: [Int: Set<Int>] = [:]
 
   init(
     name: String, diskNames: [String], initial: [[UInt8]], violation: @escaping (String) -> Never
@@ -23,7 +28,7 @@ final class GroupOracle {
     let violation: (String) -> Never = { violation("group \(name): \($0)") }
     self.violation = violation
     let images = initial.map { DiskImage($0) }
-    let archive = Archive()
+    archive = Archive()
     protected = ProtectedOracle(Line(initial: images), archive, violation)
     recovery = RecoveryOracle(Line(initial: images), archive, violation)
   }
@@ -50,6 +55,79 @@ final class GroupOracle {
     case .recovery: recovery.received(found)
     }
   }
+
+  // MARK: Damage
+
+  /// Some of the group's files at the site are not what was written: its end may now be taken for
+  /// one that a power cut has torn.
+  func damaged(_ role: Role) {
+    switch role {
+    case .protected: protected.isDamaged = true
+    case .recovery: recovery.isDamaged = true
+    }
+  }
+
+  func damaged(_ role: Role, _ identity: SegmentIdentity, _ index: Int, _ bytes: Range<Int>) {
+    guard let record = archive.record(identity, index) else { return }
+    record.damage.append(Record.Damage(role: role, bytes: bytes))
+    damagedRecords.append(record)
+  }
+
+  /// From now on a record is verified before it is applied.
+  func restarting(_ role: Role) {
+    for record in damagedRecords {
+      for index in record.damage.indices where record.damage[index].role == role {
+        record.damage[index].isRecent = false
+      }
+    }
+  }
+
+  private func damage(_ disk: Int, _ offset: Int, _ role: Role) -> Record.Damage? {
+    let all = damagedRecords.lazy.filter { $0.header.kind == .write && $0.disk == disk }
+      .compactMap { $0.damage(at: role, offset) }
+    return all.first(where: \.isRecent) ?? all.first
+  }
+
+  /// Whether a reader may find another byte there than was written: a record's payload is verified
+  /// when it is received, recovered or sent, not each time it is read.
+  func mayBeDamaged(_ disk: Int, _ offset: Int, _ role: Role) -> Bool {
+    spoiled[disk]?.contains(offset) ?? false || damage(disk, offset, role) != nil
+  }
+
+  /// Where what was read at a site is wrong; nil when it is right.
+  func difference(
+    of found: [UInt8], from expected: [UInt8], disk: Int, at offset: Int, _ role: Role
+  ) -> String? {
+    difference(of: found, from: expected, at: offset) { mayBeDamaged(disk, $0, role) }
+  }
+
+  /// The same of the base disk, to which only what was damaged since the site's start may have come.
+  func baseDifference(
+    of found: [UInt8], from expected: [UInt8], disk: Int, _ role: Role
+  ) -> String? {
+    difference(of: found, from: expected, at: 0) { offset in
+      if spoiled[disk]?.contains(offset) ?? false { return true }
+      guard damage(disk, offset, role)?.isRecent ?? false else { return false }
+      spoiled[disk, default: []].insert(offset)
+      return true
+    }
+  }
+
+  private func difference(
+    of found: [UInt8], from expected: [UInt8], at offset: Int, _ mayDiffer: (Int) -> Bool
+  ) -> String? {
+    if found == expected { return nil }
+    var expected = expected
+    if found.count == expected.count {
+      for index in found.indices
+      where found[index] != expected[index] && mayDiffer(offset + index) {
+        expected[index] = found[index]
+      }
+    }
+    return simulator.difference(of: found, from: expected, at: offset)
+  }
+
+  // MARK: Full copies
 
   /// A full copy begins at the recovery site: its journal is empty and goes on after `start`.
   func erased(start: UInt64) {

@@ -29,6 +29,8 @@ final class ProtectedOracle {
   private var mayHaveLost = false
   /// It has restarted and written nothing yet: its files may end earlier than the line.
   private var isEndUncertain = false
+  /// What a disk has changed by itself may look like a torn end.
+  var isDamaged = false
   /// The latest time that its clock has shown before its last start.
   private var clockCeiling = Timestamp.zero
 
@@ -47,14 +49,16 @@ final class ProtectedOracle {
   }
 
   /// Whether a record of this request could be taken for one of another that is under way, or was
-  /// when its connection broke: zeros carry no number.
+  /// when its connection broke: zeros carry no number, and very short writes not all of it.
   func isAmbiguous(_ request: ClientRequest) -> Bool {
-    request.command != .write
-      && pending.contains {
-        $0.command != .write && $0.disk == request.disk
-          && $0.offset < request.offset + request.length
-          && request.offset < $0.offset + $0.length
+    pending.contains {
+      guard $0.disk == request.disk else { return false }
+      if request.command == .write {
+        return $0.offset == request.offset && $0.payload == request.payload
       }
+      return $0.command != .write && $0.offset < request.offset + request.length
+        && request.offset < $0.offset + $0.length
+    }
   }
 
   func acknowledged(_ request: ClientRequest) {
@@ -65,7 +69,7 @@ final class ProtectedOracle {
     }
     if let lost = request.records.first(where: \.isVoid) {
       // A reply may be under way while power is cut.
-      if request.isFUA { violation("\(request) is acknowledged as durable and \(lost) is lost") }
+      if request.isFUA, !isDamaged { violation("\(request) is acknowledged as durable and \(lost) is lost") }
       return
     }
     acknowledgedFloor = max(acknowledgedFloor, last.sequence)
@@ -75,7 +79,7 @@ final class ProtectedOracle {
 
   private func noteDurable(through sequence: UInt64, _ request: ClientRequest) {
     let lowestCut = cuts.dropFirst(request.incarnation).min() ?? .max
-    if sequence > lowestCut {
+    if sequence > lowestCut, !isDamaged {
       violation("\(request) is acknowledged, but record \(sequence), which it covers, is lost")
     }
     noteDurable(through: sequence)
@@ -176,7 +180,7 @@ final class ProtectedOracle {
       violation("goes on after record \(last), of \(line.count) that it has written")
     }
     let dropped = line.truncate(to: Int(last))
-    if let first = dropped.first {
+    if let first = dropped.first, !isDamaged {
       if last < durableFloor {
         violation("\(first) is lost; somebody was told that record \(durableFloor) is durable")
       }
@@ -184,6 +188,7 @@ final class ProtectedOracle {
     }
     mayHaveLost = false
     for record in dropped { record.isVoid = true }
+    durableFloor = min(durableFloor, last)
     seenFloor = min(seenFloor, last)
     acknowledgedFloor = min(acknowledgedFloor, last)
   }

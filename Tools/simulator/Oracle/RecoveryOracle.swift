@@ -9,6 +9,8 @@ final class RecoveryOracle {
   private let archive: Archive
   private let violation: (String) -> Never
 
+  /// What a disk has changed by itself may look like a torn end.
+  var isDamaged = false
   /// The last record of which the site has said that it is durable.
   private var durableFloor: UInt64 = 0
   /// It has restarted and written nothing yet: its files may end elsewhere than the line.
@@ -67,9 +69,10 @@ final class RecoveryOracle {
 
   private func adopt(lineEndingWith last: Record?) {
     let count = last?.sequence ?? 0
-    if count < durableFloor {
+    if count < durableFloor, !isDamaged {
       violation("record \(count + 1) is lost; record \(durableFloor) was durable")
     }
+    durableFloor = min(durableFloor, count)
     line.adopt(endingWith: last)
   }
 

@@ -81,6 +81,21 @@ final class SegmentWatcher {
     return found
   }
 
+  /// The records that have payload in a range of the file: their indices, and which bytes of it.
+  func records(
+    in range: Range<Int>, of name: String
+  ) -> (identity: SegmentIdentity, records: [(index: Int, bytes: Range<Int>)])? {
+    guard let use = uses[name], let header = use.header else { return nil }
+    let records = zip(use.starts, use.starts.dropFirst()).enumerated().compactMap {
+      index, span -> (index: Int, bytes: Range<Int>)? in
+      let payload = span.0 + RecordHeader.byteCount..<span.1
+      let bytes = range.clamped(to: payload)
+      return bytes.isEmpty
+        ? nil : (index, bytes.lowerBound - payload.lowerBound..<bytes.upperBound - payload.lowerBound)
+    }
+    return (header.identity, records)
+  }
+
   private func put(_ bytes: [UInt8], at offset: Int, in use: Use, _ name: String) {
     guard offset <= use.bytes.count, let end = use.starts.last else {
       return report(.astray("\(name): a write at \(offset), where \(use.bytes.count) ends"))

@@ -57,6 +57,7 @@ final class GroupFiles {
 
   /// The site's process is about to start.
   func restarting(clock: Timestamp) {
+    oracle.restarting(role)
     switch role {
     case .protected: oracle.protected.restarting(clock: clock)
     case .recovery: oracle.recovery.restarting(isCopying: states.state?.baseline == .copying)
@@ -73,6 +74,13 @@ final class GroupFiles {
 
   /// What was not written to the disk may be gone after the next start.
   func syncFailed() { if role == .protected { oracle.protected.mayLose() } }
+
+  /// These bytes of a file have changed on the disk by themselves.
+  func damaged(_ name: String, _ range: Range<Int>) {
+    oracle.damaged(role)
+    guard let (identity, indices) = segments.records(in: range, of: name) else { return }
+    for (index, bytes) in indices { oracle.damaged(role, identity, index, bytes) }
+  }
 
   private func reloadSegments(from machine: Machine) {
     for path in machine.fileNames() where path.hasPrefix(folder) {
@@ -125,10 +133,11 @@ final class GroupFiles {
     guard count <= line.count else {
       oracle.violation("\(role): record \(count) is applied, of \(line.count) that there are")
     }
-    for (disk, image) in zip(oracle.diskNames, line.disks(after: count)) {
-      let path = "/disks/\(disk).raw"
+    for (number, image) in line.disks(after: count).enumerated() {
+      let path = "/disks/\(oracle.diskNames[number]).raw"
       if machine.file(path, holds: image.pages, byteCount: image.byteCount) { continue }
-      let difference = difference(of: machine.contents(of: path) ?? [], from: image.bytes)
+      let difference = oracle.baseDifference(
+        of: machine.contents(of: path) ?? [], from: image.bytes, disk: number, role)
       if let difference {
         oracle.violation("\(role): \(path) with \(count) records applied: \(difference)")
       }

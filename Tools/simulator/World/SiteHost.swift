@@ -20,8 +20,14 @@ final class SiteHost: @unchecked Sendable {
   private(set) var process: Process?
   private(set) var inspector: Inspector?
   private var wantsStop = false
-  /// Faults of the disk happened in this life: what they break is not held against the site.
-  private(set) var hadDiskErrors = false
+  /// Why it did not start when it tried last.
+  private(set) var refusal: String?
+  /// Some of its journals' bytes are not what was written.
+  private(set) var isDamaged = false
+  private var hadErrors = false
+  /// Faults of the disk happened in this life, or have left something: what they break is not held
+  /// against the site, as long as it says so.
+  var hadDiskErrors: Bool { hadErrors || isDamaged }
   private let files: [GroupFiles]
   private var latestClock = Timestamp.zero
 
@@ -45,7 +51,7 @@ final class SiteHost: @unchecked Sendable {
     life += 1
     state = .starting
     wantsStop = false
-    hadDiskErrors = machine.faults.hasErrors
+    hadErrors = machine.faults.hasErrors
     inspector = nil
     world.statistics.starts += 1
     for group in files { group.restarting(clock: latestClock) }
@@ -64,6 +70,7 @@ final class SiteHost: @unchecked Sendable {
     inspector.waitForFirstAnswer()
     self.inspector = inspector
     state = .serving
+    refusal = nil
     world.trace.note("\(name): serves, life \(life)")
     while !wantsStop { inspector.inspect() }
     state = .stopping
@@ -75,6 +82,7 @@ final class SiteHost: @unchecked Sendable {
   private func startFailed(_ error: SiteError) {
     world.trace.note("\(name): does not start: \(error)")
     state = .down
+    refusal = "\(error)"
     guard hadDiskErrors || machine.faults.hasErrors else {
       world.violation("site \(name) does not start: \(error)")
     }
@@ -111,7 +119,14 @@ final class SiteHost: @unchecked Sendable {
 
   func restarted(_ group: Int, appended: UInt64) { files[group].restarted(appended: appended) }
 
-  func noteDiskErrors() { hadDiskErrors = true }
+  func noteDiskErrors() { hadErrors = true }
+
+  func damaged(_ path: String, _ range: Range<Int>) {
+    isDamaged = true
+    for group in files where path.hasPrefix(group.folder) {
+      group.damaged(String(path.dropFirst(group.folder.count)), range)
+    }
+  }
 
   // MARK: What it says and writes
 
