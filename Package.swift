@@ -2,8 +2,8 @@
 import PackageDescription
 
 /// With `TAPLINE_SIMULATION=1` the lowest layer is built over the simulated machines in place of
-/// Linux, and everything above it unchanged. `Tools/simulator` does that, in a build folder of its
-/// own.
+/// Linux, and everything above it unchanged, but for the deliberate mistakes that can be switched
+/// on (`MUTANTS`). `Tools/simulate` does that, in a build folder of its own.
 let isSimulated = Context.environment["TAPLINE_SIMULATION"] == "1"
 
 // Cross-module optimisation specialises the generic journal for its storage: without it, each

@@ -32,7 +32,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   var nextFileNumber: Int { (slots.compactMap { Self.slot(named: $0.name) }.max() ?? -1) + 1 }
   /// The last segment holds the last record. False when it lost applied records to damage: then
   /// the next record's index would not be the number of records in it.
-  private(set) var endsWithLastSegment = true
+  public private(set) var endsWithLastSegment = true
   /// By slot, of those that stand for their segments.
   private var sidecars: [Int: SidecarIndex] = [:]
   /// What sidecars say of records that are not applied: a segment was durable before it got one.

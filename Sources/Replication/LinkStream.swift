@@ -52,6 +52,9 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   /// False when the journal does not reach back to what the receiver needs next.
   mutating func resume(_ welcome: LinkWelcome) throws(LinkError) -> Bool {
     parts.watermarks[.peerReceived] = welcome.sequence.rawValue
+    // Damage may have cost the peer what was durable there.
+    parts.watermarks[.peerDurable] = min(
+      parts.watermarks[.peerDurable], welcome.sequence.rawValue)
     if welcome.position.segment == 0 {
       awaited = welcome.sequence.rawValue + 1
       guard moveToAwaited() != .missing else { return false }

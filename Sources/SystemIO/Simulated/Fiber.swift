@@ -24,7 +24,7 @@ import Glibc
     self.process = process
     self.body = body
     unsafe context = .allocate(byteCount: fiber_context_size(), alignment: 64)
-    unsafe stack = Self.freeStacks.popLast() ?? Self.makeStack()
+    unsafe stack = Self.freeStacks.popLast() ?? (unsafe Self.makeStack())
     unsafe fiber_make(context, stack, Self.stackByteCount) { Fiber.start() }
   }
 

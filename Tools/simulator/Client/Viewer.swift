@@ -130,6 +130,7 @@ struct ViewReading {
       }
       throw .lost("error \(reply.error)")
     }
+    if role == .recovery, oracle.recovery.isUnsure { throw .lost("nobody knows what is right") }
     let count = Int(last?.sequence ?? 0)
     // Records may have been lost since; then the view is lost, too.
     guard line.record(count) === last else { throw .lost("the order has gone back") }

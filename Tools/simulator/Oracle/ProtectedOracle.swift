@@ -69,7 +69,9 @@ final class ProtectedOracle {
     }
     if let lost = request.records.first(where: \.isVoid) {
       // A reply may be under way while power is cut.
-      if request.isFUA, !isDamaged { violation("\(request) is acknowledged as durable and \(lost) is lost") }
+      if request.isFUA, !isDamaged {
+        violation("\(request) is acknowledged as durable and \(lost) is lost")
+      }
       return
     }
     acknowledgedFloor = max(acknowledgedFloor, last.sequence)

@@ -30,6 +30,9 @@ final class RecoveryOracle {
     self.violation = { violation("recovery: \($0)") }
   }
 
+  /// Damage hides which records it has, until it writes again.
+  var isUnsure: Bool { isDamaged && isEndUncertain }
+
   // MARK: Files
 
   func opened(_ header: SegmentHeader) {
@@ -99,7 +102,7 @@ final class RecoveryOracle {
   func cut(to last: UInt64) {
     isGoingBack = true
     durableFloor = min(durableFloor, last)
-    if let kept = line.truncate(to: Int(last)).first(where: { !$0.isVoid }) {
+    if let kept = line.truncate(to: Int(last)).first(where: { !$0.isVoid }), !isDamaged {
       violation("\(kept) is dropped, and the protected site has it")
     }
   }
@@ -126,7 +129,8 @@ final class RecoveryOracle {
   ///   cut off again.
   func restarted(appended: UInt64, at place: (identity: SegmentIdentity, index: Int)?) {
     guard isEndUncertain else { return }
-    isEndUncertain = false
+    // When the newest segment is damaged, the record may be one of before a cut.
+    isEndUncertain = isDamaged
     if let place, let record = archive.record(place.identity, place.index) {
       adopt(lineEndingWith: record)
       return

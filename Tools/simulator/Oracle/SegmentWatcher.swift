@@ -90,8 +90,9 @@ final class SegmentWatcher {
       index, span -> (index: Int, bytes: Range<Int>)? in
       let payload = span.0 + RecordHeader.byteCount..<span.1
       let bytes = range.clamped(to: payload)
-      return bytes.isEmpty
-        ? nil : (index, bytes.lowerBound - payload.lowerBound..<bytes.upperBound - payload.lowerBound)
+      if bytes.isEmpty { return nil }
+      let start = bytes.lowerBound - payload.lowerBound
+      return (index, start..<start + bytes.count)
     }
     return (header.identity, records)
   }

@@ -36,7 +36,7 @@ final class Trace {
         mix(unsafe buffer.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
       }
       var rest: UInt64 = 0
-      for unsafe byte in unsafe buffer[whole...] { rest = rest << 8 | UInt64(byte) }
+      for index in whole..<buffer.count { rest = rest << 8 | UInt64(unsafe buffer[index]) }
       mix(rest)
     }
   }
