@@ -2,8 +2,8 @@
 import PackageDescription
 
 /// With `TAPLINE_SIMULATION=1` the lowest layer is built over the simulated machines in place of
-/// Linux, and everything above it unchanged. `Tools/simulator` does that, in a build folder of its
-/// own.
+/// Linux, and everything above it unchanged, but for the deliberate mistakes that can be switched
+/// on (`MUTANTS`). `Tools/simulate` does that, in a build folder of its own.
 let isSimulated = Context.environment["TAPLINE_SIMULATION"] == "1"
 
 // Cross-module optimisation specialises the generic journal for its storage: without it, each
@@ -11,12 +11,13 @@ let isSimulated = Context.environment["TAPLINE_SIMULATION"] == "1"
 // of exclusive access are on where the tests run, which is the debug build; in the release build
 // they took 3 % of the loop's time. (The simulator needs neither, and the compiler's optimiser
 // stumbles over it.)
-let settings: [SwiftSetting] = [
-  .strictMemorySafety(),
-  .unsafeFlags(
-    (isSimulated ? [] : ["-cross-module-optimization"]) + ["-enforce-exclusivity=unchecked"],
-    .when(configuration: .release)),
-]
+let settings: [SwiftSetting] =
+  [
+    .strictMemorySafety(),
+    .unsafeFlags(
+      (isSimulated ? [] : ["-cross-module-optimization"]) + ["-enforce-exclusivity=unchecked"],
+      .when(configuration: .release)),
+  ] + (isSimulated ? [.define("MUTANTS")] : [])
 
 func layer(_ name: String, _ dependencies: Target.Dependency...) -> Target {
   .target(name: name, dependencies: dependencies, swiftSettings: settings)
@@ -121,6 +122,7 @@ let package = Package(
       name: "FuzzTests", dependencies: ["FuzzTargets", "TestSupport"], exclude: ["Corpus"],
       swiftSettings: settings),
     tests("ReliabilityTests", "TestSupport"),
+    tests("SimulationTests", "TestSupport"),
     tests("HouseTests", "TestSupport"),
   ],
   swiftLanguageModes: [.v6]

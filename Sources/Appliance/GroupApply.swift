@@ -108,9 +108,16 @@ extension Group {
   /// Creates the next segment file before it is needed.
   private func createSlot() {
     guard let journal, !apply.isCreatingSlot, !isStopping, !handover.isPausing,
-      SystemClock.monotonicNanoseconds() >= apply.slotRetryNanoseconds,
-      let (slot, name) = journal.slotToCreate(isIdle: isIdle)
+      SystemClock.monotonicNanoseconds() >= apply.slotRetryNanoseconds
     else { return }
+    guard let (slot, name) = journal.slotToCreate(isIdle: isIdle) else {
+      // Segments have come free instead: nothing is tried any more.
+      if apply.slotFailure != nil {
+        log("group \(configuration.name): the journal has room again without growing")
+        apply.slotFailure = nil
+      }
+      return
+    }
     apply.isCreatingSlot = true
     let storage = journal.storage
     let byteCount = journal.options.segmentByteCount
@@ -170,7 +177,11 @@ extension Group {
       let window = min(configuration.historyNanoseconds, historyClock.rawValue)
       newest = min(newest, Timestamp(rawValue: historyClock.rawValue - window))
     }
-    let limit = min(journal.durable, receiving.applyLimit)
+    var limit = journal.durable
+    #if MUTANTS
+      if Mutant.applyEarly.isOn { limit = journal.appended }
+    #endif
+    limit = min(limit, receiving.applyLimit)
     return Array(
       journal.generations.prefix(Self.stepGenerationLimit).prefix {
         $0.span.lastTimestamp <= newest && $0.span.lastSequence <= limit
@@ -228,6 +239,8 @@ extension Group {
         try stateKeeper.update { state in
           // One that was begun before, and failed, may have gone further.
           if mark.sequence > state.applyTarget.sequence { state.applyTarget = mark }
+          // The disks will hold them: should they not be found again, that is no torn end.
+          state.durable = max(state.durable, mark.sequence)
         }
         outcome = try applier.apply(generations, savingFor: views)
         try stateKeeper.update {

@@ -87,6 +87,11 @@ extension Group {
     if let journal {
       guard let job = journal.syncJob() else { return }
       durability.isSyncing = true
+      #if MUTANTS
+        if Mutant.skipRecoverySync.isOn, configuration.role == .recovery {
+          return syncFinished(job, SyncResult(nanoseconds: 0, failure: nil))
+        }
+      #endif
       if mayBlock { return syncFinished(job, Self.run(job)) }
       journalSync.start(job)
     } else {

@@ -24,9 +24,14 @@ struct ReceivingState {
   var refusal: String?
   /// Waits until no view and no job uses the journal.
   var pendingReset: (() -> Void)?
+  /// The journal is being reset: what the group still knows of it is not so any more.
+  var isResetting = false
   var reported = LinkProgress(
     isRecoverable: false, received: .none, durable: .none, applied: .none,
     durableTimestamp: .zero)
+
+  /// No instant can be opened: it would hold up the reset, or read what is being erased.
+  var closesViews: Bool { pendingReset != nil || isResetting }
 }
 
 extension Group {
@@ -106,12 +111,13 @@ extension Group {
 
   /// The peer lost what it had sent after `sequence`; so it goes here, too.
   func cut(after sequence: SequenceNumber, _ receiver: LinkReceiver) {
-    log(
-      "group \(configuration.name): records after \(sequence.rawValue) never became durable at "
-        + "\(receiving.peerSite ?? "the peer"), which lost power; they are dropped")
     whenUnused { [self] in
+      log(
+        "group \(configuration.name): records after \(sequence.rawValue) never became durable at "
+          + "\(receiving.peerSite ?? "the peer"), which lost power; they are dropped")
       reload(receiver) { state in
-        state.durable = min(state.durable, sequence)
+        // Apply may have gone further by now; then only a full copy helps, and the peer will find out.
+        state.durable = min(state.durable, max(sequence, state.applied.sequence))
       } recover: { storage, state throws(JournalError) in
         try JournalRecovery(storage, state: state, cut: sequence)
       }
@@ -146,7 +152,7 @@ extension Group {
   private func whenUnused(_ action: @escaping () -> Void) {
     receiving.pendingReset = action
     receiving.applyLimit = .none
-    for hold in views.holds.values { hold.expire?() }
+    views.expireAll()
     runPendingReset()
   }
 
@@ -169,6 +175,7 @@ extension Group {
     apply.isRunning = true
     durability.isSyncing = true
     apply.isCreatingSlot = true
+    receiving.isResetting = true
     let storage = journal.storage
     keeper.submit { [self] in
       let result: Result<JournalRecovery<FolderStorage>, JournalError>
@@ -182,6 +189,7 @@ extension Group {
         apply.isRunning = false
         durability.isSyncing = false
         apply.isCreatingSlot = false
+        receiving.isResetting = false
         reloaded(receiver, result)
         if isStopping { continueStop() }
       }
@@ -244,6 +252,9 @@ extension Group {
   }
 
   func endBaseline(_ mark: JournalState.Mark, from receiver: LinkReceiver) {
+    #if MUTANTS
+      let mark = Mutant.completeCopyEarly.isOn ? .init(.none, mark.timestamp) : mark
+    #endif
     receiving.baselineEnd = mark
     // No piece is to come any more, and the keeper has those that came before the next apply step.
     receiving.applyLimit = SequenceNumber(.max)

@@ -62,6 +62,14 @@ struct OpenViews {
     hold.plan?.release()
   }
 
+  /// Cuts everybody off, also those that are still being opened.
+  mutating func expireAll() {
+    for (identifier, hold) in holds {
+      holds[identifier]?.isLost = true
+      hold.expire?()
+    }
+  }
+
   // MARK: Detached from the journal's room
 
   /// Cuts off the clients that want to know what follows the instant. False when there are none, or
@@ -140,7 +148,7 @@ extension Group {
     var start = max(state.applyTarget.timestamp, max(state.historyStart, apply.target))
     let known = configuration.role == .recovery ? receiving.knownThrough : loop.now
     var end = max(journal.newestTimestamp, known)
-    if state.baseline != .complete {
+    if state.baseline != .complete || receiving.closesViews {
       start = .distantFuture
     } else {
       // The newest record may be earlier than what was promised before a clock was set back.

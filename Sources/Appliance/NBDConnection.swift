@@ -214,6 +214,9 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
       begin(.zero(keepsSpace ? .zero : .trim), request, byteCount: request.length)
     case .flush:
       if case .live(let group) = target {
+        #if MUTANTS
+          if Mutant.acknowledgeFlushEarly.isOn { return reply(request.tag, nil) }
+        #endif
         pendingReplies += 1
         group.wait(for: group.stamped, self, request.tag)
       } else {
@@ -284,11 +287,17 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   /// sync that covers it.
   @inline(__always)
   private func finishWrite(_ group: Group, _ sequence: SequenceNumber) {
+    #if MUTANTS
+      if Mutant.acknowledgeFUAEarly.isOn { return reply(bodyRequest.tag, nil) }
+    #endif
     if bodyRequest.isFUA {
       pendingReplies += 1
       group.wait(for: sequence, self, bodyRequest.tag)
     } else {
       reply(bodyRequest.tag, nil)
+      #if MUTANTS
+        if Mutant.acknowledgeWriteEarly.isOn { flush() }
+      #endif
     }
   }
 

@@ -33,6 +33,9 @@ public final class Journal<Storage: JournalStorage> {
 
     /// Blocks. For a worker.
     public func run() throws(Errno) {
+      #if MUTANTS
+        let others = Mutant.syncNewestOnly.isOn ? [] : others
+      #endif
       for file in others { try file.syncData() }
       try newest?.syncData()
     }
@@ -187,6 +190,9 @@ public final class Journal<Storage: JournalStorage> {
     _ kind: RecordKind, disk: DiskNumber, offset: UInt64, length: UInt32,
     now: Timestamp, record: UnsafeMutableRawPointer
   ) throws(JournalError) {
+    #if MUTANTS
+      let lastTimestamp = Mutant.trustClock.isOn ? .zero : lastTimestamp
+    #endif
     let timestamp = max(now, Timestamp(rawValue: lastTimestamp.rawValue &+ 1))
     let header = RecordHeader(
       disk: disk, kind: kind, timestamp: timestamp, offset: offset, length: length)
@@ -358,6 +364,9 @@ public final class Journal<Storage: JournalStorage> {
   /// and not pinned. Returns how many segments became free.
   @discardableResult
   public func recycle(peerMark: SequenceNumber?) -> Int {
+    #if MUTANTS
+      let appliedSequence = Mutant.recycleEarly.isOn ? durableSequence : appliedSequence
+    #endif
     var freed = 0
     while segments.count > 1, let oldest = segments.first, oldest !== active {
       let last = SequenceNumber(segments[1].firstSequence.rawValue - 1)
@@ -544,6 +553,9 @@ public final class Journal<Storage: JournalStorage> {
     else {
       throw .notNext("segment \(header.number) from record \(header.firstSequence.rawValue)")
     }
+    #if MUTANTS
+      if Mutant.dropOnReconnect.isOn { lastSequence = .init(header.firstSequence.rawValue - 1) }
+    #endif
     guard header.firstSequence == lastSequence.advanced(by: 1),
       segments.last.map({ $0.number + 1 == header.number }) ?? true
     else {

@@ -32,7 +32,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   var nextFileNumber: Int { (slots.compactMap { Self.slot(named: $0.name) }.max() ?? -1) + 1 }
   /// The last segment holds the last record. False when it lost applied records to damage: then
   /// the next record's index would not be the number of records in it.
-  private(set) var endsWithLastSegment = true
+  public private(set) var endsWithLastSegment = true
   /// By slot, of those that stand for their segments.
   private var sidecars: [Int: SidecarIndex] = [:]
   /// What sidecars say of records that are not applied: a segment was durable before it got one.
@@ -101,9 +101,9 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
 
   /// The last record that a sidecar says was durable, and that no later epoch made void.
   private func vouchedSequence(_ decision: RecoveryDecision) -> SequenceNumber {
-    let kept = decision.chain.compactMap(\.facts.header)
+    let begun = decision.chain.compactMap(\.facts.header) + decision.emptied
     return vouched.map { sidecar in
-      let forks = kept.filter { $0.epoch > sidecar.epoch }.map(\.firstSequence)
+      let forks = begun.filter { $0.epoch > sidecar.epoch }.map(\.firstSequence)
       guard let fork = forks.min(), fork <= sidecar.last else { return sidecar.last }
       return SequenceNumber(fork.rawValue - 1)
     }.max() ?? .none
@@ -231,6 +231,13 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     do throws(Errno) {
       var scanner = SegmentScanner(
         slots[slot].file, header: header, limit: Int(header.segmentByteCount))
+      #if MUTANTS
+        if Mutant.skipChecksum.isOn {
+          scanner = .init(
+            slots[slot].file, header: header, limit: Int(header.segmentByteCount),
+            depth: .headersOnly)
+        }
+      #endif
       while let record = try scanner.next() { facts.lastTimestamp = record.header.timestamp }
       facts.recordCount = scanner.recordCount
       facts.end = scanner.position

@@ -95,6 +95,8 @@ public struct JournalState: Equatable, Sendable {
   /// Begins the next epoch with the record after `last`.
   public mutating func beginEpoch(after last: SequenceNumber) {
     epoch += 1
+    // The peer may have had more, of what is lost; its records are not those that will come.
+    peerDurable = peerDurable.map { min($0, last) }
     noteEpoch(EpochStart(epoch: epoch, firstSequence: last.advanced(by: 1)))
   }
 

@@ -1,5 +1,9 @@
 import BlockModel
 
+#if MUTANTS
+  import SystemIO
+#endif
+
 /// What a scan found in one segment file.
 struct SegmentFacts: Equatable {
   var slot: Int
@@ -51,6 +55,9 @@ struct RecoveryDecision: Equatable {
   }
 
   var chain: [Kept] = []
+  /// Of segments at the end of the walk all of whose records are lost: these are not kept, and
+  /// still tell where an epoch began.
+  var emptied: [SegmentHeader] = []
   /// Slots that may be used again.
   var freeSlots: [Int] = []
   /// Rows 3 to 6, when one ended the walk before the last segment.
@@ -68,6 +75,9 @@ struct RecoveryDecision: Equatable {
   ) -> Row {
     guard let previous = last.facts.header else { preconditionFailure("kept without a header") }
     let next = last.facts.firstSequence.advanced(by: last.recordCount)
+    #if MUTANTS
+      if Mutant.acceptStaleSegment.isOn { return .keep }
+    #endif
     if number != previous.number + 1 { return .lostSegment }
     if epoch < previous.epoch { return .olderEpoch }
     if first == next { return .keep }
@@ -114,6 +124,9 @@ struct RecoveryDecision: Equatable {
   /// that came later in the epochs before it is void. They must go before the start is looked for,
   /// because they may begin at or before it.
   private mutating func droppingForked(_ sorted: [SegmentFacts]) -> [SegmentFacts] {
+    #if MUTANTS
+      if Mutant.acceptStaleSegment.isOn { return sorted }
+    #endif
     var newest: UInt64 = 0
     return sorted.filter { fact in
       let epoch = fact.header?.epoch ?? 0
@@ -185,6 +198,7 @@ struct RecoveryDecision: Equatable {
   private mutating func dropEmptyTail() {
     while chain.count > 1, let last = chain.last, last.recordCount == 0 {
       freeSlots.append(last.facts.slot)
+      if let header = last.facts.header { emptied.append(header) }
       chain.removeLast()
     }
   }

@@ -180,6 +180,9 @@ public final class LinkSender<Store: BackingStore>: Sendable {
       case .baseline:
         return try stream.beginBaseline()
       case .cut(let after):
+        #if MUTANTS
+          if Mutant.ignoreFork.isOn, try stream.resume(welcome) { return }
+        #endif
         try goBack(channel, welcome, after: after)
       }
     }

@@ -52,12 +52,18 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   /// False when the journal does not reach back to what the receiver needs next.
   mutating func resume(_ welcome: LinkWelcome) throws(LinkError) -> Bool {
     parts.watermarks[.peerReceived] = welcome.sequence.rawValue
+    // Damage may have cost the peer what was durable there.
+    parts.watermarks[.peerDurable] = min(
+      parts.watermarks[.peerDurable], welcome.sequence.rawValue)
     if welcome.position.segment == 0 {
       awaited = welcome.sequence.rawValue + 1
       guard moveToAwaited() != .missing else { return false }
     } else if let found = parts.catalog.pinned(welcome.position.segment) {
       segment = found
       offset = Int(welcome.position.offset)
+      #if MUTANTS
+        if Mutant.dropOnReconnect.isOn { offset = found.end }
+      #endif
       guard offset >= SegmentHeader.byteCount, offset <= found.end else {
         throw .protocolViolation(
           "the peer asks for position \(offset) of segment \(found.number), which ends at "

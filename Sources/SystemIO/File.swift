@@ -151,6 +151,9 @@ public final class File: Sendable {
       }
       if written == 0 { throw Errno.io }
       position += off_t(written)
+      #if MUTANTS
+        if Mutant.ignoreShortWrite.isOn { return }
+      #endif
       while written > 0 {
         let length = unsafe vectors[first].iov_len
         if written >= length {

@@ -32,6 +32,9 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
   public func apply(
     _ generations: [Generation], savingFor views: [View<File, Store>] = []
   ) throws(VolumeError) -> Outcome {
+    #if MUTANTS
+      let generations = Mutant.applyOutOfOrder.isOn ? generations.reversed() : generations
+    #endif
     var outcome = Outcome()
     guard !generations.isEmpty else { return outcome }
     let maps =

@@ -73,6 +73,9 @@ extension View {
   /// Saves what a detached view reads where `step` is about to write. When that fails the view is
   /// lost, and apply goes on. Blocks; by the thread that applies.
   func save(_ disk: DiskNumber, overwrittenBy step: SealedExtentMap) {
+    #if MUTANTS
+      if Mutant.overwriteUnsaved.isOn { return }
+    #endif
     guard let saved = detachment.overlay.load(), !saved.isLost else { return }
     do throws(VolumeError) {
       var batch = SaveBatch(byteLimit: Self.batchByteLimit)

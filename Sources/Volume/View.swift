@@ -29,6 +29,10 @@ public struct ViewPlan<File: JournalFile>: Sendable {
   public init(
     instant: Timestamp, generations: [Generation], segments: [Segment<File>], diskCount: Int
   ) {
+    #if MUTANTS
+      let instant =
+        Mutant.openTooLate.isOn ? Timestamp(rawValue: instant.rawValue + 10_000_000) : instant
+    #endif
     self.instant = instant
     whole = generations
     cutAfter = whole.last?.span.lastSequence ?? .none

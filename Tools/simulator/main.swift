@@ -1,8 +1,26 @@
 import Glibc
 import SystemIO
 
-let arguments = CommandLine.arguments
-let seed = UInt64(arguments.dropFirst().first ?? "1") ?? 1
+// One run: `simulator SEED [--trace] [--mutant NAME]`, or the names of all mutants:
+// `simulator --list-mutants`. `Tools/simulate` does the rest.
+
+func usage(_ problem: String) -> Never {
+  print("\(problem)\nsimulator SEED [--trace] [--mutant NAME] | --list-mutants")
+  exit(2)
+}
+
+let arguments = CommandLine.arguments.dropFirst()
+if arguments.first == "--list-mutants" {
+  for mutant in Mutant.allCases { print(mutant.rawValue) }
+  exit(0)
+}
+guard let seed = arguments.first.flatMap({ UInt64($0) }) else { usage("which seed?") }
+if let place = arguments.firstIndex(of: "--mutant") {
+  guard let mutant = arguments[(place + 1)...].first.flatMap(Mutant.init(rawValue:)) else {
+    usage("which mutant?")
+  }
+  Mutant.chosen = mutant
+}
 let isTraced = arguments.contains("--trace")
 let world = World(seed: seed, detail: isTraced ? .full : .tail(60)) { world, ending in
   switch ending {

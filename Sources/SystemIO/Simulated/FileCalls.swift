@@ -123,6 +123,15 @@ extension SystemCalls {
 
   static func syncData(_ descriptor: Int32) -> Int32 {
     guard let file = object(descriptor, OpenFile.self) else { return fail(EBADF) }
+    return Mutant.skipsDataSync(of: file) ? 0 : sync(file)
+  }
+
+  static func syncAll(_ descriptor: Int32) -> Int32 {
+    guard let file = object(descriptor, OpenFile.self) else { return fail(EBADF) }
+    return Mutant.skipsWholeSync(of: file) ? 0 : sync(file)
+  }
+
+  private static func sync(_ file: OpenFile) -> Int32 {
     guard let inode = file.inode else {
       simulation.pass()
       machine.files.sync(file.path)
@@ -143,8 +152,6 @@ extension SystemCalls {
     inode.complete(snapshot)
     return 0
   }
-
-  static func syncAll(_ descriptor: Int32) -> Int32 { syncData(descriptor) }
 
   static func syncRange(_ descriptor: Int32, _ flags: UInt32) -> Int32 {
     simulation.pass()

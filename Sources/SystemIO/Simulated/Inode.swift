@@ -1,10 +1,12 @@
+import Glibc
+
 /// A simulated file: what the page cache shows, and what the disk would still have after a power
 /// cut.
 ///
 /// Fault model. Since its last sync a page may have had several versions. A power cut leaves of
 /// each 512-byte sector any one of them, or what was synced. A failed sync writes some pages and
 /// marks all of them clean, as Linux does: what was not written can be read until the
-/// pages leave memory.
+/// pages leave memory. New holes are not lost that way: the file system's journal has them.
 final class Inode {
   static let pageBytes = 4096
   static let sectorBytes = 512
@@ -183,7 +185,8 @@ final class Inode {
   func fail(_ snapshot: Snapshot, _ random: inout SimulationRandom) {
     for synced in snapshot.pages {
       guard var page = pages[synced.index] else { continue }
-      if random.chance(0.5) { page.persist(synced.bytes, synced.version) }
+      // Holes are the file system's own, and not lost with the data.
+      if random.chance(0.5) || synced.bytes == nil { page.persist(synced.bytes, synced.version) }
       if page.version == synced.version {
         page.isDirty = false
         page.older = []
@@ -235,30 +238,55 @@ final class Inode {
 
   // MARK: Past the system
 
+  /// Whether its bytes are these, in pages of `pageBytes`, of which the last may be shorter.
+  func holds(_ pages: [[UInt8]], byteCount: Int) -> Bool {
+    guard UInt64(byteCount) == self.byteCount else { return false }
+    return pages.enumerated().allSatisfy { index, page in
+      let own = self.pages[index]?.current ?? Self.zeros
+      return unsafe own.withUnsafeBytes { own in
+        unsafe page.withUnsafeBytes { page in
+          guard let own = own.baseAddress, let page = page.baseAddress else { return true }
+          return unsafe memcmp(own, page, pages[index].count) == 0
+        }
+      }
+    }
+  }
+
   var allBytes: [UInt8] {
     var bytes = [UInt8](repeating: 0, count: Int(byteCount))
     _ = unsafe bytes.withUnsafeMutableBytes { unsafe read(into: $0, at: 0) }
     return bytes
   }
 
-  func flipBit(at offset: UInt64, bit: UInt8) {
-    let index = Int(offset) / Self.pageBytes
-    let place = Int(offset) % Self.pageBytes
-    guard offset < byteCount, pages[index] != nil else { return }
-    pages[index]?.current?[place] ^= 1 << (bit & 7)
-    pages[index]?.durable?[place] ^= 1 << (bit & 7)
+  /// Whether what can be read at these bytes is what the disk has.
+  private func isAtRest(_ offset: UInt64, _ count: Int) -> Bool {
+    offset + UInt64(count) <= byteCount
+      && pageRange(offset, count).allSatisfy { pages[$0].map { !$0.isDirty } ?? false }
   }
 
-  func copySector(from source: UInt64, to target: UInt64) {
+  /// False, and nothing has happened, where the byte is not at rest.
+  func flipBit(at offset: UInt64, bit: UInt8) -> Bool {
+    let index = Int(offset) / Self.pageBytes
+    let place = Int(offset) % Self.pageBytes
+    guard isAtRest(offset, 1), pages[index]?.durable != nil else { return false }
+    pages[index]?.current?[place] ^= 1 << (bit & 7)
+    pages[index]?.durable?[place] ^= 1 << (bit & 7)
+    return true
+  }
+
+  /// False, and nothing has happened, where either sector is not at rest.
+  func copySector(from source: UInt64, of other: Inode, to target: UInt64) -> Bool {
     let size = Self.sectorBytes
     let (from, to) = (Int(source) / size * size, Int(target) / size * size)
-    guard from + size <= Int(byteCount), to + size <= Int(byteCount),
-      let bytes = pages[from / Self.pageBytes]?.current
-    else { return }
+    guard other.isAtRest(UInt64(from), size), isAtRest(UInt64(to), size),
+      let bytes = other.pages[from / Self.pageBytes]?.durable,
+      pages[to / Self.pageBytes]?.durable != nil
+    else { return false }
     let start = from % Self.pageBytes
     let place = to % Self.pageBytes
     let sector = bytes[start..<start + size]
     pages[to / Self.pageBytes]?.current?.replaceSubrange(place..<place + size, with: sector)
     pages[to / Self.pageBytes]?.durable?.replaceSubrange(place..<place + size, with: sector)
+    return true
   }
 }

@@ -49,16 +49,25 @@ public final class Machine {
 
   public func contents(of path: String) -> [UInt8]? { files.inode(path)?.allBytes }
 
-  public func fileNames() -> [String] { files.allPaths }
-
-  /// Bit rot: in memory and on the disk. Does nothing where there is no such file or byte.
-  public func flipBit(of path: String, at offset: UInt64, bit: UInt8) {
-    files.inode(path)?.flipBit(at: offset, bit: bit)
+  /// Whether a file has these bytes, in pages of 4096.
+  public func file(_ path: String, holds pages: [[UInt8]], byteCount: Int) -> Bool {
+    files.inode(path)?.holds(pages, byteCount: byteCount) ?? false
   }
 
-  /// A misdirected write of long ago: one sector's bytes lie over another's.
-  public func copySector(of path: String, from source: UInt64, to target: UInt64) {
-    files.inode(path)?.copySector(from: source, to: target)
+  public func fileNames() -> [String] { files.allPaths }
+
+  /// Bit rot, of bytes at rest. False, and nothing has happened, where there are none.
+  public func flipBit(of path: String, at offset: UInt64, bit: UInt8) -> Bool {
+    files.inode(path)?.flipBit(at: offset, bit: bit) ?? false
+  }
+
+  /// A misdirected write of long ago: the bytes of one sector lie over those of another. False, and
+  /// nothing has happened, where either is not at rest.
+  public func copySector(
+    of source: String, at offset: UInt64, to target: String, at place: UInt64
+  ) -> Bool {
+    guard let source = files.inode(source), let target = files.inode(target) else { return false }
+    return target.copySector(from: offset, of: source, to: place)
   }
 }
 

@@ -45,6 +45,8 @@ public final class Network {
     connections.removeAll { $0.0.isReset }
   }
 
+  var holdsAnything: Bool { !held.isEmpty }
+
   func isHeld(from: String, to: String) -> Bool {
     !held.isEmpty && held.contains(Route(from: from, to: to))
   }
@@ -69,6 +71,9 @@ final class Pipe {
 
   let from: String
   let to: String
+  /// Asked again and again whether something is ready, so it answers at small cost.
+  private unowned let simulation: Simulation
+  private unowned let network: Network
   private var pieces: [Piece] = []
   private(set) var byteCount = 0
   private var lastArrival: UInt64 = 0
@@ -80,30 +85,30 @@ final class Pipe {
   init(from: String, to: String) {
     self.from = from
     self.to = to
+    simulation = Simulation.running
+    network = simulation.network
   }
 
+  private var isHeld: Bool { network.holdsAnything && network.isHeld(from: from, to: to) }
+
   private var hasArrived: Bool {
-    guard let first = pieces.first else { return false }
-    let simulation = Simulation.running
-    return first.arrival <= simulation.now && !simulation.network.isHeld(from: from, to: to)
+    !pieces.isEmpty && pieces[0].arrival <= simulation.now && !isHeld
   }
 
   private var endHasArrived: Bool {
     guard pieces.isEmpty, let end = writerEnd else { return false }
-    let simulation = Simulation.running
-    return end <= simulation.now && !simulation.network.isHeld(from: from, to: to)
+    return end <= simulation.now && !isHeld
   }
 
   /// A read would not wait.
   var isReady: Bool { hasArrived || endHasArrived || pieces.isEmpty && isReset || isReaderGone }
 
-  var room: Int { max(0, Simulation.running.network.bufferBytes - byteCount) }
+  var room: Int { max(0, network.bufferBytes - byteCount) }
   var isRefusing: Bool { isReset || isReaderGone || writerEnd != nil }
 
   private func arrival() -> UInt64 {
-    let simulation = Simulation.running
     if from == to { return simulation.now }
-    let range = simulation.network.latencyNanoseconds
+    let range = network.latencyNanoseconds
     let delay =
       range.lowerBound
       + UInt64(simulation.random.below(Int(range.upperBound - range.lowerBound) + 1))
@@ -115,7 +120,7 @@ final class Pipe {
   func send(_ bytes: [UInt8]) {
     pieces.append(Piece(arrival: arrival(), bytes: bytes[...]))
     byteCount += bytes.count
-    Simulation.running.noteChange()
+    simulation.noteChange()
   }
 
   enum Received {
@@ -133,7 +138,7 @@ final class Pipe {
       pieces[0].bytes = pieces[0].bytes.dropFirst(count)
       if pieces[0].bytes.isEmpty { pieces.removeFirst() }
       byteCount -= count
-      Simulation.running.noteChange()
+      simulation.noteChange()
       return .bytes(taken)
     }
     if pieces.isEmpty, isReset { return .reset }
@@ -142,20 +147,20 @@ final class Pipe {
 
   func endWriting() {
     if writerEnd == nil { writerEnd = arrival() }
-    Simulation.running.noteChange()
+    simulation.noteChange()
   }
 
   func endReading() {
     isReaderGone = true
     pieces = []
     byteCount = 0
-    Simulation.running.noteChange()
+    simulation.noteChange()
   }
 
   /// What is under way is lost from some byte on.
   func reset() {
     isReset = true
-    var kept = Simulation.running.random.below(byteCount + 1)
+    var kept = simulation.random.below(byteCount + 1)
     var left: [Piece] = []
     for piece in pieces where kept > 0 {
       let bytes = piece.bytes.prefix(kept)
@@ -164,7 +169,7 @@ final class Pipe {
     }
     pieces = left
     byteCount = left.reduce(0) { $0 + $1.bytes.count }
-    Simulation.running.noteChange()
+    simulation.noteChange()
   }
 }
 

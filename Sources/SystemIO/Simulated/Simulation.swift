@@ -47,6 +47,8 @@ public final class Simulation {
   public init(seed: UInt64) {
     random = SimulationRandom(seed: seed)
     unsafe schedulerContext = .allocate(byteCount: fiber_context_size(), alignment: 64)
+    unsafe fiber_make_first(schedulerContext)
+    fiber_keep_memory()
     Self.current = self
   }
 

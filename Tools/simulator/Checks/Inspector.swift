@@ -43,7 +43,7 @@ final class Inspector: @unchecked Sendable {
     while !waiting.isEmpty {
       for (group, status) in site.status().groups.enumerated()
       where waiting.contains(group) && status.epoch > 0 {
-        world.groups[group].restarted(role(group), appended: status.watermarks.appended)
+        host.restarted(group, appended: status.watermarks.appended)
         waiting.remove(group)
       }
     }
@@ -73,7 +73,7 @@ final class Inspector: @unchecked Sendable {
       let made = try? site.checkpoint(group: world.groups[group].name, tag: tag)
     else { return }
     world.trace.note("\(host.name): checkpoint \(tag) is record \(made.sequence)")
-    world.groups[group].checkpointed(tag, sequence: made.sequence)
+    world.groups[group].protected.checkpointed(tag, sequence: made.sequence)
   }
 
   // MARK: Checks
@@ -88,17 +88,18 @@ final class Inspector: @unchecked Sendable {
     guard marks.stamped >= marks.appended, marks.appended >= marks.durable,
       marks.durable >= marks.applied
     else { fail("watermarks cross") }
-    let isGoingBack = role == .recovery && oracle.isGoingBack
+    let isGoingBack = role == .recovery && oracle.recovery.isGoingBack
     guard isGoingBack || marks.appended <= oracle.line(role).count else {
       fail("more is appended than was written")
     }
     if role == .protected {
       checkPeer(marks, oracle, fail)
-      oracle.noteDurable(through: marks.durable)
+      oracle.protected.noteDurable(through: marks.durable)
     } else {
-      oracle.recoveryIsDurable(through: marks.durable)
+      oracle.recovery.isDurable(through: marks.durable)
     }
-    checkProgress(group, marks, oracle.resetCount(role), fail)
+    let resetCount = role == .recovery ? oracle.recovery.resetCount : 0
+    checkProgress(group, marks, resetCount, fail)
   }
 
   private func checkPeer(
@@ -119,7 +120,7 @@ final class Inspector: @unchecked Sendable {
   private func checkProgress(
     _ group: Int, _ marks: WatermarkStatus, _ resetCount: Int, _ fail: (String) -> Never
   ) {
-    let isGoingBack = role(group) == .recovery && world.groups[group].isGoingBack
+    let isGoingBack = role(group) == .recovery && world.groups[group].recovery.isGoingBack
     defer {
       watermarks[group] = isGoingBack ? nil : marks
       resets[group] = resetCount

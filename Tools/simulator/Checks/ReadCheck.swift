@@ -16,13 +16,13 @@ struct ReadCheck {
     disk = request.disk
     offset = request.offset
     count = request.length
-    floor = oracle.seenFloor
-    generation = oracle.protected.generation
+    floor = oracle.protected.seenFloor
+    generation = oracle.protected.line.generation
   }
 
   /// When the reply is there.
   func check(_ data: [UInt8], of request: ClientRequest) {
-    let line = oracle.protected
+    let line = oracle.protected.line
     // What it has seen may have been lost since.
     guard line.generation == generation else { return }
     let expected = line.disks(after: Int(floor))[disk].bytes(at: offset, count: count)
@@ -35,12 +35,13 @@ struct ReadCheck {
     for index in data.indices where data[index] != expected[index] {
       let writer = later.first { $0.byte(at: offset + index) == data[index] }
       guard let writer else {
+        if oracle.mayBeDamaged(disk, offset + index, .protected) { continue }
         oracle.violation(
           "\(request) shows \(data[index]) at \(offset + index), where record \(floor) left "
             + "\(expected[index]): \(difference(of: data, from: expected, at: offset) ?? "")")
       }
       seen = max(seen, writer.sequence)
     }
-    oracle.seen(seen)
+    oracle.protected.seen(seen)
   }
 }

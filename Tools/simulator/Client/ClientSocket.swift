@@ -24,7 +24,7 @@ final class ClientSocket {
     while done < bytes.count {
       let sent: Int?
       do throws(Errno) {
-        sent = try unsafe Self.send(bytes, from: done, on: socket)
+        sent = try Self.send(bytes, from: done, on: socket)
       } catch { throw .lost("\(error)") }
       if let sent {
         done += sent

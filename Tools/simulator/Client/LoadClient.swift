@@ -82,7 +82,7 @@ final class LoadClient: @unchecked Sendable {
     if world.simulation.random.below(load.silenceOneIn) == 0 {
       nextSend += UInt64(world.simulation.random.below(1_500)) * 1_000_000
     }
-    oracle.sent(request)
+    oracle.protected.sent(request)
     let check = request.command == .read ? ReadCheck(oracle, request) : nil
     outstanding[request.number] = Outstanding(request: request, check: check, sentAt: now)
     world.statistics.requests += 1
@@ -109,12 +109,14 @@ final class LoadClient: @unchecked Sendable {
       let request = ClientRequest(
         number: number, isTrim ? .trim : .writeZeroes, flags, disk: disk, offset: offset,
         length: length)
-      if !oracle.isAmbiguous(request) { return request }
+      if !oracle.protected.isAmbiguous(request) { return request }
       flags.remove(.noHole)
     }
-    return ClientRequest(
+    let request = ClientRequest(
       number: number, .write, flags, disk: disk, offset: offset, length: length,
       payload: Self.payload(number, length))
+    if !oracle.protected.isAmbiguous(request) { return request }
+    return ClientRequest(number: number, .flush, [], disk: disk, offset: 0, length: 0)
   }
 
   private func makeRange() -> (offset: Int, length: Int) {
@@ -130,14 +132,14 @@ final class LoadClient: @unchecked Sendable {
     return (min(offset, size - length), length)
   }
 
-  /// No two writes are the same, not even in parts: the number of the request is in every 64 bytes
-  /// of it. Some of them can be compressed.
+  /// Hardly two writes are the same, not even in parts: the number of the request is in every 64
+  /// bytes of it, its lowest byte first. Some of them can be compressed.
   private static func payload(_ number: UInt64, _ length: Int) -> [UInt8] {
     var bytes = [UInt8](repeating: UInt8(truncatingIfNeeded: number) | 1, count: length)
     var word = number
     for index in 0..<length {
       if index % 64 < 8 {
-        bytes[index] = UInt8(truncatingIfNeeded: number >> UInt64(56 - index % 64 * 8))
+        bytes[index] = UInt8(truncatingIfNeeded: number >> UInt64(index % 64 * 8))
       } else if number % 3 != 0 {
         word = word &* 0x5851_F42D_4C95_7F2D &+ 0x1405_7B7E_F767_814F
         bytes[index] = UInt8(truncatingIfNeeded: word >> 56)
@@ -165,7 +167,7 @@ final class LoadClient: @unchecked Sendable {
       world.statistics.reads += 1
       check.check(reply.data, of: request)
     } else {
-      oracle.acknowledged(request)
+      oracle.protected.acknowledged(request)
     }
   }
 }

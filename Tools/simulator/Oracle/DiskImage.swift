@@ -4,7 +4,7 @@ struct DiskImage {
   private static let pageBytes = 4096
 
   let byteCount: Int
-  private var pages: [[UInt8]]
+  private(set) var pages: [[UInt8]]
 
   init(_ bytes: [UInt8]) {
     byteCount = bytes.count

@@ -9,9 +9,12 @@ final class Line {
   private(set) var generation = 0
 
   private let initial: [DiskImage]
+  private typealias Snapshot = (count: Int, disks: [DiskImage])
   /// Ascending by count. Pages are shared, so many of them cost little.
-  private var snapshots: [(count: Int, disks: [DiskImage])] = []
-  private static let snapshotSpacing = 64
+  private var snapshots: [Snapshot] = []
+  /// What was asked for last: the next question is often about a little more.
+  private var recent: Snapshot?
+  private static let snapshotSpacing = 32
 
   init(initial: [DiskImage]) { self.initial = initial }
 
@@ -27,20 +30,36 @@ final class Line {
     let dropped = records[count...]
     records.removeLast(records.count - count)
     snapshots.removeAll { $0.count > count }
+    recent = nil
     generation += 1
     return dropped
+  }
+
+  /// Becomes the line that ends with this record.
+  func adopt(endingWith last: Record?) {
+    var tail: [Record] = []
+    var next = last
+    while let record = next {
+      if record.sequence <= count, records[Int(record.sequence) - 1] === record { break }
+      tail.append(record)
+      next = record.previous
+    }
+    truncate(to: Int(next?.sequence ?? 0))
+    records += tail.reversed()
   }
 
   /// Becomes another line.
   func adopt(_ records: [Record]) {
     self.records = records
     snapshots = []
+    recent = nil
     generation += 1
   }
 
   /// The disks after the first `count` records.
   func disks(after count: Int) -> [DiskImage] {
-    var known = snapshots.last { $0.count <= count } ?? (0, initial)
+    var known: Snapshot = snapshots.last { $0.count <= count } ?? (0, initial)
+    if let recent, recent.count <= count, recent.count > known.count { known = recent }
     while known.count < count {
       records[known.count].apply(to: &known.disks)
       known.count += 1
@@ -48,6 +67,7 @@ final class Line {
         snapshots.append(known)
       }
     }
+    recent = known
     return known.disks
   }
 
@@ -61,6 +81,14 @@ final class Line {
     }
     return low
   }
+
+  /// The one with this number; nil when there is none.
+  func record(_ number: Int) -> Record? {
+    number > 0 && number <= count ? records[number - 1] : nil
+  }
+
+  /// The last record at or before the instant.
+  func last(through instant: Timestamp) -> Record? { record(count(through: instant)) }
 
   /// Whether both lines have the same records as far as both reach.
   func agrees(with other: Line) -> Bool {

@@ -10,15 +10,27 @@ final class Record {
   let index: Int
   let header: RecordHeader
   let payload: [UInt8]
+  /// The one before it in the order of its time.
+  let previous: Record?
   /// The protected site lost it: another record has, or will have, its number.
   var isVoid = false
   /// Stamped in a life of its site whose clock was behind that of an earlier life: an instant that
   /// was said to be over then may come to hold it.
   var isBackdated = false
+  /// A part of its payload that a site's disk has changed.
+  struct Damage {
+    let role: Role
+    let bytes: Range<Int>
+    /// The site has not started again since: it has verified the record before, and applies it as
+    /// it is.
+    var isRecent = true
+  }
+  var damage: [Damage] = []
   /// Whose it is; nil for a checkpoint.
   var request: ClientRequest?
 
-  init(_ found: SegmentWatcher.Found) {
+  init(_ found: SegmentWatcher.Found, after previous: Record?) {
+    self.previous = previous
     sequence = found.sequence
     identity = found.identity
     index = found.index
@@ -37,6 +49,11 @@ final class Record {
     case .zero, .trim: disks[disk].zero(at: start, count: length)
     case .checkpoint: break
     }
+  }
+
+  /// How its byte at `offset` of the disk is damaged at the site; nil when it is not.
+  func damage(at role: Role, _ offset: Int) -> Damage? {
+    damage.last { $0.role == role && $0.bytes.contains(offset - start) }
   }
 
   /// What the record leaves at `offset` of its disk; nil when it does not touch it.

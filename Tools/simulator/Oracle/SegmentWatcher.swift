@@ -68,6 +68,35 @@ final class SegmentWatcher {
     while next(use) != nil {}
   }
 
+  /// The newest segment that holds the record.
+  func place(of sequence: UInt64) -> (identity: SegmentIdentity, index: Int)? {
+    var found: (identity: SegmentIdentity, index: Int)?
+    for use in uses.values {
+      guard let header = use.header, sequence >= header.firstSequence.rawValue else { continue }
+      let index = sequence - header.firstSequence.rawValue
+      guard index < UInt64(use.starts.count - 1), header.epoch > found?.identity.epoch ?? 0
+      else { continue }
+      found = (header.identity, Int(index))
+    }
+    return found
+  }
+
+  /// The records that have payload in a range of the file: their indices, and which bytes of it.
+  func records(
+    in range: Range<Int>, of name: String
+  ) -> (identity: SegmentIdentity, records: [(index: Int, bytes: Range<Int>)])? {
+    guard let use = uses[name], let header = use.header else { return nil }
+    let records = zip(use.starts, use.starts.dropFirst()).enumerated().compactMap {
+      index, span -> (index: Int, bytes: Range<Int>)? in
+      let payload = span.0 + RecordHeader.byteCount..<span.1
+      let bytes = range.clamped(to: payload)
+      if bytes.isEmpty { return nil }
+      let start = bytes.lowerBound - payload.lowerBound
+      return (index, start..<start + bytes.count)
+    }
+    return (header.identity, records)
+  }
+
   private func put(_ bytes: [UInt8], at offset: Int, in use: Use, _ name: String) {
     guard offset <= use.bytes.count, let end = use.starts.last else {
       return report(.astray("\(name): a write at \(offset), where \(use.bytes.count) ends"))

@@ -60,6 +60,8 @@ final class Chaos {
     case .slowNetwork: slowNetwork()
     case .clientCut: simulation.network.cut(host.name, "clients")
     case .clockJump: jumpClock(host)
+    case .bitRot: rot(host)
+    case .misdirectedWrite: misdirect(host)
     case .slowDisk, .readErrors, .writeErrors, .syncErrors, .fullDisk: breakDisk(host, kind)
     }
   }
@@ -135,6 +137,40 @@ final class Chaos {
     last(at: "disk of \(host.name)", .milliseconds(20)...(.seconds(3))) {
       host.machine.faults = DiskFaults()
     }
+  }
+
+  // MARK: Damage
+
+  /// Some byte of a journal's files. Disks have no checksums, so damage of theirs is not found.
+  private func anyPlace(on host: SiteHost) -> (path: String, offset: Int)? {
+    let paths = host.machine.fileNames().filter { $0.hasPrefix(Plan.dataPath) }
+    guard !paths.isEmpty else { return nil }
+    let path = paths[simulation.random.below(paths.count)]
+    guard let size = host.machine.contents(of: path)?.count, size > 0 else { return nil }
+    // Headers and states are small, and matter.
+    let range = simulation.random.chance(0.3) ? min(size, 1024) : size
+    return (path, simulation.random.below(range))
+  }
+
+  private func rot(_ host: SiteHost) {
+    guard let (path, offset) = anyPlace(on: host) else { return }
+    let bit = UInt8(simulation.random.below(8))
+    guard host.machine.flipBit(of: path, at: UInt64(offset), bit: bit) else { return }
+    world.trace.note("\(host.name): bit \(bit) flips in \(path) at \(offset)")
+    host.damaged(path, offset..<offset + 1)
+  }
+
+  private func misdirect(_ host: SiteHost) {
+    guard let source = anyPlace(on: host), let target = anyPlace(on: host) else { return }
+    guard
+      host.machine.copySector(
+        of: source.path, at: UInt64(source.offset), to: target.path, at: UInt64(target.offset))
+    else { return }
+    let start = target.offset / 512 * 512
+    world.trace.note(
+      "\(host.name): a sector of \(source.path) at \(source.offset / 512 * 512) lies over "
+        + "\(target.path) at \(start)")
+    host.damaged(target.path, start..<start + 512)
   }
 
   private func jumpClock(_ host: SiteHost) {

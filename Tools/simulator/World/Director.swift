@@ -49,11 +49,26 @@ final class Director {
     let limit = world.simulation.now + Self.healingLimit
     while !condition() {
       Thread.sleep(milliseconds: 20)
-      for host in world.hosts where host.state == .down { host.start() }
+      for host in world.hosts where host.state == .down {
+        if host.isDamaged, let refusal = host.refusal { world.endDamaged(refusal) }
+        host.start()
+      }
+      if world.isDamaged, world.simulation.now > limit - Self.healingLimit / 4 * 3, let problem {
+        world.endDamaged(problem)
+      }
       guard world.simulation.now < limit else {
         world.violation("\(what): not in step long after all faults have ended: \(situation())")
       }
     }
+  }
+
+  /// What some site says is wrong with it, if there is something.
+  private var problem: String? {
+    world.hosts.lazy.compactMap { host in
+      host.refusal
+        ?? host.inspector?.statuses.first { $0.health != "ok" || $0.link?.state == "waiting" }
+        .map { "\(host.name): \($0.name): \($0.health)" }
+    }.first
   }
 
   private func situation() -> String {
@@ -88,7 +103,7 @@ final class Director {
       $0.health == "ok" || $0.health.hasPrefix("apply is stopped")
     }
     return isWell && here.link?.state == "connected"
-      && here.watermarks.durable == UInt64(world.groups[group].protected.count)
+      && here.watermarks.durable == UInt64(world.groups[group].protected.line.count)
       && here.watermarks.peerDurable == here.watermarks.durable
       && there.watermarks.durable == here.watermarks.durable
   }
@@ -98,7 +113,7 @@ final class Director {
   /// Reads the live disks, and the last instant at the recovery site.
   private func compareWhole(_ group: Int) {
     let oracle = world.groups[group]
-    guard oracle.protected.agrees(with: oracle.recovery) else {
+    guard oracle.protected.line.agrees(with: oracle.recovery.line) else {
       oracle.violation("the sites are in step and have different records")
     }
     var isDone = false
@@ -106,11 +121,15 @@ final class Director {
       for (disk, name) in oracle.diskNames.enumerated() {
         let live = contents(of: name, at: world.site(of: group, .protected), oracle)
         let there = contents(of: "\(name)@latest", at: world.site(of: group, .recovery), oracle)
-        let expected = oracle.protected.disks(after: oracle.protected.count)[disk].bytes
-        if let difference = difference(of: live, from: expected) {
+        let expected = oracle.protected.line.disks(after: oracle.protected.line.count)[disk].bytes
+        if let difference = oracle.difference(
+          of: live, from: expected, disk: disk, at: 0, .protected)
+        {
           oracle.violation("in the end \(name) is wrong: \(difference)")
         }
-        if let difference = difference(of: there, from: expected) {
+        if let difference = oracle.difference(
+          of: there, from: expected, disk: disk, at: 0, .recovery)
+        {
           oracle.violation("in the end \(name) is wrong at the recovery site: \(difference)")
         }
       }
@@ -128,6 +147,7 @@ final class Director {
         number: world.nextRequestNumber(), .read, [], disk: 0, offset: 0, length: client.byteCount)
       try client.send(request)
       guard let reply = try client.receive(milliseconds: 10_000), reply.error == 0 else {
+        if host.isDamaged { world.endDamaged("\(export) cannot be read") }
         oracle.violation("in the end \(export) cannot be read")
       }
       return reply.data
@@ -140,7 +160,8 @@ final class Director {
     for host in world.hosts { host.stop() }
     while world.hosts.contains(where: { $0.state != .down }) { Thread.sleep(milliseconds: 20) }
     for group in world.groups.indices {
-      let count = world.groups[group].protected.count
+      // Where something is damaged, it may not all be applied.
+      let count = world.isDamaged ? nil : world.groups[group].protected.line.count
       world.site(of: group, .protected).compareBases(of: group, with: count)
       world.site(of: group, .recovery).compareBases(of: group)
     }

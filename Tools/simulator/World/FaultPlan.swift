@@ -25,6 +25,14 @@ enum FaultKind: String, CaseIterable {
   case fullDisk
   /// A clock jumps, forwards or backwards.
   case clockJump
+  /// A bit flips in bytes at rest, somewhere in a journal's folder.
+  case bitRot
+  /// A write of long ago lies over a sector of a journal's folder that it was not for.
+  case misdirectedWrite
+
+  /// The disk gives other bytes than it got. Much may be refused from then on, so this is on in few
+  /// worlds.
+  var isDamage: Bool { self == .bitRot || self == .misdirectedWrite }
 }
 
 /// A kind of fault that a seed has switched on.
@@ -37,9 +45,9 @@ struct FaultPlan {
   static func draw(_ random: inout SimulationRandom) -> [FaultPlan] {
     let share = random.pick([0.0, 0.1, 0.2, 0.35, 0.6])
     return FaultKind.allCases.compactMap { kind in
-      guard random.chance(share) else { return nil }
+      guard random.chance(kind.isDamage ? share / 4 : share) else { return nil }
       return FaultPlan(
-        kind: kind, meanInterval: random.pick(logarithmic: .milliseconds(250)...(.seconds(5))))
+        kind: kind, meanInterval: random.pick(logarithmic: .milliseconds(100)...(.seconds(4))))
     }
   }
 }

@@ -32,6 +32,10 @@ final class GroupFiles {
     } else if name == JournalStateFile<File>.name {
       let old = states.state
       guard let new = states.wrote(offset, bytes) else { return }
+      world.trace.note(
+        "\(role) \(oracle.name): state: durable \(new.durable.rawValue), applied "
+          + "\(new.applied.sequence.rawValue) of \(new.applyTarget.sequence.rawValue), peer "
+          + "\(new.peerDurable?.rawValue ?? 0), base \(new.baseline) from \(new.historyStart)")
       // Recovery has read the segments, and may have found less than memory held.
       if isStarting { reloadSegments(from: machine) }
       if role == .recovery, !isStarting { followRecovery(new) }
@@ -45,13 +49,38 @@ final class GroupFiles {
 
   /// After a power cut.
   func reload(from machine: Machine) {
+    if role == .protected { oracle.protected.mayLose() }
     reloadSegments(from: machine)
     states.replace(with: machine.contents(of: folder + JournalStateFile<File>.name))
-    if role == .recovery, states.state?.baseline == .complete { oracle.notErased() }
+    if role == .recovery, states.state?.baseline == .complete { oracle.recovery.notErased() }
+  }
+
+  /// The site's process is about to start.
+  func restarting(clock: Timestamp) {
+    oracle.restarting(role)
+    switch role {
+    case .protected: oracle.protected.restarting(clock: clock)
+    case .recovery: oracle.recovery.restarting(isCopying: states.state?.baseline == .copying)
+    }
+  }
+
+  /// The site has started and says where the order ends.
+  func restarted(appended: UInt64) {
+    switch role {
+    case .protected: oracle.protected.restarted(appended: appended)
+    case .recovery: oracle.recovery.restarted(appended: appended, at: segments.place(of: appended))
+    }
   }
 
   /// What was not written to the disk may be gone after the next start.
-  func syncFailed() { oracle.mayLose(role) }
+  func syncFailed() { if role == .protected { oracle.protected.mayLose() } }
+
+  /// These bytes of a file have changed on the disk by themselves.
+  func damaged(_ name: String, _ range: Range<Int>) {
+    oracle.damaged(role)
+    guard let (identity, indices) = segments.records(in: range, of: name) else { return }
+    for (index, bytes) in indices { oracle.damaged(role, identity, index, bytes) }
+  }
 
   private func reloadSegments(from machine: Machine) {
     for path in machine.fileNames() where path.hasPrefix(folder) {
@@ -62,7 +91,11 @@ final class GroupFiles {
 
   private func handle(_ event: SegmentWatcher.Event) {
     switch event {
-    case .opened(let header): oracle.opened(role, header)
+    case .opened(let header):
+      oracle.opened(role, header)
+      world.trace.note(
+        "\(role) \(oracle.name): segment \(header.number) of epoch \(header.epoch), from record "
+          + "\(header.firstSequence.rawValue) on")
     case .rewound(let last): oracle.rewound(role, to: last)
     case .astray(let what): oracle.violation("\(role): \(what)")
     case .record(let found):
@@ -79,7 +112,7 @@ final class GroupFiles {
       world.statistics.fullCopies += 1
       oracle.erased(start: new.applied.sequence.rawValue)
     } else {
-      oracle.recoveryIsDurable(through: new.durable.rawValue)
+      oracle.recovery.isDurable(through: new.durable.rawValue)
     }
   }
 
@@ -100,9 +133,11 @@ final class GroupFiles {
     guard count <= line.count else {
       oracle.violation("\(role): record \(count) is applied, of \(line.count) that there are")
     }
-    for (disk, image) in zip(oracle.diskNames, line.disks(after: count)) {
-      let path = "/disks/\(disk).raw"
-      let difference = difference(of: machine.contents(of: path) ?? [], from: image.bytes)
+    for (number, image) in line.disks(after: count).enumerated() {
+      let path = "/disks/\(oracle.diskNames[number]).raw"
+      if machine.file(path, holds: image.pages, byteCount: image.byteCount) { continue }
+      let difference = oracle.baseDifference(
+        of: machine.contents(of: path) ?? [], from: image.bytes, disk: number, role)
       if let difference {
         oracle.violation("\(role): \(path) with \(count) records applied: \(difference)")
       }

@@ -54,7 +54,11 @@ struct Plan {
     self.groups = groups
     load = LoadPlan(&random)
     faults = FaultPlan.draw(&random)
-    chaosNanoseconds = random.pick(logarithmic: .milliseconds(1500)...(.seconds(12)))
+    // Most worlds are short, so that there are many; some are long enough for rare meetings.
+    chaosNanoseconds =
+      random.chance(0.85)
+      ? random.pick(logarithmic: .milliseconds(300)...(.seconds(2)))
+      : random.pick(logarithmic: .seconds(2)...(.seconds(12)))
     let skew: Int64 = random.chance(0.5) ? 0 : Int64(random.below(20_000_000_000)) - 10_000_000_000
     clockOffsets = [0, skew]
     usesUnixSockets = random.chance(0.5)

@@ -20,8 +20,14 @@ final class SiteHost: @unchecked Sendable {
   private(set) var process: Process?
   private(set) var inspector: Inspector?
   private var wantsStop = false
-  /// Faults of the disk happened in this life: what they break is not held against the site.
-  private(set) var hadDiskErrors = false
+  /// Why it did not start when it tried last.
+  private(set) var refusal: String?
+  /// Some of its journals' bytes are not what was written.
+  private(set) var isDamaged = false
+  private var hadErrors = false
+  /// Faults of the disk happened in this life, or have left something: what they break is not held
+  /// against the site, as long as it says so.
+  var hadDiskErrors: Bool { hadErrors || isDamaged }
   private let files: [GroupFiles]
   private var latestClock = Timestamp.zero
 
@@ -45,14 +51,10 @@ final class SiteHost: @unchecked Sendable {
     life += 1
     state = .starting
     wantsStop = false
-    hadDiskErrors = machine.faults.hasErrors
+    hadErrors = machine.faults.hasErrors
     inspector = nil
     world.statistics.starts += 1
-    for (group, oracle) in world.groups.enumerated() {
-      oracle.restarting(
-        world.role(of: group, at: index), isCopying: files[group].state?.baseline == .copying,
-        clock: latestClock)
-    }
+    for group in files { group.restarting(clock: latestClock) }
     let life = life
     process = machine.start("site") { [self] in run(life) }
   }
@@ -68,6 +70,7 @@ final class SiteHost: @unchecked Sendable {
     inspector.waitForFirstAnswer()
     self.inspector = inspector
     state = .serving
+    refusal = nil
     world.trace.note("\(name): serves, life \(life)")
     while !wantsStop { inspector.inspect() }
     state = .stopping
@@ -79,6 +82,7 @@ final class SiteHost: @unchecked Sendable {
   private func startFailed(_ error: SiteError) {
     world.trace.note("\(name): does not start: \(error)")
     state = .down
+    refusal = "\(error)"
     guard hadDiskErrors || machine.faults.hasErrors else {
       world.violation("site \(name) does not start: \(error)")
     }
@@ -105,10 +109,7 @@ final class SiteHost: @unchecked Sendable {
   func cutPower() {
     machine.cutPower()
     state = .down
-    for (group, oracle) in world.groups.enumerated() {
-      oracle.mayLose(world.role(of: group, at: index))
-      files[group].reload(from: machine)
-    }
+    for group in files { group.reload(from: machine) }
   }
 
   /// Before its clock jumps, too.
@@ -116,7 +117,16 @@ final class SiteHost: @unchecked Sendable {
     latestClock = max(latestClock, Timestamp(nanoseconds: machine.realtimeNanoseconds))
   }
 
-  func noteDiskErrors() { hadDiskErrors = true }
+  func restarted(_ group: Int, appended: UInt64) { files[group].restarted(appended: appended) }
+
+  func noteDiskErrors() { hadErrors = true }
+
+  func damaged(_ path: String, _ range: Range<Int>) {
+    isDamaged = true
+    for group in files where path.hasPrefix(group.folder) {
+      group.damaged(String(path.dropFirst(group.folder.count)), range)
+    }
+  }
 
   // MARK: What it says and writes
 
@@ -143,7 +153,7 @@ final class SiteHost: @unchecked Sendable {
       let last = UInt64(words[4])
     else { return }
     world.statistics.cuts += 1
-    oracle.cut(to: last)
+    oracle.recovery.cut(to: last)
   }
 
   func syncFailed(_ path: String) {

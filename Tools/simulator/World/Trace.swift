@@ -30,12 +30,15 @@ final class Trace {
   }
 
   func mix(_ bytes: [UInt8]) {
-    var word: UInt64 = 0
-    for (index, byte) in bytes.enumerated() {
-      word = word << 8 | UInt64(byte)
-      if index % 8 == 7 { mix(word) }
+    unsafe bytes.withUnsafeBytes { buffer in
+      let whole = buffer.count / 8 * 8
+      for offset in stride(from: 0, to: whole, by: 8) {
+        mix(unsafe buffer.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+      }
+      var rest: UInt64 = 0
+      for index in whole..<buffer.count { rest = rest << 8 | UInt64(unsafe buffer[index]) }
+      mix(rest)
     }
-    mix(word)
   }
 
   /// An event: its time and what was mixed in before count; the line is for people only.

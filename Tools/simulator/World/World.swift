@@ -48,6 +48,14 @@ final class World: @unchecked Sendable {
 
   func violation(_ reason: String) -> Never { onEnd(self, .wrong(reason)) }
 
+  var isDamaged: Bool { hosts.contains(where: \.isDamaged) }
+
+  /// Something is damaged, and the site that it concerns says so: that is all that is asked for.
+  func endDamaged(_ what: String) -> Never {
+    trace.note("damage was noticed: \(what)")
+    onEnd(self, .converged)
+  }
+
   func nextRequestNumber() -> UInt64 {
     lastRequest += 1
     return lastRequest

@@ -1,0 +1,58 @@
+/// A deliberate mistake, which the simulator must find: `simulator SEED --mutant NAME`.
+///
+/// Mistakes of the system are made beside this file. Those of the program are single lines under
+/// `#if MUTANTS` where the right ones are; only the build over simulated machines knows that
+/// condition. Each is described in `docs/reliability.md`.
+public enum Mutant: String, CaseIterable {
+  // Of the system: what the program asks for does not happen.
+  case skipSegmentSync = "skip-segment-sync"
+  case skipStateSync = "skip-state-sync"
+  case skipDiskSync = "skip-disk-sync"
+  case skipFolderSync = "skip-folder-sync"
+
+  // Of the write path.
+  case ignoreShortWrite = "ignore-short-write"
+  case syncNewestOnly = "sync-newest-only"
+  case acknowledgeWriteEarly = "acknowledge-write-early"
+  case acknowledgeFlushEarly = "acknowledge-flush-early"
+  case acknowledgeFUAEarly = "acknowledge-fua-early"
+  case trustClock = "trust-clock"
+
+  // Of apply and views.
+  case applyOutOfOrder = "apply-out-of-order"
+  case applyEarly = "apply-early"
+  case recycleEarly = "recycle-early"
+  case overwriteUnsaved = "overwrite-unsaved"
+  case openTooLate = "open-too-late"
+
+  // Of recovery.
+  case acceptStaleSegment = "accept-stale-segment"
+  case skipChecksum = "skip-checksum"
+  case keepEpoch = "keep-epoch"
+
+  // Of the link.
+  case dropOnReconnect = "drop-on-reconnect"
+  case ignoreFork = "ignore-fork"
+  case skipRecoverySync = "skip-recovery-sync"
+  case completeCopyEarly = "complete-copy-early"
+
+  /// Set before the simulation begins.
+  nonisolated(unsafe) public static var chosen: Mutant?
+
+  public var isOn: Bool { Self.chosen == self }
+
+  /// Whether `fdatasync` does nothing. A file goes by the name that it was created with.
+  static func skipsDataSync(of file: OpenFile) -> Bool {
+    switch chosen {
+    case .skipSegmentSync: file.path.contains("/segment-")
+    case .skipStateSync: file.path.contains("/state")
+    case .skipDiskSync: file.path.hasPrefix("/disks/")
+    default: false
+    }
+  }
+
+  /// Whether `fsync` does nothing.
+  static func skipsWholeSync(of file: OpenFile) -> Bool {
+    chosen == .skipFolderSync && file.inode == nil && file.path.hasPrefix("/data/")
+  }
+}

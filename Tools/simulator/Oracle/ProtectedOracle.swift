@@ -1,0 +1,197 @@
+import BlockModel
+import Journal
+
+/// The order of a group, and what its clients were told of it.
+///
+/// The order is what the protected site writes to its segment files. Every record in it must be the
+/// next piece of a request that a client has sent, and what a client is told must be in it. A
+/// restart may take back the end of the order, but nothing that was promised.
+final class ProtectedOracle {
+  let line: Line
+  private let archive: Archive
+  private let violation: (String) -> Never
+
+  /// Sent and not wholly in the order, oldest first.
+  private var pending: [ClientRequest] = []
+  /// Counts the starts of the site.
+  private(set) var incarnation = 0
+  /// Where each start has cut the order.
+  private var cuts: [UInt64] = []
+
+  /// The last record whose request was acknowledged: what a FLUSH that is sent now covers.
+  private(set) var acknowledgedFloor: UInt64 = 0
+  /// The last record that some reply, or the bytes of some read, have shown to a client.
+  private(set) var seenFloor: UInt64 = 0
+  /// The last record of which anybody was told that it is durable.
+  private(set) var durableFloor: UInt64 = 0
+
+  /// After its next start the site's files may lack what was not synced.
+  private var mayHaveLost = false
+  /// It has restarted and written nothing yet: its files may end earlier than the line.
+  private var isEndUncertain = false
+  /// What a disk has changed by itself may look like a torn end.
+  var isDamaged = false
+  /// The latest time that its clock has shown before its last start.
+  private var clockCeiling = Timestamp.zero
+
+  init(_ line: Line, _ archive: Archive, _ violation: @escaping (String) -> Never) {
+    self.line = line
+    self.archive = archive
+    self.violation = violation
+  }
+
+  // MARK: Clients
+
+  func sent(_ request: ClientRequest) {
+    request.incarnation = incarnation
+    request.floor = request.command == .flush ? acknowledgedFloor : seenFloor
+    if request.changesDisk { pending.append(request) }
+  }
+
+  /// Whether a record of this request could be taken for one of another that is under way, or was
+  /// when its connection broke: zeros carry no number, and very short writes not all of it.
+  func isAmbiguous(_ request: ClientRequest) -> Bool {
+    pending.contains {
+      guard $0.disk == request.disk else { return false }
+      if request.command == .write {
+        return $0.offset == request.offset && $0.payload == request.payload
+      }
+      return $0.command != .write && $0.offset < request.offset + request.length
+        && request.offset < $0.offset + $0.length
+    }
+  }
+
+  func acknowledged(_ request: ClientRequest) {
+    if request.command == .flush { return noteDurable(through: request.floor, request) }
+    guard request.changesDisk else { return }
+    guard request.isWholeInOrder, let last = request.records.last else {
+      violation("\(request) is acknowledged and not in the order")
+    }
+    if let lost = request.records.first(where: \.isVoid) {
+      // A reply may be under way while power is cut.
+      if request.isFUA, !isDamaged {
+        violation("\(request) is acknowledged as durable and \(lost) is lost")
+      }
+      return
+    }
+    acknowledgedFloor = max(acknowledgedFloor, last.sequence)
+    seenFloor = max(seenFloor, last.sequence)
+    if request.isFUA { noteDurable(through: last.sequence, request) }
+  }
+
+  private func noteDurable(through sequence: UInt64, _ request: ClientRequest) {
+    let lowestCut = cuts.dropFirst(request.incarnation).min() ?? .max
+    if sequence > lowestCut, !isDamaged {
+      violation("\(request) is acknowledged, but record \(sequence), which it covers, is lost")
+    }
+    noteDurable(through: sequence)
+  }
+
+  /// The site says so of itself.
+  func noteDurable(through sequence: UInt64) { durableFloor = max(durableFloor, sequence) }
+
+  /// A named checkpoint was answered: it is durable.
+  func checkpointed(_ tag: String, sequence: UInt64) {
+    guard sequence <= line.count else {
+      violation("checkpoint \(tag) is record \(sequence), of \(line.count) that there are")
+    }
+    let record = line.records[Int(sequence) - 1]
+    guard record.header.kind == .checkpoint, record.payload == Array(tag.utf8) else {
+      violation("checkpoint \(tag) is \(record)")
+    }
+    noteDurable(through: sequence)
+  }
+
+  /// A read has shown bytes that only this record or a later one has written.
+  func seen(_ sequence: UInt64) { seenFloor = max(seenFloor, sequence) }
+
+  // MARK: Files
+
+  func opened(_ header: SegmentHeader) {
+    resolveEnd(at: header.firstSequence.rawValue - 1)
+    guard header.firstSequence.rawValue == UInt64(line.count) + 1 else {
+      violation(
+        "segment \(header.number) begins with record \(header.firstSequence.rawValue), after "
+          + "record \(line.count)")
+    }
+    if archive.segments[header.identity] != nil {
+      violation("segment \(header.number) of epoch \(header.epoch) begins twice")
+    }
+    archive.open(header.identity, after: line.records.last)
+  }
+
+  func rewound(to last: UInt64) {
+    if !isEndUncertain { violation("the protected site overwrites its records after \(last)") }
+    resolveEnd(at: last)
+  }
+
+  func stamped(_ found: SegmentWatcher.Found) -> Record {
+    resolveEnd(at: found.sequence - 1)
+    guard found.sequence == UInt64(line.count) + 1 else {
+      violation("record \(found.sequence) follows record \(line.count)")
+    }
+    let record = Record(found, after: line.records.last)
+    guard record.header.timestamp > line.lastTimestamp else {
+      violation("\(record) is not later than the one before, at \(line.lastTimestamp)")
+    }
+    record.isBackdated = record.header.timestamp <= clockCeiling
+    if record.header.kind != .checkpoint { findRequest(of: record) }
+    archive.add(record)
+    line.append(record)
+    return record
+  }
+
+  private func findRequest(of record: Record) {
+    guard let taker = pending.firstIndex(where: { $0.takes(record) }) else {
+      violation("nobody has asked for \(record)")
+    }
+    let request = pending[taker]
+    guard record.sequence > request.floor else {
+      violation("\(record) of \(request) comes before record \(request.floor), seen before")
+    }
+    record.request = request
+    if request.isWholeInOrder { pending.remove(at: taker) }
+  }
+
+  // MARK: Restarts
+
+  /// The power was cut, or a sync has failed.
+  func mayLose() { mayHaveLost = true }
+
+  /// The site's process is about to start. What was sent to an earlier one appears no more.
+  ///
+  /// - Parameter clock: the latest time that its clock has shown so far.
+  func restarting(clock: Timestamp) {
+    clockCeiling = max(clockCeiling, clock)
+    isEndUncertain = true
+    pending = []
+  }
+
+  /// The site has started and says where its order ends.
+  func restarted(appended: UInt64) {
+    resolveEnd(at: appended)
+    incarnation += 1
+    cuts.append(UInt64(line.count))
+  }
+
+  /// It is known now that the site's files ended, when it restarted, with record `last`.
+  private func resolveEnd(at last: UInt64) {
+    guard isEndUncertain else { return }
+    isEndUncertain = false
+    guard last <= line.count else {
+      violation("goes on after record \(last), of \(line.count) that it has written")
+    }
+    let dropped = line.truncate(to: Int(last))
+    if let first = dropped.first, !isDamaged {
+      if last < durableFloor {
+        violation("\(first) is lost; somebody was told that record \(durableFloor) is durable")
+      }
+      if !mayHaveLost { violation("\(first) is lost without a power cut") }
+    }
+    mayHaveLost = false
+    for record in dropped { record.isVoid = true }
+    durableFloor = min(durableFloor, last)
+    seenFloor = min(seenFloor, last)
+    acknowledgedFloor = min(acknowledgedFloor, last)
+  }
+}

@@ -1,0 +1,144 @@
+import BlockModel
+import Journal
+
+/// What the recovery site of a group has of its order: every record exactly as the protected site
+/// wrote it, after the very record that came before it there. It loses nothing that it has reported
+/// as durable, unless it is told to.
+final class RecoveryOracle {
+  let line: Line
+  private let archive: Archive
+  private let violation: (String) -> Never
+
+  /// What a disk has changed by itself may look like a torn end.
+  var isDamaged = false
+  /// The last record of which the site has said that it is durable.
+  private var durableFloor: UInt64 = 0
+  /// It has restarted and written nothing yet: its files may end elsewhere than the line.
+  private var isEndUncertain = false
+  /// It goes back on purpose, and until it writes again it may still say what it had.
+  private(set) var isGoingBack = false {
+    didSet { if isGoingBack != oldValue { resetCount += 1 } }
+  }
+  /// Grows when the order of the site goes back while it runs.
+  private(set) var resetCount = 0
+  /// Until the first write after `erased`.
+  private var beforeErasing: (records: [Record], durableFloor: UInt64)?
+
+  init(_ line: Line, _ archive: Archive, _ violation: @escaping (String) -> Never) {
+    self.line = line
+    self.archive = archive
+    self.violation = { violation("recovery: \($0)") }
+  }
+
+  /// Damage hides which records it has, until it writes again.
+  var isUnsure: Bool { isDamaged && isEndUncertain }
+
+  // MARK: Files
+
+  func opened(_ header: SegmentHeader) {
+    guard let segment = archive.segments[header.identity] else {
+      violation("segment \(header.number) of epoch \(header.epoch) was never sent")
+    }
+    goOn(after: segment.predecessor) { "segment \(header.number) of epoch \(header.epoch)" }
+  }
+
+  func received(_ found: SegmentWatcher.Found) -> Record {
+    guard let record = archive.record(found.identity, found.index) else {
+      violation("record \(found.sequence) was never sent")
+    }
+    guard record.header == found.header, record.payload == found.payload else {
+      violation("\(record) is another there: \(found.header)")
+    }
+    goOn(after: record.previous) { "\(record)" }
+    line.append(record)
+    return record
+  }
+
+  /// What is written now follows `last`. So the line ends there; that it has ended elsewhere is
+  /// right only after a restart, or when the site was told to go back.
+  private func goOn(after last: Record?, _ what: () -> String) {
+    if line.records.last !== last {
+      guard isEndUncertain || isGoingBack else {
+        violation(
+          "\(what()) must follow \(last?.description ?? "nothing"), and follows "
+            + "\(line.records.last?.description ?? "nothing")")
+      }
+      adopt(lineEndingWith: last)
+    }
+    isEndUncertain = false
+    isGoingBack = false
+    beforeErasing = nil
+  }
+
+  private func adopt(lineEndingWith last: Record?) {
+    let count = last?.sequence ?? 0
+    if count < durableFloor, !isDamaged {
+      violation("record \(count + 1) is lost; record \(durableFloor) was durable")
+    }
+    durableFloor = min(durableFloor, count)
+    line.adopt(endingWith: last)
+  }
+
+  // MARK: What the site says of itself
+
+  /// A full copy begins: the journal is empty, and these records are what the copy will hold.
+  func erased(keeping records: [Record]) {
+    isGoingBack = true
+    isEndUncertain = false
+    beforeErasing = (line.records, durableFloor)
+    durableFloor = 0
+    line.adopt(records)
+  }
+
+  /// A power cut has undone what `erased` was told, before anything was erased.
+  func notErased() {
+    guard let before = beforeErasing else { return }
+    line.adopt(before.records)
+    durableFloor = before.durableFloor
+    beforeErasing = nil
+  }
+
+  /// The peer has told it to drop what was lost there.
+  func cut(to last: UInt64) {
+    isGoingBack = true
+    durableFloor = min(durableFloor, last)
+    if let kept = line.truncate(to: Int(last)).first(where: { !$0.isVoid }), !isDamaged {
+      violation("\(kept) is dropped, and the protected site has it")
+    }
+  }
+
+  func isDurable(through last: UInt64) {
+    if !isGoingBack { durableFloor = max(durableFloor, last) }
+  }
+
+  // MARK: Restarts
+
+  /// The site's process is about to start.
+  ///
+  /// - Parameter isCopying: a full copy was under way. Another will begin, and whatever the journal
+  ///   still holds means nothing.
+  func restarting(isCopying: Bool) {
+    isGoingBack = isCopying
+    isEndUncertain = !isCopying
+  }
+
+  /// The site has started and says where its order ends.
+  ///
+  /// - Parameter place: the newest segment on its disk that holds the record, and the record's index
+  ///   there. What was cut off before may have come back with a power cut: the peer will have it
+  ///   cut off again.
+  func restarted(appended: UInt64, at place: (identity: SegmentIdentity, index: Int)?) {
+    guard isEndUncertain else { return }
+    // When the newest segment is damaged, the record may be one of before a cut.
+    isEndUncertain = isDamaged
+    if let place, let record = archive.record(place.identity, place.index) {
+      adopt(lineEndingWith: record)
+      return
+    }
+    // All that is left is in the base.
+    guard appended <= line.count else {
+      violation("ends with record \(appended), of \(line.count) that it has written")
+    }
+    adopt(lineEndingWith: appended > 0 ? line.records[Int(appended) - 1] : nil)
+  }
+}
