@@ -2,9 +2,9 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Proves what `docs/reliability.md` promises, over simulated machines: a seed is the same run every
-/// time, seeds find nothing wrong, and each deliberate mistake is caught, so that seeds which find
-/// nothing mean something.
+/// Proves what `docs/reliability.md` promises, over simulated machines: a seed is the same run
+/// every time, seeds find nothing wrong, and each deliberate mistake is caught, so that seeds which
+/// find nothing mean something.
 @Suite(
   .serialized,
   .enabled(

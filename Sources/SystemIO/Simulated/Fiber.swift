@@ -17,7 +17,7 @@ import Glibc
 
   private static let stackByteCount = 512 << 10
   /// Of fibers that have ended: their pages need not be made again.
-  nonisolated(unsafe) private static var freeStacks: [UnsafeMutableRawPointer] = []
+  nonisolated(unsafe) private static var freeStacks: [UnsafeMutableRawPointer] = unsafe []
 
   init(_ name: String, _ process: Process, _ body: @escaping () -> Void) {
     self.name = name
@@ -37,7 +37,9 @@ import Glibc
     let memory = unsafe mmap(
       nil, stackByteCount, PROT_READ | PROT_WRITE,
       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
-    guard let memory, unsafe memory != MAP_FAILED else { fatalError("no memory for a fiber") }
+    guard let memory = unsafe memory, unsafe memory != MAP_FAILED else {
+      fatalError("no memory for a fiber")
+    }
     // Overrunning the stack is caught.
     unsafe mprotect(memory, 4096, PROT_NONE)
     return unsafe memory

@@ -124,21 +124,32 @@ final class RecoveryOracle {
 
   /// The site has started and says where its order ends.
   ///
-  /// - Parameter place: the newest segment on its disk that holds the record, and the record's index
-  ///   there. What was cut off before may have come back with a power cut: the peer will have it
-  ///   cut off again.
-  func restarted(appended: UInt64, at place: (identity: SegmentIdentity, index: Int)?) {
+  /// - Parameter segments: what is on its disk. What was cut off before may have come back with a
+  ///   power cut: the peer will have it cut off again.
+  func restarted(appended: UInt64, applied: UInt64, _ segments: SegmentWatcher) {
     guard isEndUncertain else { return }
     // When the newest segment is damaged, the record may be one of before a cut.
     isEndUncertain = isDamaged
-    if let place, let record = archive.record(place.identity, place.index) {
-      adopt(lineEndingWith: record)
-      return
-    }
+    let found = segments.places(of: appended).lazy
+      .compactMap { [archive] in archive.record($0.identity, $0.index) }
+      .first { Self.isWhole(through: $0, after: applied, in: segments) }
+    if let found { return adopt(lineEndingWith: found) }
     // All that is left is in the base.
     guard appended <= line.count else {
       violation("ends with record \(appended), of \(line.count) that it has written")
     }
-    adopt(lineEndingWith: appended > 0 ? line.records[Int(appended) - 1] : nil)
+    adopt(lineEndingWith: line.record(Int(appended)))
+  }
+
+  /// Whether all that came before the record, as far as it is not applied, is there.
+  private static func isWhole(
+    through last: Record, after applied: UInt64, in segments: SegmentWatcher
+  ) -> Bool {
+    var next: Record? = last
+    while let record = next, record.sequence > applied {
+      guard segments.holds(record.identity, record.index) else { return false }
+      next = record.previous
+    }
+    return true
   }
 }

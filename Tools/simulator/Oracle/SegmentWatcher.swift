@@ -68,17 +68,18 @@ final class SegmentWatcher {
     while next(use) != nil {}
   }
 
-  /// The newest segment that holds the record.
-  func place(of sequence: UInt64) -> (identity: SegmentIdentity, index: Int)? {
-    var found: (identity: SegmentIdentity, index: Int)?
-    for use in uses.values {
-      guard let header = use.header, sequence >= header.firstSequence.rawValue else { continue }
-      let index = sequence - header.firstSequence.rawValue
-      guard index < UInt64(use.starts.count - 1), header.epoch > found?.identity.epoch ?? 0
-      else { continue }
-      found = (header.identity, Int(index))
+  /// The segments that hold the record, and its index there; the newest epoch first.
+  func places(of sequence: UInt64) -> [(identity: SegmentIdentity, index: Int)] {
+    uses.values.compactMap { use -> (identity: SegmentIdentity, index: Int)? in
+      guard let header = use.header, sequence >= header.firstSequence.rawValue else { return nil }
+      let index = Int(sequence - header.firstSequence.rawValue)
+      return index < use.starts.count - 1 ? (header.identity, index) : nil
     }
-    return found
+    .sorted { $0.identity.epoch > $1.identity.epoch }
+  }
+
+  func holds(_ identity: SegmentIdentity, _ index: Int) -> Bool {
+    uses.values.contains { $0.header?.identity == identity && index < $0.starts.count - 1 }
   }
 
   /// The records that have payload in a range of the file: their indices, and which bytes of it.

@@ -68,7 +68,9 @@ final class GroupFiles {
   func restarted(appended: UInt64) {
     switch role {
     case .protected: oracle.protected.restarted(appended: appended)
-    case .recovery: oracle.recovery.restarted(appended: appended, at: segments.place(of: appended))
+    case .recovery:
+      let applied = states.state?.applied.sequence.rawValue ?? 0
+      oracle.recovery.restarted(appended: appended, applied: applied, segments)
     }
   }
 
