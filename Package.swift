@@ -136,7 +136,7 @@ if isSimulated {
       name: "simulator",
       dependencies: [
         "BlockModel", "SystemIO", "NBDProtocol", "Journal", "Configuration", "Appliance",
-      ], path: "Tools/simulator", swiftSettings: settings))
+      ], path: "Tools/simulator", exclude: ["regressions.txt"], swiftSettings: settings))
 }
 
 // Linked with libFuzzer, which brings `main` along: in no other build.

@@ -116,7 +116,8 @@ extension Group {
         "group \(configuration.name): records after \(sequence.rawValue) never became durable at "
           + "\(receiving.peerSite ?? "the peer"), which lost power; they are dropped")
       reload(receiver) { state in
-        // Apply may have gone further by now; then only a full copy helps, and the peer will find out.
+        // Apply may have gone further by now; then only a full copy helps, and the peer will find
+        // out.
         state.durable = min(state.durable, max(sequence, state.applied.sequence))
       } recover: { storage, state throws(JournalError) in
         try JournalRecovery(storage, state: state, cut: sequence)

@@ -3,8 +3,8 @@ import Glibc
 /// Names in the file system. Every call may block on the disk.
 public enum Directory {
   /// Creates `path` and its missing parents, private to the user. The names are durable when this
-  /// returns, also when a process that ended too soon had made them; unless the folder above may not
-  /// be read.
+  /// returns, also when a process that ended too soon had made them; unless the folder above may
+  /// not be read.
   public static func create(_ path: String) throws(Errno) {
     let parent = path.lastIndex(of: "/").map { path[..<$0] }.flatMap { $0.isEmpty ? nil : $0 }
     do {

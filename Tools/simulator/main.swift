@@ -19,7 +19,7 @@ if let place = arguments.firstIndex(of: "--mutant") {
   guard let mutant = arguments[(place + 1)...].first.flatMap(Mutant.init(rawValue:)) else {
     usage("which mutant?")
   }
-  Mutant.chosen = mutant
+  unsafe Mutant.chosen = mutant
 }
 let isTraced = arguments.contains("--trace")
 let world = World(seed: seed, detail: isTraced ? .full : .tail(60)) { world, ending in

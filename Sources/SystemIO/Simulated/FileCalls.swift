@@ -109,7 +109,8 @@ extension SystemCalls {
     _ descriptor: Int32, _ vectors: UnsafeBufferPointer<iovec>, _ offset: off_t
   ) -> Int {
     var bytes: [UInt8] = []
-    for vector in unsafe vectors {
+    for index in unsafe vectors.indices {
+      let vector = unsafe vectors[index]
       unsafe bytes.append(
         contentsOf: UnsafeRawBufferPointer(start: vector.iov_base, count: vector.iov_len))
     }

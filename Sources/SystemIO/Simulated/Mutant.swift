@@ -39,11 +39,11 @@ public enum Mutant: String, CaseIterable {
   /// Set before the simulation begins.
   nonisolated(unsafe) public static var chosen: Mutant?
 
-  public var isOn: Bool { Self.chosen == self }
+  public var isOn: Bool { unsafe Self.chosen == self }
 
   /// Whether `fdatasync` does nothing. A file goes by the name that it was created with.
   static func skipsDataSync(of file: OpenFile) -> Bool {
-    switch chosen {
+    switch unsafe chosen {
     case .skipSegmentSync: file.path.contains("/segment-")
     case .skipStateSync: file.path.contains("/state")
     case .skipDiskSync: file.path.hasPrefix("/disks/")
@@ -53,6 +53,6 @@ public enum Mutant: String, CaseIterable {
 
   /// Whether `fsync` does nothing.
   static func skipsWholeSync(of file: OpenFile) -> Bool {
-    chosen == .skipFolderSync && file.inode == nil && file.path.hasPrefix("/data/")
+    unsafe chosen == .skipFolderSync && file.inode == nil && file.path.hasPrefix("/data/")
   }
 }

@@ -9,14 +9,14 @@ import Glibc
 /// waits only, so races inside a stretch of code without any are not found.
 ///
 /// Confined to one thread. The actions of `at` run between fibers and must not wait.
-public final class Simulation {
+@safe public final class Simulation {
   public enum Outcome: Sendable { case finished, deadlock, timeLimit }
 
   /// The one that this process runs.
   nonisolated(unsafe) private static var current: Simulation?
 
   static var running: Simulation {
-    guard let simulation = current else {
+    guard let simulation = unsafe current else {
       fatalError("a system call outside of a simulation")
     }
     return simulation
@@ -49,7 +49,7 @@ public final class Simulation {
     unsafe schedulerContext = .allocate(byteCount: fiber_context_size(), alignment: 64)
     unsafe fiber_make_first(schedulerContext)
     fiber_keep_memory()
-    Self.current = self
+    unsafe Self.current = self
   }
 
   public func addMachine(_ name: String) -> Machine {

@@ -101,7 +101,8 @@ final class GroupOracle {
     difference(of: found, from: expected, at: offset) { mayBeDamaged(disk, $0, role) }
   }
 
-  /// The same of the base disk, to which only what was damaged since the site's start may have come.
+  /// The same of the base disk, to which only what was damaged since the site's start may have
+  /// come.
   func baseDifference(
     of found: [UInt8], from expected: [UInt8], disk: Int, _ role: Role
   ) -> String? {
