@@ -231,6 +231,8 @@ extension Group {
     let watermarks = journal.watermarks
     let peer = link
     let unverified = journal.segmentsToVerify(through: mark.sequence)
+    // What is still written to is verified again by the next step.
+    let settled = unverified.filter(\.isSealed)
     keeper.submit { [self] in
       var outcome = Applier<SiteSegmentFile, DiskStore>.Outcome()
       var failure: String?
@@ -255,7 +257,7 @@ extension Group {
       } catch { failure = "\(error)" }
       let (result, problem) = (outcome, failure)
       loop.post { [self] in
-        if problem == nil { self.journal?.segmentsVerified(unverified) }
+        if problem == nil { self.journal?.segmentsVerified(settled) }
         applyFinished(mark, result, problem)
       }
     }

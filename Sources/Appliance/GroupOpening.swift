@@ -27,6 +27,10 @@ struct GroupParts {
 /// Opens a group's disks and recovers its journal. Blocks; before the loops start. Changes nothing
 /// of a journal that is there.
 enum GroupOpening {
+  /// A journal that keeps records for longer than this checks their sums once more before it
+  /// applies them. It costs a read of every byte, mostly of the page cache.
+  private static let longHistoryNanoseconds: UInt64 = 60_000_000_000
+
   /// - Parameter files: those that another process gave to this one.
   static func open(
     _ configuration: GroupConfiguration, dataDirectory: String, origin: ConfigurationOrigin?,
@@ -169,7 +173,8 @@ enum GroupOpening {
       storage: storage,
       options: .init(
         segmentByteCount: Int(configuration.journal.segmentSizeBytes),
-        capacityByteCount: Int(configuration.journal.capacityBytes)),
+        capacityByteCount: Int(configuration.journal.capacityBytes),
+        verifiesBeforeApply: configuration.historyNanoseconds >= longHistoryNanoseconds),
       state: state, recovered: recovered, continuesLastSegment: continues)
     parts.stateKeeper = StateKeeper(stateFile, state: state, generation: generation)
   }

@@ -14,9 +14,14 @@ public final class Journal<Storage: JournalStorage> {
   public struct Options: Sendable {
     public var segmentByteCount: Int
     public var capacityByteCount: Int
-    public init(segmentByteCount: Int, capacityByteCount: Int) {
+    /// Records lie here for long: what was whole when it was written may not be any more.
+    public var verifiesBeforeApply: Bool
+    public init(
+      segmentByteCount: Int, capacityByteCount: Int, verifiesBeforeApply: Bool = false
+    ) {
       self.segmentByteCount = segmentByteCount
       self.capacityByteCount = capacityByteCount
+      self.verifiesBeforeApply = verifiesBeforeApply
     }
     /// At least two: one is appended to while another is applied.
     var slotLimit: Int { max(2, capacityByteCount / segmentByteCount) }
@@ -86,7 +91,8 @@ public final class Journal<Storage: JournalStorage> {
   private var indexedThroughSegment: UInt32 = 0
   /// Segments of which the recovery says so.
   private var indexedSegments: Set<UInt32> = []
-  /// Segments that a sidecar stood for at the start and nobody has verified since.
+  /// Segments whose sums must be checked before their records reach a disk: the start took a
+  /// sidecar's word for them, or records lie here for long.
   private var unverifiedSegments: Set<UInt32> = []
 
   /// - Parameter continuesLastSegment: after a clean stop, and at a receiving side, appending goes
@@ -129,7 +135,8 @@ public final class Journal<Storage: JournalStorage> {
     syncedThroughSegment = 0
     indexedThroughSegment = 0
     indexedSegments = recovered.indexedSegments
-    unverifiedSegments = recovered.trustedSegments
+    unverifiedSegments =
+      options.verifiesBeforeApply ? Set(segments.map(\.number)) : recovered.trustedSegments
     catalog.replaceAll(with: segments)
     staged.clear()
     active = nil
@@ -310,6 +317,7 @@ public final class Journal<Storage: JournalStorage> {
     let segment = Segment(
       header: header, file: file, slot: slot, end: SegmentHeader.byteCount, isSealed: false)
     segments.append(segment)
+    if options.verifiesBeforeApply { unverifiedSegments.insert(segment.number) }
     catalog.insert(segment)
     active = segment
     activeEnd = SegmentHeader.byteCount
@@ -513,8 +521,7 @@ public final class Journal<Storage: JournalStorage> {
   /// Takes the result of a job, unless it came too late.
   public func install(_ result: Generation, of job: IndexJob) { index.install(result, of: job) }
 
-  /// Segments with records up to `sequence` whose sums must be checked before these reach a disk:
-  /// the start took a sidecar's word for them.
+  /// Segments with records up to `sequence` whose sums must be checked before these reach a disk.
   public func segmentsToVerify(through sequence: SequenceNumber) -> [Segment<Storage.File>] {
     if unverifiedSegments.isEmpty { return [] }
     return segments.filter {

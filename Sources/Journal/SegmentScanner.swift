@@ -88,8 +88,9 @@ public struct SegmentScanner<File: JournalFile>: ~Copyable {
 }
 
 extension Segment {
-  /// Throws when one of its records does not verify. Reads them all: blocks.
+  /// Throws when one of the records that it has does not verify. Reads them all: blocks.
   public func verify() throws(JournalError) {
+    let end = self.end
     var scanner = SegmentScanner(file, header: header, limit: end)
     do throws(Errno) { while try scanner.next() != nil {} } catch {
       throw .storage(error, doing: "reading segment \(number)")

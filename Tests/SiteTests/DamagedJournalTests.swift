@@ -287,6 +287,47 @@ import Testing
     #expect(difference(salvaged, scene.states[19]) == nil)
   }
 
+  /// With a long history a record lies in the journal for days before it is applied.
+  @Test(.requires("qemu-io")) func `damage to an old record stops apply while the site runs`()
+    throws
+  {
+    let scratch = try ScratchDirectory()
+    let site = try Site("east", in: scratch)
+    try site.addDisk("disk", size: 16 << 20, role: .protected)
+    site.configuration.groups[0].history = "1h"
+    site.configuration.groups[0].segmentSize = "256K"
+    site.configuration.groups[0].journalCapacity = "4M"
+    try site.start()
+    try run("qemu-io", ["-f", "raw", "-c", "write -P 7 0 64k", site.uri("disk")]).checked()
+    try flip(7, at: 8192, inSegmentOf: "\(site.configuration.data)/g")
+
+    // Fills the journal, which has to apply what is old then; and waits for it.
+    let client = try ChildProcess(
+      "qemu-io", ["-f", "raw", "-c", "write -P 9 1M 8M", site.uri("disk")], name: "client",
+      logs: scratch)
+    try eventually("apply is stopped", within: .seconds(30)) {
+      let health = try TaplineContract.group("g", in: site.status())["health"]?.string ?? ""
+      return health.contains("in segment 1 does not verify") && health.contains("--salvage")
+    }
+    let raw = try Data(contentsOf: URL(fileURLWithPath: site.rawFile("disk")))
+    #expect(raw[4096] == 0)
+    try site.crash()
+    client.kill(SIGKILL)
+  }
+
+  /// Changes the byte in the one segment file that has it there.
+  private func flip(_ byte: UInt8, at offset: UInt64, inSegmentOf folder: String) throws {
+    for name in try FileManager.default.contentsOfDirectory(atPath: folder)
+    where name.hasPrefix("segment-") {
+      let file = try FileHandle(forUpdating: URL(fileURLWithPath: "\(folder)/\(name)"))
+      try file.seek(toOffset: offset)
+      guard try file.read(upToCount: 1) == Data([byte]) else { continue }
+      try file.seek(toOffset: offset)
+      return try file.write(contentsOf: Data([byte ^ 1]))
+    }
+    throw RigError("no segment in \(folder) has \(byte) at \(offset)")
+  }
+
   private func salvage(_ scene: Scene, _ damage: Case) throws {
     let target = scene.site.scratch.file("salvaged.raw")
     let base = scene.site.rawFile("disk")

@@ -76,8 +76,8 @@ public final class LossyVolume {
   /// Mounts what is left. Nobody may have files on the volume open any more.
   public func restore() throws {
     try eventually("\(path) can be unmounted") { try run("umount", [path]).status == 0 }
-    // Whoever made a mount namespace meanwhile has the mount too, and until that is gone another one
-    // would be of the file system that was cut. Some tests start such programs.
+    // Whoever made a mount namespace meanwhile has the mount too, and until that is gone another
+    // one would be of the file system that was cut. Some tests start such programs.
     try eventually("\(image) is no disk of anybody's", within: .seconds(120)) {
       try run("losetup", ["--associated", image]).checked().stdout.isEmpty
     }

@@ -6,7 +6,7 @@ public final class Mount {
   public let path: String
   private let device: String?
 
-  public static let isPossible: Bool = unsafe geteuid() == 0 && tryTmpfs()
+  public static let isPossible: Bool = geteuid() == 0 && tryTmpfs()
 
   private static func tryTmpfs() -> Bool {
     guard let scratch = try? ScratchDirectory() else { return false }

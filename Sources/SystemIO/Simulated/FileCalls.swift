@@ -109,7 +109,7 @@ extension SystemCalls {
     _ descriptor: Int32, _ vectors: UnsafeBufferPointer<iovec>, _ offset: off_t
   ) -> Int {
     var bytes: [UInt8] = []
-    for index in unsafe vectors.indices {
+    for index in vectors.indices {
       let vector = unsafe vectors[index]
       unsafe bytes.append(
         contentsOf: UnsafeRawBufferPointer(start: vector.iov_base, count: vector.iov_len))
