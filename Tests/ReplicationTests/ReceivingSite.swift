@@ -38,6 +38,8 @@ final class ReceivingSite {
   private var inbox: [UInt8] = []
   private var recordBytesLeft = 0
   private var reported: LinkProgress?
+  /// Both ends know where the stream begins: only now the sender is told how far this site is.
+  private var isStreaming = false
 
   init(for sending: SendingGroup, seed: UInt64) throws {
     var settings = TestGroup.Settings(diskByteCounts: sending.diskByteCounts)
@@ -57,6 +59,7 @@ final class ReceivingSite {
     inbox = []
     recordBytesLeft = 0
     reported = nil
+    isStreaming = false
   }
 
   /// One turn: takes a connection, or what has arrived on it. Waits a few milliseconds at most.
@@ -120,13 +123,14 @@ final class ReceivingSite {
     case .hello:
       hellos.append(try LinkHello(decoding: body))
       try welcome()
-    case .begin: break
+    case .begin: isStreaming = true
     case .cut:
       cuts.append(SequenceNumber(frame.argument))
       try group.cut(after: SequenceNumber(frame.argument))
       try welcome()
     case .baselineBegin:
       needsBaseline = true
+      isStreaming = true
       baselineEnd = nil
       try group.beginBaseline(SequenceNumber(frame.argument))
     case .baselineData, .baselineZeros: try takePiece(frame.kind, body)
@@ -201,7 +205,7 @@ final class ReceivingSite {
       isRecoverable: !needsBaseline, received: group.journal.appended,
       durable: group.journal.durable, applied: group.journal.applied,
       durableTimestamp: Timestamp(rawValue: group.journal.watermarks[.durableTimestamp]))
-    guard hellos.count > 0, isConnected, progress != reported else { return }
+    guard isStreaming, isConnected, progress != reported else { return }
     reported = progress
     send(LinkFrame(.progress), progress.encoded())
   }
