@@ -248,9 +248,7 @@ extension Group {
         try stateKeeper.update {
           $0.applied = mark
           $0.durable = max($0.durable, watermarks.sequence(.durable), mark.sequence)
-          $0.peerDurable = peer.flatMap {
-            $0.isDetached ? nil : watermarks.sequence(.peerDurable)
-          }
+          $0.peerDurable = peer?.peerDurable(watermarks)
         }
       } catch let error as Errno {
         failure = "writing the state file: \(error.withAdvice)"
@@ -292,9 +290,7 @@ extension Group {
 
   func recycle() {
     guard let journal else { return }
-    var peerMark: SequenceNumber?
-    if let link, !link.isDetached { peerMark = journal.watermarks.sequence(.peerDurable) }
-    if journal.recycle(peerMark: peerMark) > 0 { roomCame() }
+    if journal.recycle(peerMark: link?.peerDurable(journal.watermarks)) > 0 { roomCame() }
   }
 
   // MARK: Checkpoints
@@ -371,16 +367,10 @@ extension Group {
           + "current disks; they are with the journal, after the next start")
     }
     let durable = journal.durable
-    let peerDurable = link.flatMap {
-      $0.isDetached ? nil : journal.watermarks.sequence(.peerDurable)
-    }
+    let peerDurable = link?.peerDurable(journal.watermarks)
     keeper.submit { [self] in
       do {
-        try stateKeeper.update {
-          $0.isClean = true
-          $0.durable = max($0.durable, durable)
-          $0.peerDurable = peerDurable
-        }
+        try stateKeeper.update { $0.noteStop(durable: durable, peerDurable: peerDurable) }
       } catch { log("writing the state file: \(error)") }
       loop.post(completion)
     }

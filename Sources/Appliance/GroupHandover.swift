@@ -91,17 +91,13 @@ extension Group {
     // What a failed group has on disk is for a recovery to judge, as after a crash.
     let stateKeeper = failure == nil ? stateKeeper : nil
     let isPlain = journal == nil
-    let durable = journal?.durable
-    let peerDurable = currentPeerDurable
+    let durable = journal?.durable ?? .none
+    let peerDurable = journal.flatMap { link?.peerDurable($0.watermarks) }
     keeper.submit { [self] in
       var failure: String?
       do {
         if isPlain { for store in stores { try store.sync() } }
-        try stateKeeper?.update {
-          $0.isClean = true
-          $0.durable = max($0.durable, durable ?? .none)
-          $0.peerDurable = peerDurable
-        }
+        try stateKeeper?.update { $0.noteStop(durable: durable, peerDurable: peerDurable) }
         for store in stores { store.disconnect() }
       } catch { failure = "\(error)" }
       let problem = failure
@@ -110,12 +106,6 @@ extension Group {
         handover.phase = .paused
         reach(problem)
       }
-    }
-  }
-
-  private var currentPeerDurable: SequenceNumber? {
-    link.flatMap { link in
-      link.isDetached ? nil : journal?.watermarks.sequence(.peerDurable)
     }
   }
 
@@ -151,7 +141,7 @@ extension Group {
 
   private func reopen() {
     handover.phase = .serving
-    for connection in Array(connections.members) { connection.resume() }
+    for connection in connections.members { connection.resume() }
     resumeReceiving()
   }
 
@@ -185,11 +175,5 @@ extension Group {
         fail("\(error)")
       }
     }
-  }
-
-  /// The site is another process's: the connections that it did not get end, so that their clients
-  /// connect again.
-  func closeStayingConnections() {
-    for connection in Array(connections.members) { connection.close() }
   }
 }

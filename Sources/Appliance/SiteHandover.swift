@@ -165,7 +165,8 @@ private struct HandoverDriver {
         + "\(milliseconds) ms for it so far")
     for group in site.groups {
       site.ask(group.loop, timeoutMilliseconds: Self.farewellMilliseconds) { done in
-        group.closeStayingConnections()
+        // Those that it did not get: their clients connect again.
+        group.closeConnections()
         group.closeReceiver()
         done(())
       }

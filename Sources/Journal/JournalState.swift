@@ -92,6 +92,13 @@ public struct JournalState: Equatable, Sendable {
     gaps = []
   }
 
+  /// Nothing is written any more until the next start, and all is durable.
+  public mutating func noteStop(durable: SequenceNumber, peerDurable: SequenceNumber?) {
+    isClean = true
+    self.durable = max(self.durable, durable)
+    self.peerDurable = peerDurable
+  }
+
   /// Begins the next epoch with the record after `last`.
   public mutating func beginEpoch(after last: SequenceNumber) {
     epoch += 1

@@ -1,3 +1,5 @@
+import BlockModel
+import Journal
 import Synchronization
 
 /// What the link's thread tells the rest of the site about itself. Any thread.
@@ -36,6 +38,12 @@ public final class LinkMonitor: Sendable {
 
   /// The journal no longer keeps what the peer lacks; it must be copied anew.
   public var isDetached: Bool { detached.load(ordering: .acquiring) }
+
+  /// Up to where the peer has the group's records durably, by the group's `watermarks`. Nil when
+  /// that counts for nothing, because the peer must be copied anew.
+  public func peerDurable(_ watermarks: Watermarks) -> SequenceNumber? {
+    isDetached ? nil : watermarks.sequence(.peerDurable)
+  }
 
   /// By the group's loop, when it must have the journal's space.
   public func detach() {

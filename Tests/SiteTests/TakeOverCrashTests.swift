@@ -39,12 +39,7 @@ import Testing
       load = newLoad()
     }
     try load.makeProgress(50)
-    try load.stop()
-    #expect(load.failure == nil)
-    let image = try pair.east.image("disk")
-    #expect(history.violations(in: image) == [])
-    try pair.drain()
-    #expect(difference(try pair.west.image("disk@latest"), image) == nil)
+    try pair.expectNothingLost(by: load, history)
     #expect(!pair.east.allLogs.contains("goes back"))
   }
 }

@@ -172,12 +172,7 @@ import Testing
     try eventually("the journal is full still") { try isFull(pair) }
     pair.cable.join()
     try load.makeProgress(200)
-    try load.stop()
-    #expect(load.failure == nil)
-    let image = try pair.east.image("disk")
-    #expect(history.violations(in: image) == [])
-    try pair.drain()
-    #expect(difference(try pair.west.image("disk@latest"), image) == nil)
+    try pair.expectNothingLost(by: load, history)
   }
 
   private func isFull(_ pair: SitePair) throws -> Bool {

@@ -23,12 +23,7 @@ import Testing
       try (round % 3 == 2 ? pair.west : pair.east).takeOver()
     }
     try load.makeProgress(100)
-    try load.stop()
-    #expect(load.failure == nil)
-    let image = try pair.east.image("disk")
-    #expect(history.violations(in: image) == [])
-    try pair.drain()
-    #expect(difference(try pair.west.image("disk@latest"), image) == nil)
+    try pair.expectNothingLost(by: load, history)
     // No process told the peer to drop what another one had sent.
     #expect(!pair.east.allLogs.contains("goes back"))
     // No restart of it was taken for a crash.

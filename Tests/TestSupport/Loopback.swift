@@ -73,26 +73,38 @@ public func unusedPort() throws -> UInt16 {
 
 private let portsGiven = Mutex<Set<UInt16>>([])
 
+/// A connection to the stream socket at `path`: its descriptor, which the caller closes.
+func connectUnix(_ path: String) throws -> Int32 {
+  let descriptor = socket(
+    AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+  let result = unsafe withUnixAddress(path) { unsafe connect(descriptor, $0, $1) }
+  guard result == 0 else {
+    let error = errno
+    close(descriptor)
+    throw RigError("connect \(path): \(unsafe String(cString: strerror(error)))")
+  }
+  return descriptor
+}
+
+/// Lends the address of the unix socket at `path`, which must be short enough for one.
+@unsafe public func withUnixAddress<Result>(
+  _ path: String, _ body: (UnsafePointer<sockaddr>, socklen_t) -> Result
+) -> Result {
+  var address = sockaddr_un()
+  address.sun_family = sa_family_t(AF_UNIX)
+  unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
+  return unsafe withUnsafePointer(to: &address) {
+    unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+      unsafe body($0, socklen_t(MemoryLayout<sockaddr_un>.size))
+    }
+  }
+}
+
 /// A connection without a protocol, for sending what no client of a library would send.
 public final class RawConnection {
   private let descriptor: Int32
 
-  public init(unix path: String) throws {
-    descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
-    let result = unsafe withUnsafePointer(to: &address) {
-      unsafe $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-        unsafe connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-      }
-    }
-    // `deinit` closes the descriptor of an instance whose initializer throws, too.
-    guard result == 0 else {
-      let error = errno
-      throw RigError("connect \(path): \(unsafe String(cString: strerror(error)))")
-    }
-  }
+  public init(unix path: String) throws { descriptor = try connectUnix(path) }
 
   public init(port: UInt16) throws { descriptor = try connectLoopback(port: port) }
 
