@@ -29,6 +29,10 @@ public final class Socket: Sendable {
 
   public var rawDescriptor: Int32 { descriptor.raw }
 
+  /// Makes the process ignore SIGPIPE, for calls that take no MSG_NOSIGNAL: sendfile(2), and
+  /// what a library writes to a socket.
+  public static let brokenPipesAreErrors: Void = SystemCalls.ignoreBrokenPipes()
+
   // MARK: Making sockets
 
   /// Listens, nonblocking. A stale unix socket file, on which nobody listens, is replaced.
@@ -229,6 +233,7 @@ public final class Socket: Sendable {
 
   /// As `send`, from a file, without bringing the bytes into this process.
   public func sendFile(_ file: File, at offset: UInt64, count: Int) throws(Errno) -> Int? {
+    Self.brokenPipesAreErrors
     let sent = try retryingNonblocking {
       SystemCalls.sendFile(descriptor.raw, file.rawDescriptor, off_t(offset), count)
     }

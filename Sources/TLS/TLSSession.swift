@@ -21,6 +21,7 @@ import SystemIO
     unsafe self.raw = raw
     self.context = context
     self.socket = socket
+    Socket.brokenPipesAreErrors
     guard unsafe SSL_set_fd(raw, socket.rawDescriptor) == 1 else {
       throw TLSError.openSSL("creating a TLS session")
     }

@@ -7,7 +7,7 @@ import SystemIO
 struct TerminationSignals: Sendable {
   /// Blocks the signals in the calling thread and in all that it starts from now on.
   init() {
-    signal(SIGPIPE, SIG_IGN)
+    Socket.brokenPipesAreErrors
     var set = Self.set
     unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
   }

@@ -196,6 +196,8 @@ enum SystemCalls {
     return unsafe sendfile(descriptor, file, &position, count)
   }
 
+  static func ignoreBrokenPipes() { signal(SIGPIPE, SIG_IGN) }
+
   static func shutDown(_ descriptor: Int32) -> Int32 {
     shutdown(descriptor, Int32(SHUT_RDWR))
   }

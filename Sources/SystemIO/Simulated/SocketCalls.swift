@@ -151,6 +151,8 @@ extension SystemCalls {
     return count
   }
 
+  static func ignoreBrokenPipes() {}
+
   static func sendFile(
     _ descriptor: Int32, _ file: Int32, _ offset: off_t, _ count: Int
   ) -> Int {
