@@ -31,7 +31,12 @@ struct ReceivingState {
     durableTimestamp: .zero)
 
   /// No instant can be opened: it would hold up the reset, or read what is being erased.
-  var closesViews: Bool { pendingReset != nil || isResetting }
+  var closesViews: Bool {
+    #if MUTANTS
+      if Mutant.viewDuringReset.isOn { return false }
+    #endif
+    return pendingReset != nil || isResetting
+  }
 }
 
 extension Group {
@@ -215,6 +220,9 @@ extension Group {
         receiver.welcome(welcome(state))
       } else {
         receiving.applyLimit = state.applied.sequence
+        #if MUTANTS
+          if Mutant.applyDuringCopy.isOn { receiving.applyLimit = SequenceNumber(.max) }
+        #endif
         clearBehindPeer(receiver)
         receiver.baselineReady()
       }

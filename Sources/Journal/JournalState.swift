@@ -102,9 +102,12 @@ public struct JournalState: Equatable, Sendable {
   /// Begins the next epoch with the record after `last`.
   public mutating func beginEpoch(after last: SequenceNumber) {
     epoch += 1
+    noteEpoch(EpochStart(epoch: epoch, firstSequence: last.advanced(by: 1)))
+    #if MUTANTS
+      if Mutant.keepPeerMark.isOn { return }
+    #endif
     // The peer may have had more, of what is lost; its records are not those that will come.
     peerDurable = peerDurable.map { min($0, last) }
-    noteEpoch(EpochStart(epoch: epoch, firstSequence: last.advanced(by: 1)))
   }
 
   public mutating func noteEpoch(_ start: EpochStart) {

@@ -193,6 +193,9 @@ public final class LinkSender<Store: BackingStore>: Sendable {
   /// another epoch has, or will have, a segment of that number.
   private func isForked(_ welcome: LinkWelcome) -> Bool {
     let number = welcome.position.segment
+    #if MUTANTS
+      if Mutant.resumeStaleSegment.isOn { return false }
+    #endif
     if let own = parts.catalog.segment(number) { return own.header.epoch != welcome.epoch }
     return parts.catalog.newest.map { number > $0.number } ?? false
   }

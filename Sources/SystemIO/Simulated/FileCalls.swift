@@ -140,7 +140,8 @@ extension SystemCalls {
     }
     let machine = machine
     let snapshot = inode.snapshot()
-    let range = machine.faults.syncNanoseconds
+    let faults = machine.faults
+    let range = (faults.isQuick(file.path) ? DiskFaults() : faults).syncNanoseconds
     simulation.sleep(
       nanoseconds: range.lowerBound
         + UInt64(simulation.random.below(Int(range.upperBound - range.lowerBound) + 1)))

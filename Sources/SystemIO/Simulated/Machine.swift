@@ -82,6 +82,8 @@ public struct DiskFaults {
   /// A write takes only a part.
   public var shortWrite = 0.02
   public var syncNanoseconds: ClosedRange<UInt64> = 20_000...2_000_000
+  /// Of what has little to be written, a sync may take as long as always.
+  public var isQuick: (String) -> Bool = { _ in false }
   public var readNanoseconds: ClosedRange<UInt64> = 1_000...200_000
   /// ENOSPC above it.
   public var capacityBytes = Int.max

@@ -29,11 +29,17 @@ public enum Mutant: String, CaseIterable {
   case acceptStaleSegment = "accept-stale-segment"
   case skipChecksum = "skip-checksum"
   case keepEpoch = "keep-epoch"
+  case keepPeerMark = "keep-peer-mark"
+  case forgetEmptied = "forget-emptied"
+  case trustMemory = "trust-memory"
 
   // Of the link.
   case dropOnReconnect = "drop-on-reconnect"
   case ignoreFork = "ignore-fork"
   case skipRecoverySync = "skip-recovery-sync"
+  case resumeStaleSegment = "resume-stale-segment"
+  case viewDuringReset = "view-during-reset"
+  case applyDuringCopy = "apply-during-copy"
   case completeCopyEarly = "complete-copy-early"
 
   /// Set before the simulation begins.

@@ -52,9 +52,13 @@ final class Inspector: @unchecked Sendable {
   /// Once; waits a while before it.
   func inspect() {
     Thread.sleep(milliseconds: UInt64(10 + world.simulation.random.below(200)))
+    let resets = world.groups.map(\.recovery.resetCount)
     let status = site.status()
     for (group, groupStatus) in status.groups.enumerated() where groupStatus.epoch > 0 {
       check(group, groupStatus)
+      if role(group) == .protected, world.groups[group].recovery.resetCount == resets[group] {
+        checkPeerDurable(group, groupStatus.watermarks)
+      }
     }
     for (group, oracle) in world.groups.enumerated() {
       guard let timeline = try? site.timeline(group: oracle.name) else { continue }
@@ -114,6 +118,16 @@ final class Inspector: @unchecked Sendable {
     // Before the first connection only what the state file says is known.
     if received > 0, durable > received { fail("more is durable at the peer than there is") }
     if applied > durable { fail("more is applied at the peer than is durable") }
+  }
+
+  /// What the peer is said to have durable, it has: nothing else keeps it from being recycled here.
+  private func checkPeerDurable(_ group: Int, _ marks: WatermarkStatus) {
+    let oracle = world.groups[group]
+    guard let durable = marks.peerDurable, durable > 0, !oracle.recovery.isGoingBack,
+      !oracle.recovery.isDamaged, let record = oracle.protected.line.record(Int(durable)),
+      oracle.recovery.line.record(Int(durable)) !== record
+    else { return }
+    oracle.violation("\(record) is said to be durable at the peer, which does not have it: \(marks)")
   }
 
   /// Within a life nothing goes back, but where a full copy or a cut has begun anew.

@@ -24,6 +24,16 @@ final class Viewer: @unchecked Sendable {
     world.clientsLeft -= 1
   }
 
+  /// Looks once, very soon, from a process of its own.
+  func glance(_ host: SiteHost, _ group: Int, _ instants: Inspector.Instants) {
+    world.clientsLeft += 1
+    world.clientMachine.start("viewer") { [self] in
+      Thread.sleep(milliseconds: world.simulation.random.pick([0, 0, 1, 2, 5, 20]))
+      look(host, group, instants)
+      world.clientsLeft -= 1
+    }
+  }
+
   private func look(_ host: SiteHost, _ group: Int, _ instants: Inspector.Instants) {
     let view = ViewReading(host, group, world)
     do throws(ClientError) {

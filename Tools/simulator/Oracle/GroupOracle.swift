@@ -20,6 +20,12 @@ final class GroupOracle {
   /// Bytes of disks, at one site or by a full copy at both, that damage has reached: by disk.
   private var spoiled: [Int: Set<Int>] = [:]
 
+  /// What the recovery site has written down last.
+  var recoveryState: JournalState?
+  /// The last full copy began after this record.
+  private var copyStart = 0
+  private var isPeerDetached = false
+
   init(
     name: String, diskNames: [String], initial: [[UInt8]], violation: @escaping (String) -> Never
   ) {
@@ -132,7 +138,44 @@ final class GroupOracle {
 
   /// A full copy begins at the recovery site: its journal is empty and goes on after `start`.
   func erased(start: UInt64) {
+    if !mustCopy, !protected.isDamaged, !recovery.isDamaged {
+      violation(
+        "a full copy begins after record \(start), and the peer could have gone on after record "
+          + "\(recovery.line.count)")
+    }
     recovery.erased(keeping: Array(protected.line.records.prefix(Int(start))))
+    copyStart = Int(start)
+    isPeerDetached = false
+  }
+
+  /// A power cut has undone what `erased` was told.
+  func notErased() {
+    recovery.notErased()
+    isPeerDetached = true
+  }
+
+  // MARK: What the protected site keeps for its peer
+
+  /// The protected site says that it drops what its peer lacks.
+  func peerDetached() { isPeerDetached = true }
+
+  /// The protected site uses the segment's file for another one. Unless its peer must be copied anew
+  /// anyway, that has the records.
+  func recycled(_ identity: SegmentIdentity) {
+    guard !mustCopy, !protected.isDamaged, !recovery.isDamaged,
+      let last = archive.segments[identity]?.records.last(where: { !$0.isVoid }),
+      recovery.line.record(Int(last.sequence)) !== last
+    else { return }
+    violation("\(last) is recycled before the peer has it")
+  }
+
+  private var mustCopy: Bool {
+    guard let state = recoveryState, state.baseline == .complete, !isPeerDetached,
+      recovery.line.count > copyStart
+    else { return true }
+    // It has applied what the protected site has lost.
+    let applied = Int(max(state.applied.sequence, state.applyTarget.sequence).rawValue)
+    return recovery.line.record(applied) !== protected.line.record(applied)
   }
 }
 

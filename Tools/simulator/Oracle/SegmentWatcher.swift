@@ -16,7 +16,8 @@ final class SegmentWatcher {
   }
 
   enum Event {
-    case opened(SegmentHeader)
+    /// In the file of another one, which is gone with it.
+    case opened(SegmentHeader, over: SegmentIdentity?)
     case record(Found)
     /// Writing goes on before the end of the records that are known: these are given up.
     case rewound(lastSequence: UInt64)
@@ -28,6 +29,8 @@ final class SegmentWatcher {
   private final class Use {
     /// Nil until it has been written whole.
     var header: SegmentHeader?
+    /// What the file held before.
+    var replaced: SegmentIdentity?
     /// From the start of the file.
     var bytes: [UInt8] = []
     /// Where each record begins, and the next one would.
@@ -40,7 +43,12 @@ final class SegmentWatcher {
   init(report: @escaping (Event) -> Void) { self.report = report }
 
   func wrote(_ name: String, _ offset: Int, _ bytes: [UInt8]) {
-    if offset == 0 { uses[name] = Use() }
+    if offset == 0 {
+      let replaced = uses[name].flatMap { $0.header?.identity ?? $0.replaced }
+      let use = Use()
+      use.replaced = replaced
+      uses[name] = use
+    }
     guard let use = uses[name] else { return }
     put(bytes, at: offset, in: use, name)
     if use.header == nil {
@@ -50,7 +58,7 @@ final class SegmentWatcher {
         uses[name] = nil
         return
       }
-      report(.opened(header))
+      report(.opened(header, over: use.replaced))
     }
     while let found = next(use) { report(.record(found)) }
   }

@@ -13,6 +13,7 @@ final class Chaos {
   private var simulation: Simulation { world.simulation }
 
   func begin() {
+    for host in world.hosts { mendDisk(of: host) }
     for fault in world.plan.faults { schedule(fault) }
   }
 
@@ -31,7 +32,7 @@ final class Chaos {
     simulation.network.heal()
     resetNetwork()
     for host in world.hosts {
-      host.machine.faults = DiskFaults()
+      mendDisk(of: host)
       if host.state == .down { host.start() }
     }
   }
@@ -98,9 +99,20 @@ final class Chaos {
     if simulation.random.chance(0.5) {
       simulation.network.partition(from: other, to: host.name)
     }
-    last(at: "routes", .milliseconds(20)...(.seconds(20))) { [self] in
-      simulation.network.heal()
-    }
+    healLater(.milliseconds(20)...(.seconds(20)))
+  }
+
+  private func healLater(_ range: ClosedRange<UInt64>) {
+    last(at: "routes", range) { [self] in simulation.network.heal() }
+  }
+
+  /// The sites lose their connections and get no others for a while.
+  func separate(_ range: ClosedRange<UInt64>) {
+    let (east, west) = (Plan.siteNames[0], Plan.siteNames[1])
+    simulation.network.cut(east, west)
+    simulation.network.partition(from: east, to: west)
+    simulation.network.partition(from: west, to: east)
+    healLater(range)
   }
 
   private func slowNetwork() {
@@ -134,9 +146,17 @@ final class Chaos {
     faults.applies = { $0.contains(place) }
     host.machine.faults = faults
     if faults.hasErrors { host.noteDiskErrors() }
-    last(at: "disk of \(host.name)", .milliseconds(20)...(.seconds(3))) {
-      host.machine.faults = DiskFaults()
+    last(at: "disk of \(host.name)", .milliseconds(20)...(.seconds(3))) { [self] in
+      mendDisk(of: host)
     }
+  }
+
+  private func mendDisk(of host: SiteHost) {
+    host.machine.faults = DiskFaults()
+    if isOver { return }
+    guard let syncs = world.plan.segmentSyncs[host.index] else { return }
+    host.machine.faults.syncNanoseconds = syncs
+    host.machine.faults.isQuick = { !$0.contains("/segment-") }
   }
 
   // MARK: Damage

@@ -9,18 +9,16 @@ final class Director {
   private static let healingLimit: UInt64 = .seconds(150)
 
   private unowned let world: World
-  private let chaos: Chaos
+  private var chaos: Chaos { world.chaos }
 
-  init(_ world: World) {
-    self.world = world
-    chaos = Chaos(world)
-  }
+  init(_ world: World) { self.world = world }
 
   /// A thread of the director's process.
   func run() {
     for host in world.hosts { host.start() }
     startClients()
     chaos.begin()
+    world.ambushes.begin()
     Thread.sleep(milliseconds: world.plan.chaosNanoseconds / 1_000_000)
     world.trace.note("faults end")
     chaos.end()

@@ -6,13 +6,16 @@ import SystemIO
 /// base disks whenever the site says how far they are.
 final class GroupFiles {
   let folder: String
+  private let group: Int
   private let oracle: GroupOracle
   private let role: Role
   private unowned let world: World
   private var segments: SegmentWatcher!
   private let states = StateWatcher()
 
-  init(_ oracle: GroupOracle, _ role: Role, _ world: World) {
+  init(_ group: Int, _ role: Role, _ world: World) {
+    let oracle = world.groups[group]
+    self.group = group
     self.oracle = oracle
     self.role = role
     self.world = world
@@ -38,7 +41,13 @@ final class GroupFiles {
           + "\(new.peerDurable?.rawValue ?? 0), base \(new.baseline) from \(new.historyStart)")
       // Recovery has read the segments, and may have found less than memory held.
       if isStarting { reloadSegments(from: machine) }
-      if role == .recovery, !isStarting { followRecovery(new) }
+      if role == .recovery {
+        if !isStarting { followRecovery(new) }
+        oracle.recoveryState = new
+      }
+      if role == .protected, !isStarting, new.peerDurable ?? .none > new.durable {
+        world.ambushes.fellBehind(world.site(of: group, role))
+      }
       if old?.applied != new.applied { checkBases(new, machine) }
     }
   }
@@ -52,7 +61,8 @@ final class GroupFiles {
     if role == .protected { oracle.protected.mayLose() }
     reloadSegments(from: machine)
     states.replace(with: machine.contents(of: folder + JournalStateFile<File>.name))
-    if role == .recovery, states.state?.baseline == .complete { oracle.recovery.notErased() }
+    if role == .recovery, states.state?.baseline == .complete { oracle.notErased() }
+    if role == .recovery { oracle.recoveryState = states.state }
   }
 
   /// The site's process is about to start.
@@ -93,8 +103,9 @@ final class GroupFiles {
 
   private func handle(_ event: SegmentWatcher.Event) {
     switch event {
-    case .opened(let header):
+    case .opened(let header, let replaced):
       oracle.opened(role, header)
+      if role == .protected, let replaced { oracle.recycled(replaced) }
       world.trace.note(
         "\(role) \(oracle.name): segment \(header.number) of epoch \(header.epoch), from record "
           + "\(header.firstSequence.rawValue) on")
@@ -107,8 +118,10 @@ final class GroupFiles {
   }
 
   private func followRecovery(_ new: JournalState) {
+    // Later in the copy something is durable, even when nothing is applied.
     let begins =
       new.baseline == .copying && new.applied == new.applyTarget && new.applied.timestamp == .zero
+      && new.durable == new.applied.sequence
     if begins {
       world.trace.note("recovery \(oracle.name): a full copy begins after \(new.applied.sequence)")
       world.statistics.fullCopies += 1

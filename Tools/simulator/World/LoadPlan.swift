@@ -7,13 +7,13 @@ struct LoadPlan {
   /// Requests under way at once on a connection.
   let depth: Int
   /// Between two requests of a connection.
-  let meanPause: UInt64
+  private(set) var meanPause: UInt64
   /// One request in so many begins a silence.
   let silenceOneIn: Int
   let readShare: Double
   let zeroShare: Double
-  let flushShare: Double
-  let fuaShare: Double
+  private(set) var flushShare: Double
+  private(set) var fuaShare: Double
   /// Of requests that have no alignment at all.
   let unalignedShare: Double
   let largestBytes: Int
@@ -32,5 +32,13 @@ struct LoadPlan {
     unalignedShare = random.pick([0, 0.2, 1])
     largestBytes = random.pick([4 << 10, 16 << 10, 64 << 10])
     isHot = random.chance(0.5)
+  }
+
+  /// Clients leave it to the site when anything is synced. They are so slow that the journal is not
+  /// always full, which would have them wait for syncs.
+  mutating func neverSync() {
+    flushShare = 0
+    fuaShare = 0
+    meanPause = min(max(meanPause, 5_000_000), 30_000_000)
   }
 }

@@ -42,38 +42,61 @@ struct Plan {
   let usesUnixSockets: Bool
   let switchProbability: Double
   let viewerCount: Int
+  /// The protected site loses much that its peer has had for long: its disk is slow, nobody flushes,
+  /// and power fails often.
+  let isFrail: Bool
+  /// From one crash at a chosen moment to the next; nil: there is none.
+  let ambushInterval: UInt64?
+  /// How long a sync of a segment takes at each site; nil: no longer than others.
+  let segmentSyncs: [ClosedRange<UInt64>?]
 
   init(seed: UInt64) {
     var random = SimulationRandom(seed: seed &* 0x2545_F491_4F6C_DD1D)
     var groups: [Group] = []
+    var others = SimulationRandom(seed: ~seed)
+    let isFrail = others.chance(0.3)
+    self.isFrail = isFrail
     let isMixed = random.chance(0.2)
     for number in 0..<random.pick([1, 1, 1, 1, 2, 2, 3]) {
       groups.append(
-        Self.group("g\(number)", home: isMixed ? random.below(2) : 0, &random))
+        Self.group("g\(number)", home: isMixed ? random.below(2) : 0, isFrail, &random))
     }
     self.groups = groups
-    load = LoadPlan(&random)
+    var load = LoadPlan(&random)
     faults = FaultPlan.draw(&random)
     // Most worlds are short, so that there are many; some are long enough for rare meetings.
     chaosNanoseconds =
-      random.chance(0.85)
+      !isFrail && random.chance(0.85)
       ? random.pick(logarithmic: .milliseconds(300)...(.seconds(2)))
-      : random.pick(logarithmic: .seconds(2)...(.seconds(12)))
+      : random.pick(logarithmic: .seconds(2)...(isFrail ? .seconds(6) : .seconds(12)))
     let skew: Int64 = random.chance(0.5) ? 0 : Int64(random.below(20_000_000_000)) - 10_000_000_000
     clockOffsets = [0, skew]
     usesUnixSockets = random.chance(0.5)
     switchProbability = random.pick([0.02, 0.1, 0.2, 0.5])
     viewerCount = random.below(4)
+    if isFrail { load.neverSync() }
+    self.load = load
+    ambushInterval =
+      isFrail || others.chance(0.4)
+      ? others.pick(
+        logarithmic: isFrail
+          ? .milliseconds(400)...(.milliseconds(2_000)) : .milliseconds(50)...(.milliseconds(500)))
+      : nil
+    let slowest = others.pick(logarithmic: .milliseconds(200)...(.milliseconds(2_000)))
+    segmentSyncs = Self.siteNames.indices.map { site in
+      isFrail && groups[0].home == site ? slowest / 4...slowest : nil
+    }
   }
 
   private static func group(
-    _ name: String, home: Int, _ random: inout SimulationRandom
+    _ name: String, home: Int, _ isFrail: Bool, _ random: inout SimulationRandom
   ) -> Group {
     let disks = (0..<random.pick([1, 1, 2, 3])).map { number in
       Disk(
         name: "\(name)-d\(number)", byteCount: size(&random), isBlank: random.chance(0.3))
     }
-    let segmentBytes = UInt64(16 << 10) << UInt64(random.below(3))
+    // What is lost is then more than one of them.
+    let segmentBytes = UInt64(16 << 10) << UInt64(isFrail ? 0 : random.below(3))
     func forBoth(_ choice: (Role) -> UInt64) -> [Role: UInt64] {
       [.protected: choice(.protected), .recovery: choice(.recovery)]
     }
@@ -81,11 +104,17 @@ struct Plan {
       name: name, home: home, disks: disks, segmentBytes: segmentBytes,
       onFull: random.pick([.block, .throttle, .degrade]),
       checkpointEvery: random.pick([0, .milliseconds(200), .milliseconds(900)]),
-      capacityBytes: forBoth { _ in segmentBytes * UInt64(random.pick([4, 5, 8, 16, 40])) },
+      capacityBytes: forBoth { role in
+        segmentBytes
+          * UInt64(random.pick(isFrail && role == .protected ? [5, 8] : [4, 5, 8, 16, 40]))
+      },
       history: forBoth { role in
         role == .protected
           ? random.pick([0, 0, .milliseconds(300), .seconds(2)])
-          : random.pick([0, .milliseconds(500), .seconds(2), .seconds(20)])
+          : random.pick(
+            isFrail
+              ? [.seconds(2), .seconds(20)]
+              : [0, .milliseconds(500), .seconds(2), .seconds(20)])
       },
       applyEvery: forBoth { _ in
         random.pick([.milliseconds(50), .milliseconds(200), .seconds(1)])

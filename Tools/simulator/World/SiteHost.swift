@@ -37,7 +37,7 @@ final class SiteHost: @unchecked Sendable {
     name = Plan.siteNames[index]
     machine = world.machines[index]
     files = world.groups.indices.map { group in
-      GroupFiles(world.groups[group], world.role(of: group, at: index), world)
+      GroupFiles(group, world.role(of: group, at: index), world)
     }
   }
 
@@ -134,6 +134,7 @@ final class SiteHost: @unchecked Sendable {
     world.trace.mix(line)
     world.trace.note("\(name): says: \(line)")
     noteCut(line)
+    glance(line)
     guard line.contains("serves nothing until a restart") else { return }
     guard hadDiskErrors else { world.violation("site \(name): \(line)") }
     // Somebody is told, and restarts it.
@@ -142,6 +143,7 @@ final class SiteHost: @unchecked Sendable {
       guard self.life == life, state != .down else { return }
       kill()
       startLater()
+      world.ambushes.restartsAfterFailedSync(self)
     }
   }
 
@@ -154,6 +156,18 @@ final class SiteHost: @unchecked Sendable {
     else { return }
     world.statistics.cuts += 1
     oracle.recovery.cut(to: last)
+    world.ambushes.wentBack(self)
+  }
+
+  /// While a group is set back, somebody may look at what it had.
+  private func glance(_ line: String) {
+    guard let group = world.groups.firstIndex(where: { line.hasPrefix("group \($0.name):") })
+    else { return }
+    if line.contains("the peer will be copied anew") { world.groups[group].peerDetached() }
+    guard line.contains("never became durable at") || line.contains(": a full copy from"),
+      !world.isQuiet, let inspector, let instants = inspector.instants[group]
+    else { return }
+    for _ in 0..<3 { Viewer(world.nextViewerNumber(), world).glance(self, group, instants) }
   }
 
   func syncFailed(_ path: String) {
@@ -161,6 +175,7 @@ final class SiteHost: @unchecked Sendable {
   }
 
   func wrote(_ path: String, _ offset: Int, _ bytes: [UInt8]) {
+    world.ambushes.wrote(path, offset, bytes, at: self)
     for group in files where path.hasPrefix(group.folder) {
       group.wrote(
         String(path.dropFirst(group.folder.count)), offset, bytes, at: machine,

@@ -18,6 +18,8 @@ final class World: @unchecked Sendable {
   let clientMachine: Machine
   private(set) var groups: [GroupOracle] = []
   private(set) var hosts: [SiteHost] = []
+  private(set) lazy var chaos = Chaos(self)
+  private(set) lazy var ambushes = Ambushes(self)
   /// How the run ended is told to this once.
   private let onEnd: (World, Ending) -> Never
 
@@ -26,6 +28,7 @@ final class World: @unchecked Sendable {
   /// Client fibers that have not ended.
   var clientsLeft = 0
   private var lastRequest: UInt64 = 0
+  private lazy var lastViewer = plan.viewerCount - 1
   var statistics = Statistics()
 
   init(seed: UInt64, detail: Trace.Detail, onEnd: @escaping (World, Ending) -> Never) {
@@ -59,6 +62,11 @@ final class World: @unchecked Sendable {
   func nextRequestNumber() -> UInt64 {
     lastRequest += 1
     return lastRequest
+  }
+
+  func nextViewerNumber() -> Int {
+    lastViewer += 1
+    return lastViewer
   }
 
   func role(of group: Int, at site: Int) -> Role { plan.groups[group].role(at: site) }

@@ -1,0 +1,111 @@
+import Journal
+import SystemIO
+
+/// Lays ambushes, in the worlds that have them: chance alone meets some moments too seldom.
+final class Ambushes {
+  private unowned let world: World
+  private var ambush: Ambush?
+
+  init(_ world: World) { self.world = world }
+
+  private var simulation: Simulation { world.simulation }
+  private var isOver: Bool { world.plan.ambushInterval == nil || world.chaos.isOver }
+
+  func begin() {
+    guard let interval = world.plan.ambushInterval else { return }
+    simulation.at(simulation.now + simulation.random.around(interval)) { [self] in
+      if isOver { return }
+      if !(ambush?.isLasting ?? false) { ambush = draw() }
+      begin()
+    }
+  }
+
+  private func draw() -> Ambush {
+    let home = world.plan.groups[0].home
+    switch simulation.random.below(4) {
+    case 0:
+      // The peer has begun a segment and has no record of it; the site may lose it whole.
+      return Ambush(
+        moment: .segmentBegun, site: 1 - home, passes: simulation.random.below(3),
+        victims: [home], separates: true, delay: 1_000...(.milliseconds(30)),
+        isAfterDurable: true, isLasting: true)
+    case 1 where world.plan.isFrail:
+      // The peer holds whole segments for durable that the site may lose.
+      return Ambush(
+        moment: .sidecarWritten, site: 1 - home, passes: simulation.random.below(3),
+        victims: [home], separates: false, delay: 1_000...(.milliseconds(30)))
+    default:
+      let site = simulation.random.below(2)
+      return Ambush(
+        moment: simulation.random.pick(Ambush.Moment.allCases), site: site,
+        passes: simulation.random.below(4),
+        victims: simulation.random.pick([[site], [1 - site], [0, 1]]),
+        separates: simulation.random.chance(0.3), delay: 1_000...(.milliseconds(30)))
+    }
+  }
+
+  // MARK: Moments
+
+  func wrote(_ path: String, _ offset: Int, _ bytes: [UInt8], at host: SiteHost) {
+    guard let lying = ambush, lying.site == host.index, !isOver,
+      lying.moment == Ambush.Moment(path, offset, bytes)
+    else { return }
+    if lying.isAfterDurable, !beginsAfterDurable(path, bytes) { return }
+    if lying.passes > 0 {
+      ambush?.passes -= 1
+      return
+    }
+    ambush = nil
+    if lying.separates { world.chaos.separate(.milliseconds(20)...(.seconds(2))) }
+    crash(lying.victims, in: lying.delay, after: "\(lying.moment) at \(host.name)")
+  }
+
+  private func beginsAfterDurable(_ path: String, _ bytes: [UInt8]) -> Bool {
+    guard let group = world.groups.first(where: { path.contains("/\($0.name)/") }),
+      let header = try? SegmentHeader(decoding: bytes)
+    else { return false }
+    return group.protected.durableFloor >= header.firstSequence.rawValue - 1
+  }
+
+  /// The site drops what its peer has lost. A crash when the first segment in its place begins is a
+  /// hard one.
+  func wentBack(_ host: SiteHost) {
+    if isOver { return }
+    ambush = Ambush(
+      moment: .segmentBegun, site: host.index, passes: 0, victims: [host.index],
+      separates: false, delay: 1_000...(.milliseconds(1)), isLasting: true)
+  }
+
+  /// The site has written down that its peer is ahead of it. It may lose what it has not, and write
+  /// much before the two meet again.
+  func fellBehind(_ host: SiteHost) {
+    if isOver || simulation.random.chance(0.3) { return }
+    world.chaos.separate(.seconds(1)...(.seconds(6)))
+    crash([host.index], in: .milliseconds(1)...(.milliseconds(100)), after: "falling behind")
+  }
+
+  private func crash(_ victims: [Int], in delay: ClosedRange<UInt64>, after what: String) {
+    let isKill = simulation.random.chance(0.1)
+    simulation.at(simulation.now + simulation.random.pick(logarithmic: delay)) { [self] in
+      if isOver { return }
+      world.trace.note("fault: a crash after \(what)")
+      for victim in victims.map({ world.hosts[$0] }) where victim.state != .down {
+        if isKill { victim.kill() } else { victim.cutPower() }
+        victim.startLater()
+      }
+    }
+  }
+
+  /// The site is started again after a failed sync. Nothing may come to depend on what has not
+  /// reached the disk then, and a power cut shows whether it has.
+  func restartsAfterFailedSync(_ host: SiteHost) {
+    guard !world.chaos.isOver, simulation.random.chance(0.8) else { return }
+    let delay = simulation.random.pick(logarithmic: .milliseconds(50)...(.seconds(4)))
+    simulation.at(simulation.now + delay) { [self] in
+      guard !world.chaos.isOver, host.state != .down else { return }
+      world.trace.note("fault: a power cut after a failed sync")
+      host.cutPower()
+      host.startLater()
+    }
+  }
+}
