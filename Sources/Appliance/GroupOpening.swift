@@ -142,6 +142,10 @@ enum GroupOpening {
       }
       if let read = try readState(stateFile, folder) {
         (state, generation) = read
+        // A receiving side's epochs are its peer's.
+        if configuration.role == .protected, try stateFile.lacksCopy(beside: generation) {
+          state.distrust()
+        }
       } else {
         try requireUnused(storage, "\(folder)/state was never written")
         state = newState(configuration, own)

@@ -32,18 +32,35 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     case newerVersion(UInt32)
   }
 
+  /// Whether the copy that was written before or after the one that `read` finds is torn, damaged or
+  /// overwritten. What is found may then lack the last change. Blocks.
+  public func lacksCopy(beside generation: UInt64) throws(Errno) -> Bool {
+    for copy in 0..<2 {
+      switch try read(copy: copy) {
+      case .state(_, generation &- 1): return false
+      case .blank where generation == 1: return false
+      default: break
+      }
+    }
+    return true
+  }
+
+  private func read(copy: Int) throws(Errno) -> Reading {
+    var bytes = [UInt8](repeating: 0, count: Self.copyByteCount)
+    let result = unsafe bytes.withUnsafeMutableBytes { buffer -> Result<Int, Errno> in
+      do throws(Errno) {
+        return .success(try unsafe file.read(into: buffer, at: UInt64(copy * buffer.count)))
+      } catch { return .failure(error) }
+    }
+    _ = try result.get()
+    return Self.decode(bytes)
+  }
+
   /// Blocks.
   public func read() throws(Errno) -> Reading {
     var best: Reading = .blank
     for copy in 0..<2 {
-      var bytes = [UInt8](repeating: 0, count: Self.copyByteCount)
-      let result = unsafe bytes.withUnsafeMutableBytes { buffer -> Result<Int, Errno> in
-        do throws(Errno) {
-          return .success(try unsafe file.read(into: buffer, at: UInt64(copy * buffer.count)))
-        } catch { return .failure(error) }
-      }
-      _ = try result.get()
-      let reading = Self.decode(bytes)
+      let reading = try read(copy: copy)
       switch (best, reading) {
       // Written last, by a newer program: what stands beside it is out of date.
       case (.newerVersion, _): break

@@ -161,7 +161,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     _ channel: LinkChannel, _ stream: inout LinkStream<Store>
   ) throws(LinkError) {
     // Two rounds: a cut is followed by one more welcome.
-    for _ in 0..<2 {
+    for round in 0..<2 {
       let welcome = try receiveWelcome(channel)
       monitor.update { $0.peerDiskByteCounts = welcome.diskByteCounts }
       let oldest = parts.catalog.oldest?.firstSequence
@@ -173,6 +173,9 @@ public final class LinkSender<Store: BackingStore>: Sendable {
           last: parts.watermarks.sequence(.appended), oldest: oldest)
       switch decision {
       case .resume where isForked(welcome):
+        // It has records in the segment and keeps them: damage has cost this site its own segment
+        // of that number, whose records are applied.
+        if round > 0 { return try stream.beginBaseline() }
         try goBack(channel, welcome, after: welcome.sequence)
       case .resume:
         if try stream.resume(welcome) { return }

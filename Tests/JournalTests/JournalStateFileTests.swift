@@ -103,6 +103,28 @@ import Testing
     #expect(try file.read() == .state(Self.state, generation: 4))
   }
 
+  @Test func `a lost copy is noticed, whichever it is`() throws {
+    let (storage, file) = try Self.file()
+    try file.write(Self.state, generation: 1)
+    #expect(try !file.lacksCopy(beside: 1))
+    try file.write(Self.state, generation: 2)
+    #expect(try !file.lacksCopy(beside: 2))
+    let raw = try storage.open("state")
+    raw.damage(40) { $0 ^ 1 }
+    #expect(try file.read() == .state(Self.state, generation: 1))
+    #expect(try file.lacksCopy(beside: 1))
+    raw.damage(40) { $0 ^ 1 }
+    try file.write(Self.state, generation: 3)
+    raw.damage((32 << 10) + 40) { $0 ^ 1 }
+    #expect(try file.read() == .state(Self.state, generation: 2))
+    #expect(try file.lacksCopy(beside: 2))
+    raw.damage((32 << 10) + 40) { $0 ^ 1 }
+    #expect(try !file.lacksCopy(beside: 3))
+    raw.damage(40) { $0 ^ 1 }
+    #expect(try file.read() == .state(Self.state, generation: 3))
+    #expect(try file.lacksCopy(beside: 3))
+  }
+
   @Test func aNewerVersionIsNamed() throws {
     let (storage, file) = try Self.file()
     try file.write(Self.state, generation: 2)
