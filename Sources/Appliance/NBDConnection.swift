@@ -189,7 +189,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     switch step {
     case .wait: return false
     case .execute(let operation, let request): execute(operation, request)
-    case .refuse(let tag, let error): reply(tag, error, requests.complaint)
+    case .refuse(let tag, let error, let text): reply(tag, error, text)
     case .disconnect(.requested): isEnding = true
     case .disconnect(.notARequest):
       log("a client sent something that is not a request; its connection is closed")
