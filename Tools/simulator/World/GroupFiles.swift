@@ -107,8 +107,10 @@ final class GroupFiles {
   }
 
   private func followRecovery(_ new: JournalState) {
+    // Nothing is kept, and nothing has come yet.
     let begins =
       new.baseline == .copying && new.applied == new.applyTarget && new.applied.timestamp == .zero
+      && new.durable == new.applied.sequence
     if begins {
       world.trace.note("recovery \(oracle.name): a full copy begins after \(new.applied.sequence)")
       world.statistics.fullCopies += 1
