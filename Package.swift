@@ -136,6 +136,7 @@ if isSimulated {
       name: "simulator",
       dependencies: [
         "BlockModel", "SystemIO", "NBDProtocol", "Journal", "Configuration", "Appliance",
+        "CFiber",
       ], path: "Tools/simulator", exclude: ["regressions.txt"], swiftSettings: settings))
 }
 

@@ -35,29 +35,29 @@ public struct DiskAnalysis: Sendable {
     switch observation.kind {
     case .write: recordWrite(start: observation.offset, length: observation.length)
     case .zero:
-      rates.current.zeroRequests &+= 1
-      rates.current.zeroRequestBytes &+= UInt64(observation.length)
+      rates.total.zeroRequests &+= 1
+      rates.total.zeroRequestBytes &+= UInt64(observation.length)
     case .trim:
-      rates.current.trimRequests &+= 1
-      rates.current.trimmedBytes &+= UInt64(observation.length)
+      rates.total.trimRequests &+= 1
+      rates.total.trimmedBytes &+= UInt64(observation.length)
     }
   }
 
   @inline(__always)
   private mutating func recordWrite(start: UInt64, length: UInt32) {
-    rates.current.writes &+= 1
-    rates.current.writtenBytes &+= UInt64(length)
-    rates.current.sizes.count(length: length)
+    rates.total.writes &+= 1
+    rates.total.writtenBytes &+= UInt64(length)
+    rates.total.sizes.count(length: length)
     let (end, overflow) = start.addingReportingOverflow(UInt64(length))
     guard length > 0, !overflow else { return }
 
     let run = runs.note(start: start, end: end)
-    rates.current.sequentialWrites &+= run.writes
-    rates.current.sequentialBytes &+= run.bytes
+    rates.total.sequentialWrites &+= run.writes
+    rates.total.sequentialBytes &+= run.bytes
 
     let lookedUpBytes = min(UInt64(length), WrittenBlockMemory.maximumLookupBytes)
-    rates.current.lookedUpBytes &+= lookedUpBytes
-    rates.current.overwrittenBytes &+= writtenBlocks.note(
+    rates.total.lookedUpBytes &+= lookedUpBytes
+    rates.total.overwrittenBytes &+= writtenBlocks.note(
       start: start, end: start &+ lookedUpBytes, second: rates.currentSecond)
     hotRanges.note(start: start, end: start &+ lookedUpBytes)
   }
@@ -73,12 +73,12 @@ public struct DiskAnalysis: Sendable {
     bytes: UnsafeRawBufferPointer, writeBytes: UInt32, oneIn: UInt64, meter: inout PayloadMeter
   ) {
     let measurement = unsafe meter.measure(bytes)
-    rates.current.samples.add(measurement, weightBytes: UInt64(writeBytes) &* oneIn)
+    rates.total.samples.add(measurement, weightBytes: UInt64(writeBytes) &* oneIn)
   }
 
   /// Counts a payload that was chosen but gone before it could be read.
   public mutating func recordRecycledSample() {
-    rates.current.samples.recycledSamples &+= 1
+    rates.total.samples.recycledSamples &+= 1
   }
 
   /// Tells the time, so that windows slide while nothing is written.

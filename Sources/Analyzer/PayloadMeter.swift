@@ -31,15 +31,14 @@ public struct PayloadMeter: Sendable {
   // counter would wait for each other.
   private var histogram = [UInt32](repeating: 0, count: PayloadMeter.laneCount * 256)
   private var compressed: [UInt8]
-  /// n · log2 n for every possible count.
-  private let countTimesLog2: [Double]
+  /// n · log2 n for every possible count; made once for all meters.
+  private static let countTimesLog2: [Double] = (0...maximumSampleBytes).map { count in
+    count == 0 ? 0 : Double(count) * binaryLogarithm(Double(count))
+  }
 
   public init() {
     compressed = [UInt8](
       repeating: 0, count: Int(LZ4_compressBound(Int32(Self.maximumSampleBytes))))
-    countTimesLog2 = (0...Self.maximumSampleBytes).map { count in
-      count == 0 ? 0 : Double(count) * binaryLogarithm(Double(count))
-    }
   }
 
   /// Measures the first `maximumSampleBytes` of a payload. Does not block or allocate.
@@ -120,6 +119,7 @@ public struct PayloadMeter: Sendable {
       Int(histogram[value] &+ histogram[256 + value])
         + Int(histogram[512 + value] &+ histogram[768 + value])
     }
+    let countTimesLog2 = Self.countTimesLog2
     var sum = 0.0
     for value in 0..<256 { sum += countTimesLog2[count(value)] }
     let entropy = (countTimesLog2[total] - sum) / Double(total)

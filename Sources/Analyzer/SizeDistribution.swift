@@ -28,7 +28,7 @@ struct SizeDistribution: Sendable {
 
   subscript(bucket: Int) -> UInt64 { counts[bucket] }
 
-  static func += (a: inout Self, b: Self) {
-    for bucket in 0..<bucketCount { a.counts[bucket] &+= b.counts[bucket] }
+  static func -= (a: inout Self, b: Self) {
+    for bucket in 0..<bucketCount { a.counts[bucket] &-= b.counts[bucket] }
   }
 }

@@ -2,9 +2,9 @@ import BlockModel
 
 /// One disk's counters over several sliding windows, and since the beginning.
 ///
-/// Counting touches one set of counters, the current tick's. A tick lies inside one slot of every
-/// window, so when it ends its counters are added to each window once. Time is what `advance` was
-/// told last; an earlier instant counts as that one.
+/// Counting touches one set of counters. A tick lies inside one slot of every window, so the
+/// windows need to look at them only when one begins. Time is what `advance` was told last; an
+/// earlier instant counts as that one.
 struct WindowedRates: Sendable {
   /// Lengths of the windows.
   static let windowSeconds = [1, 10, 60, 600]
@@ -12,11 +12,10 @@ struct WindowedRates: Sendable {
   static let tickNanoseconds: UInt64 = 50_000_000
   static let ticksPerSecond = 1_000_000_000 / tickNanoseconds
 
-  /// Counters of the current tick: the place to count.
-  var current = WriteCounters()
+  /// Counts since the beginning: the place to count.
+  var total = WriteCounters()
 
   private var windows = Self.windowSeconds.map(SlidingWindow.init(seconds:))
-  private var finishedTicks = WriteCounters()
   private var startNanoseconds: UInt64?
   private var newestNanoseconds: UInt64 = 0
   private var tickEndNanoseconds: UInt64 = 0
@@ -39,12 +38,9 @@ struct WindowedRates: Sendable {
   @inline(never)
   private mutating func beginTick(at nanoseconds: UInt64) {
     if startNanoseconds == nil { startNanoseconds = nanoseconds }
-    finishedTicks += current
     for index in windows.indices {
-      windows[index].add(current)
-      windows[index].slide(toNanoseconds: nanoseconds)
+      windows[index].slide(toNanoseconds: nanoseconds, total: total)
     }
-    current = WriteCounters()
     newestNanoseconds = nanoseconds
     let tick = nanoseconds / Self.tickNanoseconds
     let (end, overflow) = (tick + 1).multipliedReportingOverflow(by: Self.tickNanoseconds)
@@ -54,13 +50,6 @@ struct WindowedRates: Sendable {
 
   /// Nanoseconds since `currentSecond` began.
   var nanosecondsIntoSecond: UInt64 { newestNanoseconds - currentSecond * 1_000_000_000 }
-
-  /// Counts since the beginning.
-  var total: WriteCounters {
-    var sum = finishedTicks
-    sum += current
-    return sum
-  }
 
   /// One window's counts and the seconds in which they came: shorter than the window's name while
   /// the disk is young, and at least one tick.
@@ -72,8 +61,8 @@ struct WindowedRates: Sendable {
 
   func readings() -> [Reading] {
     windows.map { window in
-      var counters = window.total()
-      counters += current
+      var counters = total
+      counters -= window.countsBefore
       let begin = max(window.beginNanoseconds, startNanoseconds ?? 0)
       let covered = newestNanoseconds > begin ? newestNanoseconds - begin : 0
       return Reading(

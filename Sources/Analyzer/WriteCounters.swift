@@ -1,5 +1,5 @@
-/// Everything that is counted over an interval of one disk's writes. Adding two of them gives the
-/// counts of both intervals together.
+/// Everything that is counted over an interval of one disk's writes. The later
+/// of two totals less the earlier one gives the counts of the time between them.
 struct WriteCounters: Sendable {
   var writes: UInt64 = 0
   var writtenBytes: UInt64 = 0
@@ -20,19 +20,19 @@ struct WriteCounters: Sendable {
 
   var samples = SampleCounters()
 
-  static func += (a: inout Self, b: Self) {
-    a.writes &+= b.writes
-    a.writtenBytes &+= b.writtenBytes
-    a.sizes += b.sizes
-    a.sequentialWrites &+= b.sequentialWrites
-    a.sequentialBytes &+= b.sequentialBytes
-    a.lookedUpBytes &+= b.lookedUpBytes
-    a.overwrittenBytes &+= b.overwrittenBytes
-    a.zeroRequests &+= b.zeroRequests
-    a.zeroRequestBytes &+= b.zeroRequestBytes
-    a.trimRequests &+= b.trimRequests
-    a.trimmedBytes &+= b.trimmedBytes
-    a.samples += b.samples
+  static func -= (a: inout Self, b: Self) {
+    a.writes &-= b.writes
+    a.writtenBytes &-= b.writtenBytes
+    a.sizes -= b.sizes
+    a.sequentialWrites &-= b.sequentialWrites
+    a.sequentialBytes &-= b.sequentialBytes
+    a.lookedUpBytes &-= b.lookedUpBytes
+    a.overwrittenBytes &-= b.overwrittenBytes
+    a.zeroRequests &-= b.zeroRequests
+    a.zeroRequestBytes &-= b.zeroRequestBytes
+    a.trimRequests &-= b.trimRequests
+    a.trimmedBytes &-= b.trimmedBytes
+    a.samples -= b.samples
   }
 }
 
@@ -76,14 +76,14 @@ struct SampleCounters: Sendable {
     weightedZeroBlockBytes &+= scaled(measurement.zeroBlockBytes)
   }
 
-  static func += (a: inout Self, b: Self) {
-    a.sampledWrites &+= b.sampledWrites
-    a.sampledBytes &+= b.sampledBytes
-    a.recycledSamples &+= b.recycledSamples
-    a.weightBytes &+= b.weightBytes
-    a.weightedEntropy &+= b.weightedEntropy
-    a.weightedCompressedBytes &+= b.weightedCompressedBytes
-    a.weightedZeroBytes &+= b.weightedZeroBytes
-    a.weightedZeroBlockBytes &+= b.weightedZeroBlockBytes
+  static func -= (a: inout Self, b: Self) {
+    a.sampledWrites &-= b.sampledWrites
+    a.sampledBytes &-= b.sampledBytes
+    a.recycledSamples &-= b.recycledSamples
+    a.weightBytes &-= b.weightBytes
+    a.weightedEntropy &-= b.weightedEntropy
+    a.weightedCompressedBytes &-= b.weightedCompressedBytes
+    a.weightedZeroBytes &-= b.weightedZeroBytes
+    a.weightedZeroBlockBytes &-= b.weightedZeroBlockBytes
   }
 }

@@ -27,19 +27,9 @@ struct ConnectionAdoption {
   func serveDisks(_ connections: [(state: ConnectionState, socket: Socket)]) {
     for (state, socket) in connections where state.instant == nil {
       guard let (group, disk) = place(state, socket),
-        let place = admit(state, socket, to: disk, front)
+        let client = admit(state, socket, to: disk, front)
       else { continue }
-      let (log, limits) = (front.log, front.limits)
-      group.loop.post {
-        let connection = NBDConnection(
-          transport: Transport(socket), leftover: state.input, place: place, limits: limits,
-          loop: group.loop, target: .live(group), disk: disk.number,
-          reader: SiteReader(store: disk.store, catalog: group.journal?.catalog),
-          workers: group.workers, session: state.session, contexts: contexts(state.session),
-          onClose: { _ in }, log: log)
-        connection.restore(state)
-        connection.begin()
-      }
+      group.loop.post { [front] in client.serve(disk, of: group, front) }
     }
   }
 
@@ -74,16 +64,20 @@ struct ConnectionAdoption {
 /// Nil when there are too many clients; this one is cut off then.
 private func admit(
   _ state: ConnectionState, _ socket: Socket, to disk: GroupDisk, _ front: FrontDesk
-) -> ClientAdmission.Place? {
-  do throws(ClientAdmission.Refusal) { return try front.admission.admit(to: disk.name) } catch {
+) -> EnteringClient? {
+  do throws(ClientAdmission.Refusal) {
+    return EnteringClient(
+      transport: Transport(socket), place: try front.admission.admit(to: disk.name),
+      session: state.session,
+      contexts: state.session.contexts.map {
+        StatusContext(identifier: $0.identifier, source: .allocation)
+      },
+      leftover: state.input, handed: state)
+  } catch {
     front.log("a client of \(state.session.export.name) must connect again: \(error.message)")
     socket.shutDown()
     return nil
   }
-}
-
-private func contexts(_ session: NBDSession) -> [StatusContext] {
-  session.contexts.map { StatusContext(identifier: $0.identifier, source: .allocation) }
 }
 
 /// On the front loop.
@@ -97,16 +91,7 @@ private func viewOpened(
       "a client of \(state.session.export.name) must connect again: \(refusal.message)")
     socket.shutDown()
   case .success(let opened):
-    guard let place = admit(state, socket, to: disk, front) else { return opened.release() }
-    let connection = NBDConnection(
-      transport: Transport(socket), leftover: state.input, place: place, limits: front.limits,
-      loop: front.loop, target: .view(opened.view, release: opened.release), disk: disk.number,
-      reader: opened.view.reader(disk: disk.number), workers: front.workers,
-      session: state.session, contexts: contexts(state.session), onClose: front.forget,
-      log: front.log)
-    connection.restore(state)
-    opened.onExpiry { front.loop.post { connection.close() } }
-    front.adopt(connection)
-    connection.begin()
+    guard let client = admit(state, socket, to: disk, front) else { return opened.release() }
+    client.serve(disk, of: opened, front)
   }
 }

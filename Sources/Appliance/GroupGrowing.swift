@@ -46,9 +46,9 @@ extension Group {
   // MARK: Sending
 
   /// The peer has not the room for all that may be written here; nil when it has. On the loop.
-  var peerTooSmall: String? {
-    guard let link else { return nil }
-    for (disk, peer) in zip(disks, link.snapshot.peerDiskByteCounts)
+  func peerTooSmall(_ peer: LinkMonitor.Snapshot?) -> String? {
+    guard let link, let peer else { return nil }
+    for (disk, peer) in zip(disks, peer.peerDiskByteCounts)
     where peer < disk.store.byteCount {
       return "disk \(disk.name) has \(ByteCount.format(peer)) at \(link.peerSite) and "
         + "\(ByteCount.format(disk.store.byteCount)) here: from the first write behind its end on, "

@@ -46,24 +46,23 @@ extension Group {
       gaps: history.gaps.map { .init(from: "\($0.from)", to: "\($0.to)") })
   }
 
-  var health: String {
+  private func health(_ peer: LinkMonitor.Snapshot?) -> String {
     if let failure { return failure }
     if let reason = apply.failure { return "apply is stopped, and tried again: \(reason)" }
     if let reason = apply.slotFailure {
       let effect = writesWait ? "; writes wait" : ""
       return "the journal cannot grow, and tries again\(effect): \(reason)"
     }
-    if writesWait { return "the journal is full and writes wait: \(whatRoomWaitsFor)" }
-    if let link {
-      let snapshot = link.snapshot
-      if snapshot.state == .refused { return snapshot.detail }
+    if writesWait { return "the journal is full and writes wait: \(whatRoomWaitsFor(peer))" }
+    if let link, let peer {
+      if peer.state == .refused { return peer.detail }
       if link.isDetached {
         return "the journal was full: \(link.peerSite) will be copied anew when it is back"
       }
-      if snapshot.state == .waiting {
-        return "the link to \(link.peerSite) is down, and tried again: \(snapshot.detail)"
+      if peer.state == .waiting {
+        return "the link to \(link.peerSite) is down, and tried again: \(peer.detail)"
       }
-      if let warning = peerTooSmall { return warning }
+      if let warning = peerTooSmall(peer) { return warning }
     }
     if let warning = ownTooSmall { return warning }
     if configuration.role == .recovery, stateKeeper?.state.baseline != .complete {
@@ -76,12 +75,12 @@ extension Group {
     return "ok"
   }
 
-  private var whatRoomWaitsFor: String {
-    guard let link, let journal, !link.isDetached,
+  private func whatRoomWaitsFor(_ peer: LinkMonitor.Snapshot?) -> String {
+    guard let link, let peer, let journal, !link.isDetached,
       journal.watermarks[.peerDurable] < journal.applied.rawValue
     else { return "records are being applied to the disks" }
-    let detail = link.snapshot.detail
-    return "\(link.peerSite) has not received what is in it" + (detail.isEmpty ? "" : ": \(detail)")
+    let reason = peer.detail.isEmpty ? "" : ": \(peer.detail)"
+    return "\(link.peerSite) has not received what is in it\(reason)"
   }
 
   /// For a loop that does not answer.
@@ -93,10 +92,12 @@ extension Group {
   }
 
   var status: GroupStatus {
-    GroupStatus(
-      name: configuration.name, role: configuration.role.rawValue, health: health,
-      epoch: journal?.currentEpoch ?? 0, watermarks: watermarkStatus, history: historyStatus,
-      journal: journalStatus, link: linkStatus, writeLatency: latency.status,
+    let peer = link?.snapshot
+    return GroupStatus(
+      name: configuration.name, role: configuration.role.rawValue, health: health(peer),
+      epoch: journal?.currentEpoch ?? 0, watermarks: watermarkStatus(peer),
+      history: historyStatus, journal: journalStatus, link: linkStatus(peer),
+      writeLatency: latency.status,
       disks: disks.map { disk in
         DiskStatus(
           name: disk.name, sizeBytes: disk.store.byteCount, backing: disk.store.description,
@@ -105,7 +106,7 @@ extension Group {
       analysis: analyzer?.snapshot(at: loop.now))
   }
 
-  private var watermarkStatus: WatermarkStatus {
+  private func watermarkStatus(_ peer: LinkMonitor.Snapshot?) -> WatermarkStatus {
     guard let journal else {
       return WatermarkStatus(
         stamped: stamped.rawValue, appended: stamped.rawValue,
@@ -115,9 +116,9 @@ extension Group {
     return WatermarkStatus(
       stamped: journal.stamped.rawValue, appended: marks[.appended], durable: marks[.durable],
       applied: marks[.applied],
-      peerReceived: link == nil ? nil : marks[.peerReceived],
-      peerDurable: link.map { $0.snapshot.isRecoverable ? marks[.peerDurable] : 0 },
-      peerApplied: link == nil ? nil : marks[.peerApplied])
+      peerReceived: peer == nil ? nil : marks[.peerReceived],
+      peerDurable: peer.map { $0.isRecoverable ? marks[.peerDurable] : 0 },
+      peerApplied: peer == nil ? nil : marks[.peerApplied])
   }
 
   private var historyStatus: HistoryStatus? {
@@ -137,25 +138,24 @@ extension Group {
       newestSegment: journal.newestSegment?.number)
   }
 
-  private var linkStatus: LinkStatus? {
+  private func linkStatus(_ peer: LinkMonitor.Snapshot?) -> LinkStatus? {
     guard let journal else { return nil }
-    guard let link else { return receivingStatus }
-    let snapshot = link.snapshot
+    guard let link, let peer else { return receivingStatus }
     let marks = journal.watermarks
-    let isBehind = marks[.peerDurable] < marks[.appended] || !snapshot.isRecoverable
+    let isBehind = marks[.peerDurable] < marks[.appended] || !peer.isRecoverable
     let newest = Timestamp(
-      rawValue: max(marks[.peerDurableTimestamp], snapshot.completeThroughNanoseconds))
+      rawValue: max(marks[.peerDurableTimestamp], peer.completeThroughNanoseconds))
     let age = newest == .zero ? 0 : loop.now.nanoseconds(since: newest)
     let lagBytes =
-      [.connected, .waiting, .refused].contains(snapshot.state)
+      [.connected, .waiting, .refused].contains(peer.state)
       ? journal.byteCount(after: marks.sequence(.peerDurable)) : 0
     return LinkStatus(
-      peerSite: link.peerSite, state: snapshot.state.rawValue, detail: snapshot.detail,
-      rpoSeconds: !snapshot.isRecoverable ? nil : isBehind ? Double(age) / 1e9 : 0,
+      peerSite: link.peerSite, state: peer.state.rawValue, detail: peer.detail,
+      rpoSeconds: !peer.isRecoverable ? nil : isBehind ? Double(age) / 1e9 : 0,
       lagRecords: marks[.appended] - min(marks[.appended], marks[.peerDurable]),
-      lagBytes: isBehind ? lagBytes : 0, sentBytes: snapshot.sentByteCount,
-      wireBytes: snapshot.wireByteCount, reconnects: snapshot.reconnectCount,
-      syncProgress: snapshot.syncProgress)
+      lagBytes: isBehind ? lagBytes : 0, sentBytes: peer.sentByteCount,
+      wireBytes: peer.wireByteCount, reconnects: peer.reconnectCount,
+      syncProgress: peer.syncProgress)
   }
 
   /// At a recovery site: how old the newest durable record is, seen from here.

@@ -445,31 +445,14 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     }
     // A selection for an export that was not opened after all.
     if session.contexts.isEmpty, !found.isSelected { releaseSelection() }
-    let opened = selection?.opened
-    let leftover = input
-    let transport = self.transport
-    let front = self.front
+    let client = EnteringClient(
+      transport: transport, place: place, session: session, contexts: contexts, leftover: input)
     switch found {
     case .live(let group, let disk):
-      group.loop.post {
-        let reader = SiteReader(store: disk.store, catalog: group.journal?.catalog)
-        let connection = NBDConnection(
-          transport: transport, leftover: leftover, place: place, limits: front.limits,
-          loop: group.loop, target: .live(group), disk: disk.number, reader: reader,
-          workers: group.workers, session: session, contexts: contexts,
-          onClose: { _ in opened?.release() }, log: front.log)
-        opened?.onExpiry { connection.close() }
-        connection.begin()
+      group.loop.post { [front, opened = selection?.opened] in
+        client.serve(disk, of: group, changes: opened, front)
       }
-    case .view(let view, let disk, _):
-      let connection = NBDConnection(
-        transport: transport, leftover: leftover, place: place, limits: front.limits,
-        loop: front.loop, target: .view(view.view, release: view.release), disk: disk.number,
-        reader: view.view.reader(disk: disk.number), workers: front.workers, session: session,
-        contexts: contexts, onClose: front.forget, log: front.log)
-      view.onExpiry { front.loop.post { connection.close() } }
-      front.adopt(connection)
-      connection.begin()
+    case .view(let view, let disk, _): client.serve(disk, of: view, front)
     }
     self.found = nil
     self.place = nil

@@ -98,29 +98,30 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   var isTouched = false
 
   init(
-    transport: Transport, leftover: [UInt8], place: ClientAdmission.Place, limits: ClientLimits,
-    loop: EventLoop, target: Target, disk: DiskNumber, reader: SiteReader, workers: WorkerPool,
-    session: NBDSession, contexts: [StatusContext], onClose: @escaping (NBDConnection) -> Void,
-    log: @escaping (String) -> Void
+    _ client: EnteringClient, loop: EventLoop, target: Target, disk: DiskNumber,
+    reader: SiteReader, workers: WorkerPool, limits: ClientLimits,
+    onClose: @escaping (NBDConnection) -> Void, log: @escaping (String) -> Void
   ) {
-    self.transport = transport
-    self.place = place
+    transport = client.transport
+    place = client.place
+    session = client.session
+    headers = client.session.headers
+    contexts = client.contexts
+    requests = NBDRequestStream(NBDExportLimits(client.session))
     clientLimits = limits
     self.loop = loop
     self.target = target
     self.disk = disk
     self.reader = reader
     self.workers = workers
-    self.session = session
-    requests = NBDRequestStream(NBDExportLimits(session))
-    headers = session.headers
-    self.contexts = contexts
     self.onClose = onClose
     self.log = log
     input = InputBuffer(
-      byteCount: max(Self.inputByteCount, leftover.count), headroom: RecordHeader.byteCount)
+      byteCount: max(Self.inputByteCount, client.leftover.count),
+      headroom: RecordHeader.byteCount)
     super.init()
-    input.append(leftover)
+    input.append(client.leftover)
+    if let state = client.handed { restore(state) }
   }
 
   /// Starts to serve. On the loop.
@@ -188,7 +189,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     switch step {
     case .wait: return false
     case .execute(let operation, let request): execute(operation, request)
-    case .refuse(let tag, let error): reply(tag, error, requests.complaint)
+    case .refuse(let tag, let error, let text): reply(tag, error, text)
     case .disconnect(.requested): isEnding = true
     case .disconnect(.notARequest):
       log("a client sent something that is not a request; its connection is closed")
@@ -661,9 +662,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
       remaining: left, error: refusal.error)
   }
 
-  /// Before `begin`: goes on where another process stopped. What had arrived there is this
-  /// connection's `leftover`.
-  func restore(_ state: ConnectionState) {
+  /// Goes on where another process stopped. What had arrived there is the client's `leftover`.
+  private func restore(_ state: ConnectionState) {
     output.append(state.output)
     for read in state.reads { reads.append(read) }
     isEnding = state.isEnding

@@ -2,12 +2,13 @@ import Analyzer
 
 /// What `tapline status` shows: a snapshot of a site. Encoded as JSON with these keys.
 ///
-/// Sequence numbers count records of a group from 1. Instants are RFC 3339 in UTC.
+/// Sequence numbers count records of a group from 1. Instants are RFC 3339 in UTC. A member that
+/// is added is optional, here and in the values below: sites that run already do not have it.
 public struct SiteStatus: Codable, Sendable {
   public var site: String
   public var version: String
   public var now: String
-  public var listeners: [ListenerStatus]
+  public var listeners: [ListenerStatus]?
   public var groups: [GroupStatus]
 }
 
@@ -68,7 +69,7 @@ public struct HistoryStatus: Codable, Sendable {
   public var checkpoints: Int
   public var openViews: Int
   /// What apply has saved for them, in scratch files.
-  public var viewScratchBytes: UInt64
+  public var viewScratchBytes: UInt64?
 
   enum CodingKeys: String, CodingKey {
     case start, end, seconds, checkpoints

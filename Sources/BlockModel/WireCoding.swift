@@ -6,10 +6,13 @@ public struct WireEncoder: Sendable {
   public init() {}
 
   public mutating func put<Value: FixedWidthInteger & UnsignedInteger>(_ value: Value) {
-    var shift = Value.bitWidth
-    while shift > 0 {
-      shift -= 8
-      bytes.append(UInt8(truncatingIfNeeded: value >> Value(shift)))
+    put(word: UInt64(truncatingIfNeeded: value), byteCount: Value.bitWidth / 8)
+  }
+
+  // Not generic: where it is not specialised, each step would go through witness tables.
+  private mutating func put(word: UInt64, byteCount: Int) {
+    for index in (0..<byteCount).reversed() {
+      bytes.append(UInt8(truncatingIfNeeded: word >> UInt64(8 * index)))
     }
   }
 
@@ -48,12 +51,15 @@ public struct WireDecoder: Sendable {
   public mutating func take<Value: FixedWidthInteger & UnsignedInteger>(
     _ type: Value.Type = Value.self
   ) throws(Failure) -> Value {
-    let count = Value.bitWidth / 8
-    guard remaining >= count else { throw .tooShort }
-    var value: Value = 0
-    for byte in bytes[position..<position + count] { value = value << 8 | Value(byte) }
-    position += count
-    return value
+    Value(truncatingIfNeeded: try takeWord(byteCount: Value.bitWidth / 8))
+  }
+
+  private mutating func takeWord(byteCount: Int) throws(Failure) -> UInt64 {
+    guard remaining >= byteCount else { throw .tooShort }
+    var word: UInt64 = 0
+    for byte in bytes[position..<position + byteCount] { word = word << 8 | UInt64(byte) }
+    position += byteCount
+    return word
   }
 
   public mutating func takeBytes(_ count: Int) throws(Failure) -> [UInt8] {

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stddef.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 struct fiber_context {
   ucontext_t beginning;
@@ -35,6 +36,10 @@ static inline void fiber_keep_memory(void) {
   mallopt(M_TRIM_THRESHOLD, 256 << 20);
   mallopt(M_TOP_PAD, 16 << 20);
 }
+
+/// fork(2), which Swift does not let anyone call: it leaves all threads but the caller's behind.
+/// Here there are no others.
+static inline pid_t fiber_fork(void) { return fork(); }
 
 /// Returns when somebody changes to `from` again.
 __attribute__((noinline)) static void fiber_switch(void *from, void *to) {

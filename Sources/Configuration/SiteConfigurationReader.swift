@@ -54,21 +54,25 @@ struct SiteConfigurationReader {
     var listen = ListenConfiguration()
     for item in try mapping["nbd"]?.list(atMost: ConfigurationLimits.nbdListeners) ?? [] {
       let (address, tls) = try item.nbdListener()
-      listen.nbd.append(NBDListenerConfiguration(address: try listener(address), tls: tls))
+      listen.nbd.append(
+        NBDListenerConfiguration(address: try listener(.nbd, address), tls: tls))
     }
-    if let link = mapping["link"] { listen.link = try listener(link) }
-    if let control = mapping["control"] { listen.control = try listener(control) }
+    if let link = mapping["link"] { listen.link = try listener(.link, link) }
+    if let control = mapping["control"] { listen.control = try listener(.control, control) }
     return listen
   }
 
   private mutating func listener(
-    _ field: ConfigurationField
+    _ kind: ListenerIdentity.Kind, _ field: ConfigurationField
   ) throws(ConfigurationError) -> SocketAddress {
     let address = try field.socketAddress()
-    // Any number of listeners can ask for any free port.
-    if case .tcp(_, port: 0) = address { return address }
+    // Each gets a port of its own. But of one kind, a reload or another process could not tell two
+    // of them apart.
+    if case .tcp(_, port: 0) = address, kind != .nbd { return address }
     if let line = listenerLines.updateValue(field.node.place.line, forKey: address) {
-      throw field.failure("two listeners have the address \(address), the first on line \(line)")
+      throw field.failure(
+        "two listeners have the address \(address), the first on line \(line); give one of them "
+          + "another port or path")
     }
     return address
   }

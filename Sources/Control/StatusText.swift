@@ -6,7 +6,7 @@ public enum StatusText {
   /// Ends in a newline.
   public static func render(_ status: SiteStatus) -> String {
     var lines = ["site \(status.site), tapline \(status.version), at \(status.now)"]
-    lines += status.listeners.map { listener in
+    lines += (status.listeners ?? []).map { listener in
       let tls = listener.tls.map { $0 == "off" ? "" : ", TLS \($0)" } ?? ""
       return "  \(listener.kind) at \(listener.address)\(tls)"
     }
@@ -57,7 +57,7 @@ public enum StatusText {
   }
 
   private static func history(_ history: HistoryStatus) -> String {
-    let saved = history.viewScratchBytes
+    let saved = history.viewScratchBytes ?? 0
     return "\(history.start) to \(history.end) (\(Quantity.seconds(history.seconds))), "
       + "\(Quantity.count(history.checkpoints, "checkpoint")), "
       + "\(Quantity.count(history.openViews, "open view"))"

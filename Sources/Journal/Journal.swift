@@ -334,8 +334,7 @@ public final class Journal<Storage: JournalStorage> {
     let spares =
       isIdle
       ? min(Self.idleSpareSlots, max(Self.spareSlots, options.slotLimit / 4)) : Self.spareSlots
-    let creating = slots.count { if case .creating = $0 { true } else { false } }
-    guard slots.count < options.slotLimit, freeSlots.count + creating < spares else {
+    guard slots.count < options.slotLimit, freeSlots.count + creatingCount < spares else {
       return nil
     }
     let slot = slots.count
@@ -352,8 +351,11 @@ public final class Journal<Storage: JournalStorage> {
 
   /// Whether files are being created or may still be: room will come without recycling.
   public var slotToCreateExists: Bool {
-    slots.count < options.slotLimit
-      || slots.contains { if case .creating = $0 { true } else { false } }
+    slots.count < options.slotLimit || creatingCount > 0
+  }
+
+  private var creatingCount: Int {
+    slots.count { if case .creating = $0 { true } else { false } }
   }
 
   public func slotCreated(_ slot: Int, _ file: Storage.File) {

@@ -13,28 +13,49 @@ extension JournalFolder {
       guard let header = segment.header,
         let file = try? File(opening: "\(path)/\(name)", .readOnly)
       else { continue }
-      do throws(Errno) {
-        switch try SidecarIndex.read(file, of: header, disks: disks) {
-        case .other: break
-        case .damaged:
-          // A running site may be writing it.
-          if !isInUse {
-            report.notes.append("\(name) does not verify: \(segment.name) is read in its place")
-          }
-        case .whole(let sidecar):
-          let scanned = try SidecarIndex.scanning(
+      let reading = try reading(name) { () throws(Errno) in
+        try SidecarIndex.read(file, of: header, disks: disks)
+      }
+      switch reading {
+      case .other: break
+      case .damaged:
+        // A running site may be writing it.
+        if !isInUse {
+          report.notes.append("\(name) does not verify: \(segment.name) is read in its place")
+        }
+      case .whole(let sidecar):
+        let segment = try whole(segment, sidecar)
+        let scanned = try self.reading(name) { () throws(Errno) in
+          try SidecarIndex.scanning(
             segment.file, header: header, end: segment.end, recordCount: sidecar.recordCount,
             diskCount: disks.count)
-          if scanned?.encoded() != sidecar.encoded(), !isRecycled(segment) {
-            report.damages.append(
-              JournalDamage(
-                file: name, what: Self.disagreement(sidecar, segment),
-                // Its number of records is evidence of what the segment lost.
-                remedy: sidecar.recordCount > segment.recordCount ? .salvage : .removeSidecar))
-          }
         }
-      } catch { throw .file("\(path)/\(name)", error, doing: "reading") }
+        if scanned?.encoded() != sidecar.encoded(), !isRecycled(segment, since: header) {
+          report.damages.append(
+            JournalDamage(
+              file: name, what: Self.disagreement(sidecar, segment),
+              // Its number of records is evidence of what the segment lost.
+              remedy: sidecar.recordCount > segment.recordCount ? .salvage : .removeSidecar))
+        }
+      }
     }
+  }
+
+  private func reading<Result>(
+    _ name: String, _ body: () throws(Errno) -> Result
+  ) throws(JournalToolsError) -> Result {
+    do throws(Errno) { return try body() } catch {
+      throw .file("\(path)/\(name)", error, doing: "reading")
+    }
+  }
+
+  /// The segment as it is now, if a running site has added to it since it was read: what the sidecar
+  /// tells of had been written before the sidecar.
+  private func whole(
+    _ segment: SegmentFile, _ sidecar: SidecarIndex
+  ) throws(JournalToolsError) -> SegmentFile {
+    guard isInUse, sidecar.recordCount > segment.recordCount else { return segment }
+    return try SegmentFile(segment.name, in: path, state: state, newest: .max)
   }
 
   private static func disagreement(_ sidecar: SidecarIndex, _ segment: SegmentFile) -> String {
@@ -45,7 +66,7 @@ extension JournalFolder {
   }
 
   /// A running site has begun another segment in the file since it was read.
-  private func isRecycled(_ segment: SegmentFile) -> Bool {
-    isInUse && SegmentFile.number(of: segment.name, in: path) != segment.header?.number
+  private func isRecycled(_ segment: SegmentFile, since header: SegmentHeader) -> Bool {
+    isInUse && SegmentFile.number(of: segment.name, in: path) != header.number
   }
 }

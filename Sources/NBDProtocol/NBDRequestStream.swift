@@ -12,8 +12,8 @@ public struct NBDRequestStream: Sendable {
     case wait
     /// Valid (`NBDExportLimits.validate`).
     case execute(NBDOperation, NBDRequest)
-    /// Answer with the error.
-    case refuse(NBDRequestTag, NBDError)
+    /// Answer with the error, and with the text where the headers have room for it.
+    case refuse(NBDRequestTag, NBDError, NBDErrorText)
     /// The stream ends here: nothing behind it is to be looked at.
     case disconnect(NBDDisconnection)
   }
@@ -22,11 +22,16 @@ public struct NBDRequestStream: Sendable {
   public struct Refusal: Equatable, Sendable {
     public let tag: NBDRequestTag
     public let error: NBDError
+    public let text: NBDErrorText
     public var remainingBytes: Int
 
-    public init(tag: NBDRequestTag, error: NBDError, remainingBytes: Int) {
+    /// - Parameter text: that of the error when nil.
+    public init(
+      tag: NBDRequestTag, error: NBDError, text: NBDErrorText? = nil, remainingBytes: Int
+    ) {
       self.tag = tag
       self.error = error
+      self.text = text ?? error.text
       self.remainingBytes = remainingBytes
     }
   }
@@ -35,8 +40,6 @@ public struct NBDRequestStream: Sendable {
   /// Whose payload is being thrown away. May be set before the first step, by who goes on where
   /// another has stopped.
   public var refusal: Refusal?
-  /// About the request that was refused last.
-  public private(set) var complaint: NBDErrorText?
 
   public init(_ limits: NBDExportLimits) { self.limits = limits }
 
@@ -56,12 +59,10 @@ public struct NBDRequestStream: Sendable {
     switch limits.validate(request) {
     case .execute(let operation):
       return (headerBytes, .execute(operation, request))
-    case .refuse(let error, drainBytes: 0):
-      complaint = limits.text(for: error, of: request)
-      return (headerBytes, .refuse(request.tag, error))
     case .refuse(let error, let drainBytes):
-      complaint = limits.text(for: error, of: request)
-      refusal = Refusal(tag: request.tag, error: error, remainingBytes: Int(drainBytes))
+      refusal = Refusal(
+        tag: request.tag, error: error, text: limits.text(for: error, of: request),
+        remainingBytes: Int(drainBytes))
       let (drained, step) = drain(bytes.count - headerBytes)
       return (headerBytes + drained, step)
     case .disconnect(let reason):
@@ -79,6 +80,6 @@ public struct NBDRequestStream: Sendable {
       return (drained, .wait)
     }
     self.refusal = nil
-    return (drained, .refuse(refusal.tag, refusal.error))
+    return (drained, .refuse(refusal.tag, refusal.error, refusal.text))
   }
 }

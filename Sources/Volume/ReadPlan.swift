@@ -11,7 +11,6 @@ public struct ReadPlan: Sendable {
     public var source: ExtentSource?
   }
 
-  public let range: ByteRange
   public private(set) var pieces: [Piece] = []
 
   /// - Parameter lookUp: gives the piece at an offset, at most as long as the limit.
@@ -19,7 +18,6 @@ public struct ReadPlan: Sendable {
     _ range: ByteRange,
     lookUp: (_ offset: UInt64, _ limit: UInt64) -> (length: UInt64, source: ExtentSource?)
   ) {
-    self.range = range
     var offset = range.start
     while offset < range.end {
       let (length, source) = lookUp(offset, range.end - offset)
@@ -89,20 +87,6 @@ public struct VolumeReader<File: JournalFile, Store: BackingStore>: Sendable {
     do throws(Errno) {
       return try unsafe segment.file.readIfCached(into: buffer, at: UInt64(source.position))
     } catch { throw .journal(error, segment: source.segment) }
-  }
-
-  /// Fills `buffer`, which has the length of the plan's range. Blocks. The plan's segments must be
-  /// pinned.
-  public func read(
-    _ plan: ReadPlan, into buffer: UnsafeMutableRawBufferPointer
-  ) throws(VolumeError) {
-    var done = 0
-    for piece in plan.pieces {
-      let count = Int(piece.length)
-      let target = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[done..<done + count])
-      try unsafe read(piece.source, at: plan.range.start + UInt64(done), into: target)
-      done += count
-    }
   }
 
   /// As `readIfCached`, but waits for the disk.

@@ -82,8 +82,6 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
     generations = newestFirst
   }
 
-  public func byteCount(disk: DiskNumber) -> UInt64 { readers[disk.index].store.byteCount }
-
   public func reader(disk: DiskNumber) -> VolumeReader<File, Store> { readers[disk.index] }
 
   /// Where the journal has the bytes at `offset`, and for how many bytes (at most `limit`) that

@@ -12,7 +12,7 @@ import Testing
 
   private func countWrite(_ rates: inout WindowedRates, at seconds: Double) {
     _ = rates.advance(to: instant(seconds))
-    rates.current.writes += 1
+    rates.total.writes += 1
   }
 
   @Test(arguments: zip(0..<4, [1.0, 10, 60, 600]))

@@ -130,6 +130,7 @@ struct BadConfiguration: CustomTestStringConvertible {
     .listen("single value", "control: {}"),
     .listen("two listeners", "link: \"tcp:h:1\", control: \"tcp:h:1\""),
     .listen("two listeners", "nbd: [\"unix:/s\", \"unix:/s\"]"),
+    .listen("another port", "nbd: [\"tcp:h:0\", \"tcp:g:0\", \"tcp:h:0\"]"),
     .listen("'address' of an NBD listener", "nbd: [{tls: off}]"),
     .listen("unknown tls", "nbd: [{address: \"unix:/s\", tls: maybe, keys: /k}]"),
     .listen("needs 'certificates'", "nbd: [{address: \"unix:/s\", tls: required}]"),

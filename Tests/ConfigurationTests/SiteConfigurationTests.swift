@@ -63,7 +63,7 @@ import Testing
       """
       site: west
       data: west
-      listen: { link: "tcp:[::1]:0" }
+      listen: { nbd: ["tcp:[::1]:0"], link: "tcp:[::1]:0" }
       groups:
       - name: shop
         role: recovery
@@ -79,7 +79,8 @@ import Testing
           view_scratch: 1M
         disks: [{name: shop-root, backing: "file:target.raw"}]
       """)
-    #expect(site.listen == ListenConfiguration(link: .tcp(host: "::1", port: 0)))
+    let anyPort = SocketAddress.tcp(host: "::1", port: 0)
+    #expect(site.listen == ListenConfiguration(nbd: [.init(address: anyPort)], link: anyPort))
     let group = try #require(site.groups.first)
     #expect(group.role == .recovery)
     #expect(group.mode == .sync)

@@ -64,6 +64,21 @@ import Testing
     #expect(ReloadText.render(nothing) == "a.yaml was read again\nnothing has changed\n")
   }
 
+  @Test func siteOfAnEarlierVersionIsShown() throws {
+    let status: SiteStatus = try SampleStatus.decode(
+      """
+      {"site":"east","version":"0.1.0","now":"2026-11-21T10:03:07.512Z","groups":[
+        {"name":"shop","role":"protected","health":"ok","epoch":2,
+         "watermarks":{"stamped":0,"appended":0,"durable":0,"applied":0},
+         "history":{"start":"2026-11-21T10:00:00Z","end":"2026-11-21T10:03:07Z","seconds":187,
+           "checkpoints":3,"open_views":1},
+         "disks":[]}]}
+      """)
+    let text = StatusText.render(status)
+    #expect(text.hasPrefix("site east, tapline 0.1.0, at 2026-11-21T10:03:07.512Z\n\ngroup shop\n"))
+    #expect(text.contains("(3 m 7 s), 3 checkpoints, 1 open view\n"))
+  }
+
   @Test func siteWithoutGroupsSaysSo() {
     var status = SampleStatus.status
     status.groups = []

@@ -259,6 +259,17 @@ import Testing
     #expect(try fixture.folder().verify().damages == [])
   }
 
+  @Test func `segment that a running site has filled since it was read is no damage`() throws {
+    let fixture = try JournalFixture()
+    let lock = try SystemIO.File(opening: "\(fixture.path)/lock", .readWrite)
+    #expect(try lock.tryLock())
+    try fixture.fill(3)
+    let folder = try fixture.folder()
+    try fixture.fill(30)
+    try fixture.writeSidecars()
+    #expect(try folder.verify().damages == [])
+  }
+
   @Test func `sidecar that does not verify is only noted`() throws {
     let fixture = try JournalFixture()
     try fixture.fill(20)

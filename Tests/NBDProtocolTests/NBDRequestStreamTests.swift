@@ -64,9 +64,9 @@ import Testing
     #expect(
       Self.steps(stream.flatMap { $0 }, pieceBytes: pieceBytes) == [
         .execute(.write, NBDRequest(command: 1, cookie: 1, offset: 0, length: 100)),
-        .refuse(Self.tag(2), .invalid),
+        .refuse(Self.tag(2), .invalid, "longer than one request may be"),
         .execute(.read, NBDRequest(command: 0, cookie: 3, offset: 512, length: 512)),
-        .refuse(Self.tag(4, offset: 1 << 20), .invalid),
+        .refuse(Self.tag(4, offset: 1 << 20), .invalid, "past the end of the disk"),
         .disconnect(.requested),
       ])
   }
@@ -89,7 +89,9 @@ import Testing
     #expect(feed(header + [1, 2, 3]) == (31, .wait))
     #expect(stream.isDraining)
     #expect(feed([]) == (0, .wait))
-    #expect(feed([UInt8](repeating: 0, count: 5025)) == (4997, .refuse(Self.tag(9), .invalid)))
+    let refusal = NBDRequestStream.Step.refuse(
+      Self.tag(9), .invalid, "longer than one request may be")
+    #expect(feed([UInt8](repeating: 0, count: 5025)) == (4997, refusal))
     #expect(!stream.isDraining)
   }
 

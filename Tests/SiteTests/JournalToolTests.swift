@@ -38,6 +38,43 @@ import Testing
     #expect(!(verify.stdout + verify.stderr).isEmpty)
   }
 
+  @Test func `a journal that is written to, applied and recycled has no damage`() throws {
+    let single = try SingleSite(segmentSize: "1M") {
+      $0.configuration.groups[0].journalCapacity = "16M"
+    }
+    let history = WriteHistory(sectors: 16384)
+    let load = WriteLoad(single.uri, history: history)
+    try load.makeProgress(1)
+    let journal = try TaplineContract.journalDirectory(
+      group: "g", site: single.site.configuration)
+    var outputs: Set<String> = []
+    for _ in 0..<testRounds(8) {
+      try load.makeProgress(300)
+      let verify = try single.site.tapline(TaplineContract.journal("verify", journal)).checked()
+      #expect(verify.stdout.contains("no damage"))
+      outputs.insert(verify.stdout)
+    }
+    #expect(outputs.count > 1, "nothing has changed meanwhile")
+    try load.stop()
+    #expect(load.failure == nil)
+  }
+
+  @Test func `a bit that changes under a running site is found`() throws {
+    let single = try SingleSite(size: 4 << 20, history: "1h", segmentSize: "1M")
+    var generator = SeededGenerator(seed: testSeed(2))
+    let payload = generator.bytes(4096)
+    let client = try single.site.connect("disk")
+    try client.write(payload, at: 12345)
+    // Of a segment that others have followed it is known that it was durable.
+    for block in 0..<150 { try client.write(generator.bytes(16384), at: UInt64(block * 16384)) }
+    let journal = try TaplineContract.journalDirectory(
+      group: "g", site: single.site.configuration)
+    try flip(payload, in: journal)
+    let verify = try single.site.tapline(TaplineContract.journal("verify", journal))
+    #expect(verify.status == 1)
+    #expect(verify.stderr.contains("does not verify"), "\(verify)")
+  }
+
   @Test func `inspecting changes nothing`() throws {
     let (site, directory, _) = try killedSite()
     let before = try digest(directory)
@@ -62,10 +99,14 @@ import Testing
   private func flip(_ payload: [UInt8], in directory: String) throws {
     for name in try FileManager.default.contentsOfDirectory(atPath: directory) {
       let url = URL(fileURLWithPath: "\(directory)/\(name)")
-      guard var bytes = try? Data(contentsOf: url), let found = bytes.range(of: Data(payload))
+      guard let bytes = try? Data(contentsOf: url), let found = bytes.range(of: Data(payload))
       else { continue }
-      bytes[found.lowerBound + payload.count / 2] ^= 0x10
-      return try bytes.write(to: url)
+      // A site may write to the rest of the file meanwhile.
+      let file = try FileHandle(forUpdating: url)
+      defer { try? file.close() }
+      let place = found.lowerBound + payload.count / 2
+      try file.seek(toOffset: UInt64(place))
+      return try file.write(contentsOf: Data([bytes[place] ^ 0x10]))
     }
     Issue.record("the payload is in no file of \(directory)")
   }

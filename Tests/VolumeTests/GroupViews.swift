@@ -49,8 +49,8 @@ extension View {
 
   func contents(_ diskCount: Int) throws -> [[UInt8]] {
     try (0..<diskCount).map { disk in
-      try bytes(
-        disk: disk, offset: 0, count: Int(byteCount(disk: DiskNumber(UInt16(disk)))))
+      let store = reader(disk: DiskNumber(UInt16(disk))).store
+      return try bytes(disk: disk, offset: 0, count: Int(store.byteCount))
     }
   }
 }

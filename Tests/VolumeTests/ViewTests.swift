@@ -149,7 +149,6 @@ import Volume
     let plan = try group.plan(at: Timestamp(rawValue: 5))
     let view = try group.view(plan)
     #expect(view.instant == Timestamp(rawValue: 5))
-    #expect(view.byteCount(disk: DiskNumber(1)) == 17 << 10)
     #expect(view.piece(disk: DiskNumber(0), at: 7, limit: 100).length == 100)
     #expect(view.piece(disk: DiskNumber(0), at: 7, limit: 100).source == nil)
     #expect(try view.contents(2) == group.history.last.disks)

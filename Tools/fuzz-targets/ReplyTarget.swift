@@ -13,7 +13,7 @@ enum ReplyTarget {
     let headers = session.headers
     switch event.step {
     case .wait, .disconnect: break
-    case .refuse(let tag, let error): try checkPlain(tag, error, headers)
+    case .refuse(let tag, let error, let text): try checkPlain(tag, error, text: text, headers)
     case .execute(.read, let request) where request.length <= UInt64(readLimit):
       try checkRead(request, headers, &choices)
     case .execute(.blockStatus, let request):
@@ -28,10 +28,11 @@ enum ReplyTarget {
   }
 
   private static func checkPlain(
-    _ tag: NBDRequestTag, _ error: NBDError?, _ headers: NBDHeaderStyle
+    _ tag: NBDRequestTag, _ error: NBDError?, text: NBDErrorText? = nil,
+    _ headers: NBDHeaderStyle
   ) throws(FuzzViolation) {
     let bytes = try unsafe written(byteCount: NBDReply.maximumByteCount) { memory in
-      unsafe NBDReply(tag, error: error).write(to: memory, headers)
+      unsafe NBDReply(tag, error: error, text: text).write(to: memory, headers)
     }
     let chunks = try ReplyReader.chunks(bytes, headers, tag)
     try require(chunks.count == 1 && chunks[0].content.isEmpty, "\(chunks) is no plain reply")

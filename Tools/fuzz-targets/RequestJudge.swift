@@ -45,7 +45,7 @@ struct RequestJudge {
           && request.length == header.length && UInt64(request.command) == header.command
           && UInt64(request.flags.rawValue) == header.flags, "\(request) is not what was sent")
       try checkExecuted(operation, header)
-    case .refuse(let tag, let error):
+    case .refuse(let tag, let error, _):
       try require(
         header.hasMagic && UInt64(consumed) == UInt64(headerBytes) + payload(header),
         "a refused request took \(consumed) bytes")

@@ -23,14 +23,14 @@ extension SystemCalls {
 
   /// The file, unless the call is to fail.
   private static func file(
-    _ descriptor: Int32, error: KeyPath<DiskFaults, Double>? = nil
+    _ descriptor: Int32, error: ((DiskFaults) -> Double)? = nil
   ) -> (OpenFile, Inode)? {
     guard let file = object(descriptor, OpenFile.self), let inode = file.inode else {
       errno = EBADF
       return nil
     }
     let faults = machine.faults
-    if let error, faults.applies(file.path), simulation.random.chance(faults[keyPath: error]) {
+    if let error, faults.applies(file.path), simulation.random.chance(error(faults)) {
       simulation.trace("\(machine.name): input/output error on \(file.path)")
       errno = EIO
       return nil

@@ -17,6 +17,7 @@ struct FileTree {
   func isFolder(_ path: String) -> Bool { folders.contains(path) }
   func exists(_ path: String) -> Bool { names[path] != nil || folders.contains(path) }
   var allPaths: [String] { names.keys.sorted() }
+  var byteCount: Int { names.values.reduce(0) { $0 + Int($1.byteCount) } }
   var allocatedBytes: Int { names.values.reduce(0) { $0 + $1.allocatedBytes } }
 
   static func folder(of path: String) -> String {

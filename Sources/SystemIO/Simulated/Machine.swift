@@ -56,6 +56,9 @@ public final class Machine {
 
   public func fileNames() -> [String] { files.allPaths }
 
+  /// What its files take when none has holes.
+  public var usedBytes: Int { files.byteCount }
+
   /// Bit rot, of bytes at rest. False, and nothing has happened, where there are none.
   public func flipBit(of path: String, at offset: UInt64, bit: UInt8) -> Bool {
     files.inode(path)?.flipBit(at: offset, bit: bit) ?? false

@@ -1,10 +1,8 @@
 /// State under a simulated lock; see the one for Linux. Bodies do not wait, so the lock is never
 /// held while another fiber runs.
 public final class Monitor<State: ~Copyable & Sendable>: @unchecked Sendable {
-  private final class Waiter { var isWoken = false }
-
   private var state: State
-  private var waiters: [Waiter] = []
+  private var waiters: [Fiber] = []
 
   public init(_ state: consuming State) { self.state = state }
 
@@ -12,9 +10,8 @@ public final class Monitor<State: ~Copyable & Sendable>: @unchecked Sendable {
 
   public func update<Result>(_ body: (inout State) -> Result) -> Result {
     let result = body(&state)
-    for waiter in waiters { waiter.isWoken = true }
+    for waiter in waiters { Simulation.running.wake(waiter) }
     waiters.removeAll()
-    Simulation.running.noteChange()
     return result
   }
 
@@ -22,8 +19,7 @@ public final class Monitor<State: ~Copyable & Sendable>: @unchecked Sendable {
     let result = body(&state)
     if !waiters.isEmpty {
       let index = Simulation.running.random.below(waiters.count)
-      waiters.remove(at: index).isWoken = true
-      Simulation.running.noteChange()
+      Simulation.running.wake(waiters.remove(at: index))
     }
     return result
   }
@@ -31,9 +27,11 @@ public final class Monitor<State: ~Copyable & Sendable>: @unchecked Sendable {
   public func wait<Result>(_ body: (inout State) -> Result?) -> Result {
     while true {
       if let result = body(&state) { return result }
-      let waiter = Waiter()
-      waiters.append(waiter)
-      _ = Simulation.running.wait(until: nil) { waiter.isWoken }
+      guard let fiber = Simulation.running.currentFiber else {
+        fatalError("waiting between fibers")
+      }
+      waiters.append(fiber)
+      Simulation.running.block()
     }
   }
 }

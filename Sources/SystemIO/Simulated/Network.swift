@@ -8,12 +8,12 @@ public final class Network {
   /// How often a transfer takes only a part of what there is.
   public var shortTransfer = 0.05
 
-  private struct Route: Hashable {
+  private struct Route: Equatable {
     let from: String
     let to: String
   }
 
-  private var held: Set<Route> = []
+  private var held: [Route] = []
   var listeners: [SocketName: OpenSocket] = [:]
   /// Unix sockets whose files exist, with or without a listener.
   var socketFiles: Set<String> = []
@@ -24,7 +24,7 @@ public final class Network {
   /// Nothing arrives in this direction until `heal`; what is sent waits.
   public func partition(from: String, to: String) {
     Simulation.running.trace("network: nothing arrives from \(from) at \(to)")
-    held.insert(Route(from: from, to: to))
+    held.append(Route(from: from, to: to))
   }
 
   public func heal() {
@@ -72,8 +72,8 @@ final class Pipe {
   let from: String
   let to: String
   /// Asked again and again whether something is ready, so it answers at small cost.
-  private unowned let simulation: Simulation
-  private unowned let network: Network
+  private let simulation: Simulation
+  private let network: Network
   private var pieces: [Piece] = []
   private(set) var byteCount = 0
   private var lastArrival: UInt64 = 0

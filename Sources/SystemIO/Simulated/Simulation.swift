@@ -110,7 +110,7 @@ import Glibc
         runnable.append(index)
       } else if let deadline = fiber.deadline, deadline <= now {
         runnable.append(index)
-      } else if hasChanged, fiber.condition?() ?? false {
+      } else if hasChanged, let condition = fiber.condition, condition() {
         runnable.append(index)
         fiber.isWaiting = false
       }
@@ -171,8 +171,19 @@ import Glibc
   }
 
   func sleep(nanoseconds: UInt64) {
-    _ = wait(until: now + nanoseconds) { false }
+    let end = now + nanoseconds
+    while now < end { block(until: end) }
   }
+
+  /// Until somebody calls `wake` for this fiber, which costs nothing meanwhile.
+  func block(until deadline: UInt64? = nil) {
+    guard let fiber = currentFiber else { fatalError("waiting between fibers") }
+    fiber.deadline = deadline
+    fiber.isWaiting = true
+    yieldToScheduler()
+  }
+
+  func wake(_ fiber: Fiber) { fiber.isWaiting = false }
 
   /// The process was ended by one of its own fibers: it does not come back.
   func yieldToScheduler() {

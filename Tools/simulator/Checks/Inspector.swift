@@ -11,6 +11,8 @@ final class Inspector: @unchecked Sendable {
     let end: Timestamp
     let tags: [String]
     let gaps: [(from: Timestamp, to: Timestamp)]
+    /// Of the site's line: when records have been taken back since, another start may hold.
+    let generation: Int
   }
 
   private let site: Site
@@ -61,8 +63,9 @@ final class Inspector: @unchecked Sendable {
       }
     }
     for (group, oracle) in world.groups.enumerated() {
+      let generation = oracle.line(role(group)).generation
       guard let timeline = try? site.timeline(group: oracle.name) else { continue }
-      note(group, timeline)
+      note(group, timeline, generation)
     }
     statuses = status.groups
     answerCount += 1
@@ -147,7 +150,7 @@ final class Inspector: @unchecked Sendable {
     }
   }
 
-  private func note(_ group: Int, _ timeline: TimelineStatus) {
+  private func note(_ group: Int, _ timeline: TimelineStatus, _ generation: Int) {
     let oracle = world.groups[group]
     guard let start = timeline.start.flatMap({ Timestamp(rfc3339: $0) }),
       let end = timeline.end.flatMap({ Timestamp(rfc3339: $0) })
@@ -165,6 +168,7 @@ final class Inspector: @unchecked Sendable {
       oracle.violation("\(role(group)): the gap until \(gap.to) can be opened from \(start) on")
     }
     let tags = timeline.checkpoints.map(\.tag).filter { !$0.isEmpty }
-    instants[group] = Instants(start: start, end: end, tags: tags, gaps: gaps)
+    instants[group] = Instants(
+      start: start, end: end, tags: tags, gaps: gaps, generation: generation)
   }
 }

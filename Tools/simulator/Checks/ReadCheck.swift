@@ -27,20 +27,19 @@ struct ReadCheck {
     guard line.generation == generation else { return }
     let expected = line.disks(after: Int(floor))[disk].bytes(at: offset, count: count)
     if data == expected { return }
-    let later = line.records[Int(floor)...].filter {
-      $0.disk == disk && $0.start < offset + count && $0.end > offset
-        && $0.header.kind != .checkpoint
-    }
+    // The bytes that no record explains yet; each is of the first one that may have written it.
+    var open = data.indices.filter { data[$0] != expected[$0] }
     var seen = floor
-    for index in data.indices where data[index] != expected[index] {
-      let writer = later.first { $0.byte(at: offset + index) == data[index] }
-      guard let writer else {
-        if oracle.mayBeDamaged(disk, offset + index, .protected) { continue }
-        oracle.violation(
-          "\(request) shows \(data[index]) at \(offset + index), where record \(floor) left "
-            + "\(expected[index]): \(difference(of: data, from: expected, at: offset) ?? "")")
-      }
-      seen = max(seen, writer.sequence)
+    for record in line.records[Int(floor)...] where record.overlaps(disk, offset, count) {
+      if open.isEmpty { break }
+      let before = open.count
+      open.removeAll { record.byte(at: offset + $0) == data[$0] }
+      if open.count < before { seen = record.sequence }
+    }
+    for index in open where !oracle.mayBeDamaged(disk, offset + index, .protected) {
+      oracle.violation(
+        "\(request) shows \(data[index]) at \(offset + index), where record \(floor) left "
+          + "\(expected[index]): \(difference(of: data, from: expected, at: offset) ?? "")")
     }
     oracle.protected.seen(seen)
   }

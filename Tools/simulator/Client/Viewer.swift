@@ -200,6 +200,7 @@ struct ViewReading {
         world.statistics.refusedViews += 1
         continue
       }
+      guard line.generation == instants.generation else { return }
       if instant < instants.start {
         oracle.violation("\(role): \(instant) can be opened, before \(instants.start)")
       } else {

@@ -56,6 +56,11 @@ final class Record {
     damage.last { $0.role == role && $0.bytes.contains(offset - start) }
   }
 
+  /// Whether it changes a part of a disk.
+  func overlaps(_ disk: Int, _ offset: Int, _ count: Int) -> Bool {
+    self.disk == disk && start < offset + count && end > offset
+  }
+
   /// What the record leaves at `offset` of its disk; nil when it does not touch it.
   func byte(at offset: Int) -> UInt8? {
     guard offset >= start, offset < end else { return nil }

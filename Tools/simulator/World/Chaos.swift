@@ -201,8 +201,3 @@ final class Chaos {
     world.trace.note("\(host.name): the clock jumps by \(jump) ns")
   }
 }
-
-extension Machine {
-  /// What its files take when none has holes.
-  var usedBytes: Int { fileNames().reduce(0) { $0 + (contents(of: $1)?.count ?? 0) } }
-}

@@ -118,7 +118,7 @@ final class GroupFiles {
   }
 
   private func followRecovery(_ new: JournalState) {
-    // Later in the copy something is durable, even when nothing is applied.
+    // Nothing is kept, and nothing has come yet.
     let begins =
       new.baseline == .copying && new.applied == new.applyTarget && new.applied.timestamp == .zero
       && new.durable == new.applied.sequence

@@ -103,18 +103,18 @@ final class World: @unchecked Sendable {
     of disk: Plan.Disk, _ random: inout SimulationRandom
   ) -> [UInt8] {
     if disk.isBlank { return [UInt8](repeating: 0, count: disk.byteCount) }
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(disk.byteCount + 7)
-    while bytes.count < disk.byteCount {
-      let word = random.next()
-      // Some of it is holes.
-      let isHole = word & 7 == 0
-      for index in 0..<512 {
-        bytes.append(isHole ? 0 : UInt8(truncatingIfNeeded: word >> UInt64(index % 56)) | 1)
+    return unsafe [UInt8](unsafeUninitializedCapacity: disk.byteCount) { bytes, count in
+      count = disk.byteCount
+      for start in stride(from: 0, to: count, by: 512) {
+        let word = random.next()
+        // Some of it is holes.
+        let isHole = word & 7 == 0
+        for index in start..<min(start + 512, count) {
+          unsafe bytes[index] =
+            isHole ? 0 : UInt8(truncatingIfNeeded: word >> UInt64((index - start) % 56)) | 1
+        }
       }
     }
-    bytes.removeLast(bytes.count - disk.byteCount)
-    return bytes
   }
 
   /// Makes the disks' files at a site: with their contents where the group is protected, and with

@@ -1,0 +1,42 @@
+import Handover
+import NBDProtocol
+import TLS
+
+/// A client that has chosen its export, and what it brings along to the transmission phase.
+struct EnteringClient: Sendable {
+  let transport: Transport
+  let place: ClientAdmission.Place
+  let session: NBDSession
+  let contexts: [StatusContext]
+  /// What has arrived of its requests.
+  let leftover: [UInt8]
+  /// Where another process stopped with it.
+  var handed: ConnectionState?
+
+  /// Serves a disk as it is. On the group's loop.
+  ///
+  /// - Parameter changes: what the contexts look at: the connection ends when they expire, and
+  ///   releases them when it ends.
+  func serve(
+    _ disk: GroupDisk, of group: Group, changes: OpenedChanges? = nil, _ front: FrontDesk
+  ) {
+    let reader = SiteReader(store: disk.store, catalog: group.journal?.catalog)
+    let connection = NBDConnection(
+      self, loop: group.loop, target: .live(group), disk: disk.number, reader: reader,
+      workers: group.workers, limits: front.limits, onClose: { _ in changes?.release() },
+      log: front.log)
+    changes?.onExpiry { connection.close() }
+    connection.begin()
+  }
+
+  /// Serves a disk of a view, and releases the view when the connection ends. On the front loop.
+  func serve(_ disk: GroupDisk, of opened: OpenedView, _ front: FrontDesk) {
+    let connection = NBDConnection(
+      self, loop: front.loop, target: .view(opened.view, release: opened.release),
+      disk: disk.number, reader: opened.view.reader(disk: disk.number), workers: front.workers,
+      limits: front.limits, onClose: front.forget, log: front.log)
+    opened.onExpiry { front.loop.post { connection.close() } }
+    front.adopt(connection)
+    connection.begin()
+  }
+}
