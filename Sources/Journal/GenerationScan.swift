@@ -19,17 +19,19 @@ extension ActiveIndex {
 
 extension Generation {
   /// The index of a segment's records after `after`, later than `start` and not later than
-  /// `instant`; nil when there are none. Reads headers only. Blocks; for a worker.
+  /// `instant`; nil when there are none. Verifies what it reads: a header that is not what was
+  /// written would put other bytes in place of the record's. Blocks; for a worker.
   public static func scanning<File: JournalFile>(
     _ segment: Segment<File>, after: SequenceNumber, laterThan start: Timestamp = .zero,
     notLaterThan instant: Timestamp, diskCount: Int
-  ) throws(Errno) -> Generation? {
+  ) throws(JournalError) -> Generation? {
     var index = ActiveIndex(diskCount: diskCount)
-    var scanner = SegmentScanner(
-      segment.file, header: segment.header, limit: segment.end, depth: .headersOnly)
-    while let record = try scanner.next(), record.header.timestamp <= instant {
-      guard record.sequence > after, record.header.timestamp > start else { continue }
-      index.add(record, segment: segment.number)
+    try segment.forEachRecord { record in
+      guard record.header.timestamp <= instant else { return false }
+      if record.sequence > after, record.header.timestamp > start {
+        index.add(record, segment: segment.number)
+      }
+      return true
     }
     return index.span.map { Generation(freezing: index, span: $0) }
   }

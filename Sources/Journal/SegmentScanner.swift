@@ -88,16 +88,22 @@ public struct SegmentScanner<File: JournalFile>: ~Copyable {
 }
 
 extension Segment {
-  /// Throws when one of the records that it has does not verify. Reads them all: blocks.
-  public func verify() throws(JournalError) {
+  /// Hands over the records that it has now, in order, until `body` returns false. Throws when one
+  /// does not verify. Blocks.
+  public func forEachRecord(
+    _ body: (SegmentScanner<File>.Record) -> Bool
+  ) throws(JournalError) {
     let end = self.end
     var scanner = SegmentScanner(file, header: header, limit: end)
-    do throws(Errno) { while try scanner.next() != nil {} } catch {
-      throw .storage(error, doing: "reading segment \(number)")
-    }
+    do throws(Errno) {
+      while let record = try scanner.next() { if !body(record) { return } }
+    } catch { throw .storage(error, doing: "reading segment \(number)") }
     guard scanner.position == end else {
       let record = header.firstSequence.advanced(by: scanner.recordCount).rawValue
       throw .damaged("record \(record) in segment \(number) does not verify")
     }
   }
+
+  /// Throws when one of the records that it has does not verify. Reads them all: blocks.
+  public func verify() throws(JournalError) { try forEachRecord { _ in true } }
 }

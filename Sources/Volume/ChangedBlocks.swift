@@ -70,11 +70,11 @@ public struct ChangesPlan<File: JournalFile>: Sendable {
     let last = min(span.lastTimestamp, end)
     var parts: [Generation] = []
     for segment in segments {
-      do throws(Errno) {
+      do throws(JournalError) {
         let part = try Generation.scanning(
           segment, after: before, laterThan: start, notLaterThan: last, diskCount: diskCount)
         if let part { parts.append(part) }
-      } catch { throw .journal(error, segment: segment.number) }
+      } catch { throw .index(error) }
     }
     return parts
   }

@@ -38,6 +38,8 @@ public struct ReadPlan: Sendable {
 public enum VolumeError: Error, Sendable, CustomStringConvertible {
   case base(StorageError)
   case journal(Errno, segment: UInt32)
+  /// What a segment holds cannot be told.
+  case index(JournalError)
   /// A segment that an index names is gone: our own mistake, reported instead of wrong data.
   case segmentMissing(UInt32)
   case scratch(Errno)
@@ -49,6 +51,7 @@ public enum VolumeError: Error, Sendable, CustomStringConvertible {
     switch self {
     case .base(let error): "\(error)"
     case .journal(let errno, let segment): "reading journal segment \(segment): \(errno)"
+    case .index(let error): "\(error)"
     case .segmentMissing(let segment): "journal segment \(segment) is not there"
     case .scratch(let errno): "saving what apply overwrites: \(errno)"
     case .scratchFull(let byteLimit): "more than \(ByteCount.format(byteLimit)) had to be saved"

@@ -71,13 +71,13 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
     readers = stores.map { VolumeReader(store: $0, catalog: catalog) }
     var newestFirst = Array(plan.whole.reversed())
     if let segment = plan.cutSegment {
-      do throws(Errno) {
+      do throws(JournalError) {
         // Not from a later `applied` on: the maps hide what the bases got since the plan was made.
         let partial = try Generation.scanning(
           segment, after: plan.whole.isEmpty ? applied : plan.cutAfter, notLaterThan: plan.instant,
           diskCount: plan.diskCount)
         if let partial { newestFirst.insert(partial, at: 0) }
-      } catch { throw .journal(error, segment: segment.number) }
+      } catch { throw .index(error) }
     }
     generations = newestFirst
   }

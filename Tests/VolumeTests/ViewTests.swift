@@ -163,8 +163,8 @@ import Volume
     do {
       _ = try group.view(plan)
       Issue.record("a failed read was not reported")
-    } catch VolumeError.journal(let errno, let segment) {
-      #expect(errno == .io && segment == 1)
+    } catch VolumeError.index(.storage(let errno, let doing)) {
+      #expect(errno == .io && doing.contains("segment 1"))
     }
     let view = try group.view(plan)
     group.storage.faults.fail(.read, with: .io)
@@ -173,6 +173,27 @@ import Volume
     #expect(throws: VolumeError.self) { try view.bytes(disk: 0, offset: 5, count: 1) }
     #expect(try view.bytes(disk: 0, offset: 0, count: 2) == [1, 0])
     plan.release()
+  }
+
+  /// Bytes of the second of three records: its disk, kind, timestamp, offset, length and payload.
+  /// Where one is not what was written, the record would be missing, or be another one.
+  @Test(arguments: [5, 7, 15, 23, 27, 28])
+  func aSegmentThatIsDamagedWhereTheInstantLiesIsReported(position: Int) throws {
+    let group = try TestGroup(seed: 1)
+    for value in UInt8(1)...3 {
+      try group.record(.write(disk: 0, offset: Int(value), [value]), now: UInt64(value) * 10)
+    }
+    try group.storage.open("segment-00000").damage(4096 + 29 + position) { $0 ^ 1 }
+    let before = try group.plan(at: Timestamp(rawValue: 10))
+    #expect(throws: VolumeError.self) { try group.view(before) }
+    let after = try group.plan(at: Timestamp(rawValue: 30))
+    #expect {
+      _ = try group.view(after)
+    } throws: { error in
+      "\(error)".contains("record 2 in segment 1 does not verify")
+    }
+    before.release()
+    after.release()
   }
 }
 
