@@ -130,7 +130,8 @@ final class Inspector: @unchecked Sendable {
       !oracle.recovery.isDamaged, let record = oracle.protected.line.record(Int(durable)),
       oracle.recovery.line.record(Int(durable)) !== record
     else { return }
-    oracle.violation("\(record) is said to be durable at the peer, which does not have it: \(marks)")
+    oracle.violation(
+      "\(record) is said to be durable at the peer, which does not have it: \(marks)")
   }
 
   /// Within a life nothing goes back, but where a full copy or a cut has begun anew.
