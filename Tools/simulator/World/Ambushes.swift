@@ -23,13 +23,13 @@ final class Ambushes {
   private func draw() -> Ambush {
     let home = world.plan.groups[0].home
     switch simulation.random.below(4) {
-    case 0:
+    case 0...1 where !world.plan.isFrail:
       // The peer has begun a segment and has no record of it; the site may lose it whole.
       return Ambush(
         moment: .segmentBegun, site: 1 - home, passes: simulation.random.below(3),
         victims: [home], separates: true, delay: 1_000...(.milliseconds(30)),
         isAfterDurable: true, isLasting: true)
-    case 1 where world.plan.isFrail:
+    case 0...1:
       // The peer holds whole segments for durable that the site may lose.
       return Ambush(
         moment: .sidecarWritten, site: 1 - home, passes: simulation.random.below(3),
