@@ -113,9 +113,6 @@ public struct JournalState: Equatable, Sendable {
   /// The change after this one was written down and may be lost: that the group is in use, that an
   /// epoch has begun, that the peer's mark was set back.
   public mutating func distrust() {
-    #if MUTANTS
-      if Mutant.believeOldState.isOn { return }
-    #endif
     isClean = false
     epoch += 1
     peerDurable = peerDurable.map { _ in .none }

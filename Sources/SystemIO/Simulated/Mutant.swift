@@ -32,7 +32,6 @@ public enum Mutant: String, CaseIterable {
   case keepPeerMark = "keep-peer-mark"
   case forgetEmptied = "forget-emptied"
   case trustMemory = "trust-memory"
-  case believeOldState = "believe-old-state"
 
   // Of the link.
   case dropOnReconnect = "drop-on-reconnect"
