@@ -32,8 +32,8 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     case newerVersion(UInt32)
   }
 
-  /// Whether the copy that was written before or after the one that `read` finds is torn, damaged or
-  /// overwritten. What is found may then lack the last change. Blocks.
+  /// Whether the copy that was written before or after the one that `read` finds is torn, damaged
+  /// or overwritten. What is found may then lack the last change. Blocks.
   public func lacksCopy(beside generation: UInt64) throws(Errno) -> Bool {
     for copy in 0..<2 {
       switch try read(copy: copy) {

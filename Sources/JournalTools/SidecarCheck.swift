@@ -49,8 +49,8 @@ extension JournalFolder {
     }
   }
 
-  /// The segment as it is now, if a running site has added to it since it was read: what the sidecar
-  /// tells of had been written before the sidecar.
+  /// The segment as it is now, if a running site has added to it since it was read: what the
+  /// sidecar tells of had been written before the sidecar.
   private func whole(
     _ segment: SegmentFile, _ sidecar: SidecarIndex
   ) throws(JournalToolsError) -> SegmentFile {

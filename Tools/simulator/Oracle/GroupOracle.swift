@@ -159,8 +159,8 @@ final class GroupOracle {
   /// The protected site says that it drops what its peer lacks.
   func peerDetached() { isPeerDetached = true }
 
-  /// The protected site uses the segment's file for another one. Unless its peer must be copied anew
-  /// anyway, that has the records.
+  /// The protected site uses the segment's file for another one. Unless its peer must be copied
+  /// anew anyway, that has the records.
   func recycled(_ identity: SegmentIdentity) {
     guard !mustCopy, !protected.isDamaged, !recovery.isDamaged,
       let last = archive.segments[identity]?.records.last(where: { !$0.isVoid }),

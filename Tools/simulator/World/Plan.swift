@@ -42,8 +42,8 @@ struct Plan {
   let usesUnixSockets: Bool
   let switchProbability: Double
   let viewerCount: Int
-  /// The protected site loses much that its peer has had for long: its disk is slow, nobody flushes,
-  /// and power fails often.
+  /// The protected site loses much that its peer has had for long: its disk is slow, nobody
+  /// flushes, and power fails often.
   let isFrail: Bool
   /// From one crash at a chosen moment to the next; nil: there is none.
   let ambushInterval: UInt64?
