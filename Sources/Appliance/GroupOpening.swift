@@ -180,6 +180,11 @@ enum GroupOpening {
         capacityByteCount: Int(configuration.journal.capacityBytes),
         verifiesBeforeApply: configuration.historyNanoseconds >= longHistoryNanoseconds),
       state: state, recovered: recovered, continuesLastSegment: continues)
+    if configuration.role == .protected {
+      // The link may end a full copy before the loop has closed its first instant, and without one
+      // the copy would be good for any.
+      try parts.journal?.closeInstants(through: state.historyStart)
+    }
     parts.stateKeeper = StateKeeper(stateFile, state: state, generation: generation)
   }
 

@@ -161,7 +161,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
       try unsafe takeBaseline(frame.kind, body)
     case (.streaming, .baselineEnd):
       var decoder = unsafe WireDecoder(Array(body))
-      guard let timestamp = try? decoder.take(UInt64.self) else {
+      guard let timestamp = try? decoder.take(UInt64.self), timestamp > 0 else {
         throw .protocolViolation("end of a full copy is malformed")
       }
       group.endBaseline(

@@ -115,6 +115,10 @@ struct GuestCommandTests {
     try scene.guest.run("ifconfig lo up; ifconfig eth0 10.0.2.15 up")
     try scene.guest.run(
       "nbd-client 10.0.2.2 \(scene.port) /dev/nbd0 -N data \(options)")
+    // Its parent may end before the kernel has been told everything.
+    try scene.guest.run(
+      "for i in $(seq 100); do [ $(blockdev --getsize64 /dev/nbd0) = \(Self.dataSize) ] && break; "
+        + "sleep 0.1; done")
     #expect(try scene.guest.run("blockdev --getsize64 /dev/nbd0").contains("\(Self.dataSize)"))
     let said = try scene.guest.run(Self.play(on: "/dev/nbd0"))
     try scene.guest.run("nbd-client -d /dev/nbd0")
