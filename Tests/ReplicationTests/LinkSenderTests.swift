@@ -289,6 +289,30 @@ import Testing
     try Self.expectSame(site, sending)
   }
 
+  /// Asked to go back, the receiver keeps its segment of that number: it has applied records of it.
+  @Test func `a receiver with another segment of the same number is copied`() throws {
+    var random = SeededGenerator(seed: 4)
+    let sending = try SendingGroup(diskByteCounts: Self.disks)
+    let site = try ReceivingSite(for: sending, seed: 4)
+    try sending.write(1, &random)
+    sending.startLink(to: site.endpoint)
+    try sending.write(30, &random)
+    try site.run { site.group.journal.appended == sending.journal.appended }
+    try site.group.sync()
+    try sending.applyAll()
+    let number = try #require(sending.journal.newestSegment).number
+    try sending.loseNewestSegment()
+    site.disconnect()
+    try sending.write(10, &random)
+    #expect(
+      sending.journal.segments(after: sending.state.applied.sequence, through: .init(.max)).first?
+        .number == number)
+    sending.startLink(to: site.endpoint)
+    try Self.catchUp(site, sending)
+    try Self.expectSame(site, sending)
+    #expect(site.framesSeen[.baselineBegin] == 2)
+  }
+
   @Test(arguments: UInt64(0)..<4)
   func aReceiverThatIsTooFarBehindIsCopied(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)

@@ -103,12 +103,23 @@ final class SendingGroup {
         if record.sequence > sequence { try overwrite(segment.file, at: record.position) }
       }
     }
+    try restart()
+    history.truncate(after: sequence)
+  }
+
+  /// Damage costs it the newest segment, all of which is applied. Its number is given to the next.
+  func loseNewestSegment() throws {
+    stopLink()
+    if let newest = journal.newestSegment { try overwrite(newest.file, at: 0) }
+    try restart()
+  }
+
+  private func restart() throws {
     let recovered = try JournalRecovery(storage, state: state)
     state.beginEpoch(after: recovered.lastSequence)
     journal = Journal(
       storage: storage, options: options, state: state, recovered: recovered,
       continuesLastSegment: false)
-    history.truncate(after: sequence)
   }
 
   private func overwrite(_ file: File, at position: Int) throws {
