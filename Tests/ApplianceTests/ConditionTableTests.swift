@@ -12,7 +12,8 @@ import Testing
 
   private static let rows = ConditionCode.allCases.map { code in
     let facts = code.facts
-    return "| `\(code.rawValue)` | \(facts.severity.rawValue) | \(facts.meaning) | \(facts.remedy) |"
+    return
+      "| `\(code.rawValue)` | \(facts.severity.rawValue) | \(facts.meaning) | \(facts.remedy) |"
   }
 
   @Test func `the page lists every condition as it is`() throws {
