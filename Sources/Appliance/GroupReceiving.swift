@@ -9,6 +9,8 @@ import Volume
 /// What a recovery group knows about its incoming link. Confined to the group's loop.
 struct ReceivingState {
   var receiver: LinkReceiver?
+  /// Since when there is no connection; monotonic.
+  var awaySince = SystemClock.monotonicNanoseconds()
   var peerSite: String?
   /// No record at or before it is missing.
   var knownThrough = Timestamp.zero
@@ -96,7 +98,10 @@ extension Group {
   }
 
   func closeReceiver() {
-    receiving.receiver?.close()
+    if let receiver = receiving.receiver {
+      receiver.close()
+      receiving.awaySince = SystemClock.monotonicNanoseconds()
+    }
     receiving.receiver = nil
     receiving.pendingReset = nil
     receiving.baselineEnd = nil
@@ -330,6 +335,7 @@ extension Group {
     runPendingReset()
     completeBaselineIfReached()
     reportProgress()
+    receiving.receiver?.stayInTouch()
   }
 
   private func reportProgress() {

@@ -109,20 +109,31 @@ extension Group {
     guard let journal else { return nil }
     guard let link, let peer else { return receivingStatus }
     let marks = journal.watermarks
-    let isBehind = marks[.peerDurable] < marks[.appended] || !peer.isRecoverable
-    let newest = Timestamp(
-      rawValue: max(marks[.peerDurableTimestamp], peer.completeThroughNanoseconds))
-    let age = newest == .zero ? 0 : loop.now.nanoseconds(since: newest)
+    let isBehind = isBehind(peer, marks)
     let lagBytes =
       [.connected, .waiting, .refused].contains(peer.state)
       ? journal.byteCount(after: marks.sequence(.peerDurable)) : 0
     return LinkStatus(
       peerSite: link.peerSite, state: peer.state.rawValue, detail: peer.detail,
-      rpoSeconds: !peer.isRecoverable ? nil : isBehind ? Double(age) / 1e9 : 0,
+      rpoSeconds: rpoSeconds(peer, marks),
       lagRecords: marks[.appended] - min(marks[.appended], marks[.peerDurable]),
       lagBytes: isBehind ? lagBytes : 0, sentBytes: peer.sentByteCount,
       wireBytes: peer.wireByteCount, reconnects: peer.reconnectCount,
       syncProgress: peer.syncProgress)
+  }
+
+  private func isBehind(_ peer: LinkMonitor.Snapshot, _ marks: Watermarks) -> Bool {
+    marks[.peerDurable] < marks[.appended] || !peer.isRecoverable
+  }
+
+  /// How old the newest record is that is durable at the peer; nil while nothing can be recovered
+  /// there.
+  func rpoSeconds(_ peer: LinkMonitor.Snapshot, _ marks: Watermarks) -> Double? {
+    guard peer.isRecoverable else { return nil }
+    guard isBehind(peer, marks) else { return 0 }
+    let newest = Timestamp(
+      rawValue: max(marks[.peerDurableTimestamp], peer.completeThroughNanoseconds))
+    return newest == .zero ? 0 : Double(loop.now.nanoseconds(since: newest)) / 1e9
   }
 
   /// At a recovery site: how old the newest durable record is, seen from here.

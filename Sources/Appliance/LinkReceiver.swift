@@ -21,6 +21,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
   private static let inputByteCount = 8 << 20
   /// Pieces of a full copy that wait to be written; above, the link is left unread.
   private static let baselineByteLimit = 32 << 20
+  private static let aliveNanoseconds: UInt64 = 1_000_000_000
 
   private let socket: Socket
   private let group: Group
@@ -38,6 +39,9 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
   private(set) var waitsForRoom = false
   private var baselineBytesPending = 0
   private var interest: Poller.Interest = .readable
+  /// When the peer was sent something last, and when something of it came; monotonic.
+  private var lastSent: UInt64 = 0
+  private(set) var lastHeard = SystemClock.monotonicNanoseconds()
   private(set) var isClosed = false
 
   init(socket: Socket, leftover: [UInt8], hello: LinkHello, group: Group) {
@@ -71,6 +75,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
       guard let count = try input.receive(from: Transport(socket), wanted: wanted) else { return }
       if count == 0 { return end() }
     } catch { return end() }
+    lastHeard = SystemClock.monotonicNanoseconds()
     process()
   }
 
@@ -96,7 +101,8 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     if !isClosed { group.loop.enlist(group) }
   }
 
-  private var isPaused: Bool {
+  /// Nothing is read from the peer for now.
+  var isPaused: Bool {
     waitsForRoom || phase == .resetting || baselineBytesPending > Self.baselineByteLimit
       || group.handover.isPausing
   }
@@ -303,6 +309,15 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     send(LinkFrame(.welcome), welcome.encoded())
   }
 
+  /// Several times a second: the peer hears of this site at least once a second.
+  func stayInTouch() {
+    let now = SystemClock.monotonicNanoseconds()
+    guard phase != .new, !isClosed, output.pendingByteCount == 0,
+      now &- lastSent >= Self.aliveNanoseconds
+    else { return }
+    send(LinkFrame(.alive), [])
+  }
+
   func report(_ progress: LinkProgress) { send(LinkFrame(.progress), progress.encoded()) }
 
   func refuse(_ reason: String) {
@@ -318,6 +333,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     if isClosed { return }
     var frame = frame
     frame.bodyByteCount = body.count
+    lastSent = SystemClock.monotonicNanoseconds()
     output.append(frame.encoded)
     output.append(body)
     send()

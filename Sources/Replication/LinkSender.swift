@@ -126,6 +126,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
       if case .refused = error { $0.state = .refused } else { $0.state = .waiting }
       $0.detail = "\(error)"
       $0.syncProgress = nil
+      $0.vitals.ended(now: SystemClock.monotonicNanoseconds())
       if wasStreaming { $0.reconnectCount += 1 }
     }
     if before.detail != "\(error)" || wasStreaming {
@@ -149,7 +150,10 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     var stream = LinkStream(parts: parts, hello: hello, monitor: monitor, channel: channel)
     defer { stream.end() }
     try agree(channel, &stream)
-    monitor.update { $0.detail = "" }
+    monitor.update {
+      $0.detail = ""
+      $0.vitals.began()
+    }
     parts.log(
       "group \(parts.hello.groupName): linked to \(monitor.peerSite), "
         + "streaming from record \(parts.watermarks[.peerReceived] + 1)")
@@ -221,7 +225,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
       switch frame.kind {
       case .welcome: return try LinkWelcome(decoding: body)
       case .refused: throw .refused(String(decoding: body, as: UTF8.self))
-      case .progress: continue
+      case .progress, .alive: continue
       default: throw .protocolViolation("unexpected \(frame.kind)")
       }
     }
