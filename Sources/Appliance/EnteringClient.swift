@@ -24,7 +24,7 @@ struct EnteringClient: Sendable {
     let connection = NBDConnection(
       self, loop: group.loop, target: .live(group), disk: disk.number, reader: reader,
       workers: group.workers, limits: front.limits, onClose: { _ in changes?.release() },
-      log: front.log)
+      log: front.clientLog.note)
     changes?.onExpiry { connection.close() }
     connection.begin()
   }
@@ -34,7 +34,7 @@ struct EnteringClient: Sendable {
     let connection = NBDConnection(
       self, loop: front.loop, target: .view(opened.view, release: opened.release),
       disk: disk.number, reader: opened.view.reader(disk: disk.number), workers: front.workers,
-      limits: front.limits, onClose: front.forget, log: front.log)
+      limits: front.limits, onClose: front.forget, log: front.clientLog.note)
     opened.onExpiry { front.loop.post { connection.close() } }
     front.adopt(connection)
     connection.begin()

@@ -38,8 +38,8 @@ final class FrontDesk: @unchecked Sendable {
   private var greeters = Roster<LinkGreeter>()
   private(set) var viewConnections = Roster<NBDConnection>()
   private(set) var listeners: [Listener] = []
-  /// How often each line was to be logged once more since `expire` came last.
-  private var repetitions: [String: Int] = [:]
+  /// What clients and peers may cause as often as they like.
+  let clientLog: ClientLog
 
   init(
     loop: EventLoop, workers: WorkerPool, groups: [Group], limits: ClientLimits,
@@ -51,6 +51,7 @@ final class FrontDesk: @unchecked Sendable {
     self.limits = limits
     admission = ClientAdmission(limits)
     self.log = log
+    clientLog = ClientLog(log)
   }
 
   /// On the loop.
@@ -80,7 +81,7 @@ final class FrontDesk: @unchecked Sendable {
     let listener = Listener(socket: socket, accepted: accepted) { [unowned self] listener, error in
       // Until `expire`: what the system lacks now, it would lack again at once.
       loop.setInterest(listener, socket, [])
-      logOnce("cannot take a connection: \(error)")
+      clientLog.note("cannot take a connection: \(error)")
     }
     listeners.append(listener)
     do throws(Errno) { try loop.add(listener, socket, .readable) } catch {
@@ -93,7 +94,8 @@ final class FrontDesk: @unchecked Sendable {
     let now = SystemClock.monotonicNanoseconds()
     let limit = limits.handshakeNanoseconds
     for handshake in handshakes.members where now - handshake.startNanoseconds > limit {
-      logOnce("a client has opened no export within \(TimeSpan.format(limit)) and is cut off")
+      clientLog.note(
+        "a client has opened no export within \(TimeSpan.format(limit)) and is cut off")
       handshake.close()
     }
     for greeter in greeters.members where now - greeter.startNanoseconds > limit {
@@ -101,20 +103,13 @@ final class FrontDesk: @unchecked Sendable {
     }
     for connection in viewConnections.members { connection.giveBackIdleMemory() }
     for listener in listeners { loop.setInterest(listener, listener.socket, .readable) }
-    for (line, count) in repetitions where count > 0 { log("\(line) (\(count) times more)") }
-    repetitions.removeAll()
+    clientLog.endPeriods()
   }
 
   /// Nobody keeps others out by staying silent.
   private func giveUpOldestHandshake() {
-    logOnce("\(limits.connections) clients have opened no export yet; the oldest is cut off")
+    clientLog.note("\(limits.connections) clients have opened no export yet; the oldest is cut off")
     handshakes.members.min { $0.startNanoseconds < $1.startNanoseconds }?.close()
-  }
-
-  /// Logs what many clients may cause once a second, with how often it was.
-  func logOnce(_ line: String) {
-    if repetitions[line] == nil { log(line) }
-    repetitions[line, default: -1] += 1
   }
 
   func forget(_ handshake: HandshakeConnection) {
@@ -228,7 +223,7 @@ final class LinkGreeter: EventHandler, @unchecked Sendable {
       unsafe buffer.baseAddress.flatMap { unsafe LinkFrame(parsing: $0) }
     }
     guard let frame = parsed, frame.kind == .hello else {
-      front.log("link: a peer sent something that is not a hello")
+      front.clientLog.note("link: a peer sent something that is not a hello")
       return close()
     }
     let end = LinkFrame.byteCount + frame.bodyByteCount
@@ -250,7 +245,7 @@ final class LinkGreeter: EventHandler, @unchecked Sendable {
         LinkReceiver(socket: socket, leftover: leftover, hello: hello, group: group).begin()
       }
     } catch {
-      front.log("link: \(error)")
+      front.clientLog.note("link: \(error)")
       let reason: [UInt8]
       if case .refused(let text) = error {
         reason = Array(text.utf8)

@@ -38,6 +38,7 @@ extension Group {
     if handover.isPausing { return }
     guard failure == nil, !isStopping, let journal else { return }
     noteGrowth(journal)
+    boundActiveCheckpoints(journal)
     writeCheckpointIfDue(journal)
     syncInBackground()
     noteDurable()
@@ -104,6 +105,15 @@ extension Group {
     apply.lastDataBytes = journal.dataBytes
     apply.lastGrowth = loop.now
   }
+
+  /// So many checkpoints of the active generation are enough: who reads its list makes the loop
+  /// copy it when the next one comes.
+  private func boundActiveCheckpoints(_ journal: SiteJournal) {
+    guard journal.activeCheckpoints.count >= Self.activeCheckpointLimit else { return }
+    do throws(JournalError) { try journal.freezeActive() } catch { fail("\(error)") }
+  }
+
+  private static var activeCheckpointLimit: Int { 4096 }
 
   /// Creates the next segment file before it is needed.
   private func createSlot() {

@@ -168,7 +168,7 @@ extension Group {
   }
 
   private func runPendingReset() {
-    guard let action = receiving.pendingReset, views.count == 0, !apply.isRunning,
+    guard let action = receiving.pendingReset, views.isEmpty, !apply.isRunning,
       !durability.isSyncing, !apply.isCreatingSlot
     else { return }
     receiving.pendingReset = nil

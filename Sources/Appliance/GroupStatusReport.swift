@@ -36,17 +36,6 @@ extension Group {
     loop.enlist(self)
   }
 
-  var timeline: TimelineStatus? {
-    guard let history else { return nil }
-    let isOpen = history.start <= history.end
-    return TimelineStatus(
-      group: configuration.name,
-      start: isOpen ? "\(history.start)" : nil, end: isOpen ? "\(history.end)" : nil,
-      checkpoints: history.checkpoints.filter { $0.timestamp >= history.start }
-        .map(TimelineStatus.Checkpoint.init),
-      gaps: history.gaps.map { .init(from: "\($0.from)", to: "\($0.to)") })
-  }
-
   /// For a loop that does not answer.
   var unansweredStatus: GroupStatus {
     let condition = Condition(.groupUnanswered, "the group's loop does not answer")
@@ -89,11 +78,11 @@ extension Group {
   }
 
   private var historyStatus: HistoryStatus? {
-    guard let history, history.start <= history.end else { return nil }
+    guard let journal, let history, history.start <= history.end else { return nil }
     return HistoryStatus(
       start: "\(history.start)", end: "\(history.end)",
       seconds: Double(history.end.nanoseconds(since: history.start)) / 1e9,
-      checkpoints: history.checkpoints.count, openViews: views.count,
+      checkpoints: journal.checkpointCount, openViews: views.count,
       viewScratchBytes: viewScratch.usedByteCount)
   }
 
@@ -145,13 +134,5 @@ extension Group {
       state: receiving.receiver == nil ? "waiting" : "connected", detail: "",
       rpoSeconds: known == .zero ? nil : Double(loop.now.nanoseconds(since: known)) / 1e9,
       lagRecords: 0, lagBytes: 0, sentBytes: 0, wireBytes: 0, reconnects: 0, syncProgress: nil)
-  }
-}
-
-extension TimelineStatus.Checkpoint {
-  init(_ checkpoint: Checkpoint) {
-    self.init(
-      instant: "\(checkpoint.timestamp)", sequence: checkpoint.sequence.rawValue,
-      tag: checkpoint.tag)
   }
 }
