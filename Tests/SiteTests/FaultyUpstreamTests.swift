@@ -169,7 +169,7 @@ import Testing
     #expect(load.failure == nil)
     #expect(history.violations(in: try scene.site.image("disk")) == [])
     try client.flush()
-    try scene.site.stop(within: .seconds(60))
+    try scene.site.stop()
   }
 
   struct Kind: CustomTestStringConvertible, Sendable {
