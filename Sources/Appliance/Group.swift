@@ -264,6 +264,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
     guard failure == nil else { return }
     failure = reason
     log("group \(configuration.name) has failed and serves nothing until a restart: \(reason)")
+    // What is staged lies in buffers that end with their connections.
+    journal?.abandon()
     closeConnections()
     closeReceiver()
   }
