@@ -11,7 +11,7 @@ public final class SegmentCatalog<File: JournalFile>: Sendable {
   public init() {}
 
   public func segment(_ number: UInt32) -> Segment<File>? {
-    segments.withLock { Self.find(number, in: $0).map { index in $0[index] } }
+    segments.withLock { segments in Self.find(number, in: segments).map { segments[$0] } }
   }
 
   /// As `segment`, pinned: it stays until it is unpinned.
