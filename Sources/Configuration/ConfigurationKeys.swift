@@ -14,9 +14,8 @@ struct ConfigurationKey<Section>: Sendable {
   var takeOver: (@Sendable (inout Section, Section) -> Void)?
 
   init(
-    _ name: String, hidesValues: Bool = false,
-    takeOver: (@Sendable (inout Section, Section) -> Void)? = nil,
-    _ text: (@Sendable (Section) -> String?)? = nil
+    _ name: String, hidesValues: Bool = false, _ text: (@Sendable (Section) -> String?)? = nil,
+    takeOver: (@Sendable (inout Section, Section) -> Void)? = nil
   ) {
     self.name = name
     self.text = text
@@ -58,7 +57,7 @@ extension NBDListenerConfiguration: ConfigurationSection {
   /// With TLS before and after, its terms are taken over; they are one value.
   static let keys: [ConfigurationKey<Self>] = [
     .init("address"),
-    .init("tls", takeOver: takeOverTLS) { text($0.tls) },
+    .init("tls", { text($0.tls) }, takeOver: takeOverTLS),
     .init("certificates", takeOver: takeOverTLS),
     .init("verify_clients", takeOver: takeOverTLS),
     .init("keys", takeOver: takeOverTLS),
@@ -122,20 +121,19 @@ extension JournalConfiguration: ConfigurationSection {
 extension DiskConfiguration: ConfigurationSection {
   static let keys: [ConfigurationKey<Self>] = [
     .init("name"),
-    .init("size", takeOver: { $0.sizeBytes = $1.sizeBytes }) {
-      $0.sizeBytes.map(ByteCount.format)
-    },
+    .init(
+      "size", { $0.sizeBytes.map(ByteCount.format) }, takeOver: { $0.sizeBytes = $1.sizeBytes }),
     .init("backing") { $0.backing.description },
-    .init("access", hidesValues: true, takeOver: { $0.accessRules = $1.accessRules }) {
-      "\($0.accessRules)"
-    },
+    .init(
+      "access", hidesValues: true, { "\($0.accessRules)" },
+      takeOver: { $0.accessRules = $1.accessRules }),
   ]
 }
 
 extension AccessRule: ConfigurationSection {
   /// All of a disk's rules are one value, which `access` compares.
   static let keys: [ConfigurationKey<Self>] = ["client", "uid", "gid", "allow"].map {
-    .init($0, takeOver: { $0 = $1 })
+    .init($0, takeOver: { rule, new in rule = new })
   }
 }
 
