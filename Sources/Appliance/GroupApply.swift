@@ -79,6 +79,13 @@ extension Group {
     startApply(underPressure: true)
     recycle()
     if hasRoomForNext(journal) { return }
+    // Readers give way, and live on in scratch space, before the peer loses its records or guests
+    // wait.
+    if viewsHoldRoom {
+      detachOldestViews()
+      startApply(underPressure: true)
+      return
+    }
     // Applied records that only the peer still needs.
     if let link, !link.isDetached,
       journal.watermarks[.peerDurable] < journal.applied.rawValue
@@ -89,11 +96,6 @@ extension Group {
           + "not received; they are dropped and the peer will be copied anew")
       link.detach()
       recycle()
-      return
-    }
-    if viewsHoldRoom {
-      detachOldestViews()
-      startApply(underPressure: true)
     }
   }
 
