@@ -93,7 +93,7 @@ import Testing
   @Test func `asking about a view makes none, and clients of one instant share one`() throws {
     let single = try SingleSite(history: "1h")
     try single.site.connect("disk").write([1, 2, 3], at: 0)
-    let instant = quietInstant()
+    let instant = rfc3339(quietInstant())
     let name = Array("disk@\(instant)".utf8)
     let data = [0, 0, 0, UInt8(name.count)] + name + [0, 0]
     let asking = try (0..<4).map { _ in
