@@ -27,7 +27,8 @@ struct GroupDisk: Sendable {
 /// has one thread, so its jobs follow each other.
 ///
 /// The parts: this file (turns and connections), GroupDurability (syncs and who waits for them),
-/// GroupApply (journal to base), GroupReserve (room ahead of need), GroupIndexing (the index's upkeep), GroupViews (instants),
+/// GroupApply (journal to base), GroupReserve (room ahead of need),
+/// GroupIndexing (the index's upkeep), GroupViews (instants),
 /// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
 /// peer), GroupGrowing (sizes that differ or change), GroupHandover (to another process),
 /// GroupStatus.

@@ -1,12 +1,13 @@
 import BlockModel
 import Journal
 
-/// Room in the journal is made before it is needed, so that neither the guest nor the peer's records
-/// wait for a step of apply. What that costs is history: as much of it fits as the journal has room
-/// beside the reserve.
+/// Room in the journal is made before it is needed, so that neither the guest nor the peer's
+/// records wait for a step of apply. What that costs is history: as much of it fits as the journal
+/// has room beside the reserve.
 extension Group {
-  /// Once fewer segments are free than `SegmentReserve.low`, applies the oldest, whatever their age,
-  /// until `high` are free. Called when a segment is begun, when a step has ended, and by each tick.
+  /// Once fewer segments are free than `SegmentReserve.low`, applies the oldest, whatever their
+  /// age, until `high` are free. Called when a segment is begun, when a step has ended, and by each
+  /// tick.
   ///
   /// Nothing is applied early that would free no room: when the peer lacks the records, or a view
   /// holds them, the history stays until the journal is full.
