@@ -120,7 +120,7 @@ import Testing
     try client.flush()
     try eventually("the log tells") {
       scene.site.log.split(separator: "\n").contains {
-        $0.contains("apply stopped") && $0.contains(fault.words)
+        $0.contains("apply is stopped") && $0.contains(fault.words)
           && $0.contains(scene.upstream.uri)
       }
     }

@@ -102,7 +102,7 @@ import Testing
     try eventually("apply is stopped") {
       try health(site).contains("apply is stopped") && health(site).contains("no space left")
     }
-    #expect(site.log.contains("apply stopped, and is tried again"))
+    #expect(site.log.contains("apply is stopped, and tried again"))
     #expect(try load.waits())
     try mount.free()
     try load.finish()
