@@ -74,7 +74,10 @@ let package = Package(
     // What the fuzzer drives; tests replay its corpus.
     .target(
       name: "FuzzTargets",
-      dependencies: ["BlockModel", "SystemIO", "NBDProtocol", "Journal", "Replication"],
+      dependencies: [
+        "BlockModel", "SystemIO", "NBDProtocol", "Journal", "Replication", "Configuration",
+        "Appliance",
+      ],
       path: "Tools/fuzz-targets", swiftSettings: settings),
 
     // What tests share.
