@@ -65,7 +65,8 @@ import Testing
     let networks = try Networks()
     let listener = try Socket.listen(on: .tcp(host: networks.address, port: 0))
     let port = try listener.localPort()
-    let code = "import socket, time\n"
+    let code =
+      "import socket, time\n"
       + "s = socket.create_connection(('\(networks.address)', \(port)))\ns.send(b'x')\n"
       + "time.sleep(600)"
     let peer = try ChildProcess(
@@ -77,7 +78,8 @@ import Testing
     #expect(try socket.receive(limit: 10) == [120])
     try networks.unplug()
     if whileDataWaits {
-      _ = try unsafe [UInt8](repeating: 1, count: 1000).withUnsafeBytes { try unsafe socket.send($0) }
+      let bytes = [UInt8](repeating: 1, count: 1000)
+      _ = try unsafe bytes.withUnsafeBytes { try unsafe socket.send($0) }
     }
     // Of what hangs; without the options it would be minutes or for ever.
     try #require(socket.waitReadable(timeoutMilliseconds: 100_000))

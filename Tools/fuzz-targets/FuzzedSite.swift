@@ -55,7 +55,9 @@ final class FuzzedSite: Sendable {
   private static func removeFolder() {
     for part in ["data/g", "data", ""] {
       let folder = part.isEmpty ? Self.folder : "\(Self.folder)/\(part)"
-      for name in (try? Directory.names(in: folder)) ?? [] { _ = unsafe unlink("\(folder)/\(name)") }
+      for name in (try? Directory.names(in: folder)) ?? [] {
+        _ = unsafe unlink("\(folder)/\(name)")
+      }
       _ = unsafe rmdir(folder)
     }
   }
