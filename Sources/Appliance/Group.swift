@@ -27,7 +27,8 @@ struct GroupDisk: Sendable {
 /// has one thread, so its jobs follow each other.
 ///
 /// The parts: this file (turns and connections), GroupDurability (syncs and who waits for them),
-/// GroupApply (journal to base), GroupIndexing (the index's upkeep), GroupViews (instants),
+/// GroupApply (journal to base), GroupReserve (room ahead of need),
+/// GroupIndexing (the index's upkeep), GroupViews (instants),
 /// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
 /// peer), GroupGrowing (sizes that differ or change), GroupHandover (to another process),
 /// GroupConditions (what people should know), GroupStatus.
@@ -119,6 +120,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   }
 
   func add(_ connection: NBDConnection) {
+    loop.assertIsCurrent()
     if failure != nil || isStopping { return connection.close() }
     connections.add(connection)
     loop.clientCount += 1
@@ -126,6 +128,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   }
 
   func remove(_ connection: NBDConnection) {
+    loop.assertIsCurrent()
     guard connections.remove(connection) else { return }
     loop.clientCount -= 1
     roomWaiters.removeAll { $0 === connection }
@@ -142,6 +145,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   override func finishTurn() {
     guard commit() else { return }
+    if let journal, journal.openedCount != apply.openedAtLook { keepReserve() }
     var index = 0
     while index < touched.count {
       let connection = touched[index]
@@ -170,11 +174,14 @@ final class Group: TurnParticipant, @unchecked Sendable {
     allowance > 0 && (journal?.hasRoom(payloadByteCount: payloadByteCount) ?? true)
   }
 
-  /// With `on_full: throttle`, once three quarters of the journal are used: each tick allows a
-  /// share of what is left, so writes slow down instead of stopping.
+  /// With `on_full: throttle`, once the peer lacks three quarters of the journal: each tick allows
+  /// a share of what is left, so writes slow down instead of stopping.
   func updateAllowance(_ journal: SiteJournal) {
     guard configuration.journal.onFull == .throttle else { return }
-    let left = max(0, journal.capacityByteCount - journal.usedByteCount)
+    // What only apply holds comes free as it is needed: see `keepReserve`.
+    let lacking = link?.peerDurable(journal.watermarks).map { journal.segmentCount(after: $0) }
+    let left = max(
+      0, journal.capacityByteCount - (lacking ?? 0) * journal.options.segmentByteCount)
     let isTight = left < journal.capacityByteCount / 4
     allowance = isTight ? max(payloadLimit, left / 32) : .max
     if !roomWaiters.isEmpty { roomCame() }
@@ -203,6 +210,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     _ kind: RecordKind, disk: DiskNumber, offset: UInt64, length: UInt32,
     record: UnsafeMutableRawPointer
   ) -> SequenceNumber {
+    loop.assertIsCurrent()
     if turnWrites == 0 { turnStartNanoseconds = SystemClock.monotonicNanoseconds() }
     turnWrites &+= 1
     if allowance != .max { allowance &-= Int(kind == .write ? length : 0) }
@@ -218,6 +226,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   /// Writes what is staged; false when the group has failed.
   func commit() -> Bool {
+    loop.assertIsCurrent()
     if failure != nil { return false }
     do throws(JournalError) {
       try tap?.commit()
@@ -261,6 +270,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// The journal cannot be trusted any more. Clients are cut off without replies, so nothing that
   /// was not stored is ever acknowledged; what is durable stays for the restart.
   func fail(_ reason: String) {
+    loop.assertIsCurrent()
     guard failure == nil else { return }
     failure = reason
     log("group \(configuration.name) has failed and serves nothing until a restart: \(reason)")
