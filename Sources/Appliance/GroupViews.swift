@@ -117,7 +117,7 @@ extension Group {
     let told: OpenViews.Waiter = { [self] result, use in
       completion(result.map { OpenedView(view: $0, group: self, use: use) })
     }
-    if views.join(instant, told) { return }
+    if let tell = views.join(instant, told) { return tell() }
     let applied = journal.applied
     views.add(
       ViewPlan(
@@ -138,8 +138,9 @@ extension Group {
       } catch { result = .failure(.unavailable("\(error)")) }
       let opened = result
       loop.post { [self] in
-        views.opened(identifier, opened)
+        let tell = views.opened(identifier, opened)
         openNextView()
+        tell()
       }
     }
   }

@@ -15,6 +15,8 @@ struct OpenViews {
   }
 
   typealias Waiter = (Result<SiteView, ExportRefusal>, Use) -> Void
+  /// Called when these views are changed no more: who is told may use them at once.
+  typealias Telling = () -> Void
 
   struct Hold {
     let instant: Timestamp
@@ -58,19 +60,17 @@ struct OpenViews {
 
   // MARK: Using
 
-  /// Gives the caller a share in a hold that others have on the same instant; false when there is
-  /// none. `action` is called at once or when the view is open.
-  mutating func join(_ instant: Timestamp, _ action: @escaping Waiter) -> Bool {
+  /// Gives the caller a share in a hold that others have on the same instant; nil when there is
+  /// none. The result, which the caller calls now, tells `action` of a view that is open; else
+  /// `opened` does.
+  mutating func join(_ instant: Timestamp, _ action: @escaping Waiter) -> Telling? {
     guard let identifier = shared[instant], let hold = holds[identifier], !hold.isLost,
       hold.overlay?.failure == nil
-    else { return false }
+    else { return nil }
     let use = addUser(to: identifier)
-    if let view = hold.view {
-      action(.success(view), use)
-    } else {
-      holds[identifier]?.waiters.append((use.user, action))
-    }
-    return true
+    if let view = hold.view { return { action(.success(view), use) } }
+    holds[identifier]?.waiters.append((use.user, action))
+    return {}
   }
 
   /// A hold that others can join. `action` is called when the view is open.
@@ -138,15 +138,19 @@ struct OpenViews {
   mutating func nextToOpen() -> (
     identifier: UInt64, plan: ViewPlan<SiteSegmentFile>, applied: SequenceNumber
   )? {
-    guard !isOpening, !toOpen.isEmpty else { return nil }
-    let identifier = toOpen.removeFirst()
-    guard let hold = holds[identifier], let plan = hold.plan else { return nil }
-    isOpening = true
-    return (identifier, plan, hold.applied)
+    while !isOpening, !toOpen.isEmpty {
+      let identifier = toOpen.removeFirst()
+      guard let hold = holds[identifier], let plan = hold.plan else { continue }
+      isOpening = true
+      return (identifier, plan, hold.applied)
+    }
+    return nil
   }
 
-  /// Tells all who wait for it.
-  mutating func opened(_ identifier: UInt64, _ result: Result<SiteView, ExportRefusal>) {
+  /// What tells all who wait for it; the caller calls it now.
+  mutating func opened(
+    _ identifier: UInt64, _ result: Result<SiteView, ExportRefusal>
+  ) -> Telling {
     isOpening = false
     let waiters = holds[identifier]?.waiters ?? []
     holds[identifier]?.waiters = []
@@ -155,7 +159,7 @@ struct OpenViews {
     } else {
       drop(identifier)
     }
-    for (user, action) in waiters { action(result, Use(hold: identifier, user: user)) }
+    return { for (user, action) in waiters { action(result, Use(hold: identifier, user: user)) } }
   }
 
   // MARK: Detached from the journal's room

@@ -105,7 +105,8 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     var wait = Self.retryMilliseconds.lowerBound
     while !stops {
       do throws(LinkError) {
-        monitor.update { $0.state = .connecting }
+        // A refusal stands until something else is known: nobody is told otherwise for each try.
+        monitor.update { if $0.state != .refused { $0.state = .connecting } }
         try session()
         wait = Self.retryMilliseconds.lowerBound
       } catch {

@@ -23,7 +23,8 @@ import Volume
     let told: OpenViews.Waiter = { [unowned self] result, use in
       opened.append((try? result.get(), use))
     }
-    if !views.join(instant, told) { views.add(plan(instant), applied: .none, told) }
+    if let tell = views.join(instant, told) { return tell() }
+    views.add(plan(instant), applied: .none, told)
   }
 
   /// What is to be opened next is opened, or cannot be.
@@ -31,7 +32,7 @@ import Volume
     guard let (identifier, plan, _) = views.nextToOpen() else { return false }
     #expect(views.nextToOpen() == nil)
     let view = try SiteView(plan, applied: .none, stores: [], catalog: SegmentCatalog())
-    views.opened(identifier, fails ? .failure(.unavailable("broken")) : .success(view))
+    views.opened(identifier, fails ? .failure(.unavailable("broken")) : .success(view))()
     return true
   }
 
@@ -71,6 +72,17 @@ import Volume
     ask(Self.early)
     #expect(try openNext())
     #expect(opened[2].view != nil)
+  }
+
+  @Test func `who is told of a view may ask for the next at once`() throws {
+    let told: OpenViews.Waiter = { [unowned self] _, use in
+      views.remove(use)
+      ask(Self.late)
+    }
+    views.add(plan(Self.early), applied: .none, told)
+    #expect(try openNext())
+    #expect(views.oldestInstant == Self.late)
+    #expect(try openNext())
   }
 
   @Test func `everybody is cut off, also who came while it was opened`() throws {
