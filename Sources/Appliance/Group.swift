@@ -93,6 +93,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     journal = parts.journal
     stateKeeper = parts.stateKeeper
     signal = parts.signal
+    receiving.ownerDurable = parts.stateKeeper?.state.ownerDurable ?? .unknown
     analyzer = parts.analyzer
     tap = parts.journal.map {
       Tap(journal: $0, followers: parts.signal, observations: parts.observations)

@@ -230,6 +230,7 @@ extension Group {
     let views = viewsToSaveFor
     let watermarks = journal.watermarks
     let peer = link
+    let known = knownOfOthers
     let unverified = journal.segmentsToVerify(through: mark.sequence)
     // What is still written to is verified again by the next step.
     let settled = unverified.filter(\.isSealed)
@@ -241,6 +242,7 @@ extension Group {
         try stateKeeper.update { state in
           // One that was begun before, and failed, may have gone further.
           if mark.sequence > state.applyTarget.sequence { state.applyTarget = mark }
+          known.note(in: &state)
           // The disks will hold them: should they not be found again, that is no torn end.
           state.durable = max(state.durable, mark.sequence)
         }
@@ -368,9 +370,13 @@ extension Group {
     }
     let durable = journal.durable
     let peerDurable = link?.peerDurable(journal.watermarks)
+    let known = knownOfOthers
     keeper.submit { [self] in
       do {
-        try stateKeeper.update { $0.noteStop(durable: durable, peerDurable: peerDurable) }
+        try stateKeeper.update {
+          $0.noteStop(durable: durable, peerDurable: peerDurable)
+          known.note(in: &$0)
+        }
       } catch { log("writing the state file: \(error)") }
       loop.post(completion)
     }

@@ -180,12 +180,16 @@ extension Group {
       !durability.isNoting, now &- durability.lastNoteNanoseconds >= Self.notePeriodNanoseconds
     else { return }
     let durable = journal.durable
-    guard durable > stateKeeper.state.durable else { return }
+    let known = knownOfOthers
+    guard durable > stateKeeper.state.durable || known.isNews(to: stateKeeper.state) else { return }
     durability.lastNoteNanoseconds = now
     // What cannot be noted now is noted later; who depends on the file hears of its failures.
     durability.isNoting = true
     keeper.submit { [self] in
-      try? stateKeeper.update { $0.durable = max($0.durable, durable) }
+      try? stateKeeper.update {
+        $0.durable = max($0.durable, durable)
+        known.note(in: &$0)
+      }
       loop.post { [self] in durability.isNoting = false }
     }
   }

@@ -93,11 +93,15 @@ extension Group {
     let isPlain = journal == nil
     let durable = journal?.durable ?? .none
     let peerDurable = journal.flatMap { link?.peerDurable($0.watermarks) }
+    let known = knownOfOthers
     keeper.submit { [self] in
       var failure: String?
       do {
         if isPlain { for store in stores { try store.sync() } }
-        try stateKeeper?.update { $0.noteStop(durable: durable, peerDurable: peerDurable) }
+        try stateKeeper?.update {
+          $0.noteStop(durable: durable, peerDurable: peerDurable)
+          known.note(in: &$0)
+        }
         for store in stores { store.disconnect() }
       } catch { failure = "\(error)" }
       let problem = failure

@@ -158,20 +158,12 @@ enum GroupOpening {
     try check(state, against: configuration, own, folder)
     try requireOwn(storage, state)
     state.disks = own
+    let isNew = generation == 0
     let recovered = try JournalRecovery(storage, state: state)
     for note in recovered.notes { log("group \(configuration.name): \(note)") }
-    #if MUTANTS
-      if Mutant.keepEpoch.isOn { state.isClean = true }
-    #endif
-    // Also when damage has cost the last segment, whose records are all applied: another one will
-    // get its number.
-    if configuration.role == .protected, !state.isClean || !recovered.endsWithLastSegment {
-      state.beginEpoch(after: recovered.lastSequence)
-    }
-    // A segment of an epoch that a crash ended is never appended to again. A receiving side goes
-    // on in it: what may lie behind its end is what will be sent again.
-    let lastEpoch = recovered.segments.last?.header.epoch
-    let continues = lastEpoch == state.epoch || configuration.role == .recovery
+    // Each start is another timeline, and each timeline has its own segments: this folder may be an
+    // older one put back, or a copy of one with which somebody else goes on.
+    if configuration.role == .protected, !isNew { beginIncarnation(of: &state, recovered) }
     state.isClean = false
     parts.journal = Journal(
       storage: storage,
@@ -179,13 +171,28 @@ enum GroupOpening {
         segmentByteCount: Int(configuration.journal.segmentSizeBytes),
         capacityByteCount: Int(configuration.journal.capacityBytes),
         verifiesBeforeApply: configuration.historyNanoseconds >= longHistoryNanoseconds),
-      state: state, recovered: recovered, continuesLastSegment: continues)
+      state: state, recovered: recovered, continuesLastSegment: configuration.role == .recovery)
     if configuration.role == .protected {
       // The link may end a full copy before the loop has closed its first instant, and without one
       // the copy would be good for any.
       try parts.journal?.closeInstants(through: state.historyStart)
     }
     parts.stateKeeper = StateKeeper(stateFile, state: state, generation: generation)
+  }
+
+  private static func beginIncarnation(
+    of state: inout JournalState, _ recovered: JournalRecovery<FolderStorage>
+  ) {
+    #if MUTANTS
+      if Mutant.keepIncarnation.isOn, state.isClean { return }
+      if Mutant.keepEpoch.isOn, !state.isClean { return }
+    #endif
+    // The state file may have lost the change that began one.
+    for incarnation in recovered.incarnations where incarnation.epoch > state.epoch {
+      state.lineage.note(incarnation)
+    }
+    state.beginIncarnation(
+      after: .init(recovered.lastSequence, recovered.lastTimestamp), above: recovered.newestEpoch)
   }
 
   /// A new group begins only where no journal is: it would write over the segments.
@@ -255,10 +262,10 @@ enum GroupOpening {
         "\(folder)/state is damaged; the journal beside it may be whole: "
           + "`tapline journal verify \(folder)` tells, and `tapline journal export --salvage` gets "
           + "the disks out")
-    case .newerVersion(let version):
+    case .otherVersion(let version):
       throw SiteError(
-        "\(folder)/state was written by a newer version of tapline (format \(version)); start "
-          + "that version instead")
+        "\(folder)/state "
+          + FormatVersion.advice(version, own: JournalStateFile<File>.version))
     }
   }
 

@@ -55,7 +55,7 @@ extension Group {
     }
     if writesWait { return "the journal is full and writes wait: \(whatRoomWaitsFor(peer))" }
     if let link, let peer {
-      if peer.state == .refused { return peer.detail }
+      if peer.state == .refused || peer.state == .diverged { return peer.detail }
       if link.isDetached {
         return "the journal was full: \(link.peerSite) will be copied anew when it is back"
       }
@@ -64,6 +64,7 @@ extension Group {
       }
       if let warning = peerTooSmall(peer) { return warning }
     }
+    if let divergence = receiving.divergence { return divergence }
     if let warning = ownTooSmall { return warning }
     if configuration.role == .recovery, stateKeeper?.state.baseline != .complete {
       return receiving.receiver == nil
@@ -147,7 +148,7 @@ extension Group {
       rawValue: max(marks[.peerDurableTimestamp], peer.completeThroughNanoseconds))
     let age = newest == .zero ? 0 : loop.now.nanoseconds(since: newest)
     let lagBytes =
-      [.connected, .waiting, .refused].contains(peer.state)
+      [.connected, .waiting, .refused, .diverged].contains(peer.state)
       ? journal.byteCount(after: marks.sequence(.peerDurable)) : 0
     return LinkStatus(
       peerSite: link.peerSite, state: peer.state.rawValue, detail: peer.detail,
@@ -164,7 +165,9 @@ extension Group {
     let known = max(receiving.knownThrough, journal.newestTimestamp)
     return LinkStatus(
       peerSite: receiving.peerSite ?? configuration.peer?.site ?? "",
-      state: receiving.receiver == nil ? "waiting" : "connected", detail: "",
+      state: receiving.divergence != nil
+        ? "diverged" : receiving.receiver == nil ? "waiting" : "connected",
+      detail: receiving.divergence ?? "",
       rpoSeconds: known == .zero ? nil : Double(loop.now.nanoseconds(since: known)) / 1e9,
       lagRecords: 0, lagBytes: 0, sentBytes: 0, wireBytes: 0, reconnects: 0, syncProgress: nil)
   }

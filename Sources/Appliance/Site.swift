@@ -176,13 +176,13 @@ public final class Site: Sendable {
     else { return nil }
     let hello = LinkHello(
       site: configuration.site, groupName: part.configuration.name, group: state.group,
-      epoch: state.epoch, segmentByteCount: UInt32(journal.options.segmentByteCount),
+      lineage: state.lineage, segmentByteCount: UInt32(journal.options.segmentByteCount),
       disks: state.disks)
     return LinkSender(
       .init(
         endpoint: SocketEndpoint(address), hello: hello, catalog: journal.catalog,
         watermarks: journal.watermarks, signal: part.signal, stores: part.disks.map(\.store),
-        epochs: state.epochs, log: log),
+        log: log),
       peerSite: peer.site)
   }
 
@@ -303,7 +303,7 @@ public final class Site: Sendable {
     return try answer.get()
   }
 
-  private func find(_ name: String) throws(SiteError) -> Group {
+  func find(_ name: String) throws(SiteError) -> Group {
     if let group = groups.first(where: { $0.configuration.name == name }) { return group }
     let known = groups.map(\.configuration.name).joined(separator: ", ")
     throw SiteError("no group \(name.quotedForMessage) at this site; it has: \(known)")

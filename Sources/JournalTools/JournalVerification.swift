@@ -148,7 +148,7 @@ extension JournalFolder {
   ) throws(JournalToolsError) {
     switch segment.reading {
     case .whole, .blank, .later: break
-    case .newerVersion(let version):
+    case .otherVersion(let version):
       report.damages.append(
         JournalDamage(
           file: segment.name, position: 0,

@@ -195,7 +195,7 @@ import Testing
     do {
       try group.restart(.clean)
       Issue.record("a newer version was opened")
-    } catch JournalError.newerVersion(let version) {
+    } catch JournalError.otherVersion(let version) {
       #expect(version == 2)
     }
   }

@@ -18,7 +18,7 @@ import Testing
 
   static let identity = SegmentIdentity(
     group: GroupIdentifier(high: 0x0123_4567_89AB_CDEF, low: 0xFEDC_BA98_7654_3210),
-    epoch: 7, number: 42)
+    incarnation: .numbered(7), number: 42)
 
   /// Checksums by a bitwise CRC-32C (polynomial 0x82F63B78) outside of this project.
   static let table: [Golden] = [
@@ -118,12 +118,12 @@ import Testing
       #expect(!Self.verifies(record, index: index, in: own))
     }
     let others = [
-      SegmentIdentity(group: own.group, epoch: 7, number: 43),
-      SegmentIdentity(group: own.group, epoch: 7, number: 0),
-      SegmentIdentity(group: own.group, epoch: 8, number: 42),
-      SegmentIdentity(group: own.group, epoch: 42, number: 7),
+      SegmentIdentity(group: own.group, incarnation: .numbered(7), number: 43),
+      SegmentIdentity(group: own.group, incarnation: .numbered(7), number: 0),
+      SegmentIdentity(group: own.group, incarnation: .numbered(8), number: 42),
+      SegmentIdentity(group: own.group, incarnation: .numbered(42), number: 7),
       SegmentIdentity(
-        group: GroupIdentifier(high: own.group.low, low: own.group.high), epoch: 7, number: 42),
+        group: GroupIdentifier(high: own.group.low, low: own.group.high), incarnation: .numbered(7), number: 42),
     ]
     for other in others {
       #expect(!Self.verifies(record, index: golden.index, in: other), "\(other)")
@@ -134,7 +134,7 @@ import Testing
     var seeds: Set<UInt32> = []
     for epoch in UInt64(0)..<40 {
       for number in UInt32(0)..<250 {
-        let identity = SegmentIdentity(group: Self.identity.group, epoch: epoch, number: number)
+        let identity = SegmentIdentity(group: Self.identity.group, incarnation: .numbered(epoch), number: number)
         seeds.insert(identity.checksumSeed)
       }
     }

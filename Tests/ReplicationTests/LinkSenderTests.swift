@@ -277,7 +277,8 @@ import Testing
     try site.group.accept(
       segment: SegmentHeader(
         identity: SegmentIdentity(
-          group: sending.state.group, epoch: 1,
+          group: sending.state.group,
+          incarnation: try #require(sending.state.lineage.newest),
           number: try #require(sending.journal.newestSegment).number + 1),
         segmentByteCount: UInt32(sending.options.segmentByteCount),
         firstSequence: last.advanced(by: 1),

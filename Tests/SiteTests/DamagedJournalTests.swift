@@ -67,10 +67,10 @@ import Testing
       func number(_ position: Int, _ count: Int = 8) -> UInt64 {
         bytes[position..<position + count].reduce(0) { $0 << 8 | UInt64($1) }
       }
-      let copies = [0, 32768].map { (generation: number($0 + 12), body: $0 + 28) }
+      let copies = [0, 65536].map { (generation: number($0 + 12), body: $0 + 28) }
       guard let newest = copies.max(by: { $0.generation < $1.generation }) else { return 0 }
-      let epochs = newest.body + 2 + Int(number(newest.body, 2)) + 16 + 8
-      return number(epochs + 2 + Int(number(epochs, 2)) * 16 + 32)
+      let lineage = newest.body + 2 + Int(number(newest.body, 2)) + 16
+      return number(lineage + 2 + Int(number(lineage, 2)) * 64 + 32)
     }
 
     func path(_ name: String) -> String { "\(folder)/\(name)" }

@@ -29,6 +29,8 @@ public enum Mutant: String, CaseIterable {
   case acceptStaleSegment = "accept-stale-segment"
   case skipChecksum = "skip-checksum"
   case keepEpoch = "keep-epoch"
+  case keepIncarnation = "keep-incarnation"
+  case trustSender = "trust-sender"
   case keepPeerMark = "keep-peer-mark"
   case forgetEmptied = "forget-emptied"
   case trustMemory = "trust-memory"
