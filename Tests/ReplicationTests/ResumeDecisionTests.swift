@@ -37,7 +37,8 @@ struct ResumeDecisionTests {
       self.needsBaseline = needsBaseline
       incarnations = ResumeDecisionTests.lineage.incarnations.filter { $0.epoch < epoch }
       incarnations.append(
-        ResumeDecisionTests.lineage.incarnations.first { $0.epoch == epoch } ?? .numbered(epoch))
+        ResumeDecisionTests.lineage.incarnations.first { $0.epoch == epoch } 
+          ?? .numbered(epoch, after: 60))
       self.sequence = sequence
       self.applied = applied
       self.durable = .init(.numbered(durable.epoch), SequenceNumber(durable.sequence))
@@ -119,11 +120,11 @@ struct ResumeDecisionTests {
     Case(
       "ahead, durable beyond the fork, and given up", in: 3, has: 240, durable: (3, 201),
       isDetached: true, .diverged(common: 200)),
-    Case("in an incarnation of nobody known", in: 2, has: 100, .diverged(common: 100)),
-    Case("in one that is still to come", in: 5, has: 250, .diverged(common: 0)),
+    Case("in an incarnation of nobody known", in: 2, has: 100, .diverged(common: 60)),
+    Case("in one that is still to come", in: 5, has: 250, .diverged(common: 60)),
     Case(
       "in one of nobody known, and given up", in: 5, has: 260, isDetached: true,
-      .diverged(common: 0)),
+      .diverged(common: 60)),
     // One incarnation goes on twice.
     Case("the same number, another record", in: 4, has: 240, match: .other, .diverged(common: 0)),
     Case("the last number, another record", in: 4, has: 250, match: .other, .diverged(common: 0)),
