@@ -64,7 +64,8 @@ import Testing
   @Test func aTornReplacementIsBlankOrWhole() throws {
     let old = Self.header
     let new = SegmentHeader(
-      identity: SegmentIdentity(group: old.identity.group, incarnation: .numbered(old.epoch), number: 9),
+      identity: SegmentIdentity(
+        group: old.identity.group, incarnation: old.incarnation, number: 9),
       segmentByteCount: 64 << 20, firstSequence: SequenceNumber(5),
       firstTimestamp: Timestamp(rawValue: 6))
     for mixture in 0..<256 {
@@ -106,7 +107,8 @@ import Testing
     number: UInt32, first: UInt64, timestamp: UInt64
   ) {
     let header = SegmentHeader(
-      identity: SegmentIdentity(group: Self.header.identity.group, incarnation: .numbered(1), number: number),
+      identity: SegmentIdentity(
+        group: Self.header.identity.group, incarnation: .numbered(1), number: number),
       segmentByteCount: 64 << 20, firstSequence: SequenceNumber(first),
       firstTimestamp: Timestamp(rawValue: timestamp))
     #expect(throws: SegmentHeader.Refusal.blank) {

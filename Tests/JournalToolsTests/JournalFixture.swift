@@ -178,7 +178,7 @@ final class JournalFixture {
         bytes[position + index] = UInt8(truncatingIfNeeded: sum >> UInt32(24 - 8 * index))
       }
     }
-    seal(SidecarIndex.headerByteCount..<bytes.count, at: 88)
+    seal(SidecarIndex.headerByteCount..<bytes.count, at: 96)
     seal(0..<124, at: 124)
     try storage.replace(name, with: bytes)
   }
