@@ -16,6 +16,10 @@ struct ApplyProgress {
   var lastGrowth = Timestamp.zero
   /// What the journal had taken when the last step began.
   var dataBytesAtStart: UInt64 = 0
+  /// Room is being made ahead of need: see `keepReserve`.
+  var isRefilling = false
+  /// Segments that the journal had opened when that was last looked at.
+  var openedAtLook: UInt64 = 0
   var lastDataBytes: UInt64 = 0
   /// Why the last attempt to create a segment file failed, if it did: the journal makes do with
   /// what it has.
@@ -46,6 +50,7 @@ extension Group {
     updateAllowance(journal)
     if isApplyDue(journal) { startApply(underPressure: false) }
     continueIndexUpkeep()
+    keepReserve()
     if !hasRoomForNext(journal) { makeRoom() }
     latency.rotate(nowSeconds: SystemClock.monotonicNanoseconds() / 1_000_000_000)
     tickReceiving()
@@ -69,12 +74,13 @@ extension Group {
       ? journal.hasFreeSegment : journal.hasRoom(payloadByteCount: payloadLimit)
   }
 
-  /// The journal is full, or about to be: gets room by whatever the policy allows.
+  /// The journal is full: gets room by whatever the policy allows.
   func makeRoom() {
     guard let journal, failure == nil else { return }
     createSlot()
     // While there is capacity left, history is not cut short: a file is on its way.
     if journal.slotToCreateExists, apply.slotFailure == nil { return }
+    keepReserve()
     startApply(underPressure: true)
     recycle()
     if hasRoomForNext(journal) { return }
@@ -112,10 +118,7 @@ extension Group {
     else { return }
     guard let (slot, name) = journal.slotToCreate(isIdle: isIdle) else {
       // Segments have come free instead: nothing is tried any more.
-      if apply.slotFailure != nil {
-        log("group \(configuration.name): the journal has room again without growing")
-        apply.slotFailure = nil
-      }
+      apply.slotFailure = nil
       return
     }
     apply.isCreatingSlot = true
@@ -142,10 +145,7 @@ extension Group {
     guard let journal else { return }
     apply.isCreatingSlot = false
     if let created {
-      if apply.slotFailure != nil {
-        log("group \(configuration.name): the journal can grow again")
-        apply.slotFailure = nil
-      }
+      apply.slotFailure = nil
       journal.slotCreated(slot, created)
       createSlot()
       roomCame()
@@ -153,9 +153,6 @@ extension Group {
       apply.slotRetryNanoseconds = SystemClock.monotonicNanoseconds() + Self.retryNanoseconds
       journal.slotFailed(slot)
       let problem = "creating a segment in \(journal.storage.path): \(error.withAdvice)"
-      if apply.slotFailure != problem {
-        log("group \(configuration.name): the journal cannot grow, and tries again: \(problem)")
-      }
       apply.slotFailure = problem
       // Whoever waits for room gets it by apply now.
       if !journal.hasRoom(payloadByteCount: payloadLimit) { makeRoom() }
@@ -170,7 +167,7 @@ extension Group {
   }
 
   /// The generations that may be applied now, oldest first.
-  private func eligible(underPressure: Bool) -> [Generation] {
+  private func eligible(underPressure: Bool, through last: SequenceNumber) -> [Generation] {
     guard let journal else { return [] }
     var newest = views.oldestInstant ?? .distantFuture
     if !underPressure {
@@ -181,20 +178,21 @@ extension Group {
     #if MUTANTS
       if Mutant.applyEarly.isOn { limit = journal.appended }
     #endif
-    limit = min(limit, receiving.applyLimit)
+    limit = min(limit, receiving.applyLimit, last)
     return Array(
       journal.generations.prefix(Self.stepGenerationLimit).prefix {
         $0.span.lastTimestamp <= newest && $0.span.lastSequence <= limit
       })
   }
 
-  func startApply(underPressure: Bool) {
+  /// - Parameter last: the step takes nothing after this record.
+  func startApply(underPressure: Bool, through last: SequenceNumber = SequenceNumber(.max)) {
     let monotonic = SystemClock.monotonicNanoseconds()
     guard let journal, !apply.isRunning, !handover.isSettling,
       monotonic >= apply.retryNanoseconds
     else { return }
-    closeActiveIfDue(journal, underPressure)
-    let generations = eligible(underPressure: underPressure)
+    if last >= journal.stamped { closeActiveIfDue(journal, underPressure) }
+    let generations = eligible(underPressure: underPressure, through: last)
     guard let last = generations.last else { return }
     apply.isRunning = true
     apply.lastStartNanoseconds = monotonic
@@ -270,9 +268,6 @@ extension Group {
     apply.isRunning = false
     closeLostViews()
     if let problem {
-      if apply.failure != problem {
-        log("group \(configuration.name): apply stopped, and is tried again: \(problem)")
-      }
       apply.failure = problem
       // A failed sync may have lost pieces of a full copy, which nobody could repeat: it starts
       // again.
@@ -286,6 +281,7 @@ extension Group {
     journal?.applyCompleted(through: mark.sequence)
     raiseFloors()
     recycle()
+    keepReserve()
     applyAdvanced()
     if isStopping { continueStop() }
   }

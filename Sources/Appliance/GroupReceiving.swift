@@ -70,6 +70,8 @@ extension Group {
     }
     if let reason = refusal(of: hello, state) { return receiver.refuse(reason) }
     closeReceiver()
+    // What the older one had staged was journaled with its end, or could not be.
+    if let failure { return receiver.refuse("the group has failed: \(failure)") }
     receiving.receiver = receiver
     receiving.peerSite = hello.site
     // A new connection is told everything.
@@ -169,10 +171,7 @@ extension Group {
   }
 
   /// The peer says that each site has records which the other lacks.
-  func diverged(_ text: String) {
-    if receiving.divergence == nil { log("group \(configuration.name): \(text)") }
-    receiving.divergence = text
-  }
+  func diverged(_ text: String) { receiving.divergence = text }
 
   /// - Parameter lineage: the peer's.
   func noteOwnerDurable(_ sequence: SequenceNumber, _ lineage: Lineage) {

@@ -36,17 +36,17 @@ extension Site {
       throw SiteError(
         "group \(name) has no follower at this site; decide at the site where it is protected")
     }
-    guard let seen = link.snapshot.divergedPeer, link.discardFollower() else {
+    guard let seen = link.snapshot.divergence?.seen, link.discardFollower() else {
       throw SiteError(
         "group \(name) has not diverged from \(link.peerSite): there is nothing to give up")
     }
     let deadline =
       SystemClock.monotonicNanoseconds() + UInt64(Self.discardMilliseconds) * 1_000_000
-    while link.snapshot.divergedPeer != nil, SystemClock.monotonicNanoseconds() < deadline {
+    while link.snapshot.divergence != nil, SystemClock.monotonicNanoseconds() < deadline {
       Thread.sleep(milliseconds: 20)
     }
     return SyncStatus(
       group: name, peer: link.peerSite, discardedThrough: seen.sequence.rawValue,
-      isDone: link.snapshot.divergedPeer == nil)
+      isDone: link.snapshot.divergence == nil)
   }
 }

@@ -23,8 +23,9 @@ public final class LinkMonitor: Sendable {
     public var completeThroughNanoseconds: UInt64 = 0
     /// The sizes of the peer's disks, as it last said; empty before.
     public var peerDiskByteCounts: [UInt64] = []
-    /// What the peer had when the sites were found to have diverged; nil while they have not.
-    public var divergedPeer: JournalState.OwnerMark?
+    /// What the peer had when the sites were found to have diverged, and the words for it; nil while
+    /// they have not.
+    public var divergence: (seen: JournalState.OwnerMark, text: String)?
   }
 
   public let peerSite: String
@@ -58,7 +59,7 @@ public final class LinkMonitor: Sendable {
   /// The operator's decision that the peer's copy gives way; it is carried out when the link
   /// connects next, if the peer still has what was shown. False when the sites have not diverged.
   public func discardFollower() -> Bool {
-    guard let seen = snapshot.divergedPeer else { return false }
+    guard let seen = snapshot.divergence?.seen else { return false }
     discarded.withLock { $0 = seen }
     return true
   }
@@ -68,7 +69,7 @@ public final class LinkMonitor: Sendable {
   /// The sites agree.
   func agreed() {
     discarded.withLock { $0 = nil }
-    update { $0.divergedPeer = nil }
+    update { $0.divergence = nil }
   }
 
   func attach() { detached.store(false, ordering: .releasing) }

@@ -131,8 +131,8 @@ public final class LinkSender<Store: BackingStore>: Sendable {
       $0.syncProgress = nil
       if wasStreaming { $0.reconnectCount += 1 }
     }
-    // Its numbers grow while the site goes on, and it is the same news.
-    if case .diverged = error, before.state == .diverged { return false }
+    // A condition of the group tells it.
+    if case .diverged = error { return false }
     if before.detail != "\(error)" || wasStreaming {
       parts.log("group \(parts.hello.groupName): link to \(monitor.peerSite): \(error)")
     }
@@ -216,7 +216,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
   ) -> LinkError {
     let text = divergence.text(
       of: parts.hello.groupName, owner: parts.hello.site, follower: monitor.peerSite)
-    monitor.update { $0.divergedPeer = welcome.seen }
+    monitor.update { $0.divergence = (welcome.seen, text) }
     do throws(LinkError) { try channel.send(LinkFrame(.diverged), Array(text.utf8)) } catch {
       return error
     }
