@@ -154,7 +154,7 @@ extension Group {
   ) throws(LinkError) {
     guard let welcome = presentWelcome, let journal, seen != welcome.seen else { return }
     #if MUTANTS
-      if Mutant.trustSender.isOn { return }
+      if Mutant.eraseMore.isOn { return }
     #endif
     let last = hello.last
     let match: LastRecord.Match =

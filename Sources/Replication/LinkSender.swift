@@ -187,6 +187,9 @@ public final class LinkSender<Store: BackingStore>: Sendable {
         #endif
         try goBack(channel, welcome, after: after)
       case .diverged(let divergence):
+        #if MUTANTS
+          if Mutant.eraseMore.isOn { return try stream.beginBaseline() }
+        #endif
         guard monitor.mayDiscard(welcome.seen) else { throw report(divergence, welcome, channel) }
         parts.log(
           "group \(parts.hello.groupName): what \(monitor.peerSite) has more is given up, as the "

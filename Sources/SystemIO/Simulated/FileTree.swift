@@ -64,6 +64,15 @@ struct FileTree {
     for change in changes { durableNames[change.path] = change.inode }
   }
 
+  /// With files of their own, all of which are durable.
+  func copied() -> FileTree {
+    var copy = FileTree()
+    copy.folders = folders
+    copy.names = names.mapValues { $0.copied() }
+    copy.durableNames = copy.names
+    return copy
+  }
+
   mutating func losePower(_ random: inout SimulationRandom) {
     for folder in pending.keys.sorted() {
       let changes = pending[folder] ?? []

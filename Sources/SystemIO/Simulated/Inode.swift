@@ -238,6 +238,19 @@ final class Inode {
 
   // MARK: Past the system
 
+  /// Another file with the same bytes, all of them durable.
+  func copied() -> Inode {
+    let copy = Inode()
+    copy.pages = pages.mapValues { page in
+      var page = Page(current: page.current, durable: page.current)
+      page.isDirty = false
+      return page
+    }
+    copy.byteCount = byteCount
+    copy.durableByteCount = byteCount
+    return copy
+  }
+
   /// Whether its bytes are these, in pages of `pageBytes`, of which the last may be shorter.
   func holds(_ pages: [[UInt8]], byteCount: Int) -> Bool {
     guard UInt64(byteCount) == self.byteCount else { return false }

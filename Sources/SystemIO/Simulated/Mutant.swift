@@ -30,7 +30,7 @@ public enum Mutant: String, CaseIterable {
   case skipChecksum = "skip-checksum"
   case keepEpoch = "keep-epoch"
   case keepIncarnation = "keep-incarnation"
-  case trustSender = "trust-sender"
+  case eraseMore = "erase-more"
   case keepPeerMark = "keep-peer-mark"
   case forgetEmptied = "forget-emptied"
   case trustMemory = "trust-memory"

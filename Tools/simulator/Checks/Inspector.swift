@@ -23,6 +23,8 @@ final class Inspector: @unchecked Sendable {
   private(set) var statuses: [GroupStatus] = []
   /// Grows with every answer.
   private(set) var answerCount = 0
+  /// Groups whose peer's records an operator gives up.
+  var discards: [Int] = []
   private var watermarks: [WatermarkStatus?]
   private var resets: [Int]
 
@@ -70,6 +72,18 @@ final class Inspector: @unchecked Sendable {
     statuses = status.groups
     answerCount += 1
     if !world.isQuiet, world.simulation.random.chance(0.1) { makeCheckpoint() }
+    discardFollowers()
+  }
+
+  private func discardFollowers() {
+    let groups = discards
+    discards = []
+    for group in groups {
+      let name = world.groups[group].name
+      do { _ = try site.discardFollower(group: name) } catch {
+        world.groups[group].violation("the peer's records cannot be given up: \(error)")
+      }
+    }
   }
 
   private func makeCheckpoint() {

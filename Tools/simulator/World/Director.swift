@@ -27,6 +27,9 @@ final class Director {
     wait("clients") { world.clientsLeft == 0 }
     for group in world.groups.indices { wait("group \(group)") { isConverged(group) } }
     world.trace.note("all sites are in step")
+    if let plan = world.plan.restoration, !world.isDamaged {
+      Restoration(plan, world, wait: wait(_:until:), isConverged: isConverged).run()
+    }
     for group in world.groups.indices { compareWhole(group) }
     stopAndCompare()
   }

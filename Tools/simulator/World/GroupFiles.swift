@@ -95,6 +95,7 @@ final class GroupFiles {
   }
 
   private func reloadSegments(from machine: Machine) {
+    segments.forget { machine.contents(of: folder + $0) == nil }
     for path in machine.fileNames() where path.hasPrefix(folder) {
       let name = String(path.dropFirst(folder.count))
       if Self.isSegment(name) { segments.reload(name, machine.contents(of: path) ?? []) }

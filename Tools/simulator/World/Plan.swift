@@ -49,6 +49,8 @@ struct Plan {
   let ambushInterval: UInt64?
   /// How long a sync of a segment takes at each site; nil: no longer than others.
   let segmentSyncs: [ClosedRange<UInt64>?]
+  /// Nil: the protected site's machine does not come back as it was before.
+  let restoration: RestorationPlan?
 
   init(seed: UInt64) {
     var random = SimulationRandom(seed: seed &* 0x2545_F491_4F6C_DD1D)
@@ -86,6 +88,9 @@ struct Plan {
     segmentSyncs = Self.siteNames.indices.map { site in
       isFrail && groups[0].home == site ? slowest / 4...slowest : nil
     }
+    // One machine is the protected site of all groups, or none is put back.
+    let drawn = RestorationPlan.draw(&others)
+    restoration = isMixed ? nil : drawn
   }
 
   private static func group(

@@ -112,6 +112,12 @@ final class SiteHost: @unchecked Sendable {
     for group in files { group.reload(from: machine) }
   }
 
+  /// Its disk is that of another time. While it is down.
+  func restoreDisk(_ copy: DiskCopy) {
+    machine.restoreDisk(copy)
+    for group in files { group.reload(from: machine) }
+  }
+
   /// Before its clock jumps, too.
   func noteClock() {
     latestClock = max(latestClock, Timestamp(nanoseconds: machine.realtimeNanoseconds))
@@ -147,15 +153,15 @@ final class SiteHost: @unchecked Sendable {
     }
   }
 
-  /// "group g0: records after 17 never became durable at …"
+  /// "group g0: records after 17 never became durable at …", or "… were given up by …"
   private func noteCut(_ line: String) {
     let words = line.split(separator: " ")
-    guard line.contains("never became durable at"), words.count > 4,
+    guard line.contains("; they are dropped"), words.count > 4,
       let oracle = world.groups.first(where: { "\($0.name):" == words[1] }),
       let last = UInt64(words[4])
     else { return }
     world.statistics.cuts += 1
-    oracle.recovery.cut(to: last)
+    oracle.cut(to: last)
     world.ambushes.wentBack(self)
   }
 
@@ -164,7 +170,7 @@ final class SiteHost: @unchecked Sendable {
     guard let group = world.groups.firstIndex(where: { line.hasPrefix("group \($0.name):") })
     else { return }
     if line.contains("the peer will be copied anew") { world.groups[group].peerDetached() }
-    guard line.contains("never became durable at") || line.contains(": a full copy from"),
+    guard line.contains("; they are dropped") || line.contains(": a full copy from"),
       !world.isQuiet, let inspector, let instants = inspector.instants[group]
     else { return }
     for _ in 0..<3 { Viewer(world.nextViewerNumber(), world).glance(self, group, instants) }
