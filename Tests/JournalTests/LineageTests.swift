@@ -61,7 +61,9 @@ import Testing
 
   @Test func `of many starts those without a record are forgotten first`() {
     var lineage = Lineage()
-    for number in UInt64(0)..<200 { lineage.begin(after: Self.mark(number), replacingNewest: false) }
+    for number in UInt64(0)..<200 {
+      lineage.begin(after: Self.mark(number), replacingNewest: false)
+    }
     for _ in 0..<300 { lineage.begin(after: Self.mark(200), replacingNewest: false) }
     #expect(lineage.incarnations.count == Lineage.limit)
     #expect(lineage.incarnations.prefix(200).map(\.after.sequence.rawValue) == Array(0..<200))

@@ -37,7 +37,7 @@ struct ResumeDecisionTests {
       self.needsBaseline = needsBaseline
       incarnations = ResumeDecisionTests.lineage.incarnations.filter { $0.epoch < epoch }
       incarnations.append(
-        ResumeDecisionTests.lineage.incarnations.first { $0.epoch == epoch } 
+        ResumeDecisionTests.lineage.incarnations.first { $0.epoch == epoch }
           ?? .numbered(epoch, after: 60))
       self.sequence = sequence
       self.applied = applied
@@ -107,7 +107,9 @@ struct ResumeDecisionTests {
     Case("ahead in the newest one and applied", in: 4, has: 251, applied: 251, .baseline),
     Case("ahead, and given up", in: 3, has: 240, isDetached: true, .baseline),
     // The owner lacks what was durable.
-    Case("ahead, durable beyond the fork", in: 3, has: 240, durable: (3, 201), .diverged(common: 200)),
+    Case(
+      "ahead, durable beyond the fork", in: 3, has: 240, durable: (3, 201),
+      .diverged(common: 200)),
     Case(
       "ahead, durable and applied beyond the fork", in: 3, has: 240, applied: 240,
       durable: (3, 240), .diverged(common: 200)),

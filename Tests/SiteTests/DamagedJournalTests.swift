@@ -152,7 +152,8 @@ import Testing
           atPath: $0.path(name), withIntermediateDirectories: false)
       }),
     Case(
-      testDescription: "a segment of a newer version", refusal: ["newer version of tapline (format 18)"],
+      testDescription: "a segment of a newer version",
+      refusal: ["newer version of tapline (format 18)"],
       verified: "newer version of tapline (format 18)", salvaged: 15,
       harm: { scene in
         let name = try scene.segment(2)

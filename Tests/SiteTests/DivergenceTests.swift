@@ -86,7 +86,8 @@ import Testing
 
     func discard() throws {
       try east.tapline(
-        TaplineContract.discardFollower(group: "g", site: east.configuration)).checked()
+        TaplineContract.discardFollower(group: "g", site: east.configuration)
+      ).checked()
       try pair.drain()
       try expectSame()
     }

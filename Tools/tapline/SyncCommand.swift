@@ -27,8 +27,9 @@ enum SyncCommand {
     let group = invocation.argument("GROUP") ?? ""
     guard invocation.hasFlag("discard-follower") else {
       throw CommandFailure(
-        .usage, "sync: nothing is decided without --discard-follower, which gives up what the peer "
-          + "has more")
+        .usage,
+        "sync: nothing is decided without --discard-follower, which gives up what the peer has "
+          + "more")
     }
     let status = try ControlAddress.client(invocation).discardFollower(group: group)
     if invocation.hasFlag("json") {
