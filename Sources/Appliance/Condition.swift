@@ -77,8 +77,8 @@ public enum ConditionCode: String, CaseIterable, Sendable {
         .error,
         "each site has records that the other lacks; nothing is sent or overwritten until "
           + "you decide",
-        remedy: "`tapline sync GROUP --discard-follower` at the protected site gives up what the peer "
-          + "has more; docs/recover.md tells how to keep it instead")
+        remedy: "`tapline sync GROUP --discard-follower` at the protected site gives up what the "
+          + "peer has more; docs/recover.md tells how to keep it instead")
     case .linkRefused:
       Facts(
         .error, "the peer refuses this group; nothing is sent",
