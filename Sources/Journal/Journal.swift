@@ -129,6 +129,13 @@ public final class Journal<Storage: JournalStorage> {
     for incarnation in recovered.incarnations where incarnation.epoch > lineage.epoch {
       lineage.note(incarnation)
     }
+    // A power cut may have taken the segments of the newest incarnations, and left a record that was
+    // cut off before they began.
+    if continuesLastSegment, recovered.endsWithLastSegment, let last = recovered.segments.last,
+      recovered.lastSequence >= last.firstSequence
+    {
+      lineage.dropLater(than: last.header.incarnation)
+    }
     segments = recovered.segments
     slots = recovered.slots.map { .inUse($0.file) }
     slotNames = recovered.slots.map(\.name)

@@ -76,6 +76,11 @@ public struct Lineage: Equatable, Sendable {
     append(incarnation)
   }
 
+  /// The last record is this one's: of what later ones had, nothing is there.
+  public mutating func dropLater(than incarnation: Incarnation) {
+    incarnations.removeAll { $0.epoch > incarnation.epoch }
+  }
+
   private mutating func append(_ incarnation: Incarnation) {
     incarnations.append(incarnation)
     while incarnations.count > Self.limit {

@@ -46,7 +46,7 @@ final class Inspector: @unchecked Sendable {
     var waiting = Set(world.groups.indices)
     while !waiting.isEmpty {
       for (group, status) in site.status().groups.enumerated()
-      where waiting.contains(group) && status.epoch > 0 {
+      where waiting.contains(group) && status.journal != nil {
         host.restarted(group, appended: status.watermarks.appended)
         waiting.remove(group)
       }
@@ -58,7 +58,7 @@ final class Inspector: @unchecked Sendable {
     Thread.sleep(milliseconds: UInt64(10 + world.simulation.random.below(200)))
     let resets = world.groups.map(\.recovery.resetCount)
     let status = site.status()
-    for (group, groupStatus) in status.groups.enumerated() where groupStatus.epoch > 0 {
+    for (group, groupStatus) in status.groups.enumerated() where groupStatus.journal != nil {
       check(group, groupStatus)
       if role(group) == .protected, world.groups[group].recovery.resetCount == resets[group] {
         checkPeerDurable(group, groupStatus.watermarks)
