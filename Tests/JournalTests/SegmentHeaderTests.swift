@@ -25,14 +25,18 @@ import Testing
   }
 
   @Test func bytesAreThoseOfTheFormat() {
-    func words(_ values: UInt64...) -> [UInt8] {
-      values.flatMap { value in (0..<8).map { UInt8(truncatingIfNeeded: value >> (56 - 8 * $0)) } }
+    var expected = Array("TAPLSEG1".utf8)
+    expected += [0, 0, 0, 2]
+    expected += [4, 0, 0, 0]
+    let words: [UInt64] = [
+      0x0102_0304_0506_0708, 0x1112_1314_1516_1718, 0x3132_3334, 0x4142_4344_4546_4748,
+      0x5152_5354_5556_5758, 0x6162, 0x6364, 0x6566, 0x6768, 3, 7, 0x7172, 0x7374,
+    ]
+    for word in words {
+      for place in 0..<8 {
+        expected.append(UInt8(truncatingIfNeeded: word >> UInt64(56 - 8 * place)))
+      }
     }
-    let expected: [UInt8] =
-      Array("TAPLSEG1".utf8) + [0, 0, 0, 2] + [4, 0, 0, 0]
-      + words(0x0102_0304_0506_0708, 0x1112_1314_1516_1718, 0x3132_3334)
-      + words(0x4142_4344_4546_4748, 0x5152_5354_5556_5758)
-      + words(0x6162, 0x6364, 0x6566, 0x6768, 3, 7, 0x7172, 0x7374)
     let bytes = Self.header.encoded()
     #expect(bytes.count == 4096)
     #expect(Array(bytes[..<120]) == expected)
