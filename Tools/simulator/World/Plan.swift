@@ -47,6 +47,8 @@ struct Plan {
   let isFrail: Bool
   /// From one crash at a chosen moment to the next; nil: there is none.
   let ambushInterval: UInt64?
+  /// Clients that end in the middle of what they send, or send what is no request.
+  let isHostile: Bool
   /// How long a sync of a segment takes at each site; nil: no longer than others.
   let segmentSyncs: [ClosedRange<UInt64>?]
   /// Nil: the protected site's machine does not come back as it was before.
@@ -88,6 +90,7 @@ struct Plan {
     segmentSyncs = Self.siteNames.indices.map { site in
       isFrail && groups[0].home == site ? slowest / 4...slowest : nil
     }
+    isHostile = !isFrail && others.chance(0.25)
     // One machine is the protected site of all groups, or none is put back.
     let drawn = RestorationPlan.draw(&others)
     restoration = isMixed ? nil : drawn
