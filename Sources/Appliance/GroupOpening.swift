@@ -137,7 +137,10 @@ enum GroupOpening {
     }
     if Directory.exists("\(folder)/\(JournalStateFile<File>.name)") {
       let name = JournalStateFile<File>.name
-      do throws(Errno) { stateFile = JournalStateFile(try storage.open(name)) } catch {
+      do throws(Errno) {
+        stateFile = JournalStateFile(try storage.open(name))
+        try stateFile.settle()
+      } catch {
         throw SiteError("\(folder)/\(name): \(error.withAdvice)")
       }
       if let read = try readState(stateFile, folder) {

@@ -8,6 +8,9 @@ public final class FileStore: BackingStore {
   public let isBlockDevice: Bool
   let file: File
   private let size: Atomic<UInt64>
+  /// The system tells a lost write once, to whichever call asks first. What another call than
+  /// `sync` was told is owed to the next `sync`. Held while the system is asked.
+  private let owed = Mutex<Errno?>(nil)
 
   /// Block devices zero only whole logical blocks; none in use is larger.
   private static let deviceBlockBytes: UInt64 = 4096
@@ -70,13 +73,36 @@ public final class FileStore: BackingStore {
 
   public func sync() throws(StorageError) {
     do throws(Errno) {
-      try file.syncData()
+      try owed.withLock { owed throws(Errno) in
+        // Also when it is clear already that it fails: what is told now is not told again.
+        defer { owed = nil }
+        try file.syncData()
+        if let owed { throw owed }
+      }
     } catch {
       throw StorageError(request(.sync), error)
     }
   }
 
-  public func writeOut() { try? file.writeOut() }
+  public func writeOut() throws(StorageError) {
+    #if MUTANTS
+      if Mutant.swallowWriteOut.isOn {
+        try? file.writeOut()
+        return
+      }
+    #endif
+    do throws(Errno) { try file.writeOut() } catch { throw StorageError(request(.sync), error) }
+  }
+
+  /// Runs what may be told of lost writes, and does not answer for them.
+  func owing<Result>(_ body: () throws(Errno) -> Result) throws(Errno) -> Result {
+    try owed.withLock { owed throws(Errno) in
+      do throws(Errno) { return try body() } catch {
+        owed = error
+        throw error
+      }
+    }
+  }
 
   // MARK: Zeros
 

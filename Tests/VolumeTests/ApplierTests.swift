@@ -153,6 +153,20 @@ import Volume
     #expect(stores[0].memory.durableBytes == group.history.last.disks[0])
   }
 
+  @Test func whatIsLostBetweenTheWritesOfAStepIsWrittenAgain() throws {
+    let group = try Self.group()
+    for index in 0..<100 {
+      try group.record(.write(disk: 0, offset: index * 8192, Self.block(index)))
+    }
+    let stores = Self.stores()
+    let applier = Applier(catalog: group.journal.catalog, stores: stores)
+    let generations = try Self.generations(group)
+    stores[0].loseBeforeWriteOut()
+    #expect(throws: VolumeError.self) { try applier.applyAll(generations) }
+    try applier.applyAll(generations)
+    #expect(stores[0].memory.durableBytes == group.history.last.disks[0])
+  }
+
   @Test func everyTouchedBaseIsSynced() throws {
     let group = try Self.group()
     try group.record(.write(disk: 0, offset: 0, Self.block(1)))

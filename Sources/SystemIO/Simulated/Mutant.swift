@@ -24,6 +24,7 @@ public enum Mutant: String, CaseIterable {
   case recycleEarly = "recycle-early"
   case overwriteUnsaved = "overwrite-unsaved"
   case openTooLate = "open-too-late"
+  case swallowWriteOut = "swallow-write-out"
 
   // Of recovery.
   case acceptStaleSegment = "accept-stale-segment"
@@ -32,6 +33,7 @@ public enum Mutant: String, CaseIterable {
   case keepPeerMark = "keep-peer-mark"
   case forgetEmptied = "forget-emptied"
   case trustMemory = "trust-memory"
+  case trustStateMemory = "trust-state-memory"
 
   // Of the link.
   case dropOnReconnect = "drop-on-reconnect"

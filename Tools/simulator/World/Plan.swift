@@ -47,6 +47,8 @@ struct Plan {
   let isFrail: Bool
   /// From one crash at a chosen moment to the next; nil: there is none.
   let ambushInterval: UInt64?
+  /// Of each site's machine: what could not be written back leaves memory at once.
+  let forgetsLost: [Bool]
   /// How long a sync of a segment takes at each site; nil: no longer than others.
   let segmentSyncs: [ClosedRange<UInt64>?]
 
@@ -86,6 +88,7 @@ struct Plan {
     segmentSyncs = Self.siteNames.indices.map { site in
       isFrail && groups[0].home == site ? slowest / 4...slowest : nil
     }
+    forgetsLost = Self.siteNames.map { _ in others.chance(0.5) }
   }
 
   private static func group(
