@@ -126,11 +126,22 @@ public final class FileStore: BackingStore {
       do {
         return try file.punchHole(at: range.start, count: range.length)
       } catch { if !Self.meansUnavailable(error) { throw error } }
+      if tellsHoles { return try clearData(in: range) }
     }
     do {
       return try file.zeroRange(at: range.start, count: range.length)
     } catch { if !Self.meansUnavailable(error) { throw error } }
     try writeZeros(range)
+  }
+
+  /// Where no hole can be made, those that are there must not be filled: that may need space which
+  /// nobody has.
+  private func clearData(in range: ByteRange) throws(Errno) {
+    var position = range.start
+    while let data = try dataRange(from: position, limit: range.end) {
+      try writeZeros(data)
+      position = data.end
+    }
   }
 
   private func writeZeros(_ range: ByteRange) throws(Errno) {
@@ -160,6 +171,13 @@ public final class FileStore: BackingStore {
   ) throws(StorageError) -> ByteRange? {
     guard offset < limit else { return nil }
     try checked(.findData, offset, limit - offset)
+    do throws(Errno) { return try dataRange(from: offset, limit: limit) } catch {
+      throw StorageError(request(.findData, offset, limit - offset), error)
+    }
+  }
+
+  private func dataRange(from offset: UInt64, limit: UInt64) throws(Errno) -> ByteRange? {
+    guard offset < limit else { return nil }
     do throws(Errno) {
       guard let start = try file.nextData(from: offset), start < limit else { return nil }
       let end = try file.nextHole(from: start)
@@ -167,8 +185,6 @@ public final class FileStore: BackingStore {
     } catch .invalid {
       // The file system cannot tell data from holes.
       return ByteRange(start: offset, end: limit)
-    } catch {
-      throw StorageError(request(.findData, offset, limit - offset), error)
     }
   }
 }

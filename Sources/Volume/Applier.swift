@@ -12,6 +12,8 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
   public struct Outcome: Equatable, Sendable {
     public var writtenBytes: UInt64 = 0
     public var zeroedBytes: UInt64 = 0
+    /// Of these, what should have kept or got space and became holes, because there was none.
+    public var thinnedBytes: UInt64 = 0
     public var writeCount: UInt64 = 0
     public init() {}
   }
@@ -73,10 +75,7 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
         try flush(buffer, &filled, start, store, &outcome)
       }
       if extent.source.isZeros {
-        do throws(StorageError) {
-          try store.zero(extent.range, mayFreeSpace: extent.source == .hole)
-        } catch { throw .base(error) }
-        outcome.zeroedBytes += extent.length
+        try zero(extent, store, &outcome)
         continue
       }
       // An extent is at most one record's payload, so it always fits an empty buffer.
@@ -90,6 +89,22 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
       filled += Int(extent.length)
     }
     if filled > 0 { try flush(buffer, &filled, start, store, &outcome) }
+  }
+
+  /// A guest may order zeros with space of their own for the price of a header. Where there is no
+  /// space, holes read the same, and nothing waits behind them.
+  private func zero(
+    _ extent: Extent, _ store: Store, _ outcome: inout Outcome
+  ) throws(VolumeError) {
+    do throws(StorageError) {
+      do throws(StorageError) {
+        try store.zero(extent.range, mayFreeSpace: extent.source == .hole)
+      } catch .noSpace where extent.source != .hole {
+        try store.zero(extent.range, mayFreeSpace: true)
+        outcome.thinnedBytes += extent.length
+      }
+    } catch { throw .base(error) }
+    outcome.zeroedBytes += extent.length
   }
 
   private func flush(

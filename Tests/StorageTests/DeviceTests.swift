@@ -72,6 +72,8 @@ import Testing
     #expect(throws: StorageError.noSpace(.init(path, .zero, 0, 2 << 20))) {
       try store.zero(ByteRange(start: 0, length: 2 << 20), mayFreeSpace: false)
     }
+    // Holes need none, however many.
+    try store.zero(ByteRange(start: 0, length: 4 << 20), mayFreeSpace: true)
   }
 
   @Test(.enabled(if: canMount, "needs root and mount(8)"))

@@ -199,6 +199,7 @@ extension SystemCalls {
       inode.allocate(UInt64(offset + count))
     } else {
       let isHole = mode & Int32(LINUX_FALLOC_PUNCH_HOLE) != 0
+      if !isHole, !hasSpace(inode.missingBytes(UInt64(offset), Int(count))) { return fail(ENOSPC) }
       inode.zero(UInt64(offset), UInt64(count), asHole: isHole)
     }
     return 0
