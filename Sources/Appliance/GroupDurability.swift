@@ -113,7 +113,7 @@ extension Group {
 
   func makePlainSync() -> RepeatedJob<SequenceNumber, [PlainFailure]> {
     RepeatedJob(
-      loop: loop, workers: workers, work: { [disks] _ in Self.sync(disks) },
+      loop: loop, workers: workers, work: { [disks] _ in Group.sync(disks) },
       finished: { [unowned self] sequence, failures in plainSyncFinished(sequence, failures) })
   }
 

@@ -95,7 +95,7 @@ extension Group {
     let peerDurable = journal.flatMap { link?.peerDurable($0.watermarks) }
     keeper.submit { [self] in
       var failure: String?
-      let unsynced = isPlain ? Self.sync(disks) : []
+      let unsynced = isPlain ? Group.sync(disks) : []
       do {
         if let first = unsynced.first { throw first.error }
         try stateKeeper?.update { $0.noteStop(durable: durable, peerDurable: peerDurable) }

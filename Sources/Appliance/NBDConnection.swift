@@ -284,7 +284,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     bodyIsFirstPiece = false
     bodyOffset += UInt64(length)
     bodyRemaining -= length
-    if let failure = group.plain.ofRequest {
+    if group.journal == nil, let failure = group.plain.ofRequest {
       group.plain.ofRequest = nil
       refuseRest(failure)
     } else if bodyRemaining == 0 {

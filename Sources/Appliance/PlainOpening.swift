@@ -21,9 +21,9 @@ extension GroupOpening {
     let storage = FolderStorage(existing: folder)
     do {
       // Nobody else uses it now; later the mark keeps others out.
-      let lock = try lock(folder, InheritedFiles())
-      defer { withExtendedLifetime(lock) {} }
-      try requireAllApplied(storage)
+      let held = try lock(folder, InheritedFiles())
+      defer { withExtendedLifetime(held) {} }
+      guard try holdsAppliedJournal(storage) else { return }
       _ = try File(creating: plainMark(folder))
       try Directory.sync(folder)
     } catch let error as Errno {
@@ -34,15 +34,19 @@ extension GroupOpening {
     }
   }
 
-  private static func requireAllApplied(_ storage: FolderStorage) throws {
+  /// False when there is no journal, or one that never had a record or a copy of the disks. Throws
+  /// when the disks lack something of it, or that cannot be told.
+  private static func holdsAppliedJournal(_ storage: FolderStorage) throws -> Bool {
     let path = "\(storage.path)/\(JournalStateFile<File>.name)"
     var known: JournalState?
     if Directory.exists(path) {
       known = try readState(JournalStateFile(File(opening: path, .readOnly)), storage.path)?.0
     }
     guard let state = known else {
-      return try requireUnused(storage, "\(path) is missing or was never written")
+      try requireUnused(storage, "\(path) is missing or was never written")
+      return false
     }
+    if state.baseline == .missing { return false }
     if state.baseline == .copying {
       throw SiteError(
         "a full copy from the protected site was not finished, and the disks are neither old nor "
@@ -50,7 +54,7 @@ extension GroupOpening {
           + "away to use the disks as they are")
     }
     let last = try JournalRecovery(storage, state: state).lastSequence
-    guard last > state.applied.sequence else { return }
+    guard last > state.applied.sequence else { return true }
     let count = last.distance(from: state.applied.sequence)
     throw SiteError(
       "\(count) records in \(storage.path) are not on the disks yet, which alone are older: start "
