@@ -56,7 +56,7 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
   private static var writesInFlight: UInt64 {
     #if MUTANTS
       // Simulated disks are small.
-      4
+      1
     #else
       64
     #endif
