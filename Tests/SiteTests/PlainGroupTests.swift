@@ -45,7 +45,7 @@ import Testing
     #expect(try errno { try client.write(long, at: 1 << 20, fua: true) } == ENOSPC)
     #expect(
       try errno { try client.zero(at: 0, count: Self.size, keepsSpace: true) } == ENOSPC)
-    #expect(try client.read(at: Self.size - 512, count: 512).allSatisfy { $0 == 0 })
+    #expect(try client.read(at: UInt64(Self.size - 512), count: 512).allSatisfy { $0 == 0 })
     try other.write([3], at: 0)
     try other.flush()
     try site.connect("other").write([4], at: 1)
