@@ -122,6 +122,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   }
 
   func add(_ connection: NBDConnection) {
+    loop.assertIsCurrent()
     if failure != nil || isStopping { return connection.close() }
     connections.add(connection)
     loop.clientCount += 1
@@ -129,6 +130,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   }
 
   func remove(_ connection: NBDConnection) {
+    loop.assertIsCurrent()
     guard connections.remove(connection) else { return }
     loop.clientCount -= 1
     roomWaiters.removeAll { $0 === connection }
@@ -210,6 +212,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     _ kind: RecordKind, disk: DiskNumber, offset: UInt64, length: UInt32,
     record: UnsafeMutableRawPointer
   ) -> SequenceNumber {
+    loop.assertIsCurrent()
     if turnWrites == 0 { turnStartNanoseconds = SystemClock.monotonicNanoseconds() }
     turnWrites &+= 1
     if allowance != .max { allowance &-= Int(kind == .write ? length : 0) }
@@ -225,6 +228,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   /// Writes what is staged; false when the group has failed.
   func commit() -> Bool {
+    loop.assertIsCurrent()
     if failure != nil { return false }
     do throws(JournalError) {
       try tap?.commit()
@@ -273,6 +277,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// The journal cannot be trusted any more. Clients are cut off without replies, so nothing that
   /// was not stored is ever acknowledged; what is durable stays for the restart.
   func fail(_ reason: String) {
+    loop.assertIsCurrent()
     guard failure == nil else { return }
     failure = reason
     log("group \(configuration.name) has failed and serves nothing until a restart: \(reason)")

@@ -47,6 +47,8 @@ struct Plan {
   let isFrail: Bool
   /// From one crash at a chosen moment to the next; nil: there is none.
   let ambushInterval: UInt64?
+  /// Clients that end in the middle of what they send, or send what is no request.
+  let isHostile: Bool
   /// Of each site's machine: what could not be written back leaves memory at once.
   let forgetsLost: [Bool]
   /// How long a sync of a segment takes at each site; nil: no longer than others.
@@ -88,6 +90,7 @@ struct Plan {
     segmentSyncs = Self.siteNames.indices.map { site in
       isFrail && groups[0].home == site ? slowest / 4...slowest : nil
     }
+    isHostile = !isFrail && others.chance(0.25)
     forgetsLost = Self.siteNames.map { _ in others.chance(0.5) }
   }
 
