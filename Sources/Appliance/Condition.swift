@@ -25,6 +25,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case groupUnanswered = "group-unanswered"
 
   case applyStopped = "apply-stopped"
+  case storeFailing = "store-failing"
   case journalCannotGrow = "journal-cannot-grow"
   case writesWait = "writes-wait"
   case diverged = "diverged"
@@ -64,6 +65,10 @@ public enum ConditionCode: String, CaseIterable, Sendable {
       Facts(
         .error, "records cannot be applied to a disk's backing store; tried again each second",
         remedy: "repair or attach the backing store that the text names")
+    case .storeFailing:
+      Facts(
+        .error, "the backing store of a plain disk fails requests; each is answered with its error",
+        remedy: "repair the store that the text names, or give it space; it goes on by itself")
     case .journalCannotGrow:
       Facts(
         .error, "a new segment of the journal cannot be created; tried again each second",

@@ -58,6 +58,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// Counts the writes of a plain group, in place of a journal's sequence.
   private var plainSequence = SequenceNumber.none
 
+  var plain = PlainFailures()
+
   var durability = DurabilityWaits()
   private(set) lazy var journalSync = makeJournalSync()
   private(set) lazy var plainSync = makePlainSync()
@@ -238,7 +240,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
     }
   }
 
-  /// A plain group's write: to the page cache of the raw file, at once.
+  /// A plain group's write: to the page cache of the raw file, at once. What goes wrong is in
+  /// `plain` then.
   private func writeThrough(
     _ kind: RecordKind, _ disk: DiskNumber, _ offset: UInt64, _ length: UInt32,
     _ record: UnsafeMutableRawPointer
@@ -254,7 +257,11 @@ final class Group: TurnParticipant, @unchecked Sendable {
         try store.zero(
           ByteRange(start: offset, length: UInt64(length)), mayFreeSpace: kind == .trim)
       }
-    } catch { fail("\(error)") }
+      plain.succeeded(disk)
+    } catch {
+      plain.ofRequest = error
+      noteFailure(PlainFailure(disk: disk, error: error))
+    }
     plainSequence = plainSequence.advanced(by: 1)
     return plainSequence
   }

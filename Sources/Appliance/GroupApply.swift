@@ -29,6 +29,8 @@ struct ApplyProgress {
   var failure: String?
   var retryNanoseconds: UInt64 = 0
   var appliedBytes: UInt64 = 0
+  /// The log says that zeros became holes for want of space.
+  var saysThinned = false
 }
 
 extension Group {
@@ -278,12 +280,26 @@ extension Group {
     }
     apply.failure = nil
     apply.appliedBytes += outcome.writtenBytes
+    noteThinned(outcome)
     journal?.applyCompleted(through: mark.sequence)
     raiseFloors()
     recycle()
     keepReserve()
     applyAdvanced()
     if isStopping { continueStop() }
+  }
+
+  /// Said once, until zeros find space again.
+  private func noteThinned(_ outcome: Applier<SiteSegmentFile, DiskStore>.Outcome) {
+    if outcome.thinnedBytes == 0 {
+      if outcome.zeroedBytes > 0 { apply.saysThinned = false }
+    } else if !apply.saysThinned {
+      apply.saysThinned = true
+      log(
+        "group \(configuration.name): no space left for zeros that were to have some: "
+          + "\(ByteCount.format(outcome.thinnedBytes)) became holes, which read the same; free or "
+          + "add space where the disks lie")
+    }
   }
 
   func recycle() {

@@ -11,7 +11,7 @@ extension Group {
     // What a failed group knows of the rest is not so any more.
     if let failure { return [Condition(.groupFailed, failure)] }
     let peer = link?.snapshot
-    var found = journalConditions(peer)
+    var found = journalConditions(peer) + storeConditions
     if let link, let peer { found += sendingConditions(link, peer) }
     if configuration.role == .recovery { found += receivingConditions }
     return found
@@ -61,6 +61,12 @@ extension Group {
       found.append(Condition(.writesWait, "the journal is full and writes wait: \(reason)"))
     }
     return found
+  }
+
+  private var storeConditions: [Condition] {
+    disks.compactMap { disk in
+      plain.present[disk.number].map { Condition(.storeFailing, disk: disk.name, $0) }
+    }
   }
 
   private func whatRoomWaitsFor(_ peer: LinkMonitor.Snapshot?) -> String {

@@ -45,7 +45,11 @@ struct DurabilityWaits: ~Copyable {
     return waits.popFirst()
   }
 
-  fileprivate mutating func popFirst() -> Wait? { waits.popFirst() }
+  fileprivate mutating func takeAll() -> [Wait] {
+    var all: [Wait] = []
+    while let wait = waits.popFirst() { all.append(wait) }
+    return all
+  }
 
   mutating func forget(_ connection: NBDConnection) {
     waits.removeAll { $0.connection === connection }
@@ -76,7 +80,7 @@ extension Group {
 
   private func completeWaits() {
     while let wait = durability.popSatisfied() {
-      wait.connection?.completeWait(wait.tag, nil)
+      wait.connection?.completeWait(wait.tag)
       wait.action?()
     }
   }
@@ -107,16 +111,10 @@ extension Group {
     }
   }
 
-  func makePlainSync() -> RepeatedJob<SequenceNumber, StorageError?> {
+  func makePlainSync() -> RepeatedJob<SequenceNumber, [PlainFailure]> {
     RepeatedJob(
-      loop: loop, workers: workers,
-      work: { [unowned self] _ in
-        do throws(StorageError) { for disk in disks { try disk.store.sync() } } catch {
-          return error
-        }
-        return nil
-      },
-      finished: { [unowned self] sequence, failure in plainSyncFinished(sequence, failure) })
+      loop: loop, workers: workers, work: { [disks] _ in Group.sync(disks) },
+      finished: { [unowned self] sequence, failures in plainSyncFinished(sequence, failures) })
   }
 
   /// A sync that is expected to take no longer than this may run on the loop.
@@ -151,16 +149,30 @@ extension Group {
     if configuration.role == .recovery { durableAdvanced() }
   }
 
-  private func plainSyncFinished(_ sequence: SequenceNumber, _ error: StorageError?) {
+  private func plainSyncFinished(_ sequence: SequenceNumber, _ failures: [PlainFailure]) {
     durability.isSyncing = false
-    if let error {
-      log("\(error)")
-      while let wait = durability.popFirst() { wait.connection?.completeWait(wait.tag, .io) }
-      return
-    }
-    durability.durable = max(durability.durable, sequence)
-    completeWaits()
     loop.enlist(self)
+    if failures.isEmpty {
+      for disk in disks { plain.succeeded(disk.number) }
+      durability.durable = max(durability.durable, sequence)
+      return completeWaits()
+    }
+    // `durable` stays: whoever asks next gets a sync of all disks. Who came while this one ran is
+    // told of the failure with those who waited.
+    var told: [NBDConnection] = []
+    for wait in durability.takeAll() {
+      guard let connection = wait.connection else { continue }
+      if let failure = failures.first(where: { $0.disk == connection.disk }) {
+        told.append(connection)
+        connection.owedFailure = nil
+        connection.completeWait(wait.tag, failure.error)
+      } else if wait.sequence <= sequence {
+        connection.completeWait(wait.tag)
+      } else {
+        durability.add(wait.sequence, connection, wait.tag)
+      }
+    }
+    syncFailed(failures, told: told)
   }
 
   /// What nobody waits for becomes durable within this time all the same.

@@ -39,6 +39,11 @@ enum GroupOpening {
     let name = configuration.name
     try checkMode(configuration)
     let folder = "\(dataDirectory)/\(name)"
+    if configuration.role == .plain {
+      try leaveJournal(configuration, folder)
+    } else {
+      try requireNotLeft(name, folder)
+    }
     let known = configuration.role == .plain ? [:] : try knownByteCounts(folder)
     let disks = try openDisks(configuration, origin, known, files)
     let signal: AppendSignal
@@ -137,7 +142,10 @@ enum GroupOpening {
     }
     if Directory.exists("\(folder)/\(JournalStateFile<File>.name)") {
       let name = JournalStateFile<File>.name
-      do throws(Errno) { stateFile = JournalStateFile(try storage.open(name)) } catch {
+      do throws(Errno) {
+        stateFile = JournalStateFile(try storage.open(name))
+        try stateFile.settle()
+      } catch {
         throw SiteError("\(folder)/\(name): \(error.withAdvice)")
       }
       if let read = try readState(stateFile, folder) {
@@ -196,7 +204,7 @@ enum GroupOpening {
   }
 
   /// A new group begins only where no journal is: it would write over the segments.
-  private static func requireUnused(_ storage: FolderStorage, _ problem: String) throws {
+  static func requireUnused(_ storage: FolderStorage, _ problem: String) throws {
     guard let first = try JournalRecovery.filesInUse(storage, notOf: nil).first else { return }
     throw SiteError(
       "\(problem), but segments of a journal (\(first.name) …) are beside it: put the state file "
@@ -219,7 +227,7 @@ enum GroupOpening {
 
   static func lockPath(_ folder: String) -> String { "\(folder)/lock" }
 
-  private static func lock(_ folder: String, _ files: InheritedFiles) throws -> File {
+  static func lock(_ folder: String, _ files: InheritedFiles) throws -> File {
     let path = lockPath(folder)
     if let file = files.file(at: path) { return file }
     let file =
@@ -247,7 +255,7 @@ enum GroupOpening {
     return state
   }
 
-  private static func readState(
+  static func readState(
     _ file: JournalStateFile<File>, _ folder: String
   ) throws(SiteError) -> (JournalState, UInt64)? {
     let reading: JournalStateFile<File>.Reading

@@ -90,6 +90,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private var isIdle = false
   private var recordsInTurn = 0
   var prefetchesUnderWay = 0
+  /// A sync of a plain group's disk has failed, and no request has been answered with that yet.
+  var owedFailure: StorageError?
   private var isEnding = false
   private var isPaused = false
   /// Another process goes on with the socket.
@@ -221,6 +223,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
         #if MUTANTS
           if Mutant.acknowledgeFlushEarly.isOn { return reply(request.tag, nil) }
         #endif
+        if tellsOwedFailure(request.tag) { return }
         pendingReplies += 1
         group.wait(for: group.stamped, self, request.tag)
       } else {
@@ -281,11 +284,24 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     bodyIsFirstPiece = false
     bodyOffset += UInt64(length)
     bodyRemaining -= length
-    if bodyRemaining == 0 {
+    if group.journal == nil, let failure = group.plain.ofRequest {
+      group.plain.ofRequest = nil
+      refuseRest(failure)
+    } else if bodyRemaining == 0 {
       body = .none
       finishWrite(group, sequence)
     }
     return true
+  }
+
+  /// The store of a plain group has failed the request in hand: what is to come of its payload is
+  /// thrown away, then the client is told.
+  private func refuseRest(_ failure: StorageError) {
+    let rest = if case .write = body { bodyRemaining } else { 0 }
+    body = .none
+    requests.refusal = .init(
+      tag: bodyRequest.tag, error: NBDError(failure), text: NBDError.text(failure),
+      remainingBytes: rest)
   }
 
   /// A staged write's reply leaves at the end of the turn, after the commit; with FUA, after the
@@ -296,6 +312,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
       if Mutant.acknowledgeFUAEarly.isOn { return reply(bodyRequest.tag, nil) }
     #endif
     if bodyRequest.isFUA {
+      if tellsOwedFailure(bodyRequest.tag) { return }
       pendingReplies += 1
       group.wait(for: sequence, self, bodyRequest.tag)
     } else {
@@ -416,11 +433,20 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   func append(_ bytes: [UInt8]) { output.append(bytes) }
 
+  /// What the client wrote may be lost, and it was not told yet: this request's answer says so.
+  @inline(__always)
+  private func tellsOwedFailure(_ tag: NBDRequestTag) -> Bool {
+    guard let failure = owedFailure else { return false }
+    owedFailure = nil
+    reply(tag, NBDError(failure), NBDError.text(failure))
+    return true
+  }
+
   /// The reply to a request that had to wait. On the loop; the caller touches the connection.
-  func completeWait(_ tag: NBDRequestTag, _ error: NBDError?) {
+  func completeWait(_ tag: NBDRequestTag, _ failure: StorageError? = nil) {
     pendingReplies -= 1
     if isClosed { return }
-    reply(tag, error)
+    reply(tag, failure.map { NBDError($0) }, failure.map { NBDError.text($0) })
     touch()
   }
 
@@ -613,13 +639,16 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   }
 
   /// What another process needs to go on with the socket, which this one does not shut down any
-  /// more. Nil when none can: TLS keeps its state elsewhere, and changed blocks are found once.
+  /// more. Nil when none can: TLS keeps its state elsewhere, changed blocks are found once, and
+  /// the other process would not know of a failure that the client must be told.
   ///
   /// - Precondition: `isAtRest`.
   func handOver(group: String, disk: String) -> (state: ConnectionState, socket: Socket)? {
     precondition(isAtRest, "a connection is handed over with requests under way")
     let isAllocationOnly = contexts.allSatisfy { $0.isAllocation }
-    guard !isClosed, statuses.isEmpty, transport.tls == nil, isAllocationOnly else { return nil }
+    guard !isClosed, statuses.isEmpty, transport.tls == nil, isAllocationOnly,
+      owedFailure == nil
+    else { return nil }
     var instant: UInt64?
     if case .view(let view, _) = target {
       if view.isDetached { return nil }

@@ -155,11 +155,23 @@ extension Site {
       do throws(StorageError) {
         done.append((disk.store, try disk.store.extend(to: byteCount)))
       } catch {
-        for (store, change) in done.reversed() { try? store.takeBack(change) }
         let place = origin?.place(ofDisk: disk.name) ?? ""
-        throw SiteError("\(place)disk \(disk.name): \(error)")
+        throw SiteError("\(place)disk \(disk.name): \(error)" + takeBack(done))
       }
     }
+  }
+
+  /// What must be added to the error for which the files become as short as they were: those that do
+  /// not are refused by the next start.
+  private func takeBack(_ done: [(DiskStore, DiskStore.Extension)]) -> String {
+    var text = ""
+    for (store, change) in done.reversed() {
+      do throws(StorageError) { try store.takeBack(change) } catch {
+        text += "; \(store.description) stays larger than its disk (\(error)): truncate it, or give "
+        text += "the disk that size"
+      }
+    }
+    return text
   }
 
   /// The state file first: a record that needs the new size must never be there without it. Returns

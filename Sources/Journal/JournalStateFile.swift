@@ -23,6 +23,17 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     JournalStateFile(try storage.create(name, byteCount: 2 * copyByteCount))
   }
 
+  /// What is read from here on is on the disk. Before a process takes the file over: a kill may have
+  /// left in memory what the disk does not have yet, and a failed sync what it never will. The next
+  /// write goes over the other copy, and a power cut then leaves neither. Blocks.
+  public func settle() throws(Errno) {
+    #if MUTANTS
+      if Mutant.trustStateMemory.isOn { return }
+    #endif
+    file.forgetCached()
+    try file.syncData()
+  }
+
   public enum Reading: Equatable, Sendable {
     case state(JournalState, generation: UInt64)
     /// Neither copy was ever written.

@@ -96,10 +96,10 @@ public enum DiskStore: BackingStore {
     }
   }
 
-  public func writeOut() {
+  public func writeOut() throws(StorageError) {
     switch self {
-    case .file(let store): store.writeOut()
-    case .nbd(let store): store.writeOut()
+    case .file(let store): try store.writeOut()
+    case .nbd(let store): try store.writeOut()
     }
   }
 

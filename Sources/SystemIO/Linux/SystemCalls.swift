@@ -82,8 +82,8 @@ enum SystemCalls {
   static func syncAll(_ descriptor: Int32) -> Int32 { fsync(descriptor) }
 
   @inline(__always)
-  static func syncRange(_ descriptor: Int32, _ flags: UInt32) -> Int32 {
-    sync_file_range(descriptor, 0, 0, flags)
+  static func syncRange(_ descriptor: Int32, _ offset: off_t, _ flags: UInt32) -> Int32 {
+    sync_file_range(descriptor, offset, 0, flags)
   }
 
   @inline(__always)

@@ -26,6 +26,7 @@ public enum Mutant: String, CaseIterable {
   case recycleEarly = "recycle-early"
   case overwriteUnsaved = "overwrite-unsaved"
   case openTooLate = "open-too-late"
+  case swallowWriteOut = "swallow-write-out"
 
   // Of recovery.
   case acceptStaleSegment = "accept-stale-segment"
@@ -36,6 +37,7 @@ public enum Mutant: String, CaseIterable {
   case keepPeerMark = "keep-peer-mark"
   case forgetEmptied = "forget-emptied"
   case trustMemory = "trust-memory"
+  case trustStateMemory = "trust-state-memory"
 
   // Of the link.
   case dropOnReconnect = "drop-on-reconnect"

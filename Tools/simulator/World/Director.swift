@@ -152,7 +152,10 @@ final class Director {
         oracle.violation("in the end \(export) cannot be read")
       }
       return reply.data
-    } catch { oracle.violation("in the end \(export) cannot be read: \(error)") }
+    } catch {
+      if host.isDamaged { world.endDamaged("\(export) cannot be read: \(error)") }
+      oracle.violation("in the end \(export) cannot be read: \(error)")
+    }
   }
 
   /// After an orderly stop the raw files of a protected group are the whole, current disks.

@@ -49,6 +49,8 @@ struct Plan {
   let ambushInterval: UInt64?
   /// Clients that end in the middle of what they send, or send what is no request.
   let isHostile: Bool
+  /// Of each site's machine: what could not be written back leaves memory at once.
+  let forgetsLost: [Bool]
   /// How long a sync of a segment takes at each site; nil: no longer than others.
   let segmentSyncs: [ClosedRange<UInt64>?]
   /// Nil: the protected site's machine does not come back as it was before.
@@ -94,6 +96,7 @@ struct Plan {
     // One machine is the protected site of all groups, or none is put back.
     let drawn = RestorationPlan.draw(&others)
     restoration = isMixed ? nil : drawn
+    forgetsLost = Self.siteNames.map { _ in others.chance(0.5) }
   }
 
   private static func group(

@@ -54,7 +54,7 @@ final class SiteHost: @unchecked Sendable {
     hadErrors = machine.faults.hasErrors
     inspector = nil
     world.statistics.starts += 1
-    for group in files { group.restarting(clock: latestClock) }
+    for group in files { group.restarting(clock: latestClock, on: machine) }
     let life = life
     process = machine.start("site") { [self] in run(life) }
   }
