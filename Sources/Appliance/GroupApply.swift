@@ -124,7 +124,7 @@ extension Group {
     // The guest must not wait until a file is filled.
     let isHurried = !isIdle && journal.needsFilesQuickly
     // Not behind a step of apply, which takes long.
-    workers.submit { [self] in
+    lanes.files.submit { [self] in
       var file: File?
       var failure: Errno?
       do throws(Errno) {
@@ -190,7 +190,7 @@ extension Group {
 
   func startApply(underPressure: Bool) {
     let monotonic = SystemClock.monotonicNanoseconds()
-    guard let journal, !apply.isRunning, !handover.isSettling,
+    guard let journal, failure == nil, !apply.isRunning, !handover.isSettling,
       monotonic >= apply.retryNanoseconds
     else { return }
     closeActiveIfDue(journal, underPressure)
@@ -289,7 +289,7 @@ extension Group {
   }
 
   func recycle() {
-    guard let journal else { return }
+    guard let journal, failure == nil else { return }
     if journal.recycle(peerMark: link?.peerDurable(journal.watermarks)) > 0 { roomCame() }
   }
 

@@ -102,14 +102,14 @@ extension Group {
 
   /// On a worker.
   func makeJournalSync() -> RepeatedJob<SiteJournal.SyncJob, SyncResult> {
-    RepeatedJob(loop: loop, workers: workers, work: Self.run) { [unowned self] job, result in
+    RepeatedJob(loop: loop, workers: lanes.syncs, work: Self.run) { [unowned self] job, result in
       syncFinished(job, result)
     }
   }
 
   func makePlainSync() -> RepeatedJob<SequenceNumber, StorageError?> {
     RepeatedJob(
-      loop: loop, workers: workers,
+      loop: loop, workers: lanes.syncs,
       work: { [unowned self] _ in
         do throws(StorageError) { for disk in disks { try disk.store.sync() } } catch {
           return error
@@ -122,10 +122,11 @@ extension Group {
   /// A sync that is expected to take no longer than this may run on the loop.
   private static var inlineSyncNanoseconds: UInt64 { 200_000 }
 
-  /// The loop may wait for a sync itself: its only client waits for nothing else, and syncs are as
-  /// quick here as handing one to a worker and back.
+  /// The loop may wait for a sync itself: it has no other group, its only client waits for nothing
+  /// else, and syncs are as quick here as handing one to a worker and back.
   private var mayBlock: Bool {
-    durability.syncNanoseconds < Self.inlineSyncNanoseconds && loop.clientCount == 1
+    durability.syncNanoseconds < Self.inlineSyncNanoseconds && loop.groupCount == 1
+      && loop.clientCount == 1
       && (connections.members.first?.waitsForSyncOnly ?? false)
   }
 

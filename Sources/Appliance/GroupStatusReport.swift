@@ -7,8 +7,8 @@ import SystemIO
 extension Group {
   /// On the loop, once, before anything else.
   func begin() {
-    loop.every(milliseconds: 50) { [unowned self] in tick() }
-    loop.every(milliseconds: 1000) { [unowned self] in
+    loop.every(milliseconds: 50, for: self) { [unowned self] in tick() }
+    loop.every(milliseconds: 1000, for: self) { [unowned self] in
       for connection in connections.members { connection.giveBackIdleMemory() }
     }
     tick()
@@ -48,6 +48,7 @@ extension Group {
 
   private func health(_ peer: LinkMonitor.Snapshot?) -> String {
     if let failure { return failure }
+    if let loss { return loss }
     if let reason = apply.failure { return "apply is stopped, and tried again: \(reason)" }
     if let reason = apply.slotFailure {
       let effect = writesWait ? "; writes wait" : ""

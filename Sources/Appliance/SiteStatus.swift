@@ -28,6 +28,8 @@ public struct GroupStatus: Codable, Sendable {
   public var role: String
   /// `ok`; otherwise one sentence that says what is wrong and what to do.
   public var health: String
+  /// Absent while the group is open.
+  public var closed: OpeningStatus?
   public var epoch: UInt64
   public var watermarks: WatermarkStatus
   public var history: HistoryStatus?
@@ -38,8 +40,24 @@ public struct GroupStatus: Codable, Sendable {
   public var analysis: GroupAnalysisSnapshot?
 
   enum CodingKeys: String, CodingKey {
-    case name, role, health, epoch, watermarks, history, journal, link, disks, analysis
+    case name, role, health, closed, epoch, watermarks, history, journal, link, disks, analysis
     case writeLatency = "write_latency"
+  }
+}
+
+/// Of a group that is not open: nothing of it is served, and the site tries to open it.
+public struct OpeningStatus: Codable, Sendable {
+  /// Absent while the first attempt is made.
+  public var reason: String?
+  /// Attempts that failed since the group was open last.
+  public var failedAttempts: Int
+  /// Until the next attempt; absent while one is made.
+  public var retrySeconds: Double?
+
+  enum CodingKeys: String, CodingKey {
+    case reason
+    case failedAttempts = "failed_attempts"
+    case retrySeconds = "retry_seconds"
   }
 }
 

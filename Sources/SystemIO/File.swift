@@ -233,8 +233,11 @@ public final class File: Sendable {
   }
 
   /// Takes the file's exclusive lock without waiting: false when another process holds it. The
-  /// lock ends with this object or the process.
+  /// lock ends with `unlock`, this object or the process.
   public func tryLock() throws(Errno) -> Bool {
     try retryingNonblocking { SystemCalls.lock(descriptor.raw) } != nil
   }
+
+  /// Lets others have the lock though the file stays open.
+  public func unlock() { SystemCalls.unlock(descriptor.raw) }
 }

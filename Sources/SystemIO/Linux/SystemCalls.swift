@@ -105,6 +105,7 @@ enum SystemCalls {
 
   @inline(__always)
   static func lock(_ descriptor: Int32) -> Int32 { flock(descriptor, LOCK_EX | LOCK_NB) }
+  static func unlock(_ descriptor: Int32) { flock(descriptor, LOCK_UN) }
 
   // MARK: Names
 

@@ -188,6 +188,12 @@ extension SystemCalls {
     return 0
   }
 
+  static func unlock(_ descriptor: Int32) {
+    guard let (file, inode) = file(descriptor), inode.lock === file else { return }
+    inode.lock = nil
+    Simulation.running.noteChange()
+  }
+
   // MARK: Names
 
   static func makeFolder(_ path: String) -> Int32 {

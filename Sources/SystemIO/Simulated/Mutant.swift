@@ -32,6 +32,7 @@ public enum Mutant: String, CaseIterable {
   case keepPeerMark = "keep-peer-mark"
   case forgetEmptied = "forget-emptied"
   case trustMemory = "trust-memory"
+  case reopenTooEarly = "reopen-too-early"
 
   // Of the link.
   case dropOnReconnect = "drop-on-reconnect"
