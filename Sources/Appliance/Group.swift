@@ -31,7 +31,7 @@ struct GroupDisk: Sendable {
 /// GroupApply (journal to base), GroupIndexing (the index's upkeep), GroupViews (instants),
 /// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
 /// peer), GroupGrowing (sizes that differ or change), GroupHandover (to another process),
-/// GroupStatus.
+/// GroupConditions (what people should know), GroupStatus.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
   /// Of the site that this group is at.
@@ -72,6 +72,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// Who may open the disks, by number.
   let accessRules: Mutex<[DiskConfiguration]>
   var latency = LatencyRecorder()
+  var conditions = ConditionLedger()
   var link: LinkMonitor?
   var lastCheckpoint = Timestamp.zero
   /// Set while the group drains.
@@ -270,7 +271,11 @@ final class Group: TurnParticipant, @unchecked Sendable {
   func fail(_ reason: String) {
     guard failure == nil else { return }
     failure = reason
-    log("group \(configuration.name) has failed and serves nothing until it is opened again: \(reason)")
+    log(
+      "group \(configuration.name) has failed and serves nothing until it is opened again: "
+        + reason)
+    // What is staged lies in buffers that end with their connections.
+    journal?.abandon()
     closeConnections()
     closeReceiver()
     onFailure?(reason)

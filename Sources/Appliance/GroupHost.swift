@@ -35,6 +35,8 @@ final class GroupHost: Sendable {
     var files: InheritedFiles
     var opening: Opening?
     var attempts = 0
+    /// Since when nothing is served; nil while something is.
+    var closedSince: Timestamp?
     /// Of the last attempt that failed.
     var refusal: SiteError?
     var loggedReason: String?
@@ -67,6 +69,9 @@ final class GroupHost: Sendable {
   }
 
   private var now: UInt64 { SystemClock.monotonicNanoseconds() }
+  private var instant: Timestamp {
+    Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
+  }
 
   private func log(_ line: String) { surroundings.log("group \(name)\(line)") }
 
@@ -96,6 +101,9 @@ final class GroupHost: Sendable {
     return closedReason
       + "; it is tried again in \(Int(seconds.rounded(.up))) s, and at once by `tapline reload`"
   }
+
+  /// Nil while something is served.
+  var closedSince: Timestamp? { state.withLock { $0.closedSince } }
 
   var openingStatus: OpeningStatus {
     state.withLock { state in
@@ -131,11 +139,12 @@ final class GroupHost: Sendable {
     guard let group = opening?.group else { return }
     do throws(SiteError) { try group.noteUse() } catch {
       letGo(of: group)
-      let now = now
+      let (now, instant) = (now, instant)
       state.update { state in
         state.opening = nil
         state.refusal = error
         state.life.refused("\(error)", now: now)
+        state.closedSince = state.closedSince ?? instant
       }
       logRefusal(error)
       throw error
@@ -147,7 +156,9 @@ final class GroupHost: Sendable {
   func serves() {
     let now = now
     state.update { state in
-      if state.life.phase == .ready { state.life.serves(now: now) }
+      guard state.life.phase == .ready else { return }
+      state.life.serves(now: now)
+      state.closedSince = nil
     }
   }
 
@@ -241,13 +252,14 @@ final class GroupHost: Sendable {
       }
       if !isFirst { try serveAgain(opening) }
     } catch {
-      let now = now
+      let (now, instant) = (now, instant)
       state.update { state in
         state.files = InheritedFiles()
         guard state.life.phase == .opening else { return }
         if isFirst { state.life.hold(true) }
         state.refusal = error
         state.life.refused("\(error)", now: now)
+        state.closedSince = state.closedSince ?? instant
       }
       if !isFirst { logRefusal(error) }
     }
@@ -299,8 +311,11 @@ final class GroupHost: Sendable {
 
   /// By the group, on its loop.
   private func hasFailed(_ reason: String) {
-    let now = now
-    state.update { $0.life.failed(reason, now: now) }
+    let (now, instant) = (now, instant)
+    state.update { state in
+      state.life.failed(reason, now: now)
+      state.closedSince = instant
+    }
   }
 
   // MARK: Ending

@@ -26,8 +26,10 @@ public struct GroupStatus: Codable, Sendable {
   public var name: String
   /// `protected`, `recovery` or `plain`.
   public var role: String
-  /// `ok`; otherwise one sentence that says what is wrong and what to do.
+  /// `ok`; otherwise one sentence that says what is wrong: of the worst of `conditions`.
   public var health: String
+  /// The worst first.
+  public var conditions: [ConditionStatus]?
   /// Absent while the group is open.
   public var closed: OpeningStatus?
   public var epoch: UInt64
@@ -40,8 +42,30 @@ public struct GroupStatus: Codable, Sendable {
   public var analysis: GroupAnalysisSnapshot?
 
   enum CodingKeys: String, CodingKey {
-    case name, role, health, closed, epoch, watermarks, history, journal, link, disks, analysis
+    case name, role, health, conditions, closed, epoch, watermarks, history, journal, link, disks
+    case analysis
     case writeLatency = "write_latency"
+  }
+
+  init(
+    name: String, role: String, conditions: [ConditionStatus], closed: OpeningStatus? = nil,
+    epoch: UInt64, watermarks: WatermarkStatus, history: HistoryStatus? = nil, journal: JournalStatus? = nil,
+    link: LinkStatus? = nil, writeLatency: LatencyStatus? = nil, disks: [DiskStatus],
+    analysis: GroupAnalysisSnapshot? = nil
+  ) {
+    self.name = name
+    self.role = role
+    self.conditions = conditions
+    self.closed = closed
+    health = conditions.health
+    self.epoch = epoch
+    self.watermarks = watermarks
+    self.history = history
+    self.journal = journal
+    self.link = link
+    self.writeLatency = writeLatency
+    self.disks = disks
+    self.analysis = analysis
   }
 }
 
