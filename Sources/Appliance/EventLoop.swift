@@ -161,8 +161,8 @@ final class EventLoop: @unchecked Sendable {
     let period = milliseconds * 1_000_000
     timers.append(
       Timer(
-        owner: ObjectIdentifier(owner), periodNanoseconds: period, due: SystemClock.monotonicNanoseconds() + period,
-        action: action))
+        owner: ObjectIdentifier(owner), periodNanoseconds: period,
+        due: SystemClock.monotonicNanoseconds() + period, action: action))
   }
 
   /// Not from a timer.

@@ -175,6 +175,9 @@ final class Group: TurnParticipant, @unchecked Sendable {
   @inline(__always)
   var stamped: SequenceNumber { journal?.stamped ?? plainSequence }
 
+  /// Workers have finished a change of a plain group's disk: what syncs from here on covers it.
+  func plainChanged() { plainSequence = plainSequence.advanced(by: 1) }
+
   @inline(__always)
   func hasRoom(payloadByteCount: Int) -> Bool {
     allowance > 0 && (journal?.hasRoom(payloadByteCount: payloadByteCount) ?? true)

@@ -31,8 +31,8 @@ struct GroupParts {
   var lock: File?
 }
 
-/// Opens a group's disks and recovers its journal. Blocks; on the group's own thread. Changes nothing
-/// of a journal that is there.
+/// Opens a group's disks and recovers its journal. Blocks; on the group's own thread. Changes
+/// nothing of a journal that is there.
 enum GroupOpening {
   /// A journal that keeps records for longer than this checks their sums once more before it
   /// applies them. It costs a read of every byte, mostly of the page cache.
@@ -83,9 +83,10 @@ enum GroupOpening {
   ) throws(SiteError) {
     let found = try presentState(folder)?.group
     if found == group { return }
+    let what = found.map { "the journal of another group (\($0))" } ?? "no journal"
     throw SiteError(
-      "folder \(folder) holds \(found.map { "the journal of another group (\($0))" } ?? "no journal") "
-        + "now, not that of group \(group), which was open before: is its file system mounted?")
+      "folder \(folder) holds \(what) now, not that of group \(group), which was open "
+        + "before: is its file system mounted?")
   }
 
   /// What the state file says; nil when there is none, or none was written.

@@ -120,8 +120,8 @@ extension Site {
     return status
   }
 
-  /// What the file says of groups that are closed here: they are opened with all of it. Their names,
-  /// roles and the names of their disks stay.
+  /// What the file says of groups that are closed here: they are opened with all of it, but their
+  /// names and roles stay.
   private func closedGroups(in new: SiteConfiguration) -> [GroupConfiguration] {
     new.groups.filter { group in
       guard let host = hosts.first(where: { $0.name == group.name }) else { return false }

@@ -84,6 +84,9 @@ public final class File: Sendable {
     return status.st_mode & S_IFMT == S_IFBLK
   }
 
+  /// Whether its file system is of the network or of a process (FUSE).
+  public var isRemote: Bool { SystemCalls.isRemote(descriptor.raw) }
+
   public func truncate(to byteCount: UInt64) throws(Errno) {
     _ = try retrying { SystemCalls.truncate(descriptor.raw, off_t(byteCount)) }
   }

@@ -89,9 +89,8 @@ import Testing
     try site.stop()
   }
 
-  @Test(.requires("nbdkit")) func `an upstream that comes late is waited for, though it is the only one`()
-    throws
-  {
+  @Test(.requires("nbdkit"))
+  func `an upstream that comes late is waited for, though it is the only one`() throws {
     let scratch = try ScratchDirectory()
     let upstream = try Upstream(["memory", "1M"], in: scratch)
     try upstream.stop()

@@ -174,9 +174,7 @@ import Testing
   }
 
   /// What the kernel does with a file system after an error.
-  @Test func `journal that becomes read-only is opened again after its repair, with all that was durable`()
-    throws
-  {
+  @Test func `journal that becomes read-only is opened again after its repair`() throws {
     let scratch = try ScratchDirectory()
     let mount = try Mount(ext4: 32 << 20, in: scratch)
     let site = try site(scratch, data: mount.path)

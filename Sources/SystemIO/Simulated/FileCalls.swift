@@ -181,6 +181,8 @@ extension SystemCalls {
     file(descriptor)?.1.forgetCached()
   }
 
+  static func isRemote(_ descriptor: Int32) -> Bool { false }
+
   static func lock(_ descriptor: Int32) -> Int32 {
     guard let (file, inode) = file(descriptor) else { return -1 }
     if let holder = inode.lock, holder !== file { return fail(EWOULDBLOCK) }
