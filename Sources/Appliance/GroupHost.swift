@@ -352,9 +352,9 @@ final class GroupHost: Sendable {
     group.lock?.unlock()
   }
 
-  /// The site does not come to serve.
+  /// The site does not come to serve. What another process gave stays locked for that: a lock
+  /// belongs to the open file, which both have.
   private func discard() {
-    if let opening = state.withLock({ $0.opening }) { letGo(of: opening.group) }
     state.update { state in
       state.opening = nil
       state.life.stopped()
