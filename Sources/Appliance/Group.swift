@@ -128,6 +128,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   }
 
   func add(_ connection: NBDConnection) {
+    loop.assertIsCurrent()
     if failure != nil || isStopping { return connection.close() }
     connections.add(connection)
     loop.clientCount += 1
@@ -135,6 +136,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   }
 
   func remove(_ connection: NBDConnection) {
+    loop.assertIsCurrent()
     guard connections.remove(connection) else { return }
     loop.clientCount -= 1
     roomWaiters.removeAll { $0 === connection }
@@ -219,6 +221,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     _ kind: RecordKind, disk: DiskNumber, offset: UInt64, length: UInt32,
     record: UnsafeMutableRawPointer
   ) -> SequenceNumber {
+    loop.assertIsCurrent()
     if turnWrites == 0 { turnStartNanoseconds = SystemClock.monotonicNanoseconds() }
     turnWrites &+= 1
     if allowance != .max { allowance &-= Int(kind == .write ? length : 0) }
@@ -234,6 +237,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   /// Writes what is staged; false when the group has failed.
   func commit() -> Bool {
+    loop.assertIsCurrent()
     if failure != nil { return false }
     do throws(JournalError) {
       try tap?.commit()
@@ -277,6 +281,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// The journal cannot be trusted any more. Clients are cut off without replies, so nothing that
   /// was not stored is ever acknowledged; what is durable stays for the next opening.
   func fail(_ reason: String) {
+    loop.assertIsCurrent()
     guard failure == nil else { return }
     failure = reason
     log(

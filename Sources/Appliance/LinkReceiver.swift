@@ -56,7 +56,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
 
   /// On the group's loop.
   func begin() {
-    socket.enableKeepAlive(seconds: 15)
+    socket.keepAlive(.receiving)
     do throws(Errno) {
       try group.loop.add(self, socket, .readable)
     } catch { return close() }

@@ -744,6 +744,12 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   @inline(__always)
   private func commitLent() {
     guard input.isLent else { return }
+    #if MUTANTS
+      if Mutant.endBufferEarly.isOn, isClosed {
+        _ = unsafe Unmanaged.passRetained(self)
+        return input.overwrite()
+      }
+    #endif
     if case .live(let group) = target { _ = group.commit() }
     input.settle()
   }

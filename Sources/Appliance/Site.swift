@@ -159,7 +159,7 @@ public final class Site: Sendable {
   ) throws(SiteError) -> ListeningSocket {
     if let socket = sockets.take(identity) { return socket }
     do throws(Errno) { return try .listen(at: identity) } catch {
-      throw SiteError("cannot listen on \(identity.address): \(error)")
+      throw SiteError("cannot listen on \(identity.address): \(error.asListenFailure)")
     }
   }
 

@@ -17,6 +17,8 @@ extern int accept4(int, struct sockaddr *, socklen_t *, int);
 extern int pthread_setname_np(pthread_t, const char *);
 extern ssize_t preadv2(int, const struct iovec *, int, off_t, int);
 extern int fallocate(int, int, off_t, off_t);
+extern int renameat2(int, const char *, int, const char *, unsigned int);
+enum { LINUX_RENAME_NOREPLACE = 1 };
 extern int sync_file_range(int, off_t, off_t, unsigned int);
 
 // Messages of a unix socket that carry one open descriptor, or none (-1). The macros for control

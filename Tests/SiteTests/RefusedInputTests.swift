@@ -96,6 +96,24 @@ import Testing
     #expect(try single.site.connect("disk").read(at: 0, count: 1) == [0])
   }
 
+  @Test(arguments: [false, true])
+  func `a listener's path that leads to a file is refused and the file stays`(
+    control: Bool
+  ) throws {
+    let site = try stoppedSite()
+    let path = try site.scratch.socket("typo")
+    try "a disk".write(toFile: path, atomically: false, encoding: .utf8)
+    if control {
+      site.configuration.control = "unix:\(path)"
+    } else {
+      site.configuration.nbd = ["unix:\(path)"]
+    }
+    let refused = try start(site)
+    #expect(refused.status == 1)
+    #expect(refused.stderr.contains("a file that is no socket has this path"), "\(refused)")
+    #expect(try String(contentsOfFile: path, encoding: .utf8) == "a disk")
+  }
+
   @Test func `one data folder is used by one site, whatever their configurations`() throws {
     let single = try SingleSite(size: 1 << 20)
     let other = try Site("north", in: single.scratch)

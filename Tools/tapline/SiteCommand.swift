@@ -144,7 +144,10 @@ enum SiteCommand {
     if let socket = sockets.take(identity) { return socket }
     do throws(Errno) {
       return try .listen(at: identity, backlog: ControlLimits.backlog)
-    } catch { throw ControlError.refused("control cannot listen at \(address): \(error)") }
+    } catch {
+      throw ControlError.refused(
+        "control cannot listen at \(address): \(error.asListenFailure)")
+    }
   }
 
   private static func serve(

@@ -124,6 +124,14 @@ enum SystemCalls {
   static func makeFolder(_ path: String) -> Int32 { unsafe mkdir(path, 0o700) }
   static func remove(_ path: String) -> Int32 { unsafe unlink(path) }
   static func rename(_ from: String, _ to: String) -> Int32 { unsafe Glibc.rename(from, to) }
+  /// Fails with EEXIST when `to` exists, and with EINVAL when the file system cannot tell.
+  static func renameAnew(_ from: String, _ to: String) -> Int32 {
+    unsafe renameat2(AT_FDCWD, from, AT_FDCWD, to, UInt32(LINUX_RENAME_NOREPLACE))
+  }
+  /// Of a link itself, not of what it leads to.
+  static func linkStatus(_ path: String, _ status: inout stat) -> Int32 {
+    unsafe lstat(path, &status)
+  }
   static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
 
   /// All names in a folder; nil, with `errno`, when it cannot be read.
@@ -256,6 +264,8 @@ enum SystemCalls {
     unsafe clock_gettime(clock, &time)
     return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
   }
+
+  static func processIdentifier() -> Int32 { getpid() }
 
   static func processorCount() -> Int { sysconf(Int32(_SC_NPROCESSORS_ONLN)) }
 

@@ -24,6 +24,9 @@ public final class Thread: Sendable {
     }
   }
 
+  /// Tells the calling thread from others that run. Not zero.
+  public static var current: UInt { UInt(pthread_self()) }
+
   private let handle: pthread_t
 
   /// - Parameter name: the first 15 bytes are shown by `top -H` and `ps -L`.

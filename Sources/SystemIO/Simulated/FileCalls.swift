@@ -207,7 +207,7 @@ extension SystemCalls {
 
   static func remove(_ path: String) -> Int32 {
     simulation.pass()
-    if simulation.network.socketFiles.remove(path) != nil { return 0 }
+    if simulation.network.socketFiles.removeValue(forKey: path) != nil { return 0 }
     guard machine.files.inode(path) != nil else { return fail(ENOENT) }
     machine.files.remove(path)
     return 0
@@ -221,7 +221,7 @@ extension SystemCalls {
   }
 
   static func exists(_ path: String) -> Bool {
-    machine.files.exists(path) || simulation.network.socketFiles.contains(path)
+    machine.files.exists(path) || simulation.network.socketFiles[path] != nil
   }
 
   static func names(_ path: String) -> [String]? {

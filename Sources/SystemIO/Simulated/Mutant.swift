@@ -18,6 +18,8 @@ public enum Mutant: String, CaseIterable {
   case acknowledgeFUAEarly = "acknowledge-fua-early"
   case trustClock = "trust-clock"
 
+  case endBufferEarly = "end-buffer-early"
+
   // Of apply and views.
   case applyOutOfOrder = "apply-out-of-order"
   case applyEarly = "apply-early"

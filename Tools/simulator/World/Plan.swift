@@ -47,6 +47,8 @@ struct Plan {
   let isFrail: Bool
   /// From one crash at a chosen moment to the next; nil: there is none.
   let ambushInterval: UInt64?
+  /// Clients that end in the middle of what they send, or send what is no request.
+  let isHostile: Bool
   /// How long a sync of a segment takes at each site; nil: no longer than others.
   let segmentSyncs: [ClosedRange<UInt64>?]
 
@@ -86,6 +88,7 @@ struct Plan {
     segmentSyncs = Self.siteNames.indices.map { site in
       isFrail && groups[0].home == site ? slowest / 4...slowest : nil
     }
+    isHostile = !isFrail && others.chance(0.25)
   }
 
   private static func group(
