@@ -22,8 +22,10 @@ public enum Severity: String, CaseIterable, Comparable, Sendable {
 /// is told first: a cause before its effect.
 public enum ConditionCode: String, CaseIterable, Sendable {
   case groupFailed = "group-failed"
+  case groupClosed = "group-closed"
   case groupUnanswered = "group-unanswered"
 
+  case writesLost = "writes-lost"
   case applyStopped = "apply-stopped"
   case storeFailing = "store-failing"
   case journalCannotGrow = "journal-cannot-grow"
@@ -56,11 +58,19 @@ public enum ConditionCode: String, CaseIterable, Sendable {
     case .groupFailed:
       Facts(
         .critical, "the journal cannot be written or synced; the group serves nothing",
-        remedy: "repair the storage that the text names, then restart the site")
+        remedy: "repair the storage that the text names; the group is opened again by itself")
+    case .groupClosed:
+      Facts(
+        .critical, "the group could not be opened, or has failed; tried again by itself",
+        remedy: "mend what the text names; `tapline reload` tries at once")
     case .groupUnanswered:
       Facts(
         .critical, "the group's thread did not answer in time",
         remedy: "look for storage that hangs, in the kernel's log")
+    case .writesLost:
+      Facts(
+        .error, "a sync failed and cost records that clients were told of, though not as durable",
+        remedy: "restart the guests of the group's disks, then the site")
     case .applyStopped:
       Facts(
         .error, "records cannot be applied to a disk's backing store; tried again each second",

@@ -129,7 +129,7 @@ extension Group {
     // The guest must not wait until a file is filled.
     let isHurried = !isIdle && journal.needsFilesQuickly
     // Not behind a step of apply, which takes long.
-    workers.submit { [self] in
+    lanes.files.submit { [self] in
       var file: File?
       var failure: Errno?
       do throws(Errno) {
@@ -190,7 +190,7 @@ extension Group {
   /// - Parameter last: the step takes nothing after this record.
   func startApply(underPressure: Bool, through last: SequenceNumber = SequenceNumber(.max)) {
     let monotonic = SystemClock.monotonicNanoseconds()
-    guard let journal, !apply.isRunning, !handover.isSettling,
+    guard let journal, failure == nil, !apply.isRunning, !handover.isSettling,
       monotonic >= apply.retryNanoseconds
     else { return }
     if last >= journal.stamped { closeActiveIfDue(journal, underPressure) }
@@ -303,7 +303,7 @@ extension Group {
   }
 
   func recycle() {
-    guard let journal else { return }
+    guard let journal, failure == nil else { return }
     if journal.recycle(peerMark: link?.peerDurable(journal.watermarks)) > 0 { roomCame() }
   }
 

@@ -106,24 +106,25 @@ extension Group {
 
   /// On a worker.
   func makeJournalSync() -> RepeatedJob<SiteJournal.SyncJob, SyncResult> {
-    RepeatedJob(loop: loop, workers: workers, work: Self.run) { [unowned self] job, result in
+    RepeatedJob(loop: loop, workers: lanes.syncs, work: Self.run) { [unowned self] job, result in
       syncFinished(job, result)
     }
   }
 
   func makePlainSync() -> RepeatedJob<SequenceNumber, [PlainFailure]> {
     RepeatedJob(
-      loop: loop, workers: workers, work: { [disks] _ in Group.sync(disks) },
+      loop: loop, workers: lanes.syncs, work: { [disks] _ in Group.sync(disks) },
       finished: { [unowned self] sequence, failures in plainSyncFinished(sequence, failures) })
   }
 
   /// A sync that is expected to take no longer than this may run on the loop.
   private static var inlineSyncNanoseconds: UInt64 { 200_000 }
 
-  /// The loop may wait for a sync itself: its only client waits for nothing else, and syncs are as
-  /// quick here as handing one to a worker and back.
+  /// The loop may wait for a sync itself: it has no other group, its only client waits for nothing
+  /// else, and syncs are as quick here as handing one to a worker and back.
   private var mayBlock: Bool {
-    durability.syncNanoseconds < Self.inlineSyncNanoseconds && loop.clientCount == 1
+    durability.syncNanoseconds < Self.inlineSyncNanoseconds && loop.groupCount == 1
+      && loop.clientCount == 1
       && (connections.members.first?.waitsForSyncOnly ?? false)
   }
 

@@ -2,13 +2,20 @@ import Analyzer
 import BlockModel
 import Configuration
 import Journal
+import Replication
 import Storage
 import SystemIO
 
 /// Why a site cannot start, or cannot do what was asked: one sentence for the administrator.
 public struct SiteError: Error, Sendable, CustomStringConvertible {
   public let description: String
-  init(_ description: String) { self.description = description }
+  /// What is missing may come by itself.
+  let isPassing: Bool
+
+  init(_ description: String, isPassing: Bool = false) {
+    self.description = description
+    self.isPassing = isPassing
+  }
 }
 
 /// What a group is made of, opened and recovered, before its loop takes it.
@@ -24,17 +31,20 @@ struct GroupParts {
   var lock: File?
 }
 
-/// Opens a group's disks and recovers its journal. Blocks; before the loops start. Changes nothing
-/// of a journal that is there.
+/// Opens a group's disks and recovers its journal. Blocks; on the group's own thread. Changes
+/// nothing of a journal that is there.
 enum GroupOpening {
   /// A journal that keeps records for longer than this checks their sums once more before it
   /// applies them. It costs a read of every byte, mostly of the page cache.
   private static let longHistoryNanoseconds: UInt64 = 60_000_000_000
 
-  /// - Parameter files: those that another process gave to this one.
+  /// - Parameters:
+  ///   - known: what this process has served before under this name: nothing else will do. A file
+  ///     system that is not mounted looks like a new group.
+  ///   - files: those that another process gave to this one.
   static func open(
     _ configuration: GroupConfiguration, dataDirectory: String, origin: ConfigurationOrigin?,
-    files: InheritedFiles = InheritedFiles(), log: (String) -> Void
+    known: GroupIdentifier? = nil, files: InheritedFiles = InheritedFiles(), log: (String) -> Void
   ) throws(SiteError) -> GroupParts {
     let name = configuration.name
     try checkMode(configuration)
@@ -44,8 +54,9 @@ enum GroupOpening {
     } else {
       try requireNotLeft(name, folder)
     }
-    let known = configuration.role == .plain ? [:] : try knownByteCounts(folder)
-    let disks = try openDisks(configuration, origin, known, files)
+    if let known { try requireKnown(known, folder) }
+    let byteCounts = configuration.role == .plain ? [:] : try knownByteCounts(folder)
+    let disks = try openDisks(configuration, origin, byteCounts, files)
     let signal: AppendSignal
     do throws(Errno) { signal = try AppendSignal() } catch { throw SiteError("\(error)") }
     var parts = GroupParts(
@@ -72,15 +83,31 @@ enum GroupOpening {
     }
   }
 
-  /// The sizes of the group's disks by name, when it was open last; empty at its first start.
-  private static func knownByteCounts(_ folder: String) throws(SiteError) -> [String: UInt64] {
+  private static func requireKnown(
+    _ group: GroupIdentifier, _ folder: String
+  ) throws(SiteError) {
+    let found = try presentState(folder)?.group
+    if found == group { return }
+    let what = found.map { "the journal of another group (\($0))" } ?? "no journal"
+    throw SiteError(
+      "folder \(folder) holds \(what) now, not that of group \(group), which was open "
+        + "before: is its file system mounted?")
+  }
+
+  /// What the state file says; nil when there is none, or none was written.
+  private static func presentState(_ folder: String) throws(SiteError) -> JournalState? {
     let path = "\(folder)/\(JournalStateFile<File>.name)"
-    guard Directory.exists(path) else { return [:] }
+    guard Directory.exists(path) else { return nil }
     let file: File
     do throws(Errno) { file = try File(opening: path, .readOnly) } catch {
       throw SiteError("\(path): \(error)")
     }
-    let state = try readState(JournalStateFile(file), folder)?.0
+    return try readState(JournalStateFile(file), folder)?.0
+  }
+
+  /// The sizes of the group's disks by name, when it was open last; empty at its first start.
+  private static func knownByteCounts(_ folder: String) throws(SiteError) -> [String: UInt64] {
+    let state = try presentState(folder)
     return Dictionary(
       (state?.disks ?? []).map { ($0.name, $0.byteCount) }, uniquingKeysWith: { first, _ in first })
   }
@@ -110,7 +137,11 @@ enum GroupOpening {
         disks.append(
           GroupDisk(name: disk.name, number: DiskNumber(UInt16(number)), store: store))
       } catch {
-        throw SiteError("\(place)group \(configuration.name), disk \(disk.name): \(error)")
+        var isPassing = false
+        if case .disconnected = error { isPassing = true }
+        throw SiteError(
+          "\(place)group \(configuration.name), disk \(disk.name): \(error)",
+          isPassing: isPassing)
       }
     }
     return disks
@@ -303,6 +334,28 @@ enum GroupOpening {
       throw SiteError(
         "group \(name): this site's copy is not complete and cannot be the protected side")
     }
+  }
+}
+
+extension GroupOpening {
+  /// What sends the group's records; nil where nothing is sent.
+  static func link(
+    _ parts: GroupParts, site: String, _ log: @escaping @Sendable (String) -> Void
+  ) -> LinkSender<DiskStore>? {
+    guard parts.configuration.role == .protected, let peer = parts.configuration.peer,
+      let address = peer.address, let journal = parts.journal,
+      let state = parts.stateKeeper?.state
+    else { return nil }
+    let hello = LinkHello(
+      site: site, groupName: parts.configuration.name, group: state.group,
+      lineage: state.lineage, segmentByteCount: UInt32(journal.options.segmentByteCount),
+      disks: state.disks)
+    return LinkSender(
+      .init(
+        endpoint: SocketEndpoint(address), hello: hello, catalog: journal.catalog,
+        watermarks: journal.watermarks, signal: parts.signal, stores: parts.disks.map(\.store),
+        log: log),
+      peerSite: peer.site)
   }
 }
 

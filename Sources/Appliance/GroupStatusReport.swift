@@ -7,9 +7,9 @@ import SystemIO
 extension Group {
   /// On the loop, once, before anything else.
   func begin() {
-    loop.every(milliseconds: 50) { [unowned self] in tick() }
-    loop.every(milliseconds: 200) { [unowned self] in noteConditions() }
-    loop.every(milliseconds: 1000) { [unowned self] in
+    loop.every(milliseconds: 50, for: self) { [unowned self] in tick() }
+    loop.every(milliseconds: 200, for: self) { [unowned self] in noteConditions() }
+    loop.every(milliseconds: 1000, for: self) { [unowned self] in
       for connection in connections.members { connection.giveBackIdleMemory() }
     }
     tick()

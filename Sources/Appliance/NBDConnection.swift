@@ -75,6 +75,10 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private var bodyIsFirstPiece = false
   private var bodyOffset: UInt64 = 0
   private var bodyRemaining = 0
+  /// The body in hand, where workers change the disk.
+  private var change: PlainChange?
+  /// The disk is changed without a journal, by calls that may not return for long.
+  private let changesOnWorkers: Bool
 
   private var interest: Poller.Interest = .readable
   /// Replies that workers prepare, and about how many bytes they have.
@@ -83,6 +87,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   /// Requests whose reply comes later: reads on workers, waits for durability.
   private var pendingReplies = 0
   private var waitsForRoom = false
+  /// As many pieces of changes as may be are with workers.
+  private var waitsForWorkers = false
   /// A request in hand goes on in the next turn, so that others have theirs.
   private var givesWay = false
   private var isResuming = false
@@ -113,6 +119,11 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     clientLimits = limits
     self.loop = loop
     self.target = target
+    if case .live(let group) = target, group.journal == nil {
+      changesOnWorkers = reader.store.mayHang
+    } else {
+      changesOnWorkers = false
+    }
     self.disk = disk
     self.reader = reader
     self.workers = workers
@@ -223,9 +234,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
         #if MUTANTS
           if Mutant.acknowledgeFlushEarly.isOn { return reply(request.tag, nil) }
         #endif
-        if tellsOwedFailure(request.tag) { return }
-        pendingReplies += 1
-        group.wait(for: group.stamped, self, request.tag)
+        waitForSync(group, group.stamped, request.tag)
       } else {
         reply(request.tag, nil)
       }
@@ -254,6 +263,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     guard case .live(let group) = target else { preconditionFailure("a view is read-only") }
     let piece = min(bodyRemaining, group.payloadLimit)
     guard input.count >= piece else { return false }
+    if changesOnWorkers { return changeDisk(.write, piece, payloadBytes: piece) }
     guard group.hasRoom(payloadByteCount: piece) else { return waitForRoom(group) }
     return stage(.write, piece, group, payloadBytes: piece)
   }
@@ -263,6 +273,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     guard case .live(let group) = target else { preconditionFailure("a view is read-only") }
     guard group.hasRoom(payloadByteCount: 0) else { return waitForRoom(group) }
     let piece = min(bodyRemaining, group.zeroLimit)
+    if changesOnWorkers { return changeDisk(kind, piece, payloadBytes: 0) }
     if bodyRemaining > piece, recordsInTurn >= Self.zeroRecordsInTurn { return continueLater() }
     return stage(kind, piece, group, payloadBytes: 0)
   }
@@ -304,6 +315,40 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
       remainingBytes: rest)
   }
 
+  /// Gives the next piece of the request in hand to a worker; false when too many are under way.
+  private func changeDisk(_ kind: RecordKind, _ length: Int, payloadBytes: Int) -> Bool {
+    guard hasByteRoom, jobsUnderWay < Self.jobLimit else {
+      waitsForWorkers = true
+      return false
+    }
+    let change = self.change ?? PlainChange(bodyRequest)
+    let isLast = length == bodyRemaining
+    unsafe changeOnWorker(
+      kind, ByteRange(start: bodyOffset, length: UInt64(length)),
+      UnsafeRawBufferPointer(rebasing: input.unread.prefix(payloadBytes)), of: change,
+      isLast: isLast)
+    input.consume(payloadBytes)
+    bodyIsFirstPiece = false
+    bodyOffset += UInt64(length)
+    bodyRemaining -= length
+    self.change = isLast ? nil : change
+    if isLast { body = .none }
+    return true
+  }
+
+  /// A worker has finished a piece.
+  func workerCame() {
+    waitsForWorkers = false
+    process()
+  }
+
+  /// Replies once everything up to `sequence` is durable.
+  func waitForSync(_ group: Group, _ sequence: SequenceNumber, _ tag: NBDRequestTag) {
+    if tellsOwedFailure(tag) { return }
+    pendingReplies += 1
+    group.wait(for: sequence, self, tag)
+  }
+
   /// A staged write's reply leaves at the end of the turn, after the commit; with FUA, after the
   /// sync that covers it.
   @inline(__always)
@@ -312,9 +357,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
       if Mutant.acknowledgeFUAEarly.isOn { return reply(bodyRequest.tag, nil) }
     #endif
     if bodyRequest.isFUA {
-      if tellsOwedFailure(bodyRequest.tag) { return }
-      pendingReplies += 1
-      group.wait(for: sequence, self, bodyRequest.tag)
+      waitForSync(group, sequence, bodyRequest.tag)
     } else {
       reply(bodyRequest.tag, nil)
       #if MUTANTS
@@ -511,7 +554,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   private func updateInterest() {
     var wanted: Poller.Interest = []
-    if !isEnding, !waitsForRoom, !givesWay, mayTakeRequests { wanted.insert(.readable) }
+    let isWaiting = waitsForRoom || waitsForWorkers || givesWay
+    if !isEnding, !isWaiting, mayTakeRequests { wanted.insert(.readable) }
     if output.pendingByteCount > 0 { wanted.insert(.writable) }
     if wanted != interest {
       interest = wanted
@@ -646,8 +690,9 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   func handOver(group: String, disk: String) -> (state: ConnectionState, socket: Socket)? {
     precondition(isAtRest, "a connection is handed over with requests under way")
     let isAllocationOnly = contexts.allSatisfy { $0.isAllocation }
+    // An error of a piece of the request in hand would be forgotten.
     guard !isClosed, statuses.isEmpty, transport.tls == nil, isAllocationOnly,
-      owedFailure == nil
+      owedFailure == nil, change?.failure == nil
     else { return nil }
     var instant: UInt64?
     if case .view(let view, _) = target {

@@ -76,7 +76,13 @@ extension Site {
       error.reason += Self.nothingChanged
       throw error
     }
-    let next = present.takingOver(from: new)
+    var next = present.takingOver(from: new)
+    let closed = closedGroups(in: new)
+    for group in closed {
+      if let index = next.groups.firstIndex(where: { $0.name == group.name }) {
+        next.groups[index] = group
+      }
+    }
     let plans: [Plan]
     let terms: [ListenerTLS.Terms?]
     do throws(SiteError) {
@@ -100,10 +106,27 @@ extension Site {
     }
     present = next
     present.origin = new.origin
+    for host in hosts {
+      guard let group = next.groups.first(where: { $0.name == host.name }) else { continue }
+      if host.group == nil, host.retry(with: group, new.origin) {
+        status.applied.append("group \(host.name): tried again at once")
+      } else {
+        host.note(group, new.origin)
+      }
+    }
     if !failures.isEmpty {
       throw SiteError(failures.joined(separator: "; ") + ". Everything else was applied")
     }
     return status
+  }
+
+  /// What the file says of groups that are closed here: they are opened with all of it, but their
+  /// names and roles stay.
+  private func closedGroups(in new: SiteConfiguration) -> [GroupConfiguration] {
+    new.groups.filter { group in
+      guard let host = hosts.first(where: { $0.name == group.name }) else { return false }
+      return host.group == nil && host.role == group.role
+    }
   }
 
   private static var nothingChanged: String { "; nothing was changed" }

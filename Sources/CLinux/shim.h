@@ -10,6 +10,7 @@
 #include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/file.h>
+#include <sys/vfs.h>
 #include <pthread.h>
 
 extern int accept4(int, struct sockaddr *, socklen_t *, int);

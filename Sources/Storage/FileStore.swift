@@ -6,6 +6,8 @@ import SystemIO
 public final class FileStore: BackingStore {
   public let description: String
   public let isBlockDevice: Bool
+  /// Behind it is another machine, or a process.
+  let isRemote: Bool
   let file: File
   private let size: Atomic<UInt64>
   /// The system tells a lost write once, to whichever call asks first. What another call than
@@ -19,6 +21,7 @@ public final class FileStore: BackingStore {
     self.file = file
     size = Atomic(byteCount)
     self.isBlockDevice = isBlockDevice
+    isRemote = file.isRemote
     description = file.path
   }
 

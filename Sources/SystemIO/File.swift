@@ -84,6 +84,9 @@ public final class File: Sendable {
     return status.st_mode & S_IFMT == S_IFBLK
   }
 
+  /// Whether its file system is of the network or of a process (FUSE).
+  public var isRemote: Bool { SystemCalls.isRemote(descriptor.raw) }
+
   public func truncate(to byteCount: UInt64) throws(Errno) {
     _ = try retrying { SystemCalls.truncate(descriptor.raw, off_t(byteCount)) }
   }
@@ -247,8 +250,11 @@ public final class File: Sendable {
   }
 
   /// Takes the file's exclusive lock without waiting: false when another process holds it. The
-  /// lock ends with this object or the process.
+  /// lock ends with `unlock`, this object or the process.
   public func tryLock() throws(Errno) -> Bool {
     try retryingNonblocking { SystemCalls.lock(descriptor.raw) } != nil
   }
+
+  /// Lets others have the lock though the file stays open.
+  public func unlock() { SystemCalls.unlock(descriptor.raw) }
 }

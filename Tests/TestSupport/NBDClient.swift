@@ -106,6 +106,14 @@ import Foundation
     }
   }
 
+  /// What is read is thrown away.
+  public func submitRead(at offset: UInt64, count: Int) throws -> Request {
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 16)
+    return try unsafe start(keeping: buffer) { done in
+      unsafe nbd_aio_pread(handle, buffer.baseAddress, count, offset, done, 0)
+    }
+  }
+
   public func submitFlush() throws -> Request {
     try unsafe start(keeping: nil) { done in unsafe nbd_aio_flush(handle, done, 0) }
   }

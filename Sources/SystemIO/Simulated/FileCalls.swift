@@ -211,11 +211,19 @@ extension SystemCalls {
     file(descriptor)?.1.forgetCached()
   }
 
+  static func isRemote(_ descriptor: Int32) -> Bool { false }
+
   static func lock(_ descriptor: Int32) -> Int32 {
     guard let (file, inode) = file(descriptor) else { return -1 }
     if let holder = inode.lock, holder !== file { return fail(EWOULDBLOCK) }
     inode.lock = file
     return 0
+  }
+
+  static func unlock(_ descriptor: Int32) {
+    guard let (file, inode) = file(descriptor), inode.lock === file else { return }
+    inode.lock = nil
+    Simulation.running.noteChange()
   }
 
   // MARK: Names

@@ -38,6 +38,7 @@ public enum Mutant: String, CaseIterable {
   case forgetEmptied = "forget-emptied"
   case trustMemory = "trust-memory"
   case trustStateMemory = "trust-state-memory"
+  case reopenTooEarly = "reopen-too-early"
 
   // Of the link.
   case dropOnReconnect = "drop-on-reconnect"

@@ -99,9 +99,11 @@ final class Director {
       return host.inspector?.statuses.first { $0.name == name }
     }
     guard let here = status(.protected), let there = status(.recovery) else { return false }
-    // A failure of apply is told until the next step, which may be far off.
+    // A failure of apply is told until the next step, which may be far off; what a failed sync has
+    // cost, as long as the group is open.
     let isWell = [here, there].allSatisfy {
       $0.health == "ok" || $0.health.hasPrefix("apply is stopped")
+        || $0.health.contains("were lost with the failed journal")
     }
     return isWell && here.link?.state == "connected"
       && here.watermarks.durable == UInt64(world.groups[group].protected.line.count)

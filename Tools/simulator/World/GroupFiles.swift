@@ -23,6 +23,7 @@ final class GroupFiles {
     segments = SegmentWatcher { [unowned self] in handle($0) }
   }
 
+  var name: String { oracle.name }
   var state: JournalState? { states.state }
 
   func wrote(

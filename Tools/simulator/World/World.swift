@@ -175,6 +175,7 @@ struct Statistics {
   var refusedViews = 0
   var faults: [FaultKind: Int] = [:]
   var starts = 0
+  var reopenings = 0
   var fullCopies = 0
   var cuts = 0
   var lostRecords = 0
