@@ -57,10 +57,10 @@ extension GroupOpening {
     guard last > state.applied.sequence else { return true }
     let count = last.distance(from: state.applied.sequence)
     throw SiteError(
-      "records in \(storage.path) are not on the disks yet (\(count)), which alone are older: start "
-        + "the group with the role that it had and stop it when `tapline status` says that all is "
-        + "applied (the stop of a protected group applies all), get the disks out with `tapline "
-        + "journal export`, or move the folder away to give the records up")
+      "records in \(storage.path) are not on the disks yet (\(count)), which alone are older: "
+        + "start the group with the role that it had and stop it when `tapline status` says that "
+        + "all is applied (the stop of a protected group applies all), get the disks out with "
+        + "`tapline journal export`, or move the folder away to give the records up")
   }
 
   /// Refuses a journal whose disks were served without it.

@@ -184,14 +184,14 @@ extension Site {
     }
   }
 
-  /// What must be added to the error for which the files become as short as they were: those that do
-  /// not are refused by the next start.
+  /// What must be added to the error for which the files become as short as they were: those that
+  /// do not are refused by the next start.
   private func takeBack(_ done: [(DiskStore, DiskStore.Extension)]) -> String {
     var text = ""
     for (store, change) in done.reversed() {
       do throws(StorageError) { try store.takeBack(change) } catch {
-        text += "; \(store.description) stays larger than its disk (\(error)): truncate it, or give "
-        text += "the disk that size"
+        text += "; \(store.description) stays larger than its disk (\(error)): truncate it, or "
+        text += "give the disk that size"
       }
     }
     return text

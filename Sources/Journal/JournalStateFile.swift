@@ -23,9 +23,9 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     JournalStateFile(try storage.create(name, byteCount: 2 * copyByteCount))
   }
 
-  /// What is read from here on is on the disk. Before a process takes the file over: a kill may have
-  /// left in memory what the disk does not have yet, and a failed sync what it never will. The next
-  /// write goes over the other copy, and a power cut then leaves neither. Blocks.
+  /// What is read from here on is on the disk. Before a process takes the file over: a kill may
+  /// have left in memory what the disk does not have yet, and a failed sync what it never will. The
+  /// next write goes over the other copy, and a power cut then leaves neither. Blocks.
   public func settle() throws(Errno) {
     #if MUTANTS
       if Mutant.trustStateMemory.isOn { return }

@@ -225,8 +225,8 @@ public final class File: Sendable {
   }
 
   /// What is read from now on comes from the disk, but for what is not written to it yet. After a
-  /// failed sync memory holds bytes that count as written and never were. Of those no sync tells any
-  /// more, as nobody reads them.
+  /// failed sync memory holds bytes that count as written and never were. Of those no sync tells
+  /// any more, as nobody reads them.
   public func forgetCached() {
     try? checkLosses()
     SystemCalls.forgetCached(descriptor.raw)

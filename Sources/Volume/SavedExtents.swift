@@ -30,8 +30,8 @@ public final class ScratchBudget: Sendable {
 /// The file is a log: what is stored goes to its end, and an extent map of each disk says where.
 /// Zeros take no bytes of it. Bytes are in the file before the map names them, and where the map
 /// points nothing is written again, so a reader never sees half of what is being stored. The file
-/// is never synced: it means nothing after a restart. What the system could not write is not served:
-/// the overlay is lost then.
+/// is never synced: it means nothing after a restart. What the system could not write is not
+/// served: the overlay is lost then.
 ///
 /// One thread at a time stores; any thread reads meanwhile.
 public final class SavedExtents<File: JournalFile>: Sendable {

@@ -97,7 +97,7 @@ import Testing
     }
   }
 
-  /// Linux tells of lost writes once: making the file larger may be told, and sync must not be silent.
+  /// Linux tells of lost writes once: what makes the file larger may be told in place of a sync.
   @Test func whatAnotherCallIsToldOfLostWritesTheNextSyncSays() throws {
     let store = try FileStore.open(folder["disk"], expectedSize: 4096, createIfMissing: true)
     #expect(throws: Errno.io) { try store.owing { () throws(Errno) in throw .io } }

@@ -108,7 +108,8 @@ import Volume
     let applier = Applier(catalog: group.journal.catalog, stores: stores)
     let outcome = try applier.apply(Self.generations(group))
     #expect(outcome.thinnedBytes == 8192 && outcome.zeroedBytes == 8192)
-    #expect(stores[0].calls.contains(.zero(ByteRange(start: 4096, length: 8192), mayFreeSpace: true)))
+    let range = ByteRange(start: 4096, length: 8192)
+    #expect(stores[0].calls.contains(.zero(range, mayFreeSpace: true)))
     #expect(stores[0].memory.durableBytes == group.history.last.disks[0])
     stores[0].memory.failNext(.zero, with: .io)
     #expect(throws: VolumeError.self) { try applier.applyAll(Self.generations(group)) }

@@ -4,10 +4,10 @@ import Glibc
 /// cut.
 ///
 /// Fault model. Since its last sync a page may have had several versions. A power cut leaves of
-/// each 512-byte sector any one of them, or what was synced. A write-back that fails, in a sync or by
-/// itself, writes some pages and marks all of them clean, as Linux does: what was not written can be
-/// read until the pages leave memory, which is at once in some worlds. New holes are not lost that
-/// way: the file system's journal has them.
+/// each 512-byte sector any one of them, or what was synced. A write-back that fails, in a sync or
+/// by itself, writes some pages and marks all of them clean, as Linux does: what was not written
+/// can be read until the pages leave memory, which is at once in some worlds. New holes are not
+/// lost that way: the file system's journal has them.
 ///
 /// Each open file is told of a loss once, by the first call that asks (Linux's errseq). One that is
 /// opened later hears nothing, unless nobody has been told yet.
