@@ -168,7 +168,7 @@ final class SiteHost: @unchecked Sendable {
       closedGroups.insert(group)
       closings[group] += 1
       noteClock()
-      files[group].restarting(clock: latestClock)
+      files[group].restarting(clock: latestClock, on: machine)
       world.ambushes.restartsAfterFailedSync(self)
     } else if line.contains("open again, and serves"), let last = line.split(separator: " ").last {
       world.statistics.reopenings += 1
