@@ -66,7 +66,7 @@ extension Group {
 
   private var storeConditions: [Condition] {
     disks.compactMap { disk in
-      plain.present[disk.number].map { Condition(.storeFailing, disk: disk.name, $0) }
+      plain.present(disk.number).map { Condition(.storeFailing, disk: disk.name, $0) }
     }
   }
 

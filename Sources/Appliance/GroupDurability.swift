@@ -154,7 +154,7 @@ extension Group {
     durability.isSyncing = false
     loop.enlist(self)
     if failures.isEmpty {
-      for disk in disks { plain.succeeded(disk.number) }
+      plain.syncSucceeded()
       durability.durable = max(durability.durable, sequence)
       return completeWaits()
     }

@@ -13,18 +13,30 @@ struct PlainFailure: Sendable {
 struct PlainFailures {
   /// Of the request that was staged last; taken by who staged it.
   var ofRequest: StorageError?
-  /// By disk, until something succeeds there.
-  fileprivate(set) var present: [DiskNumber: String] = [:]
+  /// What requests have met, by disk, until one succeeds there.
+  private var ofRequests: [DiskNumber: String] = [:]
+  /// What syncs have met, by disk, until one succeeds.
+  private var ofSyncs: [DiskNumber: String] = [:]
   private var lastLogNanoseconds: UInt64?
 
   @inline(__always)
   mutating func succeeded(_ disk: DiskNumber) {
-    if !present.isEmpty { present[disk] = nil }
+    if !ofRequests.isEmpty { ofRequests[disk] = nil }
   }
 
+  /// A sync covers all disks; it says nothing of room for the next request.
+  mutating func syncSucceeded() { ofSyncs.removeAll() }
+
+  /// What is wrong with the disk now.
+  func present(_ disk: DiskNumber) -> String? { ofSyncs[disk] ?? ofRequests[disk] }
+
   /// Whether to say it in the log: a client that tries on fails often.
-  fileprivate mutating func note(_ failure: PlainFailure) -> Bool {
-    present[failure.disk] = "\(failure.error)"
+  fileprivate mutating func note(_ failure: PlainFailure, isSync: Bool) -> Bool {
+    if isSync {
+      ofSyncs[failure.disk] = "\(failure.error)"
+    } else {
+      ofRequests[failure.disk] = "\(failure.error)"
+    }
     let now = SystemClock.monotonicNanoseconds()
     if let last = lastLogNanoseconds, now &- last < 1_000_000_000 { return false }
     lastLogNanoseconds = now
@@ -35,8 +47,8 @@ struct PlainFailures {
 /// A group without journal: an error of a store is the answer to the request that met it, and
 /// concerns nobody else.
 extension Group {
-  func noteFailure(_ failure: PlainFailure) {
-    if plain.note(failure) {
+  func noteFailure(_ failure: PlainFailure, isSync: Bool = false) {
+    if plain.note(failure, isSync: isSync) {
       log(
         "group \(configuration.name), disk \(disks[failure.disk.index].name): \(failure.error)")
     }
@@ -57,7 +69,7 @@ extension Group {
   /// nothing more is known.
   func syncFailed(_ failures: [PlainFailure], told: [NBDConnection] = []) {
     for failure in failures {
-      noteFailure(failure)
+      noteFailure(failure, isSync: true)
       for connection in connections.members where connection.disk == failure.disk {
         if !told.contains(where: { $0 === connection }) { connection.owedFailure = failure.error }
       }

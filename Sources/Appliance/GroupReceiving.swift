@@ -165,7 +165,7 @@ extension Group {
       of: welcome, to: hello, match: match, droppingAfter: end)
     guard cause == nil else {
       throw .protocolViolation(
-        "\(hello.site) would write over records up to \(welcome.sequence.rawValue), which it lacks; "
+        "\(hello.site) would write over records to \(welcome.sequence.rawValue), which it lacks; "
           + "they are kept")
     }
   }

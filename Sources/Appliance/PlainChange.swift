@@ -7,8 +7,8 @@ import Volume
 
 /// One WRITE, TRIM or WRITE_ZEROES of a plain group whose store may keep a thread waiting for long:
 /// workers change the disk, in pieces which may overtake each other and those of other requests, as
-/// NBD allows. A FLUSH covers what was answered before it, which workers had finished then. Confined
-/// to its loop.
+/// NBD allows. A FLUSH covers what was answered before it, which workers had finished then.
+/// Confined to its loop.
 final class PlainChange: @unchecked Sendable {
   let request: NBDRequest
   private var piecesUnderWay = 0

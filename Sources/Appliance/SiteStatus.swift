@@ -49,7 +49,8 @@ public struct GroupStatus: Codable, Sendable {
 
   init(
     name: String, role: String, conditions: [ConditionStatus], closed: OpeningStatus? = nil,
-    epoch: UInt64, watermarks: WatermarkStatus, history: HistoryStatus? = nil, journal: JournalStatus? = nil,
+    epoch: UInt64, watermarks: WatermarkStatus, history: HistoryStatus? = nil,
+    journal: JournalStatus? = nil,
     link: LinkStatus? = nil, writeLatency: LatencyStatus? = nil, disks: [DiskStatus],
     analysis: GroupAnalysisSnapshot? = nil
   ) {

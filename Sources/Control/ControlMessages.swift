@@ -15,7 +15,8 @@ import Foundation
 ///     {"command":"discard-follower","group":"shop"}
 ///
 /// A reply is `{"ok":true,"result":…}`, with a `SiteStatus`, a `TimelineStatus`, a
-/// `TimelineStatus.Checkpoint`, a `ReloadStatus` or a `SyncStatus`, or `{"ok":false,"error":"one sentence"}`, with
+/// `TimelineStatus.Checkpoint`, a `ReloadStatus` or a `SyncStatus`, or
+/// `{"ok":false,"error":"one sentence"}`, with
 /// `"cause":"configuration"` when the site's file is at fault. Unknown members are ignored. After
 /// the reply to `{"command":"hand-over","versions":[1]}` the connection speaks another protocol
 /// (`HandoverMessage`). A line longer than `ControlLimits.requestBytes` is refused and ends the

@@ -103,7 +103,7 @@ public final class Journal<Storage: JournalStorage> {
   /// sidecar's word for them, or records lie here for long.
   private var unverifiedSegments: Set<UInt32> = []
 
-  /// - Parameter continuesLastSegment: at a receiving side appending goes on in the last segment. At
+  /// - Parameter continuesLastSegment: a receiving side goes on in the last segment. At
   ///   the stamping side a new segment of a new incarnation begins, so that bytes which a power cut
   ///   brought back, or which another process wrote to a copy of the folder, never verify there.
   public init(
@@ -129,7 +129,7 @@ public final class Journal<Storage: JournalStorage> {
     for incarnation in recovered.incarnations where incarnation.epoch > lineage.epoch {
       lineage.note(incarnation)
     }
-    // A power cut may have taken the segments of the newest incarnations, and left a record that was
+    // A power cut may have taken segments of the newest incarnations, and left a record that was
     // cut off before they began.
     if continuesLastSegment, recovered.endsWithLastSegment, let last = recovered.segments.last,
       recovered.lastSequence >= last.firstSequence

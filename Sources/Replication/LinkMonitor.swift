@@ -23,7 +23,7 @@ public final class LinkMonitor: Sendable {
     public var completeThroughNanoseconds: UInt64 = 0
     /// The sizes of the peer's disks, as it last said; empty before.
     public var peerDiskByteCounts: [UInt64] = []
-    /// What the peer had when the sites were found to have diverged, and the words for it; nil while
+    /// What the peer had when the sites were found to have diverged, and words for it; nil while
     /// they have not.
     public var divergence: (seen: JournalState.OwnerMark, text: String)?
   }

@@ -23,7 +23,7 @@ public struct SiteHistory: Equatable, Sendable {
   }
 }
 
-/// Two sites have records of the same group that the other lacks, and the owner lacks some that were
+/// Two sites have records of a group that the other lacks, and the owner lacks some that were
 /// durable: nobody but an operator can say which are to stay.
 public struct Divergence: Equatable, Sendable {
   public enum Cause: Equatable, Sendable {

@@ -70,7 +70,7 @@ import Testing
     let new = SegmentHeader(
       identity: SegmentIdentity(
         group: old.identity.group, incarnation: old.incarnation, number: 9),
-      segmentByteCount: 64 << 20, firstSequence: SequenceNumber(5),
+      segmentByteCount: 64 << 20, firstSequence: SequenceNumber(0x8000_0000),
       firstTimestamp: Timestamp(rawValue: 6))
     for mixture in 0..<256 {
       var bytes = old.encoded()

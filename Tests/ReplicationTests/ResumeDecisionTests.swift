@@ -10,7 +10,7 @@ import Testing
 /// hole, never on top of records that the owner does not have, and never at the cost of records
 /// that were durable.
 struct ResumeDecisionTests {
-  /// The owner began incarnation 1 with record 1, 3 with record 101, 4 with record 201; it ends with
+  /// The owner began incarnation 1 with record 1, 3 with 101, 4 with 201; it ends with
   /// record 250.
   struct Case: CustomTestStringConvertible, Sendable {
     let testDescription: String

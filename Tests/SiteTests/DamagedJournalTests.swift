@@ -153,8 +153,8 @@ import Testing
       }),
     Case(
       testDescription: "a segment of a newer version",
-      refusal: ["newer version of tapline (format 18)"],
-      verified: "newer version of tapline (format 18)", salvaged: 15,
+      refusal: ["newer version of tapline (format 17)"],
+      verified: "newer version of tapline (format 17)", salvaged: 15,
       harm: { scene in
         let name = try scene.segment(2)
         var header = Array(try Data(contentsOf: URL(fileURLWithPath: scene.path(name)))[..<4092])

@@ -76,7 +76,8 @@ import Testing
     try client.write([9], at: 0)
     scene.upstream.signal(SIGSTOP)
     let large = [UInt8](repeating: 7, count: 3 << 20)
-    var waiting = Set(try (1..<20).map { try client.submitWrite([UInt8($0)], at: UInt64($0) << 20) })
+    var waiting = Set(
+      try (1..<20).map { try client.submitWrite([UInt8($0)], at: UInt64($0) << 20) })
     waiting.insert(try client.submitWrite(large, at: 40 << 20, fua: true))
     waiting.insert(try client.submitFlush())
     try expectOthersQuick(scene)

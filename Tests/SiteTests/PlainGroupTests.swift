@@ -81,8 +81,9 @@ import Testing
     try other.write([3], at: 0)
     try Data().write(to: URL(filePath: broken))
     #expect(try errno { try first.flush() } == EIO)
-    #expect(try errno { try first.write([1], at: 0, fua: true) } == EIO)
+    // The sync for it is one of all disks, and fails anew for the clients of the other one.
     #expect(try errno { try other.flush() } == nil)
+    #expect(try errno { try first.write([1], at: 0, fua: true) } == EIO)
     try FileManager.default.removeItem(atPath: broken)
     #expect(try errno { try first.flush() } == nil)
     #expect(try errno { try second.flush() } == EIO)
@@ -121,7 +122,7 @@ import Testing
     let folder = try TaplineContract.journalDirectory(group: "g", site: site.configuration)
     let path = URL(filePath: folder + "/state")
     var bytes = try Data(contentsOf: path)
-    for copy in [0, 32 << 10] {
+    for copy in [0, bytes.count / 2] {
       // The version follows the magic; the sum of the state comes last in the header.
       if state == "newer" { bytes[copy + 11] = 200 } else { bytes[copy + 40] ^= 1 }
     }

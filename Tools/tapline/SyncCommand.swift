@@ -11,7 +11,7 @@ enum SyncCommand {
       of the group says at both sites what each of them has.
 
       With --discard-follower the records of this site, where the group is protected, stay, and what
-      its peer has more is given up: it is cut off there, or a full copy is made when that cannot be.
+      its peer has more is given up: it is cut off there, or a full copy is made.
       It holds for just what the peer was seen to have. To keep the peer's copy instead, see
       docs/recover.md.
 

@@ -3,7 +3,7 @@ import Journal
 import NBDProtocol
 import SystemIO
 
-/// Puts an older copy of the protected site's disk in place of the one that its peer knows, and sees
+/// Puts an older copy of the protected site's disk in place of the one its peer knows, and sees
 /// to it that the two sites say so, that the peer keeps all that it has until somebody decides, and
 /// that both agree again afterwards.
 final class Restoration {
@@ -110,7 +110,7 @@ final class Restoration {
 
   /// A few writes to each group, each acknowledged before the next.
   ///
-  /// - Parameter mayStall: the journal may be full of what the peer is not known to have, and nobody
+  /// - Parameter mayStall: the journal may be full of what the peer may not have, and nobody
   ///   asks it before an operator has decided.
   private func work(mayStall: Bool = false) {
     var isDone = false
