@@ -27,9 +27,6 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
   /// have left in memory what the disk does not have yet, and a failed sync what it never will. The
   /// next write goes over the other copy, and a power cut then leaves neither. Blocks.
   public func settle() throws(Errno) {
-    #if MUTANTS
-      if Mutant.trustStateMemory.isOn { return }
-    #endif
     file.forgetCached()
     try file.syncData()
   }

@@ -124,12 +124,18 @@ public final class JournalFolder: Sendable {
     } catch { throw .file(folder, error, doing: "reading") }
   }
 
+  private static let lockAttempts = 5
+
   private static func takeLock(_ folder: String) -> (File?, isInUse: Bool) {
     guard let file = try? File(opening: "\(folder)/\(lockName)", .readOnly) else {
       return (nil, false)
     }
-    let isFree = (try? file.tryLock()) ?? true
-    return (isFree ? file : nil, !isFree)
+    // A child that this process is starting holds what is open here until it runs its program.
+    for attempt in 0..<lockAttempts {
+      if attempt > 0 { Thread.sleep(milliseconds: 20) }
+      if (try? file.tryLock()) ?? true { return (file, false) }
+    }
+    return (nil, true)
   }
 
   private static func readState(_ folder: String) -> StateReading {

@@ -37,7 +37,6 @@ public enum Mutant: String, CaseIterable {
   case keepPeerMark = "keep-peer-mark"
   case forgetEmptied = "forget-emptied"
   case trustMemory = "trust-memory"
-  case trustStateMemory = "trust-state-memory"
   case reopenTooEarly = "reopen-too-early"
 
   // Of the link.
