@@ -14,9 +14,7 @@ import Testing
   /// The first build takes minutes on a small machine.
   private static let limit = Duration.seconds(900)
 
-  /// Without `group`: its random runs find a byte that differs from its account of several clients,
-  /// and whether the program or the account is wrong is open (docs/reliability.md).
-  @Test(arguments: FuzzTarget.allCases.filter { $0 != .group })
+  @Test(arguments: FuzzTarget.allCases)
   func `nothing is found in ten seconds`(target: FuzzTarget) throws {
     let finished = try run(
       Self.tool, [target.rawValue, "\(Self.seconds)"], within: Self.limit)
