@@ -57,7 +57,7 @@ extension Group {
       return completion(history.find(expression, now: loop.now))
     }
     let now = loop.now
-    workers.submit { [self] in
+    lanes.views.submit { [self] in
       let found = history.find(expression, now: now)
       loop.post { completion(found) }
     }
@@ -75,7 +75,7 @@ extension Group {
     }
     let hasTags = expressions.contains { if case .checkpoint = $0 { true } else { false } }
     guard hasTags else { return completion(find()) }
-    workers.submit { [self] in
+    lanes.views.submit { [self] in
       let found = find()
       loop.post { completion(found) }
     }
@@ -131,7 +131,7 @@ extension Group {
     guard let journal, let (identifier, plan, applied) = views.nextToOpen() else { return }
     let stores = disks.map(\.store)
     let catalog = journal.catalog
-    workers.submit { [self] in
+    lanes.views.submit { [self] in
       var result: Result<SiteView, ExportRefusal>
       do throws(VolumeError) {
         result = .success(try View(plan, applied: applied, stores: stores, catalog: catalog))
