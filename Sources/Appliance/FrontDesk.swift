@@ -258,12 +258,13 @@ final class LinkGreeter: EventHandler, @unchecked Sendable {
       let hello = try LinkHello(decoding: body)
       let group = try front.group(named: hello.groupName)
       let leftover = Array(input[rest...])
-      let socket = self.socket
+      let (socket, log) = (self.socket, front.clientLog)
       front.loop.remove(self, socket)
       front.forget(self)
       isClosed = true
       group.loop.post {
-        LinkReceiver(socket: socket, leftover: leftover, hello: hello, group: group).begin()
+        LinkReceiver(socket: socket, leftover: leftover, hello: hello, group: group, log: log)
+          .begin()
       }
     } catch {
       front.clientLog.note("link: \(error)")

@@ -130,8 +130,9 @@ extension Group {
         .linkUnstable,
         "the link to \(site) has broken \(losses) times within a minute: \(peer.detail)")
     case .well:
+      let isTold = conditions.entries.contains { $0.condition.code == .rpoHigh }
       guard let marks = journal?.watermarks, let age = rpoSeconds(peer, marks),
-        age > Self.highRPOSeconds
+        age > Self.highRPOSeconds / (isTold ? 2 : 1)
       else { return nil }
       return Condition(
         .rpoHigh, "the newest record that is durable at \(site) is \(Int(age)) s old\(waits)")
@@ -164,22 +165,26 @@ extension Group {
   private var incomingCondition: Condition? {
     let peer = receiving.peerSite ?? configuration.peer?.site ?? "the protected site"
     let now = SystemClock.monotonicNanoseconds()
-    guard let receiver = receiving.receiver else {
-      let age = now &- receiving.awaySince
-      if age < LinkVitals.awayNanoseconds { return nil }
-      return Condition(
-        .linkDown, "\(peer) has not been connected for \(Self.seconds(age)): nothing arrives")
-    }
-    let age = now &- receiver.lastHeard
-    if receiver.isPaused {
+    if let receiver = receiving.receiver, receiver.isPaused {
+      let age = now &- receiver.lastHeard
       guard receiver.waitsForRoom, age >= LinkVitals.awayNanoseconds else { return nil }
       return Condition(
         .linkWaitsForRoom,
         "the journal is full and what \(peer) sends has waited for \(Self.seconds(age)): "
           + (apply.failure ?? apply.slotFailure ?? "records are being applied to the disks"))
     }
-    if age < LinkVitals.stalledNanoseconds { return nil }
-    return Condition(
-      .linkStalled, "\(peer) is connected and has sent nothing for \(Self.seconds(age))")
+    switch receiving.vitals.verdict(now: now) {
+    case .away(let nanoseconds):
+      return Condition(
+        .linkDown,
+        "\(peer) has not been connected for \(Self.seconds(nanoseconds)): nothing arrives")
+    case .stalled(let nanoseconds):
+      return Condition(
+        .linkStalled, "\(peer) is connected and has sent nothing for \(Self.seconds(nanoseconds))")
+    case .unstable(let losses):
+      return Condition(
+        .linkUnstable, "the link from \(peer) has broken \(losses) times within a minute")
+    case .well: return nil
+    }
   }
 }

@@ -9,8 +9,7 @@ import Volume
 /// What a recovery group knows about its incoming link. Confined to the group's loop.
 struct ReceivingState {
   var receiver: LinkReceiver?
-  /// Since when there is no connection; monotonic.
-  var awaySince = SystemClock.monotonicNanoseconds()
+  var vitals = LinkVitals(now: SystemClock.monotonicNanoseconds())
   var peerSite: String?
   /// No record at or before it is missing.
   var knownThrough = Timestamp.zero
@@ -75,6 +74,7 @@ extension Group {
     // What the older one had staged was journaled with its end, or could not be.
     if let failure { return receiver.refuse("the group has failed: \(failure)") }
     receiving.receiver = receiver
+    receiving.vitals.began(now: SystemClock.monotonicNanoseconds())
     receiving.peerSite = hello.site
     // A new connection is told everything.
     receiving.reported = ReceivingState().reported
@@ -127,7 +127,7 @@ extension Group {
   func closeReceiver() {
     if let receiver = receiving.receiver {
       receiver.close()
-      receiving.awaySince = SystemClock.monotonicNanoseconds()
+      receiving.vitals.ended(now: SystemClock.monotonicNanoseconds())
     }
     receiving.receiver = nil
     receiving.pendingReset = nil
@@ -140,7 +140,8 @@ extension Group {
     guard receiving.receiver === receiver else { return }
     // What is tried again and again meanwhile is no news.
     if receiving.divergence == nil {
-      log("group \(configuration.name): link from \(receiving.peerSite ?? "peer") is down")
+      receiver.log.note(
+        "group \(configuration.name): link from \(receiving.peerSite ?? "peer") is down")
     }
     closeReceiver()
   }

@@ -161,7 +161,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     monitor.agreed()
     monitor.update {
       $0.detail = ""
-      $0.vitals.began()
+      $0.vitals.began(now: SystemClock.monotonicNanoseconds())
     }
     parts.log(
       "group \(parts.hello.groupName): linked to \(monitor.peerSite), "

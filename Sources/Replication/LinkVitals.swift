@@ -22,8 +22,10 @@ public struct LinkVitals: Equatable, Sendable {
   public static let unstableNanoseconds: UInt64 = 60_000_000_000
   private static let unstableLosses = 5
 
-  /// Since when there is no session; nil while there is one.
+  /// Since when the peer is away: there is no session, or none yet that came to something.
   private var awaySince: UInt64?
+  /// Nil while there is no session.
+  private var sessionSince: UInt64?
   private var lastSuccess: UInt64
   /// The last few, oldest first.
   private var losses: [UInt64] = []
@@ -34,22 +36,31 @@ public struct LinkVitals: Equatable, Sendable {
   }
 
   /// A session has begun. That alone is no success: the peer must also acknowledge.
-  public mutating func began() { awaySince = nil }
+  public mutating func began(now: UInt64) {
+    sessionSince = now
+    // Who was told that the peer is away is told otherwise when it acknowledges.
+    if let away = awaySince, now &- away < Self.awayNanoseconds { awaySince = nil }
+  }
 
   /// The session has ended, or the attempt to begin one.
   public mutating func ended(now: UInt64) {
-    guard awaySince == nil else { return }
-    awaySince = now
+    guard let began = sessionSince else { return }
+    sessionSince = nil
+    if awaySince == nil || now &- began >= Self.stalledNanoseconds { awaySince = now }
     losses.append(now)
     if losses.count > Self.unstableLosses { losses.removeFirst() }
   }
 
   /// The peer has said that it has more than before, or all that there is, or that it is busy with
   /// a full copy.
-  public mutating func succeeded(now: UInt64) { lastSuccess = now }
+  public mutating func succeeded(now: UInt64) {
+    lastSuccess = now
+    awaySince = nil
+  }
 
   public func verdict(now: UInt64) -> Verdict {
-    if let awaySince, now &- awaySince >= Self.awayNanoseconds {
+    let isNew = sessionSince.map { now &- $0 < Self.stalledNanoseconds } ?? true
+    if isNew, let awaySince, now &- awaySince >= Self.awayNanoseconds {
       return .away(nanoseconds: now &- awaySince)
     }
     let age = now &- lastSuccess

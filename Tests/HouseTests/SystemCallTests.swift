@@ -2,9 +2,9 @@ import Foundation
 import TestSupport
 import Testing
 
-/// Proves what the head of `SystemCalls.swift` claims, from the objects that the compiler made: each
-/// names the C functions that its source file calls. So no system call is overlooked, whatever the
-/// source calls it.
+/// Proves what the head of `SystemCalls.swift` claims, from the objects that the compiler made:
+/// each names the C functions that its source file calls. So no system call is overlooked, whatever
+/// the source calls it.
 @Suite struct SystemCallTests {
   /// What is called elsewhere than in `SystemIO/Linux`, by source file: what a simulated site does
   /// not do, or asks only once, when it starts.
@@ -42,8 +42,13 @@ import Testing
     "BIO_", "ERR_", "TLS_", "OPENSSL_", "GENERAL_", "LZ4_", "yaml_", "objc_",
   ]
 
-  private static let folder = Bundle.allBundles.map(\.bundleURL)
-    .first { $0.pathExtension == "xctest" }?.deletingLastPathComponent()
+  /// Of the build: where the tests that run here were loaded from.
+  private static let folder: URL? = {
+    let maps = try? String(contentsOfFile: "/proc/self/maps", encoding: .utf8)
+    let line = maps?.split(separator: "\n").first { $0.hasSuffix(".xctest") }
+    guard let line, let path = line.firstIndex(of: "/") else { return nil }
+    return URL(filePath: String(line[path...])).deletingLastPathComponent()
+  }()
 
   @Test(.requires("nm"), arguments: LayeringTests.modules)
   func `only SystemIO's Linux files make system calls`(module: String) throws {
@@ -53,7 +58,7 @@ import Testing
     for source in sources where !source.contains("/Linux/") && !source.contains("/Simulated/") {
       let name = URL(filePath: source).deletingPathExtension().lastPathComponent
       let object = folder.appending(path: "\(name).swift.o").path
-      let listing = try run("nm", ["--undefined-only", "--just-symbol-name", object]).checked()
+      let listing = try run("nm", ["-u", "-j", object]).checked()
       let called = listing.stdout.split(separator: "\n").map(String.init).filter { symbol in
         !Self.harmless.contains(symbol) && !Self.prefixes.contains { symbol.hasPrefix($0) }
       }
