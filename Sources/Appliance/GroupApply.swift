@@ -33,6 +33,13 @@ struct ApplyProgress {
   var saysThinned = false
 }
 
+/// When the next periodic checkpoint is due. Confined to the group's loop.
+struct CheckpointSchedule {
+  fileprivate var lastNanoseconds: UInt64 = 0
+  /// Nothing but checkpoints was stamped after the last write that has one.
+  var quietThrough = SequenceNumber.none
+}
+
 extension Group {
   /// Generations that one step takes at most: bounds its memory and its length.
   private static var stepGenerationLimit: Int { 8 }
@@ -324,11 +331,10 @@ extension Group {
   private func writeCheckpointIfDue(_ journal: SiteJournal) {
     let period = configuration.checkpointEveryNanoseconds
     guard configuration.role == .protected, period > 0,
-      loop.now.nanoseconds(since: lastCheckpoint) >= period,
-      journal.stamped > journal.applied || journal.stamped == .none
-        || journal.newestTimestamp > lastCheckpoint
+      journal.stamped > checkpoints.quietThrough,
+      loop.monotonicNow &- checkpoints.lastNanoseconds >= period
     else { return }
-    lastCheckpoint = loop.now
+    checkpoints.lastNanoseconds = loop.monotonicNow
     _ = writeCheckpoint(tag: "")
   }
 
@@ -349,6 +355,11 @@ extension Group {
       return commit()
     }
     guard staged else { return nil }
+    // It is no reason for the next one.
+    checkpoints.quietThrough = journal.stamped
+    #if MUTANTS
+      if Mutant.checkpointAtRest.isOn { checkpoints.quietThrough = .none }
+    #endif
     return Checkpoint(
       sequence: journal.stamped, timestamp: journal.newestTimestamp, tag: tag)
   }

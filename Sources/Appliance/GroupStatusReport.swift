@@ -7,6 +7,8 @@ import SystemIO
 extension Group {
   /// On the loop, once, before anything else.
   func begin() {
+    // What was there before this start is no news.
+    checkpoints.quietThrough = stamped
     loop.every(milliseconds: 50, for: self) { [unowned self] in tick() }
     loop.every(milliseconds: 200, for: self) { [unowned self] in noteConditions() }
     loop.every(milliseconds: 1000, for: self) { [unowned self] in
