@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import Synchronization
 
 /// A named operating-system thread that runs one function.
 public final class Thread: Sendable {
@@ -28,6 +29,8 @@ public final class Thread: Sendable {
   public static var current: UInt { UInt(pthread_self()) }
 
   private let handle: pthread_t
+  /// Locked while the end is waited for.
+  private let isJoined = Mutex(false)
 
   /// - Parameter name: the first 15 bytes are shown by `top -H` and `ps -L`.
   public init(
@@ -51,8 +54,15 @@ public final class Thread: Sendable {
   /// Nobody will join it: what it took is given back when its function has returned.
   public func detach() { pthread_detach(handle) }
 
-  /// Blocks until the function has returned. Call it once, and not after `detach`.
-  public func join() { pthread_join(handle, nil) }
+  /// Blocks until the function has returned, each time that it is called and from whichever threads.
+  /// Not after `detach`.
+  public func join() {
+    // The system forgets a thread that was joined, and may give its handle to another one.
+    isJoined.withLock { isJoined in
+      if !isJoined { pthread_join(handle, nil) }
+      isJoined = true
+    }
+  }
 }
 
 extension Thread.Priority {
