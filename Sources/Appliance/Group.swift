@@ -27,7 +27,7 @@ struct GroupDisk: Sendable {
 /// has one thread, so its jobs follow each other.
 ///
 /// The parts: this file (turns and connections), GroupDurability (syncs and who waits for them),
-/// GroupApply (journal to base), GroupIndexing (the index's upkeep), GroupViews (instants),
+/// GroupApply (journal to base), GroupRecycling (segments that come free), GroupIndexing (the index's upkeep), GroupViews (instants),
 /// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
 /// peer), GroupGrowing (sizes that differ or change), GroupHandover (to another process),
 /// GroupStatus.
@@ -61,6 +61,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   private(set) lazy var journalSync = makeJournalSync()
   private(set) lazy var plainSync = makePlainSync()
   var apply = ApplyProgress()
+  var recycling = Recycling()
   var indexUpkeep = IndexUpkeep()
   var handover = GroupHandover()
   var views = OpenViews()

@@ -77,7 +77,7 @@ extension Group {
     if journal.slotToCreateExists, apply.slotFailure == nil { return }
     startApply(underPressure: true)
     recycle()
-    if hasRoomForNext(journal) { return }
+    if hasRoomForNext(journal) || willRecycle(journal) { return }
     // Applied records that only the peer still needs.
     if let link, !link.isDetached,
       journal.watermarks[.peerDurable] < journal.applied.rawValue
@@ -228,7 +228,7 @@ extension Group {
     guard let stateKeeper else { return }
     let applier = Applier(catalog: journal.catalog, stores: disks.map(\.store))
     let views = viewsToSaveFor
-    let watermarks = journal.watermarks
+    let (watermarks, catalog) = (journal.watermarks, journal.catalog)
     let peer = link
     let unverified = journal.segmentsToVerify(through: mark.sequence)
     // What is still written to is verified again by the next step.
@@ -247,8 +247,12 @@ extension Group {
         outcome = try applier.apply(generations, savingFor: views)
         try stateKeeper.update {
           $0.applied = mark
-          $0.durable = max($0.durable, watermarks.sequence(.durable), mark.sequence)
+          let durable = watermarks.sequence(.durable)
+          $0.durable = max($0.durable, durable, mark.sequence)
           $0.peerDurable = peer?.peerDurable(watermarks)
+          let oldest = catalog.oldestNeeded(
+            durable: durable, applied: mark.sequence, peerMark: $0.peerDurable)
+          $0.oldestSegment = max($0.oldestSegment, oldest ?? 0)
         }
       } catch let error as Errno {
         failure = "writing the state file: \(error.withAdvice)"
@@ -286,11 +290,6 @@ extension Group {
     recycle()
     applyAdvanced()
     if isStopping { continueStop() }
-  }
-
-  func recycle() {
-    guard let journal else { return }
-    if journal.recycle(peerMark: link?.peerDurable(journal.watermarks)) > 0 { roomCame() }
   }
 
   // MARK: Checkpoints

@@ -173,6 +173,7 @@ enum GroupOpening {
     let lastEpoch = recovered.segments.last?.header.epoch
     let continues = lastEpoch == state.epoch || configuration.role == .recovery
     state.isClean = false
+    state.oldestSegment = recovered.oldestSegment
     parts.journal = Journal(
       storage: storage,
       options: .init(

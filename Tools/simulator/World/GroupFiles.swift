@@ -105,6 +105,7 @@ final class GroupFiles {
     switch event {
     case .opened(let header, let replaced):
       oracle.opened(role, header)
+      if let replaced { checkVoid(replaced, under: header) }
       if role == .protected, let replaced { oracle.recycled(replaced) }
       world.trace.note(
         "\(role) \(oracle.name): segment \(header.number) of epoch \(header.epoch), from record "
@@ -115,6 +116,18 @@ final class GroupFiles {
       let record = oracle.found(role, found)
       world.trace.note("\(role) \(oracle.name): \(record)")
     }
+  }
+
+  /// A power cut may lose the new header and keep records that follow it: the old header must then be
+  /// known to be void. Of another epoch are also those that a start has dropped, which have no
+  /// sidecar.
+  private func checkVoid(_ replaced: SegmentIdentity, under header: SegmentHeader) {
+    guard role == .protected, let state = states.state, replaced.epoch == header.epoch,
+      replaced.group == header.identity.group, replaced.number >= state.oldestSegment
+    else { return }
+    oracle.violation(
+      "protected: segment \(header.number) is written over segment \(replaced.number), which the "
+        + "state file does not call void: \(state.oldestSegment) is the oldest")
   }
 
   private func followRecovery(_ new: JournalState) {
