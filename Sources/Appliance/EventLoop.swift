@@ -11,7 +11,7 @@ class EventHandler: @unchecked Sendable {
     preconditionFailure("a handler must say what it does when it is ready")
   }
 
-  /// Called in the turn after `EventLoop.resume`.
+  /// Called in the turn after `EventLoop.resume`, also when the handler was removed meanwhile.
   func resumed() {
     preconditionFailure("a handler must say how it goes on")
   }
@@ -182,7 +182,7 @@ final class EventLoop: @unchecked Sendable {
 
   private func resumeHandlers() {
     swap(&resuming, &resumedNow)
-    for handler in resumedNow where handler.token != nil { handler.resumed() }
+    for handler in resumedNow { handler.resumed() }
     resumedNow.removeAll(keepingCapacity: true)
   }
 

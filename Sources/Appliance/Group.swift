@@ -30,7 +30,7 @@ struct GroupDisk: Sendable {
 /// GroupApply (journal to base), GroupRecycling (segments that come free), GroupIndexing (the index's upkeep), GroupViews (instants),
 /// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
 /// peer), GroupGrowing (sizes that differ or change), GroupHandover (to another process),
-/// GroupStatus.
+/// GroupConditions (what people should know), GroupStatus.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
   /// Of the site that this group is at.
@@ -71,6 +71,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// Who may open the disks, by number.
   let accessRules: Mutex<[DiskConfiguration]>
   var latency = LatencyRecorder()
+  var conditions = ConditionLedger()
   var link: LinkMonitor?
   var lastCheckpoint = Timestamp.zero
   /// Set while the group drains.
@@ -264,6 +265,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
     guard failure == nil else { return }
     failure = reason
     log("group \(configuration.name) has failed and serves nothing until a restart: \(reason)")
+    // What is staged lies in buffers that end with their connections.
+    journal?.abandon()
     closeConnections()
     closeReceiver()
   }

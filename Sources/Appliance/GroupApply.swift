@@ -112,10 +112,7 @@ extension Group {
     else { return }
     guard let (slot, name) = journal.slotToCreate(isIdle: isIdle) else {
       // Segments have come free instead: nothing is tried any more.
-      if apply.slotFailure != nil {
-        log("group \(configuration.name): the journal has room again without growing")
-        apply.slotFailure = nil
-      }
+      apply.slotFailure = nil
       return
     }
     apply.isCreatingSlot = true
@@ -142,10 +139,7 @@ extension Group {
     guard let journal else { return }
     apply.isCreatingSlot = false
     if let created {
-      if apply.slotFailure != nil {
-        log("group \(configuration.name): the journal can grow again")
-        apply.slotFailure = nil
-      }
+      apply.slotFailure = nil
       journal.slotCreated(slot, created)
       createSlot()
       roomCame()
@@ -153,9 +147,6 @@ extension Group {
       apply.slotRetryNanoseconds = SystemClock.monotonicNanoseconds() + Self.retryNanoseconds
       journal.slotFailed(slot)
       let problem = "creating a segment in \(journal.storage.path): \(error.withAdvice)"
-      if apply.slotFailure != problem {
-        log("group \(configuration.name): the journal cannot grow, and tries again: \(problem)")
-      }
       apply.slotFailure = problem
       // Whoever waits for room gets it by apply now.
       if !journal.hasRoom(payloadByteCount: payloadLimit) { makeRoom() }
@@ -272,9 +263,6 @@ extension Group {
     apply.isRunning = false
     closeLostViews()
     if let problem {
-      if apply.failure != problem {
-        log("group \(configuration.name): apply stopped, and is tried again: \(problem)")
-      }
       apply.failure = problem
       // A failed sync may have lost pieces of a full copy, which nobody could repeat: it starts
       // again.

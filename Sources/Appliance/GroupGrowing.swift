@@ -46,13 +46,15 @@ extension Group {
   // MARK: Sending
 
   /// The peer has not the room for all that may be written here; nil when it has. On the loop.
-  func peerTooSmall(_ peer: LinkMonitor.Snapshot?) -> String? {
+  func peerTooSmall(_ peer: LinkMonitor.Snapshot?) -> (disk: String, text: String)? {
     guard let link, let peer else { return nil }
     for (disk, peer) in zip(disks, peer.peerDiskByteCounts)
     where peer < disk.store.byteCount {
-      return "disk \(disk.name) has \(ByteCount.format(peer)) at \(link.peerSite) and "
+      let text =
+        "disk \(disk.name) has \(ByteCount.format(peer)) at \(link.peerSite) and "
         + "\(ByteCount.format(disk.store.byteCount)) here: from the first write behind its end on, "
         + "nothing reaches \(link.peerSite) until it is made larger there and that site is reloaded"
+      return (disk.name, text)
     }
     return nil
   }
@@ -60,12 +62,16 @@ extension Group {
   // MARK: Receiving
 
   /// As `peerTooSmall`, at the receiving side.
-  var ownTooSmall: String? {
-    if let obstacle = receiving.obstacle, isInTheWay(obstacle) { return text(obstacle) }
+  var ownTooSmall: (disk: String, text: String)? {
+    if let obstacle = receiving.obstacle, isInTheWay(obstacle) {
+      return (disks[obstacle.disk.index].name, text(obstacle))
+    }
     guard let receiver = receiving.receiver else { return nil }
     return firstTooSmall(for: receiver.peerDisks).map { disk, peer in
-      "disk \(disk.name) has \(ByteCount.format(disk.store.byteCount)) here and "
+      let text =
+        "disk \(disk.name) has \(ByteCount.format(disk.store.byteCount)) here and "
         + "\(ByteCount.format(peer)) at \(receiving.peerSite ?? "the peer"): \(remedy)"
+      return (disk.name, text)
     }
   }
 

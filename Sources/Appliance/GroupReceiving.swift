@@ -49,6 +49,8 @@ extension Group {
     }
     if let reason = refusal(of: hello, state) { return receiver.refuse(reason) }
     closeReceiver()
+    // What the older one had staged was journaled with its end, or could not be.
+    if let failure { return receiver.refuse("the group has failed: \(failure)") }
     receiving.receiver = receiver
     receiving.peerSite = hello.site
     // A new connection is told everything.

@@ -8,6 +8,7 @@ extension Group {
   /// On the loop, once, before anything else.
   func begin() {
     loop.every(milliseconds: 50) { [unowned self] in tick() }
+    loop.every(milliseconds: 200) { [unowned self] in noteConditions() }
     loop.every(milliseconds: 1000) { [unowned self] in
       for connection in connections.members { connection.giveBackIdleMemory() }
     }
@@ -46,55 +47,21 @@ extension Group {
       gaps: history.gaps.map { .init(from: "\($0.from)", to: "\($0.to)") })
   }
 
-  private func health(_ peer: LinkMonitor.Snapshot?) -> String {
-    if let failure { return failure }
-    if let reason = apply.failure { return "apply is stopped, and tried again: \(reason)" }
-    if let reason = apply.slotFailure {
-      let effect = writesWait ? "; writes wait" : ""
-      return "the journal cannot grow, and tries again\(effect): \(reason)"
-    }
-    if writesWait { return "the journal is full and writes wait: \(whatRoomWaitsFor(peer))" }
-    if let link, let peer {
-      if peer.state == .refused { return peer.detail }
-      if link.isDetached {
-        return "the journal was full: \(link.peerSite) will be copied anew when it is back"
-      }
-      if peer.state == .waiting {
-        return "the link to \(link.peerSite) is down, and tried again: \(peer.detail)"
-      }
-      if let warning = peerTooSmall(peer) { return warning }
-    }
-    if let warning = ownTooSmall { return warning }
-    if configuration.role == .recovery, stateKeeper?.state.baseline != .complete {
-      return receiving.receiver == nil
-        ? "waiting for the protected site" : "the initial sync is under way"
-    }
-    if configuration.role == .recovery, receiving.receiver == nil {
-      return "the link from \(configuration.peer?.site ?? "the protected site") is down"
-    }
-    return "ok"
-  }
-
-  private func whatRoomWaitsFor(_ peer: LinkMonitor.Snapshot?) -> String {
-    guard let link, let peer, let journal, !link.isDetached,
-      journal.watermarks[.peerDurable] < journal.applied.rawValue
-    else { return "records are being applied to the disks" }
-    let reason = peer.detail.isEmpty ? "" : ": \(peer.detail)"
-    return "\(link.peerSite) has not received what is in it\(reason)"
-  }
-
   /// For a loop that does not answer.
   var unansweredStatus: GroupStatus {
-    GroupStatus(
+    let condition = Condition(.groupUnanswered, "the group's loop does not answer")
+    let now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
+    return GroupStatus(
       name: configuration.name, role: configuration.role.rawValue,
-      health: "the group's loop does not answer", epoch: 0,
+      conditions: [ConditionStatus(condition, since: now)], epoch: 0,
       watermarks: WatermarkStatus(stamped: 0, appended: 0, durable: 0, applied: 0), disks: [])
   }
 
   var status: GroupStatus {
+    noteConditions()
     let peer = link?.snapshot
     return GroupStatus(
-      name: configuration.name, role: configuration.role.rawValue, health: health(peer),
+      name: configuration.name, role: configuration.role.rawValue, conditions: conditionStatus,
       epoch: journal?.currentEpoch ?? 0, watermarks: watermarkStatus(peer),
       history: historyStatus, journal: journalStatus, link: linkStatus(peer),
       writeLatency: latency.status,

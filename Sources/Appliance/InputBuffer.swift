@@ -6,7 +6,11 @@ import TLS
 ///
 /// A write's payload is journaled from here. The request header in front of it becomes the record
 /// header; later pieces of a long write have no header of their own in front, so the bytes right
-/// before `start` serve, which were consumed already. Confined to its loop's thread.
+/// before `start` serve, which were consumed already.
+///
+/// Staged records lie here until the journal has committed them. Whoever stages says so (`lend`),
+/// and after the commit `settle`; in between, nothing here may be moved or freed, and this traps
+/// before it happens: bytes of another client would be journaled. Confined to its loop's thread.
 @safe struct InputBuffer: ~Copyable {
   private var memory: PageBuffer
   private let headroom: Int
@@ -14,6 +18,8 @@ import TLS
   private var end: Int
   /// Where `end` was at most since the memory is new.
   private var touched: Int
+  /// What is staged lies here.
+  private(set) var isLent = false
 
   init(byteCount: Int, headroom: Int) {
     memory = PageBuffer(byteCount: byteCount + headroom)
@@ -21,6 +27,17 @@ import TLS
     start = headroom
     end = headroom
     touched = headroom
+  }
+
+  deinit { checkIsSettled() }
+
+  @inline(__always) mutating func lend() { isLent = true }
+
+  /// The journal has written what was lent, or will never.
+  @inline(__always) mutating func settle() { isLent = false }
+
+  private func checkIsSettled() {
+    precondition(!isLent, "memory in which staged records lie is moved or freed")
   }
 
   @inline(__always) var count: Int { end &- start }
@@ -33,8 +50,8 @@ import TLS
 
   /// Receives once, as much as there is room for. Nil when nothing has arrived, 0 when the peer
   /// closed. Moves what is unread to the front when `wanted` bytes would not fit behind `start`.
-  /// Nothing handed out before may be in use.
   mutating func receive(from transport: Transport, wanted: Int) throws(Errno) -> Int? {
+    checkIsSettled()
     if start == end {
       start = headroom
       end = headroom
@@ -52,8 +69,9 @@ import TLS
     return count
   }
 
-  /// Gives the system back what only earlier bytes needed. Nothing handed out before may be in use.
+  /// Gives the system back what only earlier bytes needed.
   mutating func giveBack() {
+    checkIsSettled()
     let count = end - start
     if headroom + count == touched { return }
     let fresh = PageBuffer(byteCount: memory.count)

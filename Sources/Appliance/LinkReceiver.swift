@@ -66,6 +66,8 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
   override func ready(_ ready: Poller.Interest) {
     if ready.contains(.writable) { send() }
     if isClosed || ready.isDisjoint(with: [.readable, .closed]) { return }
+    commitLent()
+    if isClosed { return }
     do throws(Errno) {
       let wanted = LinkFrame.byteCount + LinkFrame.bodyLimit(of: .baselineData)
       guard let count = try input.receive(from: Transport(socket), wanted: wanted) else { return }
@@ -187,6 +189,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
 
   private func takeRecords() throws(LinkError) -> Bool {
     let available = min(recordBytesLeft, input.count)
+    input.lend()
     let taken = try unsafe accept(
       UnsafeMutableRawBufferPointer(start: input.first, count: available))
     if taken == 0 {
@@ -345,11 +348,17 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     group.receiverClosed(self)
   }
 
+  /// What is staged from the input buffer is journaled while it lies there; mostly it is already.
+  private func commitLent() {
+    guard input.isLent else { return }
+    _ = group.commit()
+    input.settle()
+  }
+
   func close() {
     if isClosed { return }
     isClosed = true
-    // What is staged from the input buffer is written while the buffer is there.
-    _ = group.commit()
+    commitLent()
     group.loop.remove(self, socket)
     socket.shutDown()
   }

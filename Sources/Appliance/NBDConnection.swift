@@ -146,6 +146,9 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   override func ready(_ ready: Poller.Interest) {
     if ready.contains(.writable) { touch() }
     if isClosed || isPaused || ready.isDisjoint(with: [.readable, .closed]) { return }
+    // Another connection's turn may have made room for requests of this one.
+    commitLent()
+    if isClosed { return }
     let wanted =
       if case .write = body { min(bodyRemaining, RecordHeader.payloadLimit) } else { 4096 }
     do throws(Errno) {
@@ -269,6 +272,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   ) -> Bool {
     // Those bytes may belong to the piece before, which is staged already.
     if !bodyIsFirstPiece, !group.commit() { return false }
+    input.lend()
     let sequence = unsafe group.stage(
       kind, disk: disk, offset: bodyOffset, length: UInt32(length),
       record: input.first - RecordHeader.byteCount)
@@ -438,6 +442,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   /// Called once a turn, after the group's commit.
   func finishTurn() {
     isTouched = false
+    commitLent()
     if isClosed { return }
     isIdle = false
     recordsInTurn = 0
@@ -687,9 +692,19 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   // MARK: End
 
+  /// What is staged from the input buffer is journaled while it lies there; mostly it is already.
+  @inline(__always)
+  private func commitLent() {
+    guard input.isLent else { return }
+    if case .live(let group) = target { _ = group.commit() }
+    input.settle()
+  }
+
+  /// Requests that had arrived whole are journaled like any others, though nobody hears of it.
   func close() {
     if isClosed { return }
     isClosed = true
+    commitLent()
     loop.remove(self, transport.socket)
     if !isHandedOver { transport.shutDown() }
     switch target {

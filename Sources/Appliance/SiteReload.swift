@@ -182,7 +182,7 @@ extension Site {
       }
       let answer: String?? = ask(group.loop) { done in
         group.grow(growths)
-        done(group.peerTooSmall(group.link?.snapshot))
+        done(group.peerTooSmall(group.link?.snapshot)?.text)
       }
       for growth in growths {
         group.analyzer?.grow(disk: growth.disk.number, to: growth.byteCount)

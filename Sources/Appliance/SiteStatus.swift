@@ -26,8 +26,10 @@ public struct GroupStatus: Codable, Sendable {
   public var name: String
   /// `protected`, `recovery` or `plain`.
   public var role: String
-  /// `ok`; otherwise one sentence that says what is wrong and what to do.
+  /// `ok`; otherwise one sentence that says what is wrong: of the worst of `conditions`.
   public var health: String
+  /// The worst first.
+  public var conditions: [ConditionStatus]?
   public var epoch: UInt64
   public var watermarks: WatermarkStatus
   public var history: HistoryStatus?
@@ -38,8 +40,29 @@ public struct GroupStatus: Codable, Sendable {
   public var analysis: GroupAnalysisSnapshot?
 
   enum CodingKeys: String, CodingKey {
-    case name, role, health, epoch, watermarks, history, journal, link, disks, analysis
+    case name, role, health, conditions, epoch, watermarks, history, journal, link, disks
+    case analysis
     case writeLatency = "write_latency"
+  }
+
+  init(
+    name: String, role: String, conditions: [ConditionStatus], epoch: UInt64,
+    watermarks: WatermarkStatus, history: HistoryStatus? = nil, journal: JournalStatus? = nil,
+    link: LinkStatus? = nil, writeLatency: LatencyStatus? = nil, disks: [DiskStatus],
+    analysis: GroupAnalysisSnapshot? = nil
+  ) {
+    self.name = name
+    self.role = role
+    self.conditions = conditions
+    health = conditions.health
+    self.epoch = epoch
+    self.watermarks = watermarks
+    self.history = history
+    self.journal = journal
+    self.link = link
+    self.writeLatency = writeLatency
+    self.disks = disks
+    self.analysis = analysis
   }
 }
 

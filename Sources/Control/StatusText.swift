@@ -21,9 +21,9 @@ public enum StatusText {
   }
 
   private static func group(_ group: GroupStatus) -> [String] {
-    var rows: [(String, String)] = [
-      ("role", group.role), ("health", group.health), ("epoch", String(group.epoch)),
-      ("watermarks", watermarks(group.watermarks)),
+    var rows = [("role", group.role)] + health(group)
+    rows += [
+      ("epoch", String(group.epoch)), ("watermarks", watermarks(group.watermarks)),
     ]
     if let peer = peerMarks(group.watermarks) { rows.append(("at the peer", peer)) }
     rows.append(("history", group.history.map(history) ?? "none"))
@@ -41,6 +41,20 @@ public enum StatusText {
       "  \(name)\(String(repeating: " ", count: width - name.count))  \(text)"
     }
     return lines + disks(group.disks)
+  }
+
+  /// The conditions, worst first; what a site that has no list of them says.
+  private static func health(_ group: GroupStatus) -> [(String, String)] {
+    guard let conditions = group.conditions, let worst = conditions.first else {
+      return [("health", group.health)]
+    }
+    var rows = [("health", group.health == "ok" ? "ok" : worst.severity)]
+    for condition in conditions {
+      rows.append(
+        (condition.severity, "\(condition.code), since \(condition.since): \(condition.text)"))
+      rows.append(("", "to do: \(condition.remedy)"))
+    }
+    return rows
   }
 
   private static func watermarks(_ marks: WatermarkStatus) -> String {

@@ -268,6 +268,10 @@ public final class Journal<Storage: JournalStorage> {
     return true
   }
 
+  /// Forgets what is staged; the memory in which it lies may end. The journal must then not be used
+  /// any more.
+  public func abandon() { staged.clear() }
+
   /// Fills the batch up to the end of its last page with zeros, which the next batch overwrites. A
   /// page written whole need not be read first, so appending to a recycled file whose pages have
   /// left memory does not wait for the disk.

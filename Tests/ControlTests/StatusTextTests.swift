@@ -79,6 +79,30 @@ import Testing
     #expect(text.contains("(3 m 7 s), 3 checkpoints, 1 open view\n"))
   }
 
+  @Test func statusShowsWhatIsWrongAndWhatToDo() throws {
+    let status: SiteStatus = try SampleStatus.decode(
+      """
+      {"site":"east","version":"0.1.0","now":"2026-11-21T10:03:07.512Z","groups":[
+        {"name":"shop","role":"protected","health":"the disk is gone","epoch":2,
+         "conditions":[{"code":"apply-stopped","severity":"error","text":"the disk is gone",
+            "remedy":"attach it","since":"2026-11-21T10:00:00Z"},
+           {"code":"copying","severity":"info","text":"a full copy: 12 %",
+            "remedy":"none is needed","since":"2026-11-21T10:02:00Z"}],
+         "watermarks":{"stamped":0,"appended":0,"durable":0,"applied":0},"disks":[]}]}
+      """)
+    let expected = """
+        role        protected
+        health      error
+        error       apply-stopped, since 2026-11-21T10:00:00Z: the disk is gone
+                    to do: attach it
+        info        copying, since 2026-11-21T10:02:00Z: a full copy: 12 %
+                    to do: none is needed
+        epoch       2
+
+      """
+    #expect(StatusText.render(status).contains(expected))
+  }
+
   @Test func siteWithoutGroupsSaysSo() {
     var status = SampleStatus.status
     status.groups = []

@@ -51,7 +51,7 @@ struct GuestRecoveryTests {
 
   private func fetch(_ site: Site, _ export: String) throws -> String {
     let copy = site.scratch.file("\(site.name)-\(export.filter { $0.isLetter || $0.isNumber }).img")
-    try run("nbdcopy", [site.uri(export), copy], within: .seconds(60)).checked()
+    try run("nbdcopy", [site.uri(export), copy]).checked()
     return copy
   }
 }

@@ -54,28 +54,38 @@ struct LibvirtTests {
     init(_ definition: String, console socket: String, scratch: ScratchDirectory) throws {
       let file = scratch.file("domain.xml")
       try definition.write(toFile: file, atomically: true, encoding: .utf8)
+      let root = try scratch.subdirectory("libvirt")
+      try Self.configure(root)
       libvirt = try ChildProcess(
         "unshare",
         [
           "--user", "--map-user=1000", "--pid", "--fork", "--kill-child", "--mount-proc",
           // Something must reap the processes that libvirt lets go of.
           "sh", "-c", "\"$@\"; exit", "sh", try Tool.require("virt-qemu-run"),
-          "--root=\(try scratch.subdirectory("libvirt"))", file,
+          "--root=\(root)", file,
         ], name: "libvirt", logs: scratch)
       let libvirt = libvirt
       // libvirt first asks qemu for everything that it can.
-      try eventually("libvirt starts the machine", within: .seconds(60)) {
+      try eventually("libvirt starts the machine", within: hangLimit) {
         if !libvirt.isRunning { throw RigError("libvirt: \(libvirt.stderr)") }
         return RawConnection.isListening(unix: socket)
       }
       console = try RawConnection(unix: socket)
     }
 
+    /// libvirt hands the output of qemu to virtlogd, another daemon; here it goes to a file.
+    private static func configure(_ root: String) throws {
+      try FileManager.default.createDirectory(
+        atPath: "\(root)/etc", withIntermediateDirectories: true)
+      try "stdio_handler = \"file\"\n".write(
+        toFile: "\(root)/etc/qemu.conf", atomically: true, encoding: .utf8)
+    }
+
     /// Waits for a line that contains `text`; fails on one that complains.
     func wait(for text: String) throws {
       var line: [UInt8] = []
       while true {
-        let byte = try console.receive(1, within: .seconds(90))
+        let byte = try console.receive(1, within: hangLimit)
         if byte.isEmpty { throw RigError("the machine is gone: \(libvirt.stderr)") }
         if byte != [UInt8(ascii: "\n")] {
           line += byte

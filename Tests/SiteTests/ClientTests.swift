@@ -71,7 +71,7 @@ import Testing
         "--name=verify", "--ioengine=nbd", "--uri=\(single.uri)", "--rw=randwrite", "--bs=4k",
         "--size=16m", "--io_size=8m", "--iodepth=\(depth)", "--verify=crc32c", "--do_verify=1",
         "--verify_fatal=1", "--verify_state_save=0", "--fsync=64", "--randseed=\(testSeed(1))",
-      ], within: .seconds(60)
+      ]
     ).checked()
   }
 

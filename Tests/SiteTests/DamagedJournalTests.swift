@@ -305,7 +305,7 @@ import Testing
     let client = try ChildProcess(
       "qemu-io", ["-f", "raw", "-c", "write -P 9 1M 8M", site.uri("disk")], name: "client",
       logs: scratch)
-    try eventually("apply is stopped", within: .seconds(30)) {
+    try eventually("apply is stopped") {
       let health = try TaplineContract.group("g", in: site.status())["health"]?.string ?? ""
       return health.contains("in segment 1 does not verify") && health.contains("--salvage")
     }

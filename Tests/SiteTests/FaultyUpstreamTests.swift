@@ -120,7 +120,7 @@ import Testing
     try client.flush()
     try eventually("the log tells") {
       scene.site.log.split(separator: "\n").contains {
-        $0.contains("apply stopped") && $0.contains(fault.words)
+        $0.contains("apply is stopped") && $0.contains(fault.words)
           && $0.contains(scene.upstream.uri)
       }
     }
@@ -169,7 +169,7 @@ import Testing
     #expect(load.failure == nil)
     #expect(history.violations(in: try scene.site.image("disk")) == [])
     try client.flush()
-    try scene.site.stop(within: .seconds(60))
+    try scene.site.stop()
   }
 
   struct Kind: CustomTestStringConvertible, Sendable {

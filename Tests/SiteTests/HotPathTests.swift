@@ -44,7 +44,7 @@ import Testing
         "--name=load", "--ioengine=nbd", "--uri=\(single.site.uri(load.export))",
         "--rw=\(load.rw)", "--bs=\(blockBytes)", "--iodepth=\(load.depth)", "--size=16m",
         "--thread", "--norandommap", "--io_size=\(requests * blockBytes)",
-      ] + load.options, within: .seconds(60)
+      ] + load.options
     ).checked()
   }
 

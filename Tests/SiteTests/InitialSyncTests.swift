@@ -44,7 +44,7 @@ import Testing
     try load.makeProgress(100)
     try load.stop()
     #expect(load.failure == nil)
-    try pair.drain(within: .seconds(60))
+    try pair.drain()
     let west = try pair.west.image("disk@latest")
     #expect(history.violations(in: west) == [])
     #expect(difference(west, try pair.east.image("disk")) == nil)

@@ -4,7 +4,7 @@ import TestSupport
 /// connected to `uri` and lets requests through that libnbd itself would refuse; `chunk` is a
 /// callback for reads that prints what it is given, `error(call)` prints the error number's name.
 func python(
-  _ uri: String, _ script: String, before: String = "", within limit: Duration = .seconds(30)
+  _ uri: String, _ script: String, before: String = "", within limit: Duration = hangLimit
 ) throws -> [String] {
   let prologue = """
     import nbd

@@ -200,7 +200,7 @@ import Testing
     let refused = try site.failToTakeOver()
     #expect(refused.status == 1)
     #expect(refused.stderr.contains("did not end in time"), "\(refused)")
-    #expect(try session.receive(within: .seconds(30)).cookie == 1)
+    #expect(try session.receive().cookie == 1)
     session.send(Self.flush, cookie: 3, length: 0)
     #expect(try session.receive().cookie == 3)
     server.kill()

@@ -75,7 +75,7 @@ public final class ChildProcess: Sendable {
   /// Waits for the end of the process. Blocks.
   /// - Throws: `RigError` after `limit`; the process goes on.
   @discardableResult
-  public func wait(within limit: Duration = .seconds(30)) throws -> ExitStatus {
+  public func wait(within limit: Duration = hangLimit) throws -> ExitStatus {
     guard let status = end.wait(until: .now + limit) else {
       throw RigError("\(name) still runs after \(limit)\n\(lastWords)")
     }
@@ -84,7 +84,7 @@ public final class ChildProcess: Sendable {
 
   /// Sends SIGTERM to the process alone, not to its group, and waits for the end.
   @discardableResult
-  public func terminate(within limit: Duration = .seconds(15)) throws -> ExitStatus {
+  public func terminate(within limit: Duration = hangLimit) throws -> ExitStatus {
     end.kill(SIGTERM, group: false)
     return try wait(within: limit)
   }
@@ -92,7 +92,7 @@ public final class ChildProcess: Sendable {
   /// Waits until a line of standard output contains `text`, and returns that line.
   /// - Throws: `RigError` after `limit`, or when the process ends without it.
   @discardableResult
-  public func waitForLine(_ text: String, within limit: Duration = .seconds(15)) throws -> String {
+  public func waitForLine(_ text: String, within limit: Duration = hangLimit) throws -> String {
     var found: String?
     try eventually("'\(text)' from \(name)", within: limit) {
       let ended = !isRunning

@@ -34,7 +34,7 @@ public final class Guest: Sendable {
   public init(
     kernel: GuestKernel, socket: String, export: String, more: [String] = [],
     hasNetwork: Bool = false, logs: ScratchDirectory, reconnectDelay: Int? = nil,
-    within limit: Duration = .seconds(60)
+    within limit: Duration = hangLimit
   ) throws {
     self.socket = socket
     self.export = export
@@ -64,7 +64,7 @@ public final class Guest: Sendable {
   }
 
   /// Has the guest write, overwrite, move and delete files and sync.
-  public func step(_ number: Int, within limit: Duration = .seconds(60)) throws -> Step {
+  public func step(_ number: Int, within limit: Duration = hangLimit) throws -> Step {
     try qemu.send("step\n")
     try qemu.waitForLine("STEP \(number) synced", within: limit)
     let prefix = "SUM \(number) "
@@ -79,13 +79,13 @@ public final class Guest: Sendable {
 
   /// Has the guest overwrite and delete the files of all steps, again and again, and returns when
   /// it has done so `rounds` times; it goes on until it is killed.
-  public func storm(rounds: Int, within limit: Duration = .seconds(60)) throws {
+  public func storm(rounds: Int, within limit: Duration = hangLimit) throws {
     try qemu.send("storm\n")
     try qemu.waitForLine("STORM \(rounds) done", within: limit)
   }
 
   /// Has the guest say how large its disk is, in bytes.
-  public func diskSize(within limit: Duration = .seconds(60)) throws -> Int {
+  public func diskSize(within limit: Duration = hangLimit) throws -> Int {
     func answers() -> [Substring] {
       // The last line may still be on its way.
       qemu.stdout.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).dropLast()
@@ -101,7 +101,7 @@ public final class Guest: Sendable {
   }
 
   /// Has the guest write `GUEST TAIL` to the last sector of its disk, durably.
-  public func writeLastSector(within limit: Duration = .seconds(60)) throws {
+  public func writeLastSector(within limit: Duration = hangLimit) throws {
     try qemu.send("tail\n")
     try qemu.waitForLine("TAIL written", within: limit)
   }
@@ -132,7 +132,7 @@ public final class Guest: Sendable {
   public func exercise() throws { try qemu.send("exercise\n") }
 
   /// Waits until the guest has done that `rounds` more times.
-  public func makeProgress(_ rounds: Int, within limit: Duration = .seconds(60)) throws {
+  public func makeProgress(_ rounds: Int, within limit: Duration = hangLimit) throws {
     try qemu.waitForLine("EXERCISE \(roundsDone + rounds) done", within: limit)
   }
 
@@ -153,7 +153,7 @@ public final class Guest: Sendable {
   /// Runs a command of the guest's shell and returns what it prints.
   /// - Throws: `RigError` with the output when it ends with another code than 0.
   @discardableResult
-  public func run(_ command: String, within limit: Duration = .seconds(60)) throws -> String {
+  public func run(_ command: String, within limit: Duration = hangLimit) throws -> String {
     let number = commands.add(1, ordering: .relaxed).newValue
     try qemu.send("run \(number) \(command)\n")
     let end = try qemu.waitForLine("RAN \(number) ", within: limit)

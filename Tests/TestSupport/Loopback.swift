@@ -123,7 +123,7 @@ public final class RawConnection {
 
   /// Up to `count` bytes, fewer when the peer closes the connection.
   /// - Throws: `RigError` when `limit` passes before that.
-  public func receive(_ count: Int, within limit: Duration = .seconds(10)) throws -> [UInt8] {
+  public func receive(_ count: Int, within limit: Duration = hangLimit) throws -> [UInt8] {
     var all: [UInt8] = []
     let deadline = ContinuousClock.now + limit
     while all.count < count {
@@ -139,7 +139,7 @@ public final class RawConnection {
   }
 
   /// Whether the peer has closed the connection, once what it had sent has been read.
-  public func isClosedByPeer(within limit: Duration = .seconds(10)) throws -> Bool {
+  public func isClosedByPeer(within limit: Duration = hangLimit) throws -> Bool {
     while true {
       let part = try receive(1, within: limit)
       if part.isEmpty { return true }

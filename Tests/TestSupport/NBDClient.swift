@@ -27,7 +27,7 @@ import Foundation
   ///   - checksRequests: false lets requests through that libnbd itself would refuse.
   ///   - limit: how long connecting, and each later request, may take.
   public init(
-    _ uri: String, checksRequests: Bool = true, within limit: Duration = .seconds(20)
+    _ uri: String, checksRequests: Bool = true, within limit: Duration = hangLimit
   ) throws {
     guard let handle = unsafe nbd_create() else { throw Self.failure() }
     unsafe self.handle = unsafe handle

@@ -87,7 +87,7 @@ public final class RawSession {
   public func send(_ bytes: some Collection<UInt8>) { connection.send(Array(bytes)) }
 
   /// The next chunk, from any reply.
-  public func receive(within limit: Duration = .seconds(10)) throws -> Chunk {
+  public func receive(within limit: Duration = hangLimit) throws -> Chunk {
     let magic = number(try connection.receive(4, within: limit))
     switch (magic, headers) {
     case (0x6744_6698, .structured):
@@ -112,7 +112,7 @@ public final class RawSession {
   }
 
   /// The chunks of the next reply, when requests are made one by one.
-  public func reply(within limit: Duration = .seconds(10)) throws -> [Chunk] {
+  public func reply(within limit: Duration = hangLimit) throws -> [Chunk] {
     var chunks: [Chunk] = []
     repeat { chunks.append(try receive(within: limit)) } while chunks.last?.isLast == false
     return chunks

@@ -23,7 +23,7 @@ public struct Finished: Sendable, CustomStringConvertible {
 /// - Throws: `RigError` when it is not there or has not ended after `limit`; it is killed then.
 @discardableResult
 public func run(
-  _ program: String, _ arguments: [String], within limit: Duration = .seconds(30),
+  _ program: String, _ arguments: [String], within limit: Duration = hangLimit,
   environment: [String: String] = [:]
 ) throws -> Finished {
   let child = try ChildProcess(program, arguments, environment: environment)

@@ -28,7 +28,7 @@ public final class SimpleSession: Sendable {
   }
 
   /// Connects and says nothing.
-  public init(socket path: String, within limit: Duration = .seconds(20)) throws {
+  public init(socket path: String, within limit: Duration = hangLimit) throws {
     descriptor = try connectUnix(path)
     var time = timeval(tv_sec: Int(limit.components.seconds), tv_usec: 0)
     let size = socklen_t(MemoryLayout<timeval>.size)
@@ -39,7 +39,7 @@ public final class SimpleSession: Sendable {
   /// Connects and opens an export.
   /// - Throws: `RigError` with the server's message when it refuses.
   public convenience init(
-    _ socket: String, _ export: String, within limit: Duration = .seconds(20)
+    _ socket: String, _ export: String, within limit: Duration = hangLimit
   ) throws {
     try self.init(socket: socket, within: limit)
     try open(export)

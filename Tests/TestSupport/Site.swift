@@ -57,7 +57,7 @@ public final class Site {
 
   /// Writes the configuration file, starts the daemon and waits until it serves.
   /// - Parameter takingOver: with the option to take another daemon's place, though none runs.
-  public func start(within limit: Duration = .seconds(20), takingOver: Bool = false) throws {
+  public func start(within limit: Duration = hangLimit, takingOver: Bool = false) throws {
     let daemon = try launch(takingOver: takingOver)
     try daemon.waitForLine(TaplineContract.readyLine, within: limit)
   }
@@ -86,7 +86,7 @@ public final class Site {
   /// that runs, which need not be this value's, and waits until it serves and the old one has
   /// ended.
   /// - Throws: `RigError` also when the old one ends with another code than 0.
-  public func takeOver(within limit: Duration = .seconds(30)) throws {
+  public func takeOver(within limit: Duration = hangLimit) throws {
     let next = try launch(with: [TaplineContract.takeOver])
     try next.waitForLine(TaplineContract.readyLine, within: limit)
     let end = try daemon?.wait(within: limit) ?? .exited(0)
@@ -98,7 +98,7 @@ public final class Site {
   /// `delay` after the new one has asked. Waits until it is clear which of them has the site, if
   /// any has: then `isRunning`.
   public func takeOver(
-    killing victim: TakeOverVictim, after delay: Duration, within limit: Duration = .seconds(60)
+    killing victim: TakeOverVictim, after delay: Duration, within limit: Duration = hangLimit
   ) throws {
     guard let old = daemon else { throw RigError("site \(name) was not started") }
     let next = try launch(with: [TaplineContract.takeOver])
@@ -123,7 +123,7 @@ public final class Site {
   }
 
   /// Starts another daemon that is refused the place of the one that runs, which goes on.
-  public func failToTakeOver(within limit: Duration = .seconds(30)) throws -> Finished {
+  public func failToTakeOver(within limit: Duration = hangLimit) throws -> Finished {
     let next = try launch(with: [TaplineContract.takeOver])
     let end = try next.wait(within: limit)
     guard case .exited(let status) = end else {
@@ -211,7 +211,7 @@ public final class Site {
 
   /// Asks the daemon to stop, and waits until it has.
   /// - Throws: `RigError` when it ends with another code than 0, or not at all.
-  public func stop(within limit: Duration = .seconds(20)) throws {
+  public func stop(within limit: Duration = hangLimit) throws {
     guard let daemon else { throw RigError("site \(name) was not started") }
     let end = try daemon.terminate(within: limit)
     guard end == .exited(0) else {
@@ -240,7 +240,7 @@ public final class Site {
   }
 
   /// Runs a `tapline` command against this site.
-  public func tapline(_ arguments: [String], within limit: Duration = .seconds(20)) throws
+  public func tapline(_ arguments: [String], within limit: Duration = hangLimit) throws
     -> Finished
   {
     try run(try TaplineBinary.path(), arguments, within: limit)

@@ -45,7 +45,7 @@ public final class SitePair {
 
   /// Waits until the recovery site has made durable all that the protected site has acknowledged.
   /// Only meaningful while nobody writes.
-  public func drain(group: String = "g", within limit: Duration = .seconds(30)) throws {
+  public func drain(group: String = "g", within limit: Duration = hangLimit) throws {
     try eventually("the recovery site has everything", within: limit) {
       try TaplineContract.isDrained(group: group, status: east.status())
     }

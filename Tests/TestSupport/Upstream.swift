@@ -43,5 +43,5 @@ public final class Upstream {
   public func stop() throws { try process?.terminate() }
 
   /// Waits until the server ends by itself.
-  public func waitForEnd() throws { try process?.wait(within: .seconds(10)) }
+  public func waitForEnd() throws { try process?.wait() }
 }

@@ -41,7 +41,7 @@ public final class WriteLoad: Sendable {
 
   /// Waits until `count` more writes have been acknowledged.
   /// - Throws: `RigError` when the load ends before that, or after `limit`.
-  public func makeProgress(_ count: Int, within limit: Duration = .seconds(20)) throws {
+  public func makeProgress(_ count: Int, within limit: Duration = hangLimit) throws {
     let start = history.acknowledgedCount
     try eventually("\(count) more writes acknowledged", within: limit) {
       if let failure { throw RigError("the load ended: \(failure)") }
@@ -53,7 +53,7 @@ public final class WriteLoad: Sendable {
   public var failure: String? { state.withLock { $0.failure } }
 
   /// Stops after the writes in flight, or waits for the end if the connection broke.
-  public func stop(within limit: Duration = .seconds(20)) throws {
+  public func stop(within limit: Duration = hangLimit) throws {
     state.withLock { $0.isStopping = true }
     try eventually("the load ends", within: limit) { state.withLock { $0.hasEnded } }
   }
@@ -85,7 +85,7 @@ public final class WriteLoad: Sendable {
         }
       }
       if inFlight.isEmpty { return }
-      for (request, failure) in try client.completions(of: inFlight.keys, within: .seconds(20)) {
+      for (request, failure) in try client.completions(of: inFlight.keys, within: hangLimit) {
         if let failure { throw failure }
         inFlight[request] = nil
         if let (tag, isDurable) = tags.removeValue(forKey: request) {

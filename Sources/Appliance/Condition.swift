@@ -1,0 +1,124 @@
+/// How much a condition matters.
+public enum Severity: String, CaseIterable, Comparable, Sendable {
+  /// Nothing is wrong; good to know.
+  case info
+  /// Not as it should be; nothing is missing yet.
+  case warning
+  /// Something that the configuration promises is missing.
+  case error
+  /// Guests are not served, or will not be if nobody acts.
+  case critical
+
+  public static func < (left: Severity, right: Severity) -> Bool { left.rank < right.rank }
+
+  private var rank: Int { Self.allCases.firstIndex(of: self) ?? 0 }
+}
+
+/// Every condition of a group that a site can report; the one list that status, the log and
+/// `docs/monitor.md` share. A raw value is a promise to programs: it is not changed.
+///
+/// A new one is a case and its facts here, a line in `Group.presentConditions` and a row in the
+/// table of `docs/monitor.md` (a test compares the two). Within a severity, what comes first here
+/// is told first: a cause before its effect.
+public enum ConditionCode: String, CaseIterable, Sendable {
+  case groupFailed = "group-failed"
+  case groupUnanswered = "group-unanswered"
+
+  case applyStopped = "apply-stopped"
+  case journalCannotGrow = "journal-cannot-grow"
+  case writesWait = "writes-wait"
+  case linkRefused = "link-refused"
+  case peerMustBeCopied = "peer-must-be-copied"
+  case diskTooSmall = "disk-too-small"
+
+  case linkDown = "link-down"
+  case peerDiskTooSmall = "peer-disk-too-small"
+  case copyIncomplete = "copy-incomplete"
+
+  case copying = "copying"
+
+  public struct Facts: Sendable {
+    public let severity: Severity
+    public let meaning: String
+    public let remedy: String
+
+    init(_ severity: Severity, _ meaning: String, remedy: String) {
+      self.severity = severity
+      self.meaning = meaning
+      self.remedy = remedy
+    }
+  }
+
+  public var facts: Facts {
+    switch self {
+    case .groupFailed:
+      Facts(
+        .critical, "the journal cannot be written or synced; the group serves nothing",
+        remedy: "repair the storage that the text names, then restart the site")
+    case .groupUnanswered:
+      Facts(
+        .critical, "the group's thread did not answer in time",
+        remedy: "look for storage that hangs, in the kernel's log")
+    case .applyStopped:
+      Facts(
+        .error, "records cannot be applied to a disk's backing store; tried again each second",
+        remedy: "repair or attach the backing store that the text names")
+    case .journalCannotGrow:
+      Facts(
+        .error, "a new segment of the journal cannot be created; tried again each second",
+        remedy: "free space in the file system of the data folder, or add some")
+    case .writesWait:
+      Facts(
+        .error, "the journal is full, and guests' writes wait",
+        remedy: "see to what the text says room waits for; or give the journal a larger size")
+    case .linkRefused:
+      Facts(
+        .error, "the peer refuses this group; nothing is sent",
+        remedy: "do what the text says; the link goes on by itself")
+    case .peerMustBeCopied:
+      Facts(
+        .error, "the journal was full, and the peer's records were dropped (`on_full: degrade`)",
+        remedy: "bring the peer back: it is copied anew by itself")
+    case .diskTooSmall:
+      Facts(
+        .error, "a disk here has no room for what the peer writes, or will write",
+        remedy: "make the disk larger here and reload the site")
+    case .linkDown:
+      Facts(
+        .warning, "there is no connection with the peer; tried again every few seconds",
+        remedy: "see that the peer's site runs and that its address is reachable")
+    case .peerDiskTooSmall:
+      Facts(
+        .warning, "a disk at the peer is smaller than here",
+        remedy: "make the disk larger at the peer and reload that site")
+    case .copyIncomplete:
+      Facts(
+        .warning, "the full copy is not complete: nothing can be recovered here yet",
+        remedy: "wait; if it does not begin, see to the protected site and its link")
+    case .copying:
+      Facts(
+        .info, "a full copy to the peer is under way",
+        remedy: "none is needed; `link.sync_progress` says how far it is")
+    }
+  }
+
+  public var severity: Severity { facts.severity }
+}
+
+/// One thing about a group that people should know.
+struct Condition: Equatable, Sendable {
+  let code: ConditionCode
+  /// One sentence, with the numbers.
+  let text: String
+  /// The disk that it is about; nil when it is about the whole group. Conditions of one code and
+  /// of several disks are several.
+  let disk: String?
+
+  init(_ code: ConditionCode, disk: String? = nil, _ text: String) {
+    self.code = code
+    self.disk = disk
+    self.text = text
+  }
+
+  func isAboutTheSame(as other: Condition) -> Bool { code == other.code && disk == other.disk }
+}

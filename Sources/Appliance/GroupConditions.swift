@@ -1,0 +1,119 @@
+import BlockModel
+import Configuration
+import Journal
+import Replication
+import SystemIO
+
+/// What a group has to say about itself. On its loop.
+extension Group {
+  /// What is so now, in no order. Cheap: it is asked several times a second.
+  private var presentConditions: [Condition] {
+    // What a failed group knows of the rest is not so any more.
+    if let failure { return [Condition(.groupFailed, failure)] }
+    let peer = link?.snapshot
+    var found = journalConditions(peer)
+    if let link, let peer { found += sendingConditions(link, peer) }
+    if configuration.role == .recovery { found += receivingConditions }
+    return found
+  }
+
+  /// Several times a second, and before status is told: logs what begins and what has ended.
+  func noteConditions() {
+    let changes = conditions.note(
+      presentConditions, now: SystemClock.monotonicNanoseconds(), instant: loop.now)
+    for change in changes {
+      switch change {
+      case .began(let condition):
+        // What made the group fail is logged where it happens.
+        if condition.code.severity == .info || condition.code == .groupFailed { continue }
+        log(
+          "group \(configuration.name): \(condition.text) "
+            + "(\(condition.code.severity.rawValue) \(condition.code.rawValue))")
+      case .ended(let condition, let nanoseconds):
+        if condition.code.severity == .info { continue }
+        let disk = condition.disk.map { " of disk \($0)" } ?? ""
+        log(
+          "group \(configuration.name): \(condition.code.rawValue)\(disk) is over after "
+            + "\(max(1, nanoseconds / 1_000_000_000)) s")
+      }
+    }
+  }
+
+  var conditionStatus: [ConditionStatus] {
+    conditions.entries.map { ConditionStatus($0.condition, since: $0.since) }
+  }
+
+  // MARK: Journal
+
+  private func journalConditions(_ peer: LinkMonitor.Snapshot?) -> [Condition] {
+    var found: [Condition] = []
+    if let reason = apply.failure {
+      found.append(Condition(.applyStopped, "apply is stopped, and tried again: \(reason)"))
+    }
+    if let reason = apply.slotFailure {
+      let effect = writesWait ? "; writes wait" : ""
+      found.append(
+        Condition(
+          .journalCannotGrow, "the journal cannot grow, and tries again\(effect): \(reason)"))
+    }
+    if writesWait {
+      let reason = apply.failure ?? apply.slotFailure ?? whatRoomWaitsFor(peer)
+      found.append(Condition(.writesWait, "the journal is full and writes wait: \(reason)"))
+    }
+    return found
+  }
+
+  private func whatRoomWaitsFor(_ peer: LinkMonitor.Snapshot?) -> String {
+    guard let link, let peer, let journal, !link.isDetached,
+      journal.watermarks[.peerDurable] < journal.applied.rawValue
+    else { return "records are being applied to the disks" }
+    let reason = peer.detail.isEmpty ? "" : ": \(peer.detail)"
+    return "\(link.peerSite) has not received what is in it\(reason)"
+  }
+
+  // MARK: Link
+
+  private func sendingConditions(
+    _ link: LinkMonitor, _ peer: LinkMonitor.Snapshot
+  ) -> [Condition] {
+    var found: [Condition] = []
+    if peer.state == .refused { found.append(Condition(.linkRefused, peer.detail)) }
+    if link.isDetached {
+      found.append(
+        Condition(
+          .peerMustBeCopied,
+          "the journal was full: \(link.peerSite) will be copied anew when it is back"))
+    }
+    if peer.state == .waiting {
+      found.append(
+        Condition(
+          .linkDown, "the link to \(link.peerSite) is down, and tried again: \(peer.detail)"))
+    }
+    if let (disk, text) = peerTooSmall(peer) {
+      found.append(Condition(.peerDiskTooSmall, disk: disk, text))
+    }
+    if let progress = peer.syncProgress {
+      found.append(
+        Condition(
+          .copying,
+          "a full copy to \(link.peerSite) is under way: \(Int(progress * 100)) % is sent"))
+    }
+    return found
+  }
+
+  private var receivingConditions: [Condition] {
+    var found: [Condition] = []
+    let peer = configuration.peer?.site ?? "the protected site"
+    if let (disk, text) = ownTooSmall { found.append(Condition(.diskTooSmall, disk: disk, text)) }
+    let isComplete = stateKeeper?.state.baseline == .complete
+    if !isComplete {
+      let text =
+        receiving.receiver == nil
+        ? "waiting for the protected site" : "the initial sync is under way"
+      found.append(Condition(.copyIncomplete, text))
+    } else if receiving.receiver == nil {
+      found.append(Condition(.linkDown, "the link from \(peer) is down"))
+    }
+    return found
+  }
+}
