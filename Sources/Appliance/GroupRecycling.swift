@@ -48,6 +48,7 @@ extension Group {
     }
     recycling.failure = problem
     freeVoidSegments(journal, stateKeeper)
+    keepReserve()
     if handover.isSettling { continueHandover() }
   }
 
