@@ -42,7 +42,7 @@ final class GroupFiles {
       // Recovery has read the segments, and may have found less than memory held.
       if isStarting { reloadSegments(from: machine) }
       if role == .recovery {
-        if !isStarting { followRecovery(new) }
+        if !isStarting, !notesVoidOnly(new, after: old) { followRecovery(new) }
         oracle.recoveryState = new
       }
       if role == .protected, !isStarting, new.peerDurable ?? .none > new.durable {
@@ -128,6 +128,13 @@ final class GroupFiles {
     oracle.violation(
       "protected: segment \(header.number) is written over segment \(replaced.number), which the "
         + "state file does not call void: \(state.oldestSegment) is the oldest")
+  }
+
+  /// Says nothing but that more segments are void.
+  private func notesVoidOnly(_ new: JournalState, after old: JournalState?) -> Bool {
+    guard var same = old, new.oldestSegment > same.oldestSegment else { return false }
+    same.oldestSegment = new.oldestSegment
+    return same == new
   }
 
   private func followRecovery(_ new: JournalState) {
