@@ -19,14 +19,14 @@ import Testing
     #expect(reply(error, .simple) == simple)
     let text = [UInt8]("so it is".utf8)
     let payload: [UInt8] = [0, 0, 0, number, 0, UInt8(text.count)] + text
-    let structured: [UInt8] =
-      [0x66, 0x8e, 0x33, 0xef, 0, 1, 0x80, 1] + Self.cookie + u32(UInt32(payload.count)) + payload
+    let chunk: [UInt8] = [0x66, 0x8e, 0x33, 0xef, 0, 1, 0x80, 1]
+    let structured = [chunk, Self.cookie, u32(UInt32(payload.count)), payload].flatMap { $0 }
     #expect(reply(error, .structured) == (error == nil ? simple : structured))
     let magic: [UInt8] = [0x6e, 0x8a, 0x27, 0x8c, 0, 1]
-    let success = magic + [0, 0] + Self.cookie + Self.offset + u64(0)
-    let failure =
-      magic + [0x80, 1] + Self.cookie + Self.offset + u64(UInt64(payload.count))
-      + payload
+    let success = [magic, [0, 0], Self.cookie, Self.offset, u64(0)].flatMap { $0 }
+    let failure = [
+      magic, [0x80, 1], Self.cookie, Self.offset, u64(UInt64(payload.count)), payload,
+    ].flatMap { $0 }
     #expect(reply(error, .extended) == (error == nil ? success : failure))
   }
 

@@ -142,12 +142,9 @@ import Volume
     let applier = Applier(catalog: group.journal.catalog, stores: stores)
     let generations = try Self.generations(group)
     stores[0].memory.failNext(operation, with: .io)
-    do {
-      try applier.applyAll(generations)
-      Issue.record("the error was swallowed")
-    } catch VolumeError.base(let error) {
-      #expect(error.errno == .io)
-    }
+    let error = #expect(throws: VolumeError.self) { try applier.applyAll(generations) }
+    guard case .base(let failure) = error else { throw RigError("\(String(describing: error))") }
+    #expect(failure.errno == .io)
     stores[0].memory.dropUnsynced()
     try applier.applyAll(generations)
     #expect(stores[0].memory.durableBytes == group.history.last.disks[0])

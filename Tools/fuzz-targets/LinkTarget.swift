@@ -105,7 +105,7 @@ struct LinkPlayer: ~Copyable {
   private static let slotCount = 4
 
   private let disks: [UInt64]
-  private let folder = MemoryFolder()
+  private let folder: MemoryFolder
   private let journal: Journal<MemoryFolder>
   private var recordBytesLeft = 0
 
@@ -117,7 +117,7 @@ struct LinkPlayer: ~Copyable {
   }
 
   private init(_ disks: [UInt64]) throws(FuzzViolation) {
-    self.disks = disks
+    let folder = MemoryFolder()
     for slot in 0..<Self.slotCount {
       _ = folder.create("segment-0000\(slot)", byteCount: Int(SegmentWriter.segmentByteCount))
     }
@@ -125,10 +125,12 @@ struct LinkPlayer: ~Copyable {
       groupName: "g", group: SegmentWriter.group,
       disks: disks.map { .init(name: "d", byteCount: $0) }, baseline: .complete)
     let bytes = Int(SegmentWriter.segmentByteCount)
-    let folder = folder
     let recovered = try mustSucceed("recovery of an empty folder") { () throws(JournalError) in
       try JournalRecovery(folder, state: state)
     }
+    // Nothing is set before all that can throw has gone well: Swift 6.2 would end it twice.
+    self.disks = disks
+    self.folder = folder
     journal = Journal(
       storage: folder,
       options: .init(segmentByteCount: bytes, capacityByteCount: bytes * Self.slotCount),
