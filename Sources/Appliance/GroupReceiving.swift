@@ -307,7 +307,11 @@ extension Group {
     keeper.submit { [self] in
       var failure: Errno?
       do throws(Errno) {
-        try stateKeeper.update { $0.completeBaseline(at: mark.timestamp) }
+        try stateKeeper.update {
+          $0.completeBaseline(at: mark.timestamp)
+          // Instants are offered of which these are part: that they are lost is then damage.
+          $0.durable = max($0.durable, mark.sequence)
+        }
       } catch { failure = error }
       let problem = failure
       loop.post { [self] in
