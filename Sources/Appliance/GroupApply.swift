@@ -29,6 +29,8 @@ struct ApplyProgress {
   var failure: String?
   var retryNanoseconds: UInt64 = 0
   var appliedBytes: UInt64 = 0
+  /// The log says that zeros became holes for want of space.
+  var saysThinned = false
 }
 
 extension Group {
@@ -127,7 +129,7 @@ extension Group {
     // The guest must not wait until a file is filled.
     let isHurried = !isIdle && journal.needsFilesQuickly
     // Not behind a step of apply, which takes long.
-    workers.submit { [self] in
+    lanes.files.submit { [self] in
       var file: File?
       var failure: Errno?
       do throws(Errno) {
@@ -188,7 +190,7 @@ extension Group {
   /// - Parameter last: the step takes nothing after this record.
   func startApply(underPressure: Bool, through last: SequenceNumber = SequenceNumber(.max)) {
     let monotonic = SystemClock.monotonicNanoseconds()
-    guard let journal, !apply.isRunning, !handover.isSettling,
+    guard let journal, failure == nil, !apply.isRunning, !handover.isSettling,
       monotonic >= apply.retryNanoseconds
     else { return }
     if last >= journal.stamped { closeActiveIfDue(journal, underPressure) }
@@ -228,6 +230,7 @@ extension Group {
     let views = viewsToSaveFor
     let (watermarks, catalog) = (journal.watermarks, journal.catalog)
     let peer = link
+    let known = knownOfOthers
     let unverified = journal.segmentsToVerify(through: mark.sequence)
     // What is still written to is verified again by the next step.
     let settled = unverified.filter(\.isSealed)
@@ -239,6 +242,7 @@ extension Group {
         try stateKeeper.update { state in
           // One that was begun before, and failed, may have gone further.
           if mark.sequence > state.applyTarget.sequence { state.applyTarget = mark }
+          known.note(in: &state)
           // The disks will hold them: should they not be found again, that is no torn end.
           state.durable = max(state.durable, mark.sequence)
         }
@@ -280,12 +284,26 @@ extension Group {
     }
     apply.failure = nil
     apply.appliedBytes += outcome.writtenBytes
+    noteThinned(outcome)
     journal?.applyCompleted(through: mark.sequence)
     raiseFloors()
     recycle()
     keepReserve()
     applyAdvanced()
     if isStopping { continueStop() }
+  }
+
+  /// Said once, until zeros find space again.
+  private func noteThinned(_ outcome: Applier<SiteSegmentFile, DiskStore>.Outcome) {
+    if outcome.thinnedBytes == 0 {
+      if outcome.zeroedBytes > 0 { apply.saysThinned = false }
+    } else if !apply.saysThinned {
+      apply.saysThinned = true
+      log(
+        "group \(configuration.name): no space left for zeros that were to have some: "
+          + "\(ByteCount.format(outcome.thinnedBytes)) became holes, which read the same; free or "
+          + "add space where the disks lie")
+    }
   }
 
   // MARK: Checkpoints
@@ -363,9 +381,13 @@ extension Group {
     }
     let durable = journal.durable
     let peerDurable = link?.peerDurable(journal.watermarks)
+    let known = knownOfOthers
     keeper.submit { [self] in
       do {
-        try stateKeeper.update { $0.noteStop(durable: durable, peerDurable: peerDurable) }
+        try stateKeeper.update {
+          $0.noteStop(durable: durable, peerDurable: peerDurable)
+          known.note(in: &$0)
+        }
       } catch { log("writing the state file: \(error)") }
       loop.post(completion)
     }

@@ -14,10 +14,10 @@ extension Group {
   /// comes free at once; the rest is noted there first, off the loop. A step of apply notes it along
   /// with its end, so that a busy group writes nothing more for it.
   func recycle() {
-    guard let journal, let stateKeeper, !receiving.isResetting else { return }
+    guard let journal, let stateKeeper, failure == nil, !receiving.isResetting else { return }
     freeVoidSegments(journal, stateKeeper)
     guard !recycling.isNoting, receiving.pendingReset == nil, !handover.isPausing, !isStopping,
-      failure == nil, let oldest = oldestNeeded(journal)
+      let oldest = oldestNeeded(journal)
     else { return }
     #if MUTANTS
       if Mutant.reuseUnnoted.isOn {
@@ -27,7 +27,7 @@ extension Group {
     #endif
     recycling.isNoting = true
     // Not behind a step of apply, which takes long.
-    workers.submit { [self] in
+    lanes.files.submit { [self] in
       var failure: Errno?
       do throws(Errno) {
         try stateKeeper.update { $0.oldestSegment = max($0.oldestSegment, oldest) }
@@ -39,7 +39,8 @@ extension Group {
 
   private func noted(_ error: Errno?) {
     recycling.isNoting = false
-    guard let journal, let stateKeeper else { return }
+    defer { if handover.isSettling { continueHandover() } }
+    guard let journal, let stateKeeper, failure == nil else { return }
     let problem = error.map { "writing the state file: \($0.withAdvice)" }
     if let problem, recycling.failure != problem {
       log(
@@ -49,7 +50,6 @@ extension Group {
     recycling.failure = problem
     freeVoidSegments(journal, stateKeeper)
     keepReserve()
-    if handover.isSettling { continueHandover() }
   }
 
   private func freeVoidSegments(_ journal: SiteJournal, _ stateKeeper: StateKeeper) {

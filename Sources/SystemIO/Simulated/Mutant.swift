@@ -18,6 +18,8 @@ public enum Mutant: String, CaseIterable {
   case acknowledgeFUAEarly = "acknowledge-fua-early"
   case trustClock = "trust-clock"
 
+  case endBufferEarly = "end-buffer-early"
+
   // Of apply and views.
   case applyOutOfOrder = "apply-out-of-order"
   case applyEarly = "apply-early"
@@ -25,14 +27,18 @@ public enum Mutant: String, CaseIterable {
   case reuseUnnoted = "reuse-unnoted"
   case overwriteUnsaved = "overwrite-unsaved"
   case openTooLate = "open-too-late"
+  case swallowWriteOut = "swallow-write-out"
 
   // Of recovery.
   case acceptStaleSegment = "accept-stale-segment"
   case skipChecksum = "skip-checksum"
   case keepEpoch = "keep-epoch"
+  case keepIncarnation = "keep-incarnation"
+  case eraseMore = "erase-more"
   case keepPeerMark = "keep-peer-mark"
   case forgetEmptied = "forget-emptied"
   case trustMemory = "trust-memory"
+  case reopenTooEarly = "reopen-too-early"
 
   // Of the link.
   case dropOnReconnect = "drop-on-reconnect"
