@@ -10,9 +10,9 @@ struct Recycling {
 }
 
 extension Group {
-  /// Several times a second, and whenever more may have become free. What the state file calls void
-  /// comes free at once; the rest is noted there first, off the loop. A step of apply notes it along
-  /// with its end, so that a busy group writes nothing more for it.
+  /// Several times a second, and whenever more may have become free. What the state file calls
+  /// void comes free at once; the rest is noted there first, off the loop. A step of apply notes it
+  /// along with its end, so that a busy group writes nothing more for it.
   func recycle() {
     guard let journal, let stateKeeper, failure == nil, !receiving.isResetting else { return }
     freeVoidSegments(journal, stateKeeper)
@@ -44,8 +44,8 @@ extension Group {
     let problem = error.map { "writing the state file: \($0.withAdvice)" }
     if let problem, recycling.failure != problem {
       log(
-        "group \(configuration.name): segments of the journal cannot be used again, and it is tried "
-          + "again: \(problem)")
+        "group \(configuration.name): segments of the journal cannot be used again, and it is "
+          + "tried again: \(problem)")
     }
     recycling.failure = problem
     freeVoidSegments(journal, stateKeeper)

@@ -9,12 +9,12 @@ import SystemIO
 ///
 /// - it verifies and names the segment that the header names. It was written when the segment was
 ///   durable, and a segment's identity and number of records fix its content;
-/// - a segment follows that begins right after its last record. So nothing was appended or cut after
-///   the seal was made, and the decision table sees what a scan would tell it;
+/// - a segment follows that begins right after its last record. So nothing was appended or cut
+///   after the seal was made, and the decision table sees what a scan would tell it;
 /// - its records are all applied, or none is and the sidecar has an index.
 ///
-/// So what is read and verified from start to end is the segment that holds the first record that is
-/// not applied, and those that were not sealed, durable and indexed yet.
+/// So what is read and verified from start to end is the segment that holds the first record that
+/// is not applied, and those that were not sealed, durable and indexed yet.
 struct SlotSurvey<Storage: JournalStorage> {
   typealias Slot = JournalRecovery<Storage>.Slot
 

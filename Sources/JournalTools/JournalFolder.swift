@@ -153,7 +153,8 @@ public final class JournalFolder: Sendable {
 
   private static func scan(_ segment: SegmentFile, oldest: UInt32) -> RecoveryPreview.Scan {
     RecoveryPreview.Scan(
-      header: segment.header.flatMap { $0.number < oldest ? nil : $0 }, recordCount: segment.recordCount, end: segment.end,
+      header: segment.header.flatMap { $0.number < oldest ? nil : $0 },
+      recordCount: segment.recordCount, end: segment.end,
       lastTimestamp: segment.lastTimestamp ?? .zero)
   }
 

@@ -157,7 +157,8 @@ import Testing
     try Self.expectSame(group)
     let segments = group.journal.segmentCount
     for number in 0..<segments - 2 {
-      try group.storage.open(JournalRecovery<FaultyStorage>.slotName(number)).damage(9000) { $0 ^ 1 }
+      let name = JournalRecovery<FaultyStorage>.slotName(number)
+      try group.storage.open(name).damage(9000) { $0 ^ 1 }
     }
     let before = group.storage.faults.readByteCount
     let recovered = try JournalRecovery(group.storage, state: group.state)
@@ -186,7 +187,7 @@ import Testing
         < 12 * SegmentHeader.byteCount + 2 * group.settings.segmentByteCount)
   }
 
-  /// A power cut has lost the new header of a file that is used again, but not all that followed it.
+  /// A power cut has lost the new header of a file that is used again, but not all that followed.
   @Test func `old header of a file that was used again is not believed`() throws {
     let group = try Self.filled(4)
     group.keepIndex()

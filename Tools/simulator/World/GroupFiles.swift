@@ -126,8 +126,8 @@ final class GroupFiles {
     }
   }
 
-  /// A power cut may lose the new header and keep records that follow it: the old header must then be
-  /// known to be void. Of another epoch are also those that a start has dropped, which have no
+  /// A power cut may lose the new header and keep records that follow it: the old header must then
+  /// be known to be void. Of another epoch are also those that a start has dropped, which have no
   /// sidecar.
   private func checkVoid(_ replaced: SegmentIdentity, under header: SegmentHeader) {
     guard role == .protected, let state = states.state, replaced.epoch == header.epoch,
