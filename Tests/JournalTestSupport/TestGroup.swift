@@ -327,8 +327,8 @@ public final class TestGroup {
       $0.lineage = $0.lineage.holding(through: sequence)
     }
     let recovered = try JournalRecovery(storage, state: state, cut: sequence)
-    try updateState { $0.oldestSegment = recovered.oldestSegment }
     journal.adopt(recovered, state: state, continuesLastSegment: true)
+    try updateState { $0.oldestSegment = recovered.oldestSegment }
   }
 
   /// Forgets its records: a full copy begins, which holds those up to `start`.
@@ -342,8 +342,8 @@ public final class TestGroup {
       $0.durable = start
     }
     let recovered = try JournalRecovery(erasing: storage, state: state)
-    try updateState { $0.oldestSegment = recovered.oldestSegment }
     journal.adopt(recovered, state: state, continuesLastSegment: true)
+    try updateState { $0.oldestSegment = recovered.oldestSegment }
   }
 
   /// Starts over from a recovery, as a receiver does that was told to go back.

@@ -43,7 +43,7 @@ final class GroupFiles {
       // Recovery has read the segments, and may have found less than memory held.
       if isStarting { reloadSegments(from: machine) }
       if role == .recovery {
-        if !isStarting, !notesVoidOnly(new, after: old) { followRecovery(new) }
+        if !isStarting, !isNote(new, after: old) { followRecovery(new) }
         oracle.recoveryState = new
       }
       if role == .protected, !isStarting, new.peerDurable ?? .none > new.durable {
@@ -138,10 +138,15 @@ final class GroupFiles {
         + "state file does not call void: \(state.oldestSegment) is the oldest")
   }
 
-  /// Says nothing but that more segments are void.
-  private func notesVoidOnly(_ new: JournalState, after old: JournalState?) -> Bool {
-    guard var same = old, new.oldestSegment > same.oldestSegment else { return false }
-    same.oldestSegment = new.oldestSegment
+  /// Says nothing but that more segments are void, or what the peer has said. The beginning of a
+  /// full copy after a broken one may be the very same state, and never says what the peer has.
+  private func isNote(_ new: JournalState, after old: JournalState?) -> Bool {
+    guard var same = old, new != old else { return false }
+    same.oldestSegment = max(same.oldestSegment, new.oldestSegment)
+    if new.ownerDurable != .unknown {
+      same.ownerDurable = new.ownerDurable
+      same.lineage = new.lineage
+    }
     return same == new
   }
 
