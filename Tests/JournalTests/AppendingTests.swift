@@ -231,6 +231,17 @@ import Testing
     #expect(group.journal.segmentCount == 4 - freed)
   }
 
+  /// A step of apply notes it before it tells the loop, and readers still look for them there.
+  @Test func whatIsVoidAndNotYetToldToBeAppliedIsKept() throws {
+    let group = try Self.applied()
+    try group.journal.sealActive()
+    try group.record(Self.byte(5))
+    try group.sync()
+    #expect(group.journal.recycle(before: 5) == 3)
+    group.journal.applyCompleted(through: SequenceNumber(4))
+    #expect(group.journal.recycle(before: 5) == 1)
+  }
+
   @Test func aPinnedSegmentIsKeptAndAllAfterIt() throws {
     let group = try Self.applied()
     let second = try #require(group.journal.catalog.pinned(2))
