@@ -86,8 +86,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   private(set) var failure: String?
   /// Called once when it has failed, on the loop. Set before anything is posted there.
   var onFailure: (@Sendable (_ reason: String) -> Void)?
-  /// What clients were told and this opening lacks, for people. Set before the group begins.
-  var loss: String?
+  /// What clients were told and this opening lacks. Set before the group begins.
+  var loss: AcknowledgedLoss?
   private(set) var isStopping = false
   private var turnStartNanoseconds: UInt64 = 0
   private var turnWrites = 0

@@ -47,7 +47,7 @@ extension Group {
 
   private func journalConditions(_ peer: LinkMonitor.Snapshot?) -> [Condition] {
     var found: [Condition] = []
-    if let loss { found.append(Condition(.writesLost, loss)) }
+    if let loss { found.append(Condition(.writesLost, "\(loss)")) }
     if let reason = apply.failure {
       found.append(Condition(.applyStopped, "apply is stopped, and tried again: \(reason)"))
     }

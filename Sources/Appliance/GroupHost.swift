@@ -298,11 +298,10 @@ final class GroupHost: Sendable {
     let acknowledged = state.withLock { $0.acknowledged }
     log(": open again, and serves; its order ends with record \(last.rawValue)")
     if last < acknowledged {
-      group.loss =
-        "records \(last.rawValue + 1) to \(acknowledged.rawValue) were lost with the failed "
-        + "journal: clients had been told of them, though not that they are durable. Restart the "
-        + "guests of these disks"
-      log(": \(group.loss ?? "")")
+      let loss = AcknowledgedLoss(
+        after: last, through: acknowledged, diskCount: group.disks.count)
+      group.loss = loss
+      log(": \(loss)")
     }
     serves()
     loop.post { group.begin() }

@@ -344,7 +344,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   /// Replies once everything up to `sequence` is durable.
   func waitForSync(_ group: Group, _ sequence: SequenceNumber, _ tag: NBDRequestTag) {
-    if tellsOwedFailure(tag) { return }
+    if tellsOwedFailure(tag) || tellsOfLoss(group, tag) { return }
     pendingReplies += 1
     group.wait(for: sequence, self, tag)
   }
@@ -482,6 +482,15 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     guard let failure = owedFailure else { return false }
     owedFailure = nil
     reply(tag, NBDError(failure), NBDError.text(failure))
+    return true
+  }
+
+  /// What clients of this disk were told was lost with a failed journal. The first who asks for what
+  /// was written to be durable hears it: a success would vouch for what is gone.
+  @inline(__always)
+  private func tellsOfLoss(_ group: Group, _ tag: NBDRequestTag) -> Bool {
+    guard group.loss != nil, group.loss?.tell(disk) == true else { return false }
+    reply(tag, .io, "acknowledged writes were lost with a failed journal; see the site's log")
     return true
   }
 

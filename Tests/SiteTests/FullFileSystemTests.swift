@@ -229,6 +229,32 @@ import Testing
     #expect(image[0..<4096].allSatisfy { $0 == 0 } || image[0..<4096].allSatisfy { $0 == 4 })
   }
 
+  /// A client that was told of writes must not hear that they are durable when they are gone.
+  @Test func `flush fails once after a failed journal lost what it would cover`() throws {
+    let scratch = try ScratchDirectory()
+    let mount = try Mount(ext4: 32 << 20, in: scratch)
+    let site = try site(scratch, data: mount.path)
+    try site.addDisk("disk", size: 1 << 20, role: .protected)
+    site.configuration.groups[0].segmentSize = "256K"
+    site.configuration.groups[0].history = "1h"
+    try site.start()
+    let client = try site.connect("disk")
+    try client.write([1], at: 0, fua: true)
+    for block in 1..<16 { try client.write([2], at: UInt64(block) * 4096) }
+    try mount.failAsAfterAnError()
+    #expect(throws: (any Error).self) { try client.flush() }
+    try eventually("it can be repaired", within: .seconds(60)) { (try? mount.repair()) != nil }
+    try eventually("the group is open", within: .seconds(120)) {
+      try health(site).contains("were lost with the failed journal")
+    }
+    let next = try site.connect("disk")
+    #expect(throws: (any Error).self) { try next.flush() }
+    try next.write([3], at: 0, fua: true)
+    try next.flush()
+    let other = try site.connect("disk")
+    try other.flush()
+  }
+
   @Test func `disk that becomes read-only stops apply, not the guest`() throws {
     let scratch = try ScratchDirectory()
     let mount = try Mount(ext4: 32 << 20, in: scratch)

@@ -1,0 +1,30 @@
+import BlockModel
+import Journal
+
+/// Records whose writes clients were told of, though not that they are durable, and that a group lacks
+/// since its journal failed and it opened again. Confined to the group's loop once it serves.
+struct AcknowledgedLoss: CustomStringConvertible {
+  /// The first and the last of them.
+  let first: SequenceNumber
+  let last: SequenceNumber
+  /// By disk: whether a client was told. Which disks the records were for is not known any more.
+  private var isTold: [Bool]
+
+  init(after kept: SequenceNumber, through last: SequenceNumber, diskCount: Int) {
+    first = SequenceNumber(kept.rawValue + 1)
+    self.last = last
+    isTold = Array(repeating: false, count: diskCount)
+  }
+
+  /// Whether the client that asks must be told: once for each disk.
+  mutating func tell(_ disk: DiskNumber) -> Bool {
+    if isTold[disk.index] { return false }
+    isTold[disk.index] = true
+    return true
+  }
+
+  var description: String {
+    "records \(first.rawValue) to \(last.rawValue) were lost with the failed journal: clients had "
+      + "been told of them, though not that they are durable. Restart the guests of these disks"
+  }
+}
