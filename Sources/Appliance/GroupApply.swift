@@ -52,6 +52,7 @@ extension Group {
     guard failure == nil, !isStopping, let journal else { return }
     noteGrowth(journal)
     boundActiveCheckpoints(journal)
+    endDamagedSegment(journal)
     writeCheckpointIfDue(journal)
     syncInBackground()
     noteDurable()
@@ -131,6 +132,13 @@ extension Group {
   }
 
   private static var activeCheckpointLimit: Int { 4096 }
+
+  /// The link cannot send what is in the segment, and waits for one that begins behind it.
+  private func endDamagedSegment(_ journal: SiteJournal) {
+    guard let number = link?.takeSegmentToEnd(), number == journal.newestSegment?.number
+    else { return }
+    do throws(JournalError) { try journal.sealActive() } catch { fail("\(error)") }
+  }
 
   /// Creates the next segment file before it is needed.
   private func createSlot() {

@@ -137,7 +137,7 @@ enum SampleStatus {
        "journal":{"used_bytes":1073741824,"capacity_bytes":8589934592,"segments":16,
          "oldest_segment":3,"newest_segment":18},
        "link":{"peer_site":"west","state":"syncing","detail":"","rpo_seconds":0.84,
-         "lag_records":4,"lag_bytes":12288,"sent_bytes":2147483648,"wire_bytes":1073741824,
+         "lag_records":4,"lag_bytes":12288,"sent_bytes":2147483648,"wire_bytes":1073741824,"restored_records":0,
          "reconnects":2,"sync_progress":0.5},
        "write_latency":{"count":1234,"p50_us":45.2,"p99_us":1200,"max_us":2500000},
        "disks":[{"name":"shop-root","size_bytes":21474836480,"backing":"file:/srv/root.raw",
