@@ -58,6 +58,15 @@ import Testing
       }
     }
 
+    /// Saves it as it is, and goes on; the peer has all of that. Returns what it shows then.
+    func goOn(from name: String, writing blocks: Range<Int>) throws -> [UInt8] {
+      try save(name)
+      try east.start()
+      try write(2, at: blocks)
+      try pair.drain()
+      return try west.image("disk@latest")
+    }
+
     func link(_ site: Site) throws -> String {
       try site.status().first("groups")?.elements.first?["link"]?["state"]?.string ?? ""
     }
@@ -106,11 +115,7 @@ import Testing
     let scene = try Scene()
     func stop() throws { try end == .clean ? scene.east.stop() : scene.east.crash() }
     try stop()
-    try scene.save("older")
-    try scene.east.start()
-    try scene.write(2, at: 0..<30)
-    try scene.pair.drain()
-    let image = try scene.west.image("disk@latest")
+    let image = try scene.goOn(from: "older", writing: 0..<30)
     try stop()
     try scene.restore("older")
     try scene.east.start()
@@ -143,11 +148,7 @@ import Testing
   @Test func `a site that comes back with less erases nothing, and the original goes on`() throws {
     let scene = try Scene()
     try scene.east.stop()
-    try scene.save("older")
-    try scene.east.start()
-    try scene.write(2, at: 200..<400)
-    try scene.pair.drain()
-    let image = try scene.west.image("disk@latest")
+    let image = try scene.goOn(from: "older", writing: 200..<400)
     try scene.east.stop()
     try scene.save("newer")
     // A clone takes its place.
@@ -167,11 +168,7 @@ import Testing
   @Test func `a clone that runs beside the original cannot reach its peer's history`() throws {
     let scene = try Scene()
     try scene.east.stop()
-    try scene.save("clone")
-    try scene.east.start()
-    try scene.write(2, at: 0..<30)
-    try scene.pair.drain()
-    let image = try scene.west.image("disk@latest")
+    let image = try scene.goOn(from: "clone", writing: 0..<30)
     // The original is cut off; the clone connects instead.
     try scene.east.crash()
     try scene.save("original")
@@ -197,11 +194,7 @@ import Testing
   @Test func `the peer's copy can be made the protected site's`() throws {
     let scene = try Scene()
     try scene.east.stop()
-    try scene.save("older")
-    try scene.east.start()
-    try scene.write(2, at: 200..<300)
-    try scene.pair.drain()
-    let image = try scene.west.image("disk@latest")
+    let image = try scene.goOn(from: "older", writing: 200..<300)
     try scene.east.stop()
     try scene.restore("older")
     try scene.east.start()
