@@ -49,11 +49,12 @@ import Testing
       copies[name] = folder
     }
 
-    func restore(_ name: String) throws {
+    /// - Parameter paths: of another machine; nil: where it was.
+    func restore(_ name: String, to paths: [String]? = nil) throws {
       guard let folder = copies[name] else { throw RigError("no copy \(name)") }
-      for path in folders {
-        try FileManager.default.removeItem(atPath: path)
-        let source = folder.appending(path: (path as NSString).lastPathComponent)
+      for (path, own) in zip(paths ?? folders, folders) {
+        try? FileManager.default.removeItem(atPath: path)
+        let source = folder.appending(path: (own as NSString).lastPathComponent)
         try run("cp", ["-a", "--sparse=always", source.path, path]).checked()
       }
     }
@@ -181,6 +182,33 @@ import Testing
     try scene.east.start()
     try scene.pair.drain()
     try scene.expectSame()
+  }
+
+  @Test func `a clone that runs beside the original does not disturb its link`() throws {
+    let scene = try Scene()
+    try scene.east.stop()
+    try scene.save("clone")
+    try scene.east.start()
+    try scene.write(2, at: 0..<30)
+    try scene.pair.drain()
+    let clone = try Site("east", in: try ScratchDirectory())
+    clone.configuration.groups = scene.east.configuration.groups
+    let raw = clone.scratch.file("east-disk.raw")
+    clone.configuration.groups[0].disks[0].backing = "file:\(raw)"
+    try scene.restore("clone", to: [clone.configuration.data, raw])
+    try clone.start()
+    try eventually("the clone is refused") { try scene.link(clone) == "refused" }
+    #expect(try scene.health(clone).contains("is a clone, or was put back"))
+    // Longer than it waits between two connections.
+    Thread.sleep(forTimeInterval: 5)
+    let link = try scene.east.status().first("groups")?.elements.first?["link"]
+    #expect(link?["reconnects"]?.number == 0)
+    try scene.write(4, at: 10..<20)
+    try scene.pair.drain()
+    try scene.expectSame()
+    // Once it is alone it is told what it lacks.
+    try scene.east.stop()
+    try eventually("the clone hears of it") { try scene.link(clone) == "diverged" }
   }
 
   @Test func `a decision is refused where nothing has diverged`() throws {
