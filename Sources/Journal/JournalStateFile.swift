@@ -141,6 +141,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(state.ownerDurable)
     encoder.put(baselineCode(state.baseline))
     encoder.put(state.historyStart.rawValue)
+    encoder.put(state.oldestSegment)
     encoder.put(state.isClean ? UInt8(1) : 0)
     encoder.put(UInt16(state.disks.count))
     for disk in state.disks {
@@ -174,6 +175,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     default: throw WireDecoder.Failure.tooShort
     }
     state.historyStart = Timestamp(rawValue: try decoder.take())
+    state.oldestSegment = try decoder.take()
     state.isClean = try decoder.take(UInt8.self) == 1
     for _ in 0..<(try decoder.take(UInt16.self)) {
       state.disks.append(
