@@ -301,6 +301,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
     closeConnections()
     closeReceiver()
     onFailure?(reason)
+    // A stop may wait for the very sync that has failed.
+    continueStop()
   }
 
   /// Nothing begins any more, also nothing that only reads: the opening is about to end.
