@@ -92,9 +92,10 @@ extension Group {
     // While there is capacity left, history is not cut short: a file is on its way.
     if journal.slotToCreateExists, apply.slotFailure == nil { return }
     keepReserve()
-    startApply(underPressure: true)
     recycle()
+    // No history is cut short for what comes anyway.
     if hasRoomForNext(journal) || willRecycle(journal) { return }
+    startApply(underPressure: true)
     // Readers give way, and live on in scratch space, before the peer loses its records or guests
     // wait.
     if viewsHoldRoom {
