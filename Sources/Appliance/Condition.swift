@@ -43,6 +43,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case peerDiskTooSmall = "peer-disk-too-small"
   case copyIncomplete = "copy-incomplete"
 
+  case recordsDamaged = "records-damaged"
   case copying = "copying"
 
   public struct Facts: Sendable {
@@ -138,6 +139,10 @@ public enum ConditionCode: String, CaseIterable, Sendable {
       Facts(
         .warning, "the full copy is not complete: nothing can be recovered here yet",
         remedy: "wait; if it does not begin, see to the protected site and its link")
+    case .recordsDamaged:
+      Facts(
+        .info, "a record that the peer lacked was damaged in the journal, but is on the disk",
+        remedy: "look at the storage under the data folder: it does not keep what is written there")
     case .copying:
       Facts(
         .info, "a full copy to the peer is under way",

@@ -52,6 +52,7 @@ extension Group {
     guard failure == nil, !isStopping, let journal else { return }
     noteGrowth(journal)
     boundActiveCheckpoints(journal)
+    endDamagedSegment(journal)
     writeCheckpointIfDue(journal)
     syncInBackground()
     noteDurable()
@@ -91,9 +92,10 @@ extension Group {
     // While there is capacity left, history is not cut short: a file is on its way.
     if journal.slotToCreateExists, apply.slotFailure == nil { return }
     keepReserve()
-    startApply(underPressure: true)
     recycle()
+    // No history is cut short for what comes anyway.
     if hasRoomForNext(journal) || willRecycle(journal) { return }
+    startApply(underPressure: true)
     // Readers give way, and live on in scratch space, before the peer loses its records or guests
     // wait.
     if viewsHoldRoom {
@@ -131,6 +133,13 @@ extension Group {
   }
 
   private static var activeCheckpointLimit: Int { 4096 }
+
+  /// The link cannot send what is in the segment, and waits for one that begins behind it.
+  private func endDamagedSegment(_ journal: SiteJournal) {
+    guard let number = link?.takeSegmentToEnd(), number == journal.newestSegment?.number
+    else { return }
+    do throws(JournalError) { try journal.sealActive() } catch { fail("\(error)") }
+  }
 
   /// Creates the next segment file before it is needed.
   private func createSlot() {

@@ -90,6 +90,7 @@ extension Group {
     } else if peer.divergence == nil, let condition = linkCondition(link.peerSite, peer) {
       found.append(condition)
     }
+    if !peer.repair.isEmpty { found.append(Condition(.recordsDamaged, peer.repair)) }
     if link.isDetached {
       found.append(
         Condition(

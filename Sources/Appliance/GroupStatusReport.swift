@@ -110,7 +110,7 @@ extension Group {
       lagRecords: marks[.appended] - min(marks[.appended], marks[.peerDurable]),
       lagBytes: isBehind ? lagBytes : 0, sentBytes: peer.sentByteCount,
       wireBytes: peer.wireByteCount, reconnects: peer.reconnectCount,
-      syncProgress: peer.syncProgress)
+      restoredRecords: peer.restoredCount, syncProgress: peer.syncProgress)
   }
 
   private func isBehind(_ peer: LinkMonitor.Snapshot, _ marks: Watermarks) -> Bool {
@@ -137,6 +137,7 @@ extension Group {
         ? "diverged" : receiving.receiver == nil ? "waiting" : "connected",
       detail: receiving.divergence ?? "",
       rpoSeconds: known == .zero ? nil : Double(loop.now.nanoseconds(since: known)) / 1e9,
-      lagRecords: 0, lagBytes: 0, sentBytes: 0, wireBytes: 0, reconnects: 0, syncProgress: nil)
+      lagRecords: 0, lagBytes: 0, sentBytes: 0, wireBytes: 0, reconnects: 0, restoredRecords: 0,
+      syncProgress: nil)
   }
 }

@@ -153,6 +153,8 @@ public struct LinkStatus: Codable, Sendable {
   /// Bytes on the wire for `sentBytes`: less when compression pays.
   public var wireBytes: UInt64
   public var reconnects: UInt64
+  /// Damaged records of the journal that were sent as the disks have them.
+  public var restoredRecords: UInt64
   /// Share of the initial sync that is done, 0 to 1; absent when none runs.
   public var syncProgress: Double?
 
@@ -164,6 +166,7 @@ public struct LinkStatus: Codable, Sendable {
     case lagBytes = "lag_bytes"
     case sentBytes = "sent_bytes"
     case wireBytes = "wire_bytes"
+    case restoredRecords = "restored_records"
     case syncProgress = "sync_progress"
   }
 }

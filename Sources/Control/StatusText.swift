@@ -97,6 +97,9 @@ public enum StatusText {
       text += ", initial sync \(Quantity.percent(progress)) done"
     }
     if link.reconnects > 0 { text += ", \(Quantity.count(link.reconnects, "reconnect"))" }
+    if link.restoredRecords > 0 {
+      text += ", \(Quantity.count(link.restoredRecords, "damaged record")) restored"
+    }
     if !link.detail.isEmpty { text += "; \(link.detail)" }
     return text
   }

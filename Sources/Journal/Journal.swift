@@ -334,7 +334,7 @@ public final class Journal<Storage: JournalStorage> {
   }
 
   /// Closes the active segment, if there is one. The next record opens another.
-  func sealActive() throws(JournalError) {
+  public func sealActive() throws(JournalError) {
     try commit()
     active?.seal(lastTimestamp: index.active.span?.lastTimestamp ?? lastTimestamp)
     active = nil

@@ -11,7 +11,8 @@ public final class Segment<File: JournalFile>: Sendable {
   public let file: File
   /// Which of the journal's files this is.
   let slot: Int
-  let checksumSeed: UInt32
+  /// What the checksum of record `i` starts from is this XOR `i`.
+  public let checksumSeed: UInt32
 
   private let publishedEnd: Atomic<Int>
   private let sealed: Atomic<Bool>

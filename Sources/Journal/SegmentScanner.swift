@@ -31,15 +31,23 @@ public struct SegmentScanner<File: JournalFile>: ~Copyable {
   private var lastTimestamp: Timestamp
 
   /// Where the next record would begin.
-  public private(set) var position = SegmentHeader.byteCount
-  public private(set) var recordCount: UInt64 = 0
+  public private(set) var position: Int
+  public private(set) var recordCount: UInt64
 
-  /// - Parameter limit: the position before which every record must end.
-  public init(_ file: File, header: SegmentHeader, limit: Int, depth: Depth = .verified) {
+  /// - Parameters:
+  ///   - limit: the position before which every record must end.
+  ///   - position: where to begin.
+  ///   - recordCount: so many records of the segment lie before `position`.
+  public init(
+    _ file: File, header: SegmentHeader, limit: Int, depth: Depth = .verified,
+    from position: Int = SegmentHeader.byteCount, recordCount: UInt64 = 0
+  ) {
     self.file = file
     self.header = header
     self.depth = depth
     self.limit = min(limit, Int(header.segmentByteCount))
+    self.position = position
+    self.recordCount = recordCount
     seed = header.identity.checksumSeed
     buffer = PageBuffer(
       byteCount: depth == .verified ? 2 * RecordHeader.payloadLimit : 64 << 10)

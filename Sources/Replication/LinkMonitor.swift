@@ -16,6 +16,10 @@ public final class LinkMonitor: Sendable {
     public var sentByteCount: UInt64 = 0
     public var wireByteCount: UInt64 = 0
     public var reconnectCount: UInt64 = 0
+    /// Damaged records of the journal that were made again from the disks.
+    public var restoredCount: UInt64 = 0
+    /// What was done about the last damaged record; empty when there was none.
+    public var repair = ""
     /// 0 to 1; nil when no full copy runs.
     public var syncProgress: Double?
     /// The peer's disks are a whole copy: what is durable there can be opened.
@@ -35,6 +39,8 @@ public final class LinkMonitor: Sendable {
   private let detached = Atomic<Bool>(false)
   /// The operator gives up what a peer has that ends with this record.
   private let discarded = Mutex<JournalState.OwnerMark?>(nil)
+  /// Nothing more is to be written to the segment of this number; 0: to none.
+  private let ending = Atomic<UInt32>(0)
   private let onDetach = Mutex<(@Sendable () -> Void)?>(nil)
 
   public init(peerSite: String) {
@@ -75,6 +81,15 @@ public final class LinkMonitor: Sendable {
   func agreed() {
     discarded.withLock { $0 = nil }
     update { $0.divergence = nil }
+  }
+
+  func askToEnd(_ segment: UInt32) { ending.store(segment, ordering: .relaxed) }
+
+  /// By the group's loop, from time to time: the segment that the link cannot send whole, so that
+  /// the next record is to begin another; nil when there is none.
+  public func takeSegmentToEnd() -> UInt32? {
+    let number = ending.exchange(0, ordering: .relaxed)
+    return number == 0 ? nil : number
   }
 
   func attach() { detached.store(false, ordering: .releasing) }

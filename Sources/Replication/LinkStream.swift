@@ -27,6 +27,9 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   private var baseline: BaselineReader<Store>?
   /// While a full copy runs: what all of its pieces that are still to come hold at least.
   private var copiedThrough: UInt64 = 0
+  /// The next record that cannot be sent as it is in the journal, as far as is known.
+  private var damage: DamagedRecord?
+  private let repair: RecordRepair<Store>
   private var policy = CompressionPolicy()
   private let plain = PageBuffer(byteCount: Self.chunkByteLimit)
   private let packed = PageBuffer(byteCount: LZ4.compressedLimit(Self.chunkByteLimit) + 4)
@@ -45,6 +48,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     self.hello = hello
     self.monitor = monitor
     self.channel = channel
+    repair = RecordRepair(stores: parts.stores)
   }
 
   mutating func end() {
@@ -54,7 +58,8 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
 
   // MARK: Beginning
 
-  /// False when the journal does not reach back to what the receiver needs next.
+  /// False when the journal does not reach back to what the receiver needs next, or has damage
+  /// there that only a full copy repairs.
   mutating func resume(_ welcome: LinkWelcome) throws(LinkError) -> Bool {
     parts.watermarks[.peerReceived] = welcome.sequence.rawValue
     // Damage may have cost the peer what was durable there.
@@ -82,6 +87,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     } else {
       return false
     }
+    guard try canSendNext(welcome.sequence.advanced(by: 1)) else { return false }
     try channel.send(LinkFrame(.begin))
     lastHeard = SystemClock.monotonicNanoseconds()
     monitor.update {
@@ -89,6 +95,34 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
       $0.isRecoverable = true
     }
     return true
+  }
+
+  /// Looks at the first record to be sent: where a record is damaged, the link breaks at it, and
+  /// begins again with it.
+  private mutating func canSendNext(_ sequence: SequenceNumber) throws(LinkError) -> Bool {
+    guard let segment else { return true }
+    let position = max(offset, SegmentHeader.byteCount)
+    damage = try repair.firstDamage(in: segment, from: position, sequence, limit: 1)
+    guard let damage else { return true }
+    try checkIsApplied(damage)
+    if repair.restore(damage, in: segment) != nil { return true }
+    noteRepair(of: damage, "is not on the disk any more as it was: a full copy follows")
+    return false
+  }
+
+  /// The disks hold only what is applied.
+  private func checkIsApplied(_ damage: DamagedRecord) throws(LinkError) {
+    if damage.sequence <= parts.watermarks.sequence(.applied) { return }
+    throw .local(
+      "\(damage) is damaged, and is not applied to the disk: nothing after it "
+        + "can be sent until it is")
+  }
+
+  private func noteRepair(of damage: DamagedRecord, _ outcome: String) {
+    let text = "\(damage) is damaged and \(outcome)"
+    if monitor.snapshot.repair == text { return }
+    monitor.update { $0.repair = text }
+    parts.log("group \(parts.hello.groupName): \(text)")
   }
 
   private enum Move { case moved, nothingYet, missing }
@@ -122,7 +156,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   ) throws(LinkError) {
     let applied = parts.watermarks[.applied]
     var start = applied
-    if let first = parts.catalog.segment(holding: applied + 1) {
+    if let first = parts.catalog.segment(holding: applied + 1), try canCopy(from: first, applied) {
       guard moveTo(first) else { throw .tooFarBehind }
       start = first.firstSequence.rawValue - 1
     }
@@ -140,6 +174,27 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
       $0.syncProgress = 0
       $0.isRecoverable = false
     }
+  }
+
+  /// Whether the records behind a full copy can be those from the start of this segment. False
+  /// when the copy has all that is in it, and needs none.
+  private mutating func canCopy(
+    from first: Segment<File>, _ applied: UInt64
+  ) throws(LinkError) -> Bool {
+    segment?.unpin()
+    segment = nil
+    guard let loss = try repair.firstLoss(in: first) else {
+      damage = try repair.firstDamage(
+        in: first, from: SegmentHeader.byteCount, first.firstSequence)
+      return true
+    }
+    // No record can be left out of a segment, so the copy begins where none of it is needed.
+    monitor.askToEnd(first.number)
+    if parts.catalog.newest?.number == first.number, parts.watermarks[.appended] == applied {
+      return false
+    }
+    throw .local(
+      "\(loss) is damaged: a full copy begins once all of that segment is applied to the disks")
   }
 
   // MARK: Steps
@@ -196,9 +251,12 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
       guard let segment else { return total }
       if baseline != nil, !isCopied(segment) { return total }
       let isSealed = segment.isSealed
-      let end = segment.end
+      let damage = self.damage.flatMap { $0.segment == segment.number ? $0 : nil }
+      let end = min(segment.end, damage?.position ?? .max)
       if offset == 0 { try sendHeader(segment) }
-      if end > offset {
+      if let damage, damage.position == offset {
+        total += try sendRestored(damage, segment)
+      } else if end > offset {
         total += try sendRange(segment, end)
       } else if isSealed, let next = parts.catalog.segment(segment.number + 1) {
         guard moveTo(next) else { throw .tooFarBehind }
@@ -246,6 +304,29 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     }
     offset += count
     monitor.update { $0.sentByteCount += UInt64(count) }
+    return count
+  }
+
+  /// Sends a record that is damaged in the journal, as the disk has it.
+  private mutating func sendRestored(
+    _ damaged: DamagedRecord, _ segment: Segment<File>
+  ) throws(LinkError) -> Int {
+    guard let count = repair.restore(damaged, in: segment) else {
+      // Asked again when the link begins again.
+      throw .local("\(damaged) is damaged, and what it wrote was just written over")
+    }
+    let position = StreamPosition(segment: segment.number, offset: UInt32(offset))
+    try unsafe channel.send(
+      LinkFrame(.records, argument: position.argument), [],
+      payload: UnsafeRawBufferPointer(start: repair.room.base, count: count))
+    offset += count
+    monitor.update {
+      $0.sentByteCount += UInt64(count)
+      $0.restoredCount += 1
+    }
+    noteRepair(of: damaged, "was sent as it is on the disk")
+    damage = try repair.firstDamage(in: segment, from: offset, damaged.sequence.advanced(by: 1))
+    if let damage { try checkIsApplied(damage) }
     return count
   }
 

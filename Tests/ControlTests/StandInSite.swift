@@ -138,7 +138,7 @@ enum SampleStatus {
          "oldest_segment":3,"newest_segment":18},
        "link":{"peer_site":"west","state":"syncing","detail":"","rpo_seconds":0.84,
          "lag_records":4,"lag_bytes":12288,"sent_bytes":2147483648,"wire_bytes":1073741824,
-         "reconnects":2,"sync_progress":0.5},
+         "restored_records":0,"reconnects":2,"sync_progress":0.5},
        "write_latency":{"count":1234,"p50_us":45.2,"p99_us":1200,"max_us":2500000},
        "disks":[{"name":"shop-root","size_bytes":21474836480,"backing":"file:/srv/root.raw",
          "connections":2}],

@@ -53,7 +53,10 @@ final class Restoration {
     for group in forked { wait("divergence of group \(group)") { hasDiverged(group) } }
     switch plan.wayOut {
     case .discard:
-      for group in forked { world.groups[group].isDiverged = false }
+      for group in forked {
+        world.groups[group].isDiverged = false
+        world.groups[group].isGivenUp = true
+      }
       host.inspector?.discards = forked
     case .original:
       end(kill: world.simulation.random.chance(0.5))

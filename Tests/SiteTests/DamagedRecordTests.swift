@@ -1,0 +1,90 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Proves that a record which is damaged in the journal after it was applied, and only waits for
+/// the peer, does not stop replication: the disk has what it wrote. Where the disk can make it
+/// again, the peer keeps its history; else it is copied anew. Both end, and say what happened.
+@Suite(.scratch) struct DamagedRecordTests {
+  enum Damage: CaseIterable, Sendable {
+    case payload, twoPayloads, writtenOver, header, headerOfTheNewest
+    var isRestored: Bool { self == .payload || self == .twoPayloads }
+  }
+
+  private static let writes = 60
+  private static let length = 16 << 10
+
+  /// All of `index` (from 0) are the same, and of no other.
+  private func payload(_ index: Int) -> [UInt8] {
+    [UInt8](repeating: UInt8(index + 1), count: Self.length)
+  }
+
+  /// Changes a byte of the journal of `site`, so many behind the begin of the record of a write.
+  private func damage(_ site: Site, _ index: Int, at distance: Int) throws {
+    let folder = URL(filePath: "\(site.configuration.data)/g")
+    let names = try FileManager.default.contentsOfDirectory(atPath: folder.path)
+    for name in names where name.hasPrefix("segment-") && !name.hasSuffix(".index") {
+      let file = folder.appending(path: name)
+      guard let place = try Data(contentsOf: file).range(of: Data(payload(index)))?.lowerBound
+      else { continue }
+      let handle = try FileHandle(forUpdating: file)
+      defer { try? handle.close() }
+      try handle.seek(toOffset: UInt64(place - 28 + distance))
+      try handle.write(contentsOf: Data([0xa5]))
+      return
+    }
+    throw RigError("write \(index) is in no segment")
+  }
+
+  private func harm(_ kind: Damage, _ east: Site) throws {
+    switch kind {
+    case .payload, .writtenOver: try damage(east, 20, at: 28 + 5000)
+    case .twoPayloads:
+      try damage(east, 20, at: 28)
+      try damage(east, 23, at: 28 + Self.length - 1)
+    // The sixth byte of its offset on the disk.
+    case .header: try damage(east, 20, at: 16 + 5)
+    case .headerOfTheNewest: try damage(east, Self.writes - 1, at: 16 + 5)
+    }
+  }
+
+  @Test(arguments: Damage.allCases)
+  func `what is damaged and applied reaches the peer from the disk`(kind: Damage) throws {
+    let pair = try SitePair { east, west in
+      for site in [east, west] {
+        site.configuration.groups[0].segmentSize = "256K"
+        site.configuration.groups[0].checkpointEvery = "0s"
+      }
+    }
+    let (east, west) = (pair.east, pair.west)
+    let client = try east.connect("disk")
+    try client.write([7], at: 4 << 20, fua: true)
+    try pair.drain()
+    try east.checkpoint("before").checked()
+    try pair.drain()
+    try west.stop()
+    for index in 0..<Self.writes {
+      try client.write(payload(index), at: UInt64(index * Self.length))
+    }
+    if kind == .writtenOver { try client.write([9], at: UInt64(20 * Self.length + 3)) }
+    try client.flush()
+    try eventually("all is applied") {
+      try east.counter("applied") >= east.counter("appended")
+    }
+    try harm(kind, east)
+    try west.start()
+    try pair.drain()
+    // It goes on.
+    try client.write([8], at: 5 << 20, fua: true)
+    try pair.drain()
+    #expect(difference(try west.image("disk@latest"), try east.image("disk")) == nil)
+    let restored = try east.counter("restored_records")
+    #expect(restored == (kind == .payload ? 1 : kind == .twoPayloads ? 2 : 0))
+    #expect(east.log.contains("of the journal is damaged"))
+    let isOpen = (try? west.connect("disk@checkpoint:before").read(at: 4 << 20, count: 1)) == [7]
+    #expect(isOpen == kind.isRestored)
+    let copies = west.log.components(separatedBy: "a full copy from east begins").count - 1
+    #expect(copies == (kind.isRestored ? 0 : 1), "of the log since the last start")
+    #expect(try east.counter("reconnects") < 10)
+  }
+}
