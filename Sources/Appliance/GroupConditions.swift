@@ -78,7 +78,8 @@ extension Group {
   ) -> [Condition] {
     var found: [Condition] = []
     if peer.state == .refused { found.append(Condition(.linkRefused, peer.detail)) }
-    if link.isDetached {
+    // While it is copied, the journal keeps nothing for it, and need not.
+    if link.isDetached, !link.debt.isActive {
       found.append(
         Condition(
           .peerMustBeCopied,

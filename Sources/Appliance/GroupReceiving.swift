@@ -26,6 +26,11 @@ struct ReceivingState {
   var pendingReset: (() -> Void)?
   /// The journal is being reset: what the group still knows of it is not so any more.
   var isResetting = false
+  /// The last question of a full copy to which the answer is yes, also when the connection was gone
+  /// by then.
+  var stored: (copy: UInt64, number: UInt64) = (0, 0)
+  /// Grows when what was written before may be lost: a later sync says nothing about it.
+  var storeFailureCount = 0
   var reported = LinkProgress(
     isRecoverable: false, received: .none, durable: .none, applied: .none,
     durableTimestamp: .zero)
@@ -57,7 +62,16 @@ extension Group {
     receiving.reported = ReceivingState().reported
     receiving.obstacle = nil
     receiving.refusal = nil
-    receiver.welcome(welcome(state))
+    guard state.baseline == .copying else { return receiver.welcome(welcome(state)) }
+    // First what an earlier connection has brought is stored: then it is known how far that is, and
+    // no more piles up, however often connections break.
+    receiver.keepWaiting()
+    keeper.submit { [self] in
+      loop.post { [self] in
+        guard receiving.receiver === receiver, let state = stateKeeper?.state else { return }
+        receiver.welcome(welcome(state))
+      }
+    }
   }
 
   private func refusal(of hello: LinkHello, _ state: JournalState) -> String? {
@@ -90,6 +104,8 @@ extension Group {
     let position = journal?.acceptPosition
     return LinkWelcome(
       site: siteName, needsBaseline: state.baseline != .complete,
+      copy: state.baseline == .copying ? state.copy : 0,
+      stored: receiving.stored.copy == state.copy ? receiving.stored.number : 0,
       epoch: journal?.currentEpoch ?? 0, sequence: journal?.stamped ?? .none,
       position: StreamPosition(
         segment: position?.segment ?? 0, offset: UInt32(position?.offset ?? 0)),
@@ -132,9 +148,17 @@ extension Group {
     }
   }
 
-  /// A full copy begins: the history here ends, and the disks are written over.
-  func beginBaseline(_ hello: LinkHello, start: SequenceNumber, _ receiver: LinkReceiver) {
-    log("group \(configuration.name): a full copy from \(hello.site) begins")
+  /// A full copy begins or goes on: the history here ends, and the disks are written over. Also
+  /// when records follow, those after `start`: what the journal holds from an earlier connection
+  /// must not be applied over what comes from now on.
+  func beginBaseline(
+    _ hello: LinkHello, start: SequenceNumber, copy: UInt64, _ receiver: LinkReceiver
+  ) {
+    if let state = stateKeeper?.state, state.baseline != .copying || state.copy != copy {
+      log("group \(configuration.name): a full copy from \(hello.site) begins")
+    } else if !receiver.isFollowing {
+      log("group \(configuration.name): the full copy from \(hello.site) goes on")
+    }
     let now = loop.now
     whenUnused { [self] in
       reload(receiver) { state in
@@ -144,6 +168,7 @@ extension Group {
         }
         state.group = hello.group
         state.baseline = .copying
+        state.copy = copy
         state.epoch = hello.epoch
         state.epochs = []
         state.applied = .init(start, .zero)
@@ -251,15 +276,50 @@ extension Group {
       } catch { failure = error }
       let problem = failure
       loop.post { [self] in
+        if let problem { return storingFailed(problem, receiver) }
         // What an earlier connection began says nothing about this one's copy.
-        guard receiving.receiver === receiver else { return }
-        if let problem {
-          log("group \(configuration.name): full copy: \(problem)")
-          return closeReceiver()
-        }
-        done()
+        if receiving.receiver === receiver { done() }
       }
     }
+  }
+
+  /// Makes durable what was stored, then says so.
+  func storeBaseline(confirming number: UInt64, _ receiver: LinkReceiver) {
+    #if MUTANTS
+      if Mutant.confirmCopyEarly.isOn { return receiver.confirmBaseline(number) }
+    #endif
+    let copy = stateKeeper?.state.copy ?? 0
+    syncBaseline(for: receiver) { [self] in
+      receiving.stored = (copy, number)
+      if receiving.receiver === receiver { receiver.confirmBaseline(number) }
+    }
+  }
+
+  /// Syncs the disks behind all pieces that came so far; `done` is called on the loop if that is
+  /// what it made durable, also when the connection has ended.
+  private func syncBaseline(
+    for receiver: LinkReceiver, done: @escaping @Sendable () -> Void
+  ) {
+    let failuresBefore = receiving.storeFailureCount
+    let stores = disks.map(\.store)
+    keeper.submit { [self] in
+      var failure: StorageError?
+      do throws(StorageError) { for store in stores { try store.sync() } } catch {
+        failure = error
+      }
+      let problem = failure
+      loop.post { [self] in
+        if let problem { return storingFailed(problem, receiver) }
+        if receiving.storeFailureCount == failuresBefore { done() }
+      }
+    }
+  }
+
+  private func storingFailed(_ problem: StorageError, _ receiver: LinkReceiver) {
+    receiving.storeFailureCount += 1
+    guard receiving.receiver === receiver else { return }
+    log("group \(configuration.name): full copy: \(problem)")
+    closeReceiver()
   }
 
   func endBaseline(_ mark: JournalState.Mark, from receiver: LinkReceiver) {
@@ -269,22 +329,10 @@ extension Group {
     receiving.baselineEnd = mark
     // No piece is to come any more, and the keeper has those that came before the next apply step.
     receiving.applyLimit = SequenceNumber(.max)
-    let stores = disks.map(\.store)
-    keeper.submit { [self] in
-      var failure: StorageError?
-      do throws(StorageError) { for store in stores { try store.sync() } } catch {
-        failure = error
-      }
-      let problem = failure
-      loop.post { [self] in
-        guard receiving.receiver === receiver else { return }
-        if let problem {
-          log("group \(configuration.name): full copy: \(problem)")
-          return closeReceiver()
-        }
-        receiving.isBaselineStored = true
-        completeBaselineIfReached()
-      }
+    syncBaseline(for: receiver) { [self] in
+      guard receiving.receiver === receiver else { return }
+      receiving.isBaselineStored = true
+      completeBaselineIfReached()
     }
   }
 
@@ -332,6 +380,7 @@ extension Group {
     runPendingReset()
     completeBaselineIfReached()
     reportProgress()
+    receiving.receiver?.stayInTouch()
   }
 
   private func reportProgress() {

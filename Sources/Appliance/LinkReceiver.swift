@@ -11,9 +11,9 @@ import TLS
 final class LinkReceiver: EventHandler, @unchecked Sendable {
   private enum Phase {
     case new
-    /// A welcome was sent; `begin`, `cut` or `baselineBegin` must come.
+    /// A welcome was sent; `begin`, `cut` or `copyBegin` must come.
     case agreeing
-    /// The journal is being set back.
+    /// The journal is being set back, or what an earlier connection brought is being stored.
     case resetting
     case streaming
   }
@@ -21,6 +21,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
   private static let inputByteCount = 8 << 20
   /// Pieces of a full copy that wait to be written; above, the link is left unread.
   private static let baselineByteLimit = 32 << 20
+  private static let aliveNanoseconds: UInt64 = 1_000_000_000
 
   private let socket: Socket
   private let group: Group
@@ -33,11 +34,18 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
   private var toldByteCounts: [UInt64] = []
 
   private var phase = Phase.new
+  /// The full copy under way; 0 when there is none.
+  private var copy: UInt64 = 0
+  /// Records come beside what is left of it.
+  private(set) var isFollowing = false
   private var recordBytesLeft = 0
   /// The next segment has no file yet.
   private(set) var waitsForRoom = false
   private var baselineBytesPending = 0
   private var interest: Poller.Interest = .readable
+  /// When the peer was sent something last, and when something of it came; monotonic.
+  private var lastSent: UInt64 = 0
+  private(set) var lastHeard = SystemClock.monotonicNanoseconds()
   private(set) var isClosed = false
 
   init(socket: Socket, leftover: [UInt8], hello: LinkHello, group: Group) {
@@ -73,6 +81,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
       guard let count = try input.receive(from: Transport(socket), wanted: wanted) else { return }
       if count == 0 { return end() }
     } catch { return end() }
+    lastHeard = SystemClock.monotonicNanoseconds()
     process()
   }
 
@@ -98,7 +107,8 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     if !isClosed { group.loop.enlist(group) }
   }
 
-  private var isPaused: Bool {
+  /// Nothing is read from the peer for now.
+  var isPaused: Bool {
     waitsForRoom || phase == .resetting || baselineBytesPending > Self.baselineByteLimit
       || group.handover.isPausing
   }
@@ -140,11 +150,18 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     case (.agreeing, .cut):
       phase = .resetting
       group.cut(after: SequenceNumber(frame.argument), self)
-    case (.agreeing, .baselineBegin):
+    case (.agreeing, .copyBegin):
       // Before anything is forgotten.
       if let reason = group.refusalOfCopy(from: hello) { throw .diskTooSmall(reason) }
       phase = .resetting
-      group.beginBaseline(hello, start: SequenceNumber(frame.argument), self)
+      copy = frame.argument
+      group.beginBaseline(hello, start: .none, copy: copy, self)
+    case (.streaming, .baselineBegin) where copy != 0:
+      phase = .resetting
+      isFollowing = true
+      group.beginBaseline(hello, start: SequenceNumber(frame.argument), copy: copy, self)
+    case (.streaming, .baselineConfirm) where copy != 0:
+      group.storeBaseline(confirming: frame.argument, self)
     case (.streaming, .hello):
       let again = try unsafe LinkHello(decoding: Array(body))
       guard again.disks.map(\.name) == hello.disks.map(\.name) else {
@@ -159,9 +176,11 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     case (.streaming, .heartbeat):
       group.receiving.knownThrough = max(
         group.receiving.knownThrough, Timestamp(rawValue: frame.argument))
-    case (.streaming, .baselineData), (.streaming, .baselineZeros):
+    case (.streaming, .baselineData), (.streaming, .baselineZeros),
+      (.streaming, .compressedBaseline):
+      guard copy != 0 else { throw .protocolViolation("unexpected \(frame.kind)") }
       try unsafe takeBaseline(frame.kind, body)
-    case (.streaming, .baselineEnd):
+    case (.streaming, .baselineEnd) where copy != 0:
       var decoder = unsafe WireDecoder(Array(body))
       guard let timestamp = try? decoder.take(UInt64.self), timestamp > 0 else {
         throw .protocolViolation("end of a full copy is malformed")
@@ -236,6 +255,8 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     do throws(JournalError) {
       try group.journal?.acceptSegment(header)
     } catch { throw linkError(error) }
+    // The peer keeps what is not durable here, and may have little room for it.
+    group.startSync()
   }
 
   /// What the peer sent wrong ends the link; what this site's storage does ends the group.
@@ -261,13 +282,8 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     guard piece.disk.index < diskByteCounts.count,
       piece.range.end <= diskByteCounts[piece.disk.index]
     else { throw .protocolViolation("baseline piece lies outside of its disk") }
-    var bytes: [UInt8]?
-    if kind == .baselineData {
-      guard piece.range.length == UInt64(body.count - prefix) else {
-        throw .protocolViolation("baseline piece has the wrong length")
-      }
-      bytes = unsafe Array(body[prefix...])
-    }
+    let payload = unsafe UnsafeRawBufferPointer(rebasing: body[prefix...])
+    let bytes = try unsafe kind == .baselineZeros ? nil : plainBytes(of: piece, kind, payload)
     let cost = bytes?.count ?? prefix
     baselineBytesPending += cost
     group.storeBaseline(piece, bytes, from: self) { [self] in
@@ -277,7 +293,28 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     }
   }
 
+  private func plainBytes(
+    of piece: BaselinePiece, _ kind: LinkFrameKind, _ payload: UnsafeRawBufferPointer
+  ) throws(LinkError) -> [UInt8] {
+    let count = piece.range.length
+    if kind == .baselineData, count == UInt64(payload.count) { return unsafe Array(payload) }
+    guard kind == .compressedBaseline, count > 0, count <= UInt64(plain.count) else {
+      throw .protocolViolation("baseline piece has the wrong length")
+    }
+    var isWhole = false
+    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: Int(count)) { buffer, filled in
+      isWhole =
+        unsafe LZ4.decompress(payload, into: UnsafeMutableRawBufferPointer(buffer)) == Int(count)
+      filled = isWhole ? Int(count) : 0
+    }
+    guard isWhole else { throw .protocolViolation("baseline piece does not decompress") }
+    return bytes
+  }
+
   // MARK: Answers
+
+  /// A welcome comes later; the peer hears that this site is there.
+  func keepWaiting() { phase = .resetting }
 
   func welcome(_ welcome: LinkWelcome) {
     phase = .agreeing
@@ -306,6 +343,20 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     send(LinkFrame(.welcome), welcome.encoded())
   }
 
+  /// The pieces before the peer's question of this number are durable.
+  func confirmBaseline(_ number: UInt64) {
+    send(LinkFrame(.baselineStored, argument: number), [])
+  }
+
+  /// Several times a second: the peer hears of this site at least once a second.
+  func stayInTouch() {
+    let now = SystemClock.monotonicNanoseconds()
+    guard phase != .new, !isClosed, output.pendingByteCount == 0,
+      now &- lastSent >= Self.aliveNanoseconds
+    else { return }
+    send(LinkFrame(.alive), [])
+  }
+
   func report(_ progress: LinkProgress) { send(LinkFrame(.progress), progress.encoded()) }
 
   func refuse(_ reason: String) {
@@ -321,6 +372,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     if isClosed { return }
     var frame = frame
     frame.bodyByteCount = body.count
+    lastSent = SystemClock.monotonicNanoseconds()
     output.append(frame.encoded)
     output.append(body)
     send()

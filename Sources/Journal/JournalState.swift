@@ -57,6 +57,9 @@ public struct JournalState: Equatable, Sendable {
   /// At least this much is durable at the peer; nil when there is none or it must be copied anew.
   public var peerDurable: SequenceNumber?
   public var baseline: Baseline
+  /// While a full copy is under way: the number that the peer knows it by. What it has confirmed to
+  /// the peer is on the disks.
+  public var copy: UInt64
   /// Instants before it cannot be opened (set when a sync ends).
   public var historyStart: Timestamp
   public var isClean: Bool
@@ -86,6 +89,7 @@ public struct JournalState: Equatable, Sendable {
     durable = .none
     peerDurable = nil
     self.baseline = baseline
+    copy = 0
     historyStart = .zero
     isClean = true
     self.disks = disks
@@ -134,6 +138,7 @@ public struct JournalState: Equatable, Sendable {
   /// copy began ends there.
   public mutating func completeBaseline(at start: Timestamp) {
     baseline = .complete
+    copy = 0
     historyStart = start
     // Until now its end was taken from this site's clock, which may be ahead of the peer's.
     if let last = gaps.indices.last { gaps[last].to = start }

@@ -11,7 +11,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
   public static var name: String { "state" }
   static var copyByteCount: Int { 32 << 10 }
   static var magic: UInt64 { 0x5441_504C_5354_4154 }  // "TAPLSTAT"
-  static var version: UInt32 { 1 }
+  static var version: UInt32 { 2 }
 
   private let file: File
 
@@ -136,6 +136,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(state.durable.rawValue)
     encoder.put(state.peerDurable?.rawValue ?? .max)
     encoder.put(baselineCode(state.baseline))
+    encoder.put(state.copy)
     encoder.put(state.historyStart.rawValue)
     encoder.put(state.isClean ? UInt8(1) : 0)
     encoder.put(UInt16(state.disks.count))
@@ -173,6 +174,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     case 2: state.baseline = .complete
     default: throw WireDecoder.Failure.tooShort
     }
+    state.copy = try decoder.take()
     state.historyStart = Timestamp(rawValue: try decoder.take())
     state.isClean = try decoder.take(UInt8.self) == 1
     for _ in 0..<(try decoder.take(UInt16.self)) {

@@ -5,7 +5,7 @@ import Journal
 /// have grown.
 public struct LinkHello: Equatable, Sendable {
   public static let magic: UInt64 = 0x5441_504C_4C49_4E4B  // "TAPLLINK"
-  public static let version: UInt32 = 1
+  public static let version: UInt32 = 2
   /// As many as a group's configuration may have.
   static let diskLimit = 256
 
@@ -80,6 +80,10 @@ public struct LinkWelcome: Equatable, Sendable {
   public var site: String
   /// It has no baseline: a full copy must come first.
   public var needsBaseline: Bool
+  /// The full copy that was under way, as `copyBegin` named it; 0 when there was none.
+  public var copy: UInt64
+  /// The last `baselineConfirm` of that copy before which all is durable; 0 when it knows of none.
+  public var stored: UInt64
   public var epoch: UInt64
   /// Its last record, and the end of that record in the stream.
   public var sequence: SequenceNumber
@@ -89,11 +93,14 @@ public struct LinkWelcome: Equatable, Sendable {
   public var diskByteCounts: [UInt64]
 
   public init(
-    site: String, needsBaseline: Bool, epoch: UInt64, sequence: SequenceNumber,
-    position: StreamPosition, applied: SequenceNumber, diskByteCounts: [UInt64] = []
+    site: String, needsBaseline: Bool, copy: UInt64 = 0, stored: UInt64 = 0, epoch: UInt64,
+    sequence: SequenceNumber, position: StreamPosition, applied: SequenceNumber,
+    diskByteCounts: [UInt64] = []
   ) {
     self.site = site
     self.needsBaseline = needsBaseline
+    self.copy = copy
+    self.stored = stored
     self.epoch = epoch
     self.sequence = sequence
     self.position = position
@@ -106,6 +113,8 @@ public struct LinkWelcome: Equatable, Sendable {
     encoder.put(LinkHello.version)
     encoder.put(site)
     encoder.put(needsBaseline ? UInt8(1) : 0)
+    encoder.put(copy)
+    encoder.put(stored)
     encoder.put(epoch)
     encoder.put(sequence.rawValue)
     encoder.put(position.argument)
@@ -122,6 +131,8 @@ public struct LinkWelcome: Equatable, Sendable {
       guard version == LinkHello.version else { throw LinkError.otherVersion(version) }
       site = try decoder.takeString()
       needsBaseline = try decoder.take(UInt8.self) == 1
+      copy = try decoder.take()
+      stored = try decoder.take()
       epoch = try decoder.take()
       sequence = SequenceNumber(try decoder.take())
       position = StreamPosition(argument: try decoder.take())
@@ -181,8 +192,8 @@ public struct LinkProgress: Equatable, Sendable {
   }
 }
 
-/// Where a piece of a baseline belongs: in front of the bytes of `baselineData`, alone in
-/// `baselineZeros`.
+/// Where a piece of a baseline belongs: in front of the bytes of `baselineData` and
+/// `compressedBaseline`, alone in `baselineZeros`.
 public struct BaselinePiece: Equatable, Sendable {
   public static let byteCount = 26
 

@@ -26,6 +26,8 @@ public final class LinkMonitor: Sendable {
   }
 
   public let peerSite: String
+  /// What a full copy that is under way, also while the link is down, still has to bring.
+  public let debt = CopyDebt()
   private let content = Mutex(Snapshot())
   private let detached = Atomic<Bool>(false)
   private let onDetach = Mutex<(@Sendable () -> Void)?>(nil)
@@ -50,6 +52,10 @@ public final class LinkMonitor: Sendable {
     detached.store(true, ordering: .releasing)
     onDetach.withLock { $0?() }
   }
+
+  /// A full copy begins or goes on: until it is nearly whole, the journal keeps nothing for the
+  /// peer.
+  func release() { detached.store(true, ordering: .releasing) }
 
   func attach() { detached.store(false, ordering: .releasing) }
   func setOnDetach(_ action: (@Sendable () -> Void)?) { onDetach.withLock { $0 = action } }

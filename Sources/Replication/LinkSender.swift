@@ -164,6 +164,9 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     for round in 0..<2 {
       let welcome = try receiveWelcome(channel)
       monitor.update { $0.peerDiskByteCounts = welcome.diskByteCounts }
+      if welcome.needsBaseline { return try stream.beginCopy(resuming: welcome) }
+      // Should one have been under way, its end was only not heard of.
+      monitor.debt.end()
       let oldest = parts.catalog.oldest?.firstSequence
       let decision =
         monitor.isDetached
@@ -175,13 +178,13 @@ public final class LinkSender<Store: BackingStore>: Sendable {
       case .resume where isForked(welcome):
         // It has records in the segment and keeps them: damage has cost this site its own segment
         // of that number, whose records are applied.
-        if round > 0 { return try stream.beginBaseline() }
+        if round > 0 { return try stream.beginCopy() }
         try goBack(channel, welcome, after: welcome.sequence)
       case .resume:
         if try stream.resume(welcome) { return }
-        return try stream.beginBaseline()
+        return try stream.beginCopy()
       case .baseline:
-        return try stream.beginBaseline()
+        return try stream.beginCopy()
       case .cut(let after):
         #if MUTANTS
           if Mutant.ignoreFork.isOn, try stream.resume(welcome) { return }
@@ -221,7 +224,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
       switch frame.kind {
       case .welcome: return try LinkWelcome(decoding: body)
       case .refused: throw .refused(String(decoding: body, as: UTF8.self))
-      case .progress: continue
+      case .progress, .alive: continue
       default: throw .protocolViolation("unexpected \(frame.kind)")
       }
     }

@@ -20,8 +20,9 @@ struct LinkMessageTests {
     segmentByteCount: 64 << 20,
     disks: [.init(name: "root", byteCount: 1 << 40), .init(name: "", byteCount: 0)])
   static let welcome = LinkWelcome(
-    site: "west", needsBaseline: true, epoch: 2, sequence: SequenceNumber(1_000_000),
-    position: StreamPosition(segment: 12, offset: 40_960), applied: SequenceNumber(999_000),
+    site: "west", needsBaseline: true, copy: 77, stored: 5, epoch: 2,
+    sequence: SequenceNumber(1_000_000), position: StreamPosition(segment: 12, offset: 40_960),
+    applied: SequenceNumber(999_000),
     diskByteCounts: [1 << 40, 1])
   static let progress = LinkProgress(
     isRecoverable: true, received: SequenceNumber(30), durable: SequenceNumber(20),

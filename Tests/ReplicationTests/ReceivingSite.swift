@@ -30,6 +30,8 @@ final class ReceivingSite {
   private(set) var hellos: [LinkHello] = []
   private(set) var framesSeen: [LinkFrameKind: Int] = [:]
   private(set) var cuts: [SequenceNumber] = []
+  /// The numbers of the full copies, as each connection named them.
+  private(set) var copies: [UInt64] = []
   private(set) var knownThrough: UInt64 = 0
   private(set) var baselineEnd: SequenceNumber?
 
@@ -128,12 +130,16 @@ final class ReceivingSite {
       cuts.append(SequenceNumber(frame.argument))
       try group.cut(after: SequenceNumber(frame.argument))
       try welcome()
-    case .baselineBegin:
+    case .copyBegin:
       needsBaseline = true
       isStreaming = true
       baselineEnd = nil
+      copies.append(frame.argument)
+      try group.beginBaseline(.none)
+    case .baselineConfirm: send(LinkFrame(.baselineStored, argument: frame.argument), [])
+    case .baselineBegin:
       try group.beginBaseline(SequenceNumber(frame.argument))
-    case .baselineData, .baselineZeros: try takePiece(frame.kind, body)
+    case .baselineData, .baselineZeros, .compressedBaseline: try takePiece(frame.kind, body)
     case .baselineEnd:
       baselineEnd = SequenceNumber(frame.argument)
       needsBaseline = false
@@ -178,6 +184,14 @@ final class ReceivingSite {
     let piece = try BaselinePiece(decoding: Array(body.prefix(BaselinePiece.byteCount)))
     let store = group.stores[piece.disk.index]
     if kind == .baselineZeros { return try store.zero(piece.range, mayFreeSpace: true) }
+    if kind == .compressedBaseline {
+      var plain = [UInt8](repeating: 0, count: Int(piece.range.length))
+      let count = unsafe body[BaselinePiece.byteCount...].withUnsafeBytes { source in
+        unsafe plain.withUnsafeMutableBytes { unsafe LZ4.decompress(source, into: $0) }
+      }
+      guard count == plain.count else { throw Violation(description: "a piece is not whole") }
+      return try unsafe plain.withUnsafeBytes { try unsafe store.write($0, at: piece.range.start) }
+    }
     try unsafe body[BaselinePiece.byteCount...].withUnsafeBytes {
       try unsafe store.write($0, at: piece.range.start)
     }
@@ -191,7 +205,8 @@ final class ReceivingSite {
     send(
       LinkFrame(.welcome),
       LinkWelcome(
-        site: "west", needsBaseline: needsBaseline, epoch: group.journal.currentEpoch,
+        site: "west", needsBaseline: needsBaseline,
+        copy: needsBaseline ? copies.last ?? 0 : 0, epoch: group.journal.currentEpoch,
         sequence: group.journal.stamped,
         position: StreamPosition(
           segment: position?.segment ?? 0,

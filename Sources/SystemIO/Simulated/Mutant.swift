@@ -43,6 +43,9 @@ public enum Mutant: String, CaseIterable {
   case viewDuringReset = "view-during-reset"
   case applyDuringCopy = "apply-during-copy"
   case completeCopyEarly = "complete-copy-early"
+  case confirmCopyEarly = "confirm-copy-early"
+  case forgetUnconfirmed = "forget-unconfirmed"
+  case skipDebt = "skip-debt"
 
   /// Set before the simulation begins.
   nonisolated(unsafe) public static var chosen: Mutant?
