@@ -37,6 +37,7 @@ final class EventLoop: @unchecked Sendable {
   typealias Message = @Sendable () -> Void
 
   private struct Timer {
+    let owner: ObjectIdentifier
     let periodNanoseconds: UInt64
     var due: UInt64
     let action: () -> Void
@@ -69,6 +70,8 @@ final class EventLoop: @unchecked Sendable {
 
   /// NBD clients of all groups on this loop.
   var clientCount = 0
+  /// Groups that the loop serves, or will. Set before it starts.
+  var groupCount = 0
 
   /// The wall clock at the start of this turn.
   private(set) var now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
@@ -176,14 +179,20 @@ final class EventLoop: @unchecked Sendable {
     resuming.append(handler)
   }
 
-  /// Calls `action` about every `milliseconds`, for as long as the loop runs.
-  func every(milliseconds: UInt64, _ action: @escaping () -> Void) {
+  /// Calls `action` about every `milliseconds`, until `cancelTimers` or the loop's end.
+  func every(milliseconds: UInt64, for owner: AnyObject, _ action: @escaping () -> Void) {
     assertIsCurrent()
     let period = milliseconds * 1_000_000
     timers.append(
       Timer(
-        periodNanoseconds: period, due: SystemClock.monotonicNanoseconds() + period,
-        action: action))
+        owner: ObjectIdentifier(owner), periodNanoseconds: period,
+        due: SystemClock.monotonicNanoseconds() + period, action: action))
+  }
+
+  /// Not from a timer.
+  func cancelTimers(of owner: AnyObject) {
+    assertIsCurrent()
+    timers.removeAll { $0.owner == ObjectIdentifier(owner) }
   }
 
   private func turn() {

@@ -23,8 +23,9 @@ struct GroupDisk: Sendable {
 ///
 /// Concurrency model: confined to its loop. The order in which this loop stages requests is the
 /// order of the group's history; all connections meet here, so they are coherent. What blocks runs
-/// on `workers` (syncs, reads), or on `keeper` (apply, the state file, the index), which
-/// has one thread, so its jobs follow each other.
+/// on `lanes`: of these, the keeper (apply, the state file, the index) has one thread, so its
+/// jobs follow each other. It is one opening of the group: what comes after a failure is another
+/// (`GroupHost`).
 ///
 /// The parts: this file (turns and connections), GroupDurability (syncs and who waits for them),
 /// GroupApply (journal to base), GroupReserve (room ahead of need),
@@ -38,8 +39,9 @@ final class Group: TurnParticipant, @unchecked Sendable {
   var siteName = ""
   let disks: [GroupDisk]
   let loop: EventLoop
-  let workers: WorkerPool
-  let keeper: WorkerPool
+  let lanes: GroupLanes
+  /// Keeps others out of the journal's folder.
+  let lock: File?
   let log: @Sendable (String) -> Void
 
   /// Nil for a group of role `plain`: its writes go to the base at once.
@@ -58,6 +60,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// Counts the writes of a plain group, in place of a journal's sequence.
   private var plainSequence = SequenceNumber.none
 
+  var plain = PlainFailures()
+
   var durability = DurabilityWaits()
   private(set) lazy var journalSync = makeJournalSync()
   private(set) lazy var plainSync = makePlainSync()
@@ -68,6 +72,9 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// What apply may save for views.
   let viewScratch: ScratchBudget
   var receiving = ReceivingState()
+  /// Grows, on the keeper, when what was written to a disk before may be lost: a later sync says
+  /// nothing about it.
+  let storeFailures = Atomic<Int>(0)
   /// Who may open the disks, by number.
   let accessRules: Mutex<[DiskConfiguration]>
   var latency = LatencyRecorder()
@@ -79,6 +86,10 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   /// Why the group serves nothing any more; nil while it does.
   private(set) var failure: String?
+  /// Called once when it has failed, on the loop. Set before anything is posted there.
+  var onFailure: (@Sendable (_ reason: String) -> Void)?
+  /// What clients were told and this opening lacks, for people. Set before the group begins.
+  var loss: String?
   private(set) var isStopping = false
   private var turnStartNanoseconds: UInt64 = 0
   private var turnWrites = 0
@@ -86,7 +97,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   private var allowance = Int.max
 
   init(
-    _ parts: GroupParts, loop: EventLoop, workers: WorkerPool, keeper: WorkerPool,
+    _ parts: GroupParts, loop: EventLoop, lanes: GroupLanes,
     log: @escaping @Sendable (String) -> Void
   ) {
     configuration = parts.configuration
@@ -95,6 +106,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     journal = parts.journal
     stateKeeper = parts.stateKeeper
     signal = parts.signal
+    receiving.ownerDurable = parts.stateKeeper?.state.ownerDurable ?? .unknown
     analyzer = parts.analyzer
     tap = parts.journal.map {
       Tap(journal: $0, followers: parts.signal, observations: parts.observations)
@@ -103,10 +115,12 @@ final class Group: TurnParticipant, @unchecked Sendable {
     viewScratch = ScratchBudget(byteLimit: parts.configuration.journal.viewScratchLimit)
     zeroLimit = parts.journal == nil ? 64 << 20 : 1 << 30
     self.loop = loop
-    self.workers = workers
-    self.keeper = keeper
+    self.lanes = lanes
+    lock = parts.lock
     self.log = log
   }
+
+  var keeper: WorkerPool { lanes.keeper }
 
   // MARK: Connections
 
@@ -168,6 +182,9 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// The last request staged.
   @inline(__always)
   var stamped: SequenceNumber { journal?.stamped ?? plainSequence }
+
+  /// Workers have finished a change of a plain group's disk: what syncs from here on covers it.
+  func plainChanged() { plainSequence = plainSequence.advanced(by: 1) }
 
   @inline(__always)
   func hasRoom(payloadByteCount: Int) -> Bool {
@@ -237,7 +254,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
     }
   }
 
-  /// A plain group's write: to the page cache of the raw file, at once.
+  /// A plain group's write: to the page cache of the raw file, at once. What goes wrong is in
+  /// `plain` then.
   private func writeThrough(
     _ kind: RecordKind, _ disk: DiskNumber, _ offset: UInt64, _ length: UInt32,
     _ record: UnsafeMutableRawPointer
@@ -253,7 +271,11 @@ final class Group: TurnParticipant, @unchecked Sendable {
         try store.zero(
           ByteRange(start: offset, length: UInt64(length)), mayFreeSpace: kind == .trim)
       }
-    } catch { fail("\(error)") }
+      plain.succeeded(disk)
+    } catch {
+      plain.ofRequest = error
+      noteFailure(PlainFailure(disk: disk, error: error))
+    }
     plainSequence = plainSequence.advanced(by: 1)
     return plainSequence
   }
@@ -268,17 +290,31 @@ final class Group: TurnParticipant, @unchecked Sendable {
   // MARK: Failing and stopping
 
   /// The journal cannot be trusted any more. Clients are cut off without replies, so nothing that
-  /// was not stored is ever acknowledged; what is durable stays for the restart.
+  /// was not stored is ever acknowledged; what is durable stays for the next opening.
   func fail(_ reason: String) {
     loop.assertIsCurrent()
     guard failure == nil else { return }
     failure = reason
-    log("group \(configuration.name) has failed and serves nothing until a restart: \(reason)")
+    log(
+      "group \(configuration.name) has failed and serves nothing until it is opened again: "
+        + reason)
     // What is staged lies in buffers that end with their connections.
     journal?.abandon()
     closeConnections()
     closeReceiver()
+    onFailure?(reason)
   }
+
+  /// Nothing begins any more, also nothing that only reads: the opening is about to end.
+  func abandon() {
+    failure = failure ?? "the group is stopping"
+    closeConnections()
+    closeReceiver()
+    views.expireAll()
+  }
+
+  /// Nothing of it happens on the loop from here on. What its jobs had posted before has come.
+  func leaveLoop() { loop.cancelTimers(of: self) }
 
   func closeConnections() {
     for connection in connections.members { connection.close() }

@@ -32,6 +32,8 @@ struct ApplyProgress {
   var failure: String?
   var retryNanoseconds: UInt64 = 0
   var appliedBytes: UInt64 = 0
+  /// The log says that zeros became holes for want of space.
+  var saysThinned = false
 }
 
 extension Group {
@@ -143,7 +145,7 @@ extension Group {
     // The guest must not wait until a file is filled.
     let isHurried = !isIdle && journal.needsFilesQuickly
     // Not behind a step of apply, which takes long.
-    workers.submit { [self] in
+    lanes.files.submit { [self] in
       var file: File?
       var failure: Errno?
       do throws(Errno) {
@@ -204,7 +206,7 @@ extension Group {
   /// - Parameter last: the step takes nothing after this record.
   func startApply(underPressure: Bool, through last: SequenceNumber = SequenceNumber(.max)) {
     let monotonic = SystemClock.monotonicNanoseconds()
-    guard let journal, !apply.isRunning, !handover.isSettling,
+    guard let journal, failure == nil, !apply.isRunning, !handover.isSettling,
       monotonic >= apply.retryNanoseconds
     else { return }
     if last >= journal.stamped { closeActiveIfDue(journal, underPressure) }
@@ -244,6 +246,7 @@ extension Group {
     let views = viewsToSaveFor
     let watermarks = journal.watermarks
     let peer = link
+    let known = knownOfOthers
     let unverified = journal.segmentsToVerify(through: mark.sequence)
     // What is still written to is verified again by the next step.
     let settled = unverified.filter(\.isSealed)
@@ -255,6 +258,7 @@ extension Group {
         try stateKeeper.update { state in
           // One that was begun before, and failed, may have gone further.
           if mark.sequence > state.applyTarget.sequence { state.applyTarget = mark }
+          known.note(in: &state)
           // The disks will hold them: should they not be found again, that is no torn end.
           state.durable = max(state.durable, mark.sequence)
         }
@@ -268,7 +272,10 @@ extension Group {
         }
       } catch let error as Errno {
         failure = "writing the state file: \(error.withAdvice)"
-      } catch { failure = "\(error)" }
+      } catch {
+        storeFailures.add(1, ordering: .releasing)
+        failure = "\(error)"
+      }
       let (result, problem) = (outcome, failure)
       loop.post { [self] in
         if problem == nil { self.journal?.segmentsVerified(settled) }
@@ -287,7 +294,6 @@ extension Group {
       apply.failure = problem
       // A failed sync may have lost pieces of a full copy: those that the peer has not heard to be
       // durable come again with the next connection.
-      receiving.storeFailureCount += 1
       if stateKeeper?.state.baseline == .copying { closeReceiver() }
       apply.retryNanoseconds = SystemClock.monotonicNanoseconds() + Self.retryNanoseconds
       if isStopping { continueStop() }
@@ -295,6 +301,7 @@ extension Group {
     }
     apply.failure = nil
     apply.appliedBytes += outcome.writtenBytes
+    noteThinned(outcome)
     journal?.applyCompleted(through: mark.sequence)
     raiseFloors()
     recycle()
@@ -303,8 +310,21 @@ extension Group {
     if isStopping { continueStop() }
   }
 
+  /// Said once, until zeros find space again.
+  private func noteThinned(_ outcome: Applier<SiteSegmentFile, DiskStore>.Outcome) {
+    if outcome.thinnedBytes == 0 {
+      if outcome.zeroedBytes > 0 { apply.saysThinned = false }
+    } else if !apply.saysThinned {
+      apply.saysThinned = true
+      log(
+        "group \(configuration.name): no space left for zeros that were to have some: "
+          + "\(ByteCount.format(outcome.thinnedBytes)) became holes, which read the same; free or "
+          + "add space where the disks lie")
+    }
+  }
+
   func recycle() {
-    guard let journal else { return }
+    guard let journal, failure == nil else { return }
     if journal.recycle(peerMark: link?.peerDurable(journal.watermarks)) > 0 {
       apply.fullSinceNanoseconds = 0
       roomCame()
@@ -386,9 +406,13 @@ extension Group {
     }
     let durable = journal.durable
     let peerDurable = link?.peerDurable(journal.watermarks)
+    let known = knownOfOthers
     keeper.submit { [self] in
       do {
-        try stateKeeper.update { $0.noteStop(durable: durable, peerDurable: peerDurable) }
+        try stateKeeper.update {
+          $0.noteStop(durable: durable, peerDurable: peerDurable)
+          known.note(in: &$0)
+        }
       } catch { log("writing the state file: \(error)") }
       loop.post(completion)
     }

@@ -110,7 +110,7 @@ extension Group {
         OpenedChanges.Border(
           group: self, sequence: journal.stamped, hold: views.hold(journal.newestTimestamp)))
     }
-    workers.submit {
+    lanes.views.submit {
       var changes: [ChangedBlocks?] = []
       var failure: VolumeError?
       for plan in plans {

@@ -20,17 +20,18 @@ struct ReceivingState {
   var isBaselineStored = false
   /// The record that comes next does not fit its disk here.
   var obstacle: Obstacle?
+  /// What both sites say while an operator must decide.
+  var divergence: String?
+  /// The newest record of which the peer has said that it is durable there.
+  var ownerDurable = JournalState.OwnerMark.unknown
   /// Why a peer was refused last; said once, though it tries again and again.
   var refusal: String?
   /// Waits until no view and no job uses the journal.
   var pendingReset: (() -> Void)?
   /// The journal is being reset: what the group still knows of it is not so any more.
   var isResetting = false
-  /// The last question of a full copy to which the answer is yes, also when the connection was gone
-  /// by then.
-  var stored: (copy: UInt64, number: UInt64) = (0, 0)
-  /// Grows when what was written before may be lost: a later sync says nothing about it.
-  var storeFailureCount = 0
+  /// The group's `storeFailures` when the first piece of this connection could come.
+  var failuresBefore = 0
   var reported = LinkProgress(
     isRecoverable: false, received: .none, durable: .none, applied: .none,
     durableTimestamp: .zero)
@@ -41,6 +42,23 @@ struct ReceivingState {
       if Mutant.viewDuringReset.isOn { return false }
     #endif
     return pendingReset != nil || isResetting
+  }
+}
+
+/// What a recovery group learns beside its records, and writes down when it writes anyway. Empty at
+/// others.
+struct KnownOfOthers: Sendable {
+  var lineage: Lineage?
+  var ownerDurable = JournalState.OwnerMark.unknown
+
+  func note(in state: inout JournalState) {
+    guard let lineage else { return }
+    state.lineage = lineage
+    state.ownerDurable = ownerDurable
+  }
+
+  func isNews(to state: JournalState) -> Bool {
+    lineage != nil && state.ownerDurable != ownerDurable
   }
 }
 
@@ -102,13 +120,16 @@ extension Group {
 
   private func welcome(_ state: JournalState) -> LinkWelcome {
     let position = journal?.acceptPosition
+    let last =
+      journal.map { LastRecord.newest($0.catalog, $0.watermarks) } ?? LastRecord(.none, .zero)
     return LinkWelcome(
       site: siteName, needsBaseline: state.baseline != .complete,
-      copy: state.baseline == .copying ? state.copy : 0,
-      stored: receiving.stored.copy == state.copy ? receiving.stored.number : 0,
-      epoch: journal?.currentEpoch ?? 0, sequence: journal?.stamped ?? .none,
+      copy: state.baseline == .copying ? state.copy : .none,
+      lineage: journal?.lineage.holding(through: last.sequence) ?? Lineage(), last: last,
       position: StreamPosition(
         segment: position?.segment ?? 0, offset: UInt32(position?.offset ?? 0)),
+      segmentIncarnation: journal?.newestSegment?.header.incarnation.identifier ?? .none,
+      ownerDurable: receiving.ownerDurable,
       applied: max(state.applyTarget.sequence, state.applied.sequence),
       diskByteCounts: diskByteCounts)
   }
@@ -124,21 +145,81 @@ extension Group {
 
   func receiverClosed(_ receiver: LinkReceiver) {
     guard receiving.receiver === receiver else { return }
-    log("group \(configuration.name): link from \(receiving.peerSite ?? "peer") is down")
+    // What is tried again and again meanwhile is no news.
+    if receiving.divergence == nil {
+      log("group \(configuration.name): link from \(receiving.peerSite ?? "peer") is down")
+    }
     closeReceiver()
   }
 
   func resumeReceiving() { receiving.receiver?.resume() }
 
+  // MARK: Two histories
+
+  /// Throws unless the peer has everything that is here, so that it may be dropped or written over,
+  /// or an operator has given up just what is here.
+  ///
+  /// - Parameter end: what would be kept; nil: nothing.
+  func requireCommon(
+    _ hello: LinkHello, discarding seen: JournalState.OwnerMark?,
+    droppingAfter end: SequenceNumber?
+  ) throws(LinkError) {
+    guard let welcome = presentWelcome, let journal, seen != welcome.seen else { return }
+    #if MUTANTS
+      if Mutant.eraseMore.isOn { return }
+    #endif
+    let last = hello.last
+    let match: LastRecord.Match =
+      last.sequence <= welcome.sequence
+      ? last.match(in: journal.catalog, of: hello.lineage.holder(of: last.sequence)?.identifier)
+      : .unknown
+    let cause = ResumeDecision.objection(
+      of: welcome, to: hello, match: match, droppingAfter: end)
+    guard cause == nil else {
+      throw .protocolViolation(
+        "\(hello.site) would write over records to \(welcome.sequence.rawValue), which it lacks; "
+          + "they are kept")
+    }
+  }
+
+  /// The peer says that each site has records which the other lacks.
+  func diverged(_ text: String) { receiving.divergence = text }
+
+  /// - Parameter lineage: the peer's.
+  func noteOwnerDurable(_ sequence: SequenceNumber, _ lineage: Lineage) {
+    guard let holder = lineage.holder(of: sequence) else { return }
+    let known = receiving.ownerDurable
+    // After a power cut it may know less of what is durable than it said before.
+    guard sequence > known.sequence || !lineage.contains(known.incarnation) else { return }
+    receiving.ownerDurable = .init(holder.identifier, sequence)
+  }
+
+  /// At a recovery group: whose its records are, and what it has heard of the peer.
+  var knownOfOthers: KnownOfOthers {
+    guard configuration.role == .recovery, let journal else { return KnownOfOthers() }
+    return KnownOfOthers(
+      lineage: journal.lineage.holding(through: journal.appended),
+      ownerDurable: receiving.ownerDurable)
+  }
+
   // MARK: Going back
 
-  /// The peer lost what it had sent after `sequence`; so it goes here, too.
-  func cut(after sequence: SequenceNumber, _ receiver: LinkReceiver) {
+  /// The peer lost what it had sent after `sequence`, or an operator gave it up; so it goes here,
+  /// too.
+  func cut(after sequence: SequenceNumber, isDiscarded: Bool, _ receiver: LinkReceiver) {
     whenUnused { [self] in
+      let peer = receiving.peerSite ?? "the peer"
       log(
-        "group \(configuration.name): records after \(sequence.rawValue) never became durable at "
-          + "\(receiving.peerSite ?? "the peer"), which lost power; they are dropped")
+        "group \(configuration.name): records after \(sequence.rawValue) "
+          + (isDiscarded
+            ? "were given up by an operator at \(peer)"
+            : "never became durable at \(peer), which lost power") + "; they are dropped")
+      let lineage = journal?.lineage.holding(through: sequence) ?? Lineage()
+      if receiving.ownerDurable.sequence > sequence { receiving.ownerDurable = .unknown }
+      let ownerDurable = receiving.ownerDurable
       reload(receiver) { state in
+        state.lineage = lineage
+        state.ownerDurable = ownerDurable
         // Apply may have gone further by now; then only a full copy helps, and the peer will find
         // out.
         state.durable = min(state.durable, max(sequence, state.applied.sequence))
@@ -154,12 +235,13 @@ extension Group {
   func beginBaseline(
     _ hello: LinkHello, start: SequenceNumber, copy: UInt64, _ receiver: LinkReceiver
   ) {
-    if let state = stateKeeper?.state, state.baseline != .copying || state.copy != copy {
+    if let state = stateKeeper?.state, state.baseline != .copying || state.copy.number != copy {
       log("group \(configuration.name): a full copy from \(hello.site) begins")
     } else if !receiver.isFollowing {
       log("group \(configuration.name): the full copy from \(hello.site) goes on")
     }
     let now = loop.now
+    receiving.ownerDurable = .unknown
     whenUnused { [self] in
       reload(receiver) { state in
         if state.baseline == .complete {
@@ -168,9 +250,9 @@ extension Group {
         }
         state.group = hello.group
         state.baseline = .copying
-        state.copy = copy
-        state.epoch = hello.epoch
-        state.epochs = []
+        if state.copy.number != copy { state.copy = .init(number: copy) }
+        state.lineage = hello.lineage.holding(through: start)
+        state.ownerDurable = .unknown
         state.applied = .init(start, .zero)
         state.applyTarget = state.applied
         state.durable = start
@@ -251,6 +333,8 @@ extension Group {
           if Mutant.applyDuringCopy.isOn { receiving.applyLimit = SequenceNumber(.max) }
         #endif
         clearBehindPeer(receiver)
+        // The keeper has done what came before, and nothing of this copy yet.
+        receiving.failuresBefore = storeFailures.load(ordering: .acquiring)
         receiver.baselineReady()
       }
     }
@@ -266,60 +350,75 @@ extension Group {
     receiving.applyLimit = max(receiving.applyLimit, piece.applied)
     let store = disks[piece.disk.index].store
     keeper.submit { [self] in
-      var failure: StorageError?
+      var failure: String?
       do throws(StorageError) {
         if let bytes {
           try store.write(bytes, at: piece.range.start)
         } else {
           try store.clear(piece.range)
         }
-      } catch { failure = error }
-      let problem = failure
-      loop.post { [self] in
-        if let problem { return storingFailed(problem, receiver) }
-        // What an earlier connection began says nothing about this one's copy.
-        if receiving.receiver === receiver { done() }
+      } catch {
+        storeFailures.add(1, ordering: .releasing)
+        failure = "\(error)"
       }
+      stored(failure, receiver, done)
     }
   }
 
-  /// Makes durable what was stored, then says so.
+  /// Makes durable what was stored, and that it is; then says so.
   func storeBaseline(confirming number: UInt64, _ receiver: LinkReceiver) {
-    #if MUTANTS
-      if Mutant.confirmCopyEarly.isOn { return receiver.confirmBaseline(number) }
-    #endif
-    let copy = stateKeeper?.state.copy ?? 0
-    syncBaseline(for: receiver) { [self] in
-      receiving.stored = (copy, number)
-      if receiving.receiver === receiver { receiver.confirmBaseline(number) }
+    let stateKeeper = stateKeeper
+    syncBaseline(for: receiver) { () throws(Errno) in
+      try stateKeeper?.update { $0.copy.stored = number }
+    } done: {
+      receiver.confirmBaseline(number)
     }
   }
 
-  /// Syncs the disks behind all pieces that came so far; `done` is called on the loop if that is
-  /// what it made durable, also when the connection has ended.
+  /// Syncs the disks behind all pieces that came so far, and `note`s it on the keeper if it has
+  /// made all of them durable; `done` is called on the loop.
   private func syncBaseline(
-    for receiver: LinkReceiver, done: @escaping @Sendable () -> Void
+    for receiver: LinkReceiver, note: @escaping @Sendable () throws(Errno) -> Void = {},
+    done: @escaping @Sendable () -> Void
   ) {
-    let failuresBefore = receiving.storeFailureCount
     let stores = disks.map(\.store)
+    let failuresBefore = receiving.failuresBefore
     keeper.submit { [self] in
-      var failure: StorageError?
-      do throws(StorageError) { for store in stores { try store.sync() } } catch {
-        failure = error
+      var failure: String?
+      do {
+        #if MUTANTS
+          if Mutant.confirmCopyEarly.isOn {
+            try note()
+            return stored(nil, receiver, done)
+          }
+        #endif
+        for store in stores { try store.sync() }
+        // A sync says nothing of what another call was told to be lost.
+        if storeFailures.load(ordering: .acquiring) == failuresBefore {
+          try note()
+        } else {
+          failure = "a disk has lost writes"
+        }
+      } catch let error as Errno {
+        failure = "writing the state file: \(error.withAdvice)"
+      } catch {
+        storeFailures.add(1, ordering: .releasing)
+        failure = "\(error)"
       }
-      let problem = failure
-      loop.post { [self] in
-        if let problem { return storingFailed(problem, receiver) }
-        if receiving.storeFailureCount == failuresBefore { done() }
-      }
+      stored(failure, receiver, done)
     }
   }
 
-  private func storingFailed(_ problem: StorageError, _ receiver: LinkReceiver) {
-    receiving.storeFailureCount += 1
-    guard receiving.receiver === receiver else { return }
-    log("group \(configuration.name): full copy: \(problem)")
-    closeReceiver()
+  private func stored(
+    _ problem: String?, _ receiver: LinkReceiver, _ done: @escaping @Sendable () -> Void
+  ) {
+    loop.post { [self] in
+      // What an earlier connection began says nothing about this one's copy.
+      guard receiving.receiver === receiver else { return }
+      guard let problem else { return done() }
+      log("group \(configuration.name): full copy: \(problem)")
+      closeReceiver()
+    }
   }
 
   func endBaseline(_ mark: JournalState.Mark, from receiver: LinkReceiver) {
@@ -330,7 +429,6 @@ extension Group {
     // No piece is to come any more, and the keeper has those that came before the next apply step.
     receiving.applyLimit = SequenceNumber(.max)
     syncBaseline(for: receiver) { [self] in
-      guard receiving.receiver === receiver else { return }
       receiving.isBaselineStored = true
       completeBaselineIfReached()
     }

@@ -7,9 +7,9 @@ import SystemIO
 extension Group {
   /// On the loop, once, before anything else.
   func begin() {
-    loop.every(milliseconds: 50) { [unowned self] in tick() }
-    loop.every(milliseconds: 200) { [unowned self] in noteConditions() }
-    loop.every(milliseconds: 1000) { [unowned self] in
+    loop.every(milliseconds: 50, for: self) { [unowned self] in tick() }
+    loop.every(milliseconds: 200, for: self) { [unowned self] in noteConditions() }
+    loop.every(milliseconds: 1000, for: self) { [unowned self] in
       for connection in connections.members { connection.giveBackIdleMemory() }
     }
     tick()
@@ -114,7 +114,7 @@ extension Group {
       rawValue: max(marks[.peerDurableTimestamp], peer.completeThroughNanoseconds))
     let age = newest == .zero ? 0 : loop.now.nanoseconds(since: newest)
     let lagBytes =
-      [.connected, .waiting, .refused].contains(peer.state)
+      [.connected, .waiting, .refused, .diverged].contains(peer.state)
       ? journal.byteCount(after: marks.sequence(.peerDurable)) : 0
     return LinkStatus(
       peerSite: link.peerSite, state: peer.state.rawValue, detail: peer.detail,
@@ -131,7 +131,9 @@ extension Group {
     let known = max(receiving.knownThrough, journal.newestTimestamp)
     return LinkStatus(
       peerSite: receiving.peerSite ?? configuration.peer?.site ?? "",
-      state: receiving.receiver == nil ? "waiting" : "connected", detail: "",
+      state: receiving.divergence != nil
+        ? "diverged" : receiving.receiver == nil ? "waiting" : "connected",
+      detail: receiving.divergence ?? "",
       rpoSeconds: known == .zero ? nil : Double(loop.now.nanoseconds(since: known)) / 1e9,
       lagRecords: 0, lagBytes: 0, sentBytes: 0, wireBytes: 0, reconnects: 0, syncProgress: nil)
   }

@@ -188,7 +188,7 @@ extension Group {
     let identifier = views.add(plan)
     let stores = disks.map(\.store)
     let catalog = journal.catalog
-    workers.submit { [self] in
+    lanes.views.submit { [self] in
       do throws(VolumeError) {
         let view = try View(plan, applied: applied, stores: stores, catalog: catalog)
         loop.post { [self] in views.setView(identifier, view) }

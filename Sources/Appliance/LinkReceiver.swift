@@ -38,6 +38,8 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
   private var copy: UInt64 = 0
   /// Records come beside what is left of it.
   private(set) var isFollowing = false
+  /// The peer waits to hear that what came so far is durable.
+  private var isConfirming = false
   private var recordBytesLeft = 0
   /// The next segment has no file yet.
   private(set) var waitsForRoom = false
@@ -136,6 +138,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     let body = unsafe UnsafeRawBufferPointer(
       start: input.first + LinkFrame.byteCount, count: frame.bodyByteCount)
     try unsafe handle(frame, body)
+    if isClosed { return false }
     input.consume(LinkFrame.byteCount + frame.bodyByteCount)
     return true
   }
@@ -143,25 +146,39 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
   private func handle(_ frame: LinkFrame, _ body: UnsafeRawBufferPointer) throws(LinkError) {
     switch (phase, frame.kind) {
     case (.agreeing, .begin):
+      try group.requireCommon(hello, discarding: nil, droppingAfter: group.journal?.appended)
+      group.receiving.divergence = nil
       phase = .streaming
       group.receiving.applyLimit = SequenceNumber(.max)
       group.log("group \(group.configuration.name): receiving from \(hello.site)")
       tellGrowth()
     case (.agreeing, .cut):
+      let sequence = SequenceNumber(frame.argument)
+      let seen = try unsafe LinkMessage.decodeDiscarded(Array(body))
+      try group.requireCommon(hello, discarding: seen, droppingAfter: sequence)
       phase = .resetting
-      group.cut(after: SequenceNumber(frame.argument), self)
+      group.cut(after: sequence, isDiscarded: seen != nil, self)
     case (.agreeing, .copyBegin):
       // Before anything is forgotten.
       if let reason = group.refusalOfCopy(from: hello) { throw .diskTooSmall(reason) }
+      let seen = try unsafe LinkMessage.decodeDiscarded(Array(body))
+      try group.requireCommon(hello, discarding: seen, droppingAfter: nil)
+      group.receiving.divergence = nil
       phase = .resetting
       copy = frame.argument
       group.beginBaseline(hello, start: .none, copy: copy, self)
-    case (.streaming, .baselineBegin) where copy != 0:
+    case (.streaming, .baselineBegin) where copy != 0 && !isFollowing:
       phase = .resetting
       isFollowing = true
       group.beginBaseline(hello, start: SequenceNumber(frame.argument), copy: copy, self)
-    case (.streaming, .baselineConfirm) where copy != 0:
+    case (.streaming, .baselineConfirm) where copy != 0 && !isConfirming:
+      isConfirming = true
       group.storeBaseline(confirming: frame.argument, self)
+    case (.agreeing, .diverged):
+      group.diverged(unsafe String(decoding: body, as: UTF8.self))
+      end()
+    case (.streaming, .durable):
+      group.noteOwnerDurable(SequenceNumber(frame.argument), hello.lineage)
     case (.streaming, .hello):
       let again = try unsafe LinkHello(decoding: Array(body))
       guard again.disks.map(\.name) == hello.disks.map(\.name) else {
@@ -180,7 +197,8 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
       (.streaming, .compressedBaseline):
       guard copy != 0 else { throw .protocolViolation("unexpected \(frame.kind)") }
       try unsafe takeBaseline(frame.kind, body)
-    case (.streaming, .baselineEnd) where copy != 0:
+    case (.streaming, .baselineEnd) where isFollowing && copy != 0:
+      copy = 0
       var decoder = unsafe WireDecoder(Array(body))
       guard let timestamp = try? decoder.take(UInt64.self), timestamp > 0 else {
         throw .protocolViolation("end of a full copy is malformed")
@@ -264,7 +282,8 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     switch error {
     case .storage: group.fail("\(error)")
     case .behindEnd(let sequence, let disk, let end):
-      let obstacle = Obstacle(epoch: hello.epoch, sequence: sequence, disk: disk, end: end)
+      let obstacle = Obstacle(
+        incarnation: hello.lineage.newest?.identifier, sequence: sequence, disk: disk, end: end)
       return .diskTooSmall(group.stopReceiving(before: obstacle))
     default: break
     }
@@ -345,6 +364,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
 
   /// The pieces before the peer's question of this number are durable.
   func confirmBaseline(_ number: UInt64) {
+    isConfirming = false
     send(LinkFrame(.baselineStored, argument: number), [])
   }
 

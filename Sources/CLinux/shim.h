@@ -10,6 +10,7 @@
 #include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/file.h>
+#include <sys/vfs.h>
 #include <pthread.h>
 
 extern int accept4(int, struct sockaddr *, socklen_t *, int);
@@ -79,4 +80,6 @@ enum {
   LINUX_FALLOC_ZERO_RANGE = 16,
   LINUX_SEEK_DATA = 3,
   LINUX_SEEK_HOLE = 4,
+  LINUX_SYNC_WAIT_BEFORE = 1,
+  LINUX_SYNC_WRITE = 2,
 };

@@ -1,4 +1,5 @@
 import BlockModel
+import Journal
 import Synchronization
 import SystemIO
 
@@ -6,8 +7,9 @@ import SystemIO
 /// changed since it was sent, or was sent and never confirmed.
 ///
 /// Because this is known, nothing of the journal is kept for the peer meanwhile, and a connection
-/// that breaks costs only what was under way. It lives in memory: a copy does not outlive the
-/// process of the sender.
+/// that breaks costs only what was under way. It lives in memory, and so does the copy's number,
+/// which is drawn for it: no other owner, and not this one after a restart, goes on with a copy
+/// without knowing what has changed since.
 ///
 /// Any thread. The link's thread takes and confirms, the group's keeper notes what changes; while
 /// no copy runs, a note costs one lock for each step of apply.
@@ -27,9 +29,31 @@ public final class CopyDebt: Sendable {
     var changed: [DirtyBitmap]?
     /// Not confirmed, oldest first.
     var sent: [Sent] = []
+    /// What `mark` gives next, and the last that was confirmed.
     var serial: UInt64 = 1
+    var confirmed: UInt64 = 0
 
     var lackingByteCount: UInt64 { lacking.reduce(0) { $0 + $1.dirtyBytes } }
+
+    mutating func confirm(_ mark: UInt64) {
+      confirmed = max(confirmed, mark)
+      sent.removeFirst(sent.prefix { $0.serial <= mark }.count)
+    }
+
+    /// What is not confirmed must come again, and what changed since records followed.
+    mutating func owe() {
+      #if MUTANTS
+        if Mutant.forgetUnconfirmed.isOn { sent.removeAll() }
+        if Mutant.forgetFollowed.isOn { changed = nil }
+      #endif
+      for sent in sent { lacking[sent.disk].mark(sent.range) }
+      sent.removeAll()
+      for (disk, changed) in (changed ?? []).enumerated() {
+        lacking[disk].grow(to: changed.sizeBytes)
+        lacking[disk].formUnion(changed)
+      }
+      changed = nil
+    }
   }
 
   private struct Content { var copy: Copy? }
@@ -44,7 +68,8 @@ public final class CopyDebt: Sendable {
 
   /// A copy of all bytes. Returns what the peer is to know it by: never 0.
   func begin(_ byteCounts: [UInt64]) -> UInt64 {
-    let identity = max(1, SystemClock.realtimeNanoseconds())
+    var generator = SystemEntropy()
+    let identity = max(1, generator.next())
     var lacking = byteCounts.map(Self.bitmap)
     for index in lacking.indices { lacking[index].markAll() }
     let total = byteCounts.reduce(0, +)
@@ -54,22 +79,16 @@ public final class CopyDebt: Sendable {
     return identity
   }
 
-  /// After a connection has broken: the peer has all of this copy that was confirmed, now up to the
-  /// mark `stored`. False when it has another copy, or none is known here.
-  func resume(_ identity: UInt64, stored: UInt64 = 0) -> Bool {
-    confirm(stored, of: identity)
-    return content.withLock { content in
-      guard content.copy?.identity == identity else { return false }
-      #if MUTANTS
-        if Mutant.forgetUnconfirmed.isOn { content.copy?.sent.removeAll() }
-      #endif
-      for sent in content.copy?.sent ?? [] { content.copy?.lacking[sent.disk].mark(sent.range) }
-      content.copy?.sent.removeAll()
-      for (disk, changed) in (content.copy?.changed ?? []).enumerated() {
-        content.copy?.lacking[disk].grow(to: changed.sizeBytes)
-        content.copy?.lacking[disk].formUnion(changed)
-      }
-      content.copy?.changed = nil
+  /// After a connection has broken: what of this copy was not confirmed, and what came as records
+  /// only, is lacking again. False when the peer has another copy, or less of this one than it had
+  /// confirmed (it was put back to an older state), or none is known here.
+  func resume(_ found: JournalState.Copy) -> Bool {
+    content.withLock { content in
+      guard content.copy?.identity == found.number, let copy = content.copy,
+        found.stored >= copy.confirmed, found.stored < copy.serial
+      else { return false }
+      content.copy?.confirm(found.stored)
+      content.copy?.owe()
       return true
     }
   }
@@ -164,13 +183,5 @@ public final class CopyDebt: Sendable {
   }
 
   /// What was taken before the mark is durable at the peer.
-  ///
-  /// - Parameter identity: of the copy that the mark belongs to; nil: the present one.
-  func confirm(_ serial: UInt64, of identity: UInt64? = nil) {
-    content.withLock { content in
-      if let identity, content.copy?.identity != identity { return }
-      let count = content.copy?.sent.prefix { $0.serial <= serial }.count ?? 0
-      content.copy?.sent.removeFirst(count)
-    }
-  }
+  func confirm(_ mark: UInt64) { content.withLock { $0.copy?.confirm(mark) } }
 }

@@ -33,6 +33,9 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   private let packed = PageBuffer(byteCount: LZ4.compressedLimit(Self.chunkByteLimit) + 4)
   private var idleSteps = 0
   private var lastHeartbeat: UInt64 = 0
+  /// Of what the peer was told that it is durable here.
+  private var toldDurable: UInt64 = 0
+  private var lastDurableTold: UInt64 = 0
 
   init(
     parts: LinkSender<Store>.Parts, hello: LinkHello, monitor: LinkMonitor, channel: LinkChannel
@@ -111,15 +114,28 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   /// Starts a full copy, or goes on with the one that the receiver names if that is known here.
   /// Until little is lacking, no records are sent and none are kept for the peer: `CopyDebt` knows
   /// what changes.
-  mutating func beginCopy(resuming welcome: LinkWelcome? = nil) throws(LinkError) {
+  ///
+  /// - Parameters:
+  ///   - copy: what the receiver has of one; `.none`: nothing that counts.
+  ///   - seen: what the receiver has, all of which the operator has given up.
+  mutating func beginCopy(
+    resuming copy: JournalState.Copy = .none, discarding seen: JournalState.OwnerMark? = nil
+  ) throws(LinkError) {
     let debt = monitor.debt
-    let known = welcome.flatMap { debt.resume($0.copy, stored: $0.stored) ? $0.copy : nil }
-    let number = known ?? debt.begin(hello.disks.map(\.byteCount))
+    let isKnown = debt.resume(copy)
+    let number = isKnown ? copy.number : debt.begin(hello.disks.map(\.byteCount))
+    #if MUTANTS
+      if Mutant.joinForeignCopy.isOn, !isKnown, copy.stored > 0 {
+        for (index, disk) in hello.disks.enumerated() {
+          debt.take(index, ByteRange(start: 0, length: disk.byteCount / 2))
+        }
+      }
+    #endif
     monitor.release()
     parts.watermarks[.peerDurable] = 0
     parts.watermarks[.peerReceived] = 0
     parts.watermarks[.peerApplied] = 0
-    try channel.send(LinkFrame(.copyBegin, argument: number))
+    try channel.send(LinkFrame(.copyBegin, argument: number), LinkMessage.encodeDiscarded(seen))
     baseline = BaselineReader(parts.stores, debt)
     let (total, lacking) = (debt.totalByteCount, debt.lackingByteCount)
     pace = CopyPace(
@@ -131,7 +147,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     }
     parts.log(
       "group \(parts.hello.groupName): the full copy to \(monitor.peerSite) "
-        + (known != nil ? "goes on, \(ByteCount.format(lacking)) are left" : "begins"))
+        + (isKnown ? "goes on, \(ByteCount.format(lacking)) are left" : "begins"))
   }
 
   private static func progress(_ lacking: UInt64, of total: UInt64) -> Double {
@@ -156,6 +172,8 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     parts.watermarks[.peerApplied] = start
     monitor.attach()
     try channel.send(LinkFrame(.baselineBegin, argument: start))
+    // The receiver forgets it with its journal.
+    toldDurable = 0
     copiedThrough = applied
     pace.noteFollowing()
   }
@@ -169,6 +187,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     try tellGrowth()
     let isCopying = try stepBaseline()
     let sent = try sendRecords()
+    try tellDurable()
     monitor.update { $0.wireByteCount += channel.takeSentByteCount() }
     if isCopying || sent >= Self.smallBatchByteCount {
       idleSteps = 0
@@ -424,6 +443,17 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   }
 
   // MARK: Progress
+
+  /// What is durable here is not lost at a power cut: the peer may tell one from worse by it.
+  private mutating func tellDurable() throws(LinkError) {
+    let durable = parts.watermarks[.durable]
+    guard durable > toldDurable else { return }
+    let monotonic = SystemClock.monotonicNanoseconds()
+    guard monotonic - lastDurableTold >= Self.heartbeatNanoseconds else { return }
+    lastDurableTold = monotonic
+    toldDurable = durable
+    try channel.send(LinkFrame(.durable, argument: durable))
+  }
 
   private mutating func sendHeartbeat() throws(LinkError) {
     let monotonic = SystemClock.monotonicNanoseconds()

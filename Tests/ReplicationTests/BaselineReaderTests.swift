@@ -106,9 +106,27 @@ import Testing
     try debt.note(DiskNumber(0), Self.map(0, 1))
     _ = try reader.next()
     #expect(debt.lackingByteCount == 0 && !debt.isConfirmed)
-    #expect(!debt.resume(copy + 1))
-    #expect(debt.resume(copy))
+    #expect(!debt.resume(.init(number: copy ^ 1, stored: 1)))
+    #expect(debt.resume(.init(number: copy, stored: 1)))
     #expect(debt.lackingByteCount == 4 << 10)
+  }
+
+  @Test func `a peer that has less than it had confirmed, or more, has another copy`() throws {
+    let debt = CopyDebt()
+    let copy = debt.begin([100_000])
+    debt.take(0, ByteRange(start: 0, length: 100_000))
+    let (first, second) = (debt.mark(), debt.mark())
+    debt.confirm(first)
+    #expect(!debt.resume(.init(number: copy, stored: first - 1)))
+    #expect(!debt.resume(.init(number: copy, stored: second + 1)))
+    #expect(debt.resume(.init(number: copy, stored: second)))
+  }
+
+  @Test func `a copy of an earlier life of the owner, or of its clone, is not known`() throws {
+    let (debt, other) = (CopyDebt(), CopyDebt())
+    #expect(!debt.resume(.init(number: other.begin([100_000]))))
+    #expect(!debt.resume(.none))
+    #expect(debt.begin([100_000]) != other.begin([100_000]))
   }
 
   /// Behind the ends that the copy began with, too.
@@ -120,7 +138,7 @@ import Testing
     debt.follow()
     try debt.note(DiskNumber(0), Self.map(110_000, 10))
     #expect(debt.lackingByteCount == 0)
-    #expect(debt.resume(copy))
+    #expect(debt.resume(.init(number: copy, stored: 1)))
     #expect(debt.lacking(0, from: 0) == ByteRange(start: 106_496, length: 3514))
   }
 

@@ -32,7 +32,11 @@ final class ReceivingSite {
   private(set) var cuts: [SequenceNumber] = []
   /// The numbers of the full copies, as each connection named them.
   private(set) var copies: [UInt64] = []
+  private var stored: UInt64 = 0
   private(set) var knownThrough: UInt64 = 0
+  /// What the sender has said to be durable, and of two histories.
+  var ownerDurable = JournalState.OwnerMark.unknown
+  private(set) var divergence: String?
   private(set) var baselineEnd: SequenceNumber?
 
   private let listener: Socket
@@ -134,11 +138,15 @@ final class ReceivingSite {
       needsBaseline = true
       isStreaming = true
       baselineEnd = nil
+      if copies.last != frame.argument { stored = 0 }
       copies.append(frame.argument)
-      try group.beginBaseline(.none)
-    case .baselineConfirm: send(LinkFrame(.baselineStored, argument: frame.argument), [])
+      try group.beginBaseline(.none, hellos.last?.lineage ?? Lineage())
+    case .baselineConfirm:
+      stored = frame.argument
+      send(LinkFrame(.baselineStored, argument: stored), [])
     case .baselineBegin:
-      try group.beginBaseline(SequenceNumber(frame.argument))
+      try group.beginBaseline(
+        SequenceNumber(frame.argument), hellos.last?.lineage ?? Lineage())
     case .baselineData, .baselineZeros, .compressedBaseline: try takePiece(frame.kind, body)
     case .baselineEnd:
       baselineEnd = SequenceNumber(frame.argument)
@@ -147,6 +155,11 @@ final class ReceivingSite {
     case .compressedRecords:
       try checkPosition(frame)
       try takeCompressed(body)
+    case .durable:
+      let sequence = SequenceNumber(frame.argument)
+      let holder = hellos.last?.lineage.holder(of: sequence)?.identifier
+      ownerDurable = .init(holder ?? .none, sequence)
+    case .diverged: divergence = String(decoding: body, as: UTF8.self)
     case .heartbeat: knownThrough = max(knownThrough, frame.argument)
     default: throw Violation(description: "unexpected \(frame.kind)")
     }
@@ -201,16 +214,19 @@ final class ReceivingSite {
 
   func welcome() throws {
     let position = group.journal.acceptPosition
+    let last = LastRecord.newest(group.journal.catalog, group.journal.watermarks)
     defer { claimedOffset = nil }
     send(
       LinkFrame(.welcome),
       LinkWelcome(
         site: "west", needsBaseline: needsBaseline,
-        copy: needsBaseline ? copies.last ?? 0 : 0, epoch: group.journal.currentEpoch,
-        sequence: group.journal.stamped,
+        copy: .init(number: needsBaseline ? copies.last ?? 0 : 0, stored: stored),
+        lineage: group.journal.lineage.holding(through: last.sequence), last: last,
         position: StreamPosition(
           segment: position?.segment ?? 0,
           offset: UInt32(claimedOffset ?? position?.offset ?? 0)),
+        segmentIncarnation: group.journal.newestSegment?.header.incarnation.identifier ?? .none,
+        ownerDurable: ownerDurable,
         applied: group.journal.applied, diskByteCounts: diskByteCounts
       ).encoded())
   }

@@ -123,15 +123,4 @@ import Testing
     #expect(refused.status == 1)
     #expect(refused.stderr.contains("in use by another tapline process"), "\(refused)")
   }
-
-  /// The first group opens, and only then the second is refused.
-  @Test func `group before one that is refused is left as it was`() throws {
-    let site = try stoppedSite()
-    let folder = "\(site.configuration.data)/g"
-    let before = try FolderBytes(folder)
-    site.addDisk(
-      "none", size: 1 << 20, backing: "file:/nowhere/x.raw", group: "h", role: .protected)
-    #expect(try start(site).status == 1)
-    #expect(try FolderBytes(folder) == before)
-  }
 }

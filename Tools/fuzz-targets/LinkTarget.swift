@@ -70,16 +70,21 @@ struct PeerWriter {
     let disks = (0..<input.below(4)).map { JournalState.Disk(name: "d\($0)", byteCount: 4096) }
     let hello = LinkHello(
       site: String(decoding: input.bytes(input.below(8)), as: UTF8.self), groupName: "g",
-      group: SegmentWriter.group, epoch: segments.near(1, &input),
+      group: SegmentWriter.group,
+      lineage: Lineage([SegmentWriter.incarnation(segments.near(1, &input))]),
       segmentByteCount: SegmentWriter.segmentByteCount, disks: disks)
     return hello.encoded()
   }
 
   private func welcome(_ input: inout FuzzInput) -> [UInt8] {
     LinkWelcome(
-      site: "west", needsBaseline: input.byte() == 1, epoch: segments.near(2, &input),
-      sequence: SequenceNumber(segments.near(10, &input)),
+      site: "west", needsBaseline: input.byte() == 1,
+      lineage: Lineage([SegmentWriter.incarnation(segments.near(2, &input))]),
+      last: LastRecord(SequenceNumber(segments.near(10, &input)), .zero),
       position: StreamPosition(argument: segments.near(1 << 32 | 4096, &input)),
+      segmentIncarnation: .none,
+      ownerDurable: .init(
+        .init(high: 3, low: segments.near(2, &input)), SequenceNumber(segments.near(8, &input))),
       applied: SequenceNumber(segments.near(5, &input))
     ).encoded()
   }

@@ -40,6 +40,18 @@ enum SystemCalls {
     unsafe fstat(descriptor, &status)
   }
 
+  /// By the numbers of statfs(2): NFS, SMB (3), FUSE, 9P, Ceph, AFS, OCFS2, GFS2, Lustre.
+  private static let remoteFileSystems: Set<UInt32> = [
+    0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x6573_5546, 0x0102_1997, 0x00C3_6400, 0x5346_414F,
+    0x7461_636F, 0x0116_1970, 0x0BD0_0BD0,
+  ]
+
+  static func isRemote(_ descriptor: Int32) -> Bool {
+    var facts = statfs()
+    guard unsafe fstatfs(descriptor, &facts) == 0 else { return false }
+    return remoteFileSystems.contains(UInt32(truncatingIfNeeded: facts.f_type))
+  }
+
   @inline(__always)
   static func truncate(_ descriptor: Int32, _ byteCount: off_t) -> Int32 {
     ftruncate(descriptor, byteCount)
@@ -82,8 +94,8 @@ enum SystemCalls {
   static func syncAll(_ descriptor: Int32) -> Int32 { fsync(descriptor) }
 
   @inline(__always)
-  static func syncRange(_ descriptor: Int32, _ flags: UInt32) -> Int32 {
-    sync_file_range(descriptor, 0, 0, flags)
+  static func syncRange(_ descriptor: Int32, _ offset: off_t, _ flags: UInt32) -> Int32 {
+    sync_file_range(descriptor, offset, 0, flags)
   }
 
   @inline(__always)
@@ -105,6 +117,7 @@ enum SystemCalls {
 
   @inline(__always)
   static func lock(_ descriptor: Int32) -> Int32 { flock(descriptor, LOCK_EX | LOCK_NB) }
+  static func unlock(_ descriptor: Int32) { flock(descriptor, LOCK_UN) }
 
   // MARK: Names
 

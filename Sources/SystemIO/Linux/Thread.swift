@@ -48,7 +48,10 @@ public final class Thread: Sendable {
     self.handle = handle
   }
 
-  /// Blocks until the function has returned. Call it once.
+  /// Nobody will join it: what it took is given back when its function has returned.
+  public func detach() { pthread_detach(handle) }
+
+  /// Blocks until the function has returned. Call it once, and not after `detach`.
   public func join() { pthread_join(handle, nil) }
 }
 

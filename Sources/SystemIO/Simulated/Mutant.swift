@@ -26,14 +26,18 @@ public enum Mutant: String, CaseIterable {
   case recycleEarly = "recycle-early"
   case overwriteUnsaved = "overwrite-unsaved"
   case openTooLate = "open-too-late"
+  case swallowWriteOut = "swallow-write-out"
 
   // Of recovery.
   case acceptStaleSegment = "accept-stale-segment"
   case skipChecksum = "skip-checksum"
   case keepEpoch = "keep-epoch"
+  case keepIncarnation = "keep-incarnation"
+  case eraseMore = "erase-more"
   case keepPeerMark = "keep-peer-mark"
   case forgetEmptied = "forget-emptied"
   case trustMemory = "trust-memory"
+  case reopenTooEarly = "reopen-too-early"
 
   // Of the link.
   case dropOnReconnect = "drop-on-reconnect"
@@ -45,6 +49,8 @@ public enum Mutant: String, CaseIterable {
   case completeCopyEarly = "complete-copy-early"
   case confirmCopyEarly = "confirm-copy-early"
   case forgetUnconfirmed = "forget-unconfirmed"
+  case forgetFollowed = "forget-followed"
+  case joinForeignCopy = "join-foreign-copy"
   case skipDebt = "skip-debt"
 
   /// Set before the simulation begins.

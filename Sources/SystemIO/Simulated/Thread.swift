@@ -17,6 +17,8 @@ public final class Thread: @unchecked Sendable {
     simulation.add(fiber)
   }
 
+  public func detach() {}
+
   public func join() {
     let fiber = fiber
     _ = Simulation.running.wait(until: nil) { fiber.isDone }

@@ -158,7 +158,7 @@ final class LoadClient: @unchecked Sendable {
 
   /// Hardly two writes are the same, not even in parts: the number of the request is in every 64
   /// bytes of it, its lowest byte first. Some of them can be compressed.
-  private static func payload(_ number: UInt64, _ length: Int) -> [UInt8] {
+  static func payload(_ number: UInt64, _ length: Int) -> [UInt8] {
     var bytes = [UInt8](repeating: UInt8(truncatingIfNeeded: number) | 1, count: length)
     var word = number
     for index in 0..<length {

@@ -27,6 +27,9 @@ final class Director {
     wait("clients") { world.clientsLeft == 0 }
     for group in world.groups.indices { wait("group \(group)") { isConverged(group) } }
     world.trace.note("all sites are in step")
+    if let plan = world.plan.restoration, !world.isDamaged {
+      Restoration(plan, world, wait: wait(_:until:), isConverged: isConverged).run()
+    }
     for group in world.groups.indices { compareWhole(group) }
     stopAndCompare()
   }
@@ -96,9 +99,11 @@ final class Director {
       return host.inspector?.statuses.first { $0.name == name }
     }
     guard let here = status(.protected), let there = status(.recovery) else { return false }
-    // A failure of apply is told until the next step, which may be far off.
+    // A failure of apply is told until the next step, which may be far off; what a failed sync has
+    // cost, as long as the group is open.
     let isWell = [here, there].allSatisfy {
       $0.health == "ok" || $0.health.hasPrefix("apply is stopped")
+        || $0.health.contains("were lost with the failed journal")
     }
     return isWell && here.link?.state == "connected"
       && here.watermarks.durable == UInt64(world.groups[group].protected.line.count)
@@ -149,7 +154,10 @@ final class Director {
         oracle.violation("in the end \(export) cannot be read")
       }
       return reply.data
-    } catch { oracle.violation("in the end \(export) cannot be read: \(error)") }
+    } catch {
+      if host.isDamaged { world.endDamaged("\(export) cannot be read: \(error)") }
+      oracle.violation("in the end \(export) cannot be read: \(error)")
+    }
   }
 
   /// After an orderly stop the raw files of a protected group are the whole, current disks.

@@ -23,6 +23,7 @@ final class GroupFiles {
     segments = SegmentWatcher { [unowned self] in handle($0) }
   }
 
+  var name: String { oracle.name }
   var state: JournalState? { states.state }
 
   func wrote(
@@ -42,7 +43,7 @@ final class GroupFiles {
       // Recovery has read the segments, and may have found less than memory held.
       if isStarting { reloadSegments(from: machine) }
       if role == .recovery {
-        if !isStarting { followRecovery(new) }
+        if !isStarting { followRecovery(new, after: old) }
         oracle.recoveryState = new
       }
       if role == .protected, !isStarting, new.peerDurable ?? .none > new.durable {
@@ -60,13 +61,19 @@ final class GroupFiles {
   func reload(from machine: Machine) {
     if role == .protected { oracle.protected.mayLose() }
     reloadSegments(from: machine)
-    states.replace(with: machine.contents(of: folder + JournalStateFile<File>.name))
+    reloadState(from: machine)
+  }
+
+  /// What a start reads of the state: not what a failed sync has left in memory.
+  private func reloadState(from machine: Machine) {
+    states.replace(with: machine.settledContents(of: folder + JournalStateFile<File>.name))
     if role == .recovery, states.state?.baseline == .complete { oracle.notErased() }
     if role == .recovery { oracle.recoveryState = states.state }
   }
 
   /// The site's process is about to start.
-  func restarting(clock: Timestamp) {
+  func restarting(clock: Timestamp, on machine: Machine) {
+    reloadState(from: machine)
     oracle.restarting(role)
     switch role {
     case .protected: oracle.protected.restarting(clock: clock)
@@ -95,6 +102,7 @@ final class GroupFiles {
   }
 
   private func reloadSegments(from machine: Machine) {
+    segments.forget { machine.contents(of: folder + $0) == nil }
     for path in machine.fileNames() where path.hasPrefix(folder) {
       let name = String(path.dropFirst(folder.count))
       if Self.isSegment(name) { segments.reload(name, machine.contents(of: path) ?? []) }
@@ -117,7 +125,9 @@ final class GroupFiles {
     }
   }
 
-  private func followRecovery(_ new: JournalState) {
+  private func followRecovery(_ new: JournalState, after old: JournalState?) {
+    // Pieces of a copy that is under way are on the disks.
+    if let old, old.copy.number == new.copy.number, old.copy.stored != new.copy.stored { return }
     // Nothing is kept, and nothing has come yet.
     let begins =
       new.baseline == .copying && new.applied == new.applyTarget && new.applied.timestamp == .zero
