@@ -126,8 +126,13 @@ final class GroupFiles {
   }
 
   private func followRecovery(_ new: JournalState, after old: JournalState?) {
-    // Pieces of a copy that is under way are on the disks.
-    if let old, old.copy.number == new.copy.number, old.copy.stored != new.copy.stored { return }
+    if let old, old.baseline == new.baseline, old.copy.number == new.copy.number {
+      // Pieces of the copy that is under way are on the disks, or the peer has said what it has.
+      if old.copy.stored != new.copy.stored { return }
+      if new.ownerDurable != .unknown, old.ownerDurable != new.ownerDurable {
+        return oracle.recovery.isDurable(through: new.durable.rawValue)
+      }
+    }
     // Nothing is kept, and nothing has come yet.
     let begins =
       new.baseline == .copying && new.applied == new.applyTarget && new.applied.timestamp == .zero

@@ -53,7 +53,11 @@ final class Restoration {
     for group in forked { wait("divergence of group \(group)") { hasDiverged(group) } }
     switch plan.wayOut {
     case .discard:
-      for group in forked { world.groups[group].isDiverged = false }
+      for group in forked {
+        world.groups[group].isDiverged = false
+        // Where not even the first record is the same, all is copied.
+        world.groups[group].peerDetached()
+      }
       host.inspector?.discards = forked
     case .original:
       end(kill: world.simulation.random.chance(0.5))
