@@ -80,7 +80,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   var latency = LatencyRecorder()
   var conditions = ConditionLedger()
   var link: LinkMonitor?
-  var lastCheckpoint = Timestamp.zero
+  var checkpoints = CheckpointSchedule()
   /// Set while the group drains.
   var onDrained: (@Sendable () -> Void)?
 

@@ -36,6 +36,13 @@ struct ApplyProgress {
   var saysThinned = false
 }
 
+/// When the next periodic checkpoint is due. Confined to the group's loop.
+struct CheckpointSchedule {
+  fileprivate var lastNanoseconds: UInt64 = 0
+  /// Nothing but checkpoints was stamped after the last write that has one.
+  var quietThrough = SequenceNumber.none
+}
+
 extension Group {
   /// Generations that one step takes at most: bounds its memory and its length.
   private static var stepGenerationLimit: Int { 8 }
@@ -47,6 +54,7 @@ extension Group {
     if handover.isPausing { return }
     guard failure == nil, !isStopping, let journal else { return }
     noteGrowth(journal)
+    boundActiveCheckpoints(journal)
     writeCheckpointIfDue(journal)
     syncInBackground()
     noteDurable()
@@ -89,6 +97,13 @@ extension Group {
     startApply(underPressure: true)
     recycle()
     if hasRoomForNext(journal) { return }
+    // Readers give way, and live on in scratch space, before the peer loses its records or guests
+    // wait.
+    if viewsHoldRoom {
+      detachOldestViews()
+      startApply(underPressure: true)
+      return
+    }
     // Applied records that only the peer still needs.
     if let link, !link.isDetached,
       journal.watermarks[.peerDurable] < journal.applied.rawValue
@@ -99,11 +114,6 @@ extension Group {
           + "not received; they are dropped and the peer will be copied anew")
       link.detach()
       recycle()
-      return
-    }
-    if viewsHoldRoom {
-      detachOldestViews()
-      startApply(underPressure: true)
     }
   }
 
@@ -128,6 +138,15 @@ extension Group {
     apply.lastDataBytes = journal.dataBytes
     apply.lastGrowth = loop.now
   }
+
+  /// So many checkpoints of the active generation are enough: who reads its list makes the loop
+  /// copy it when the next one comes.
+  private func boundActiveCheckpoints(_ journal: SiteJournal) {
+    guard journal.activeCheckpoints.count >= Self.activeCheckpointLimit else { return }
+    do throws(JournalError) { try journal.freezeActive() } catch { fail("\(error)") }
+  }
+
+  private static var activeCheckpointLimit: Int { 4096 }
 
   /// Creates the next segment file before it is needed.
   private func createSlot() {
@@ -336,11 +355,10 @@ extension Group {
   private func writeCheckpointIfDue(_ journal: SiteJournal) {
     let period = configuration.checkpointEveryNanoseconds
     guard configuration.role == .protected, period > 0,
-      loop.now.nanoseconds(since: lastCheckpoint) >= period,
-      journal.stamped > journal.applied || journal.stamped == .none
-        || journal.newestTimestamp > lastCheckpoint
+      journal.stamped > checkpoints.quietThrough,
+      loop.monotonicNow &- checkpoints.lastNanoseconds >= period
     else { return }
-    lastCheckpoint = loop.now
+    checkpoints.lastNanoseconds = loop.monotonicNow
     _ = writeCheckpoint(tag: "")
   }
 
@@ -361,6 +379,11 @@ extension Group {
       return commit()
     }
     guard staged else { return nil }
+    // It is no reason for the next one.
+    checkpoints.quietThrough = journal.stamped
+    #if MUTANTS
+      if Mutant.checkpointAtRest.isOn { checkpoints.quietThrough = .none }
+    #endif
     return Checkpoint(
       sequence: journal.stamped, timestamp: journal.newestTimestamp, tag: tag)
   }

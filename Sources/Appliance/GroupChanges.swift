@@ -21,7 +21,7 @@ struct OpenedChanges: Sendable {
   struct Border: Sendable {
     let group: Group
     let sequence: SequenceNumber
-    let hold: UInt64
+    let hold: OpenViews.Use
   }
 
   /// For each instant that was asked for; nil when it is outside of the history.
@@ -54,12 +54,6 @@ struct OpenedChanges: Sendable {
 }
 
 extension Group {
-  /// Which of the instants are in the history. On the loop.
-  func areInHistory(_ expressions: [InstantExpression]) -> [Bool] {
-    let history = history
-    return expressions.map { (try? history?.instant(of: $0, now: loop.now)) != nil }
-  }
-
   /// Finds what changed since each of the instants: up to the instant of a view, which is opened
   /// first, or (nil) in the disk as it is. On the loop; `completion` is called on a worker or on
   /// the loop.
@@ -67,18 +61,20 @@ extension Group {
     since expressions: [InstantExpression], upTo end: InstantExpression?,
     completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
   ) {
-    guard let end else { return findChanges(since: expressions, view: nil, completion) }
-    openView(end) { [self] result in
-      switch result {
-      case .failure(let refusal): completion(.failure(refusal))
-      case .success(let view):
-        loop.post { [self] in findChanges(since: expressions, view: view, completion) }
+    findInstants(expressions) { [self] instants in
+      guard let end else { return findChanges(since: instants, view: nil, completion) }
+      openView(end) { [self] result in
+        switch result {
+        case .failure(let refusal): completion(.failure(refusal))
+        case .success(let view): findChanges(since: instants, view: view, completion)
+        }
       }
     }
   }
 
+  /// - Parameter instants: nil for one that is not in the history.
   private func findChanges(
-    since expressions: [InstantExpression], view: OpenedView?,
+    since instants: [Timestamp?], view: OpenedView?,
     _ completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
   ) {
     guard let journal, let history, failure == nil, !isStopping else {
@@ -86,10 +82,8 @@ extension Group {
       return completion(.failure(.unavailable("group \(configuration.name) keeps no history")))
     }
     let end = view?.view.instant ?? .distantFuture
-    let starts = expressions.map { expression -> Timestamp? in
-      let start = try? history.instant(of: expression, now: loop.now)
-      return start.flatMap { $0 <= end ? $0 : nil }
-    }
+    // What was in the history may have left it meanwhile.
+    let starts = instants.map { $0.flatMap { $0 <= end && $0 >= history.start ? $0 : nil } }
     do throws(JournalError) {
       // A write that follows in this turn is later than every start.
       if configuration.role == .protected, let newest = starts.compactMap({ $0 }).max() {

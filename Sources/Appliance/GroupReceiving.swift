@@ -9,6 +9,7 @@ import Volume
 /// What a recovery group knows about its incoming link. Confined to the group's loop.
 struct ReceivingState {
   var receiver: LinkReceiver?
+  var vitals = LinkVitals(now: SystemClock.monotonicNanoseconds())
   var peerSite: String?
   /// No record at or before it is missing.
   var knownThrough = Timestamp.zero
@@ -75,6 +76,7 @@ extension Group {
     // What the older one had staged was journaled with its end, or could not be.
     if let failure { return receiver.refuse("the group has failed: \(failure)") }
     receiving.receiver = receiver
+    receiving.vitals.began(now: SystemClock.monotonicNanoseconds())
     receiving.peerSite = hello.site
     // A new connection is told everything.
     receiving.reported = ReceivingState().reported
@@ -135,7 +137,10 @@ extension Group {
   }
 
   func closeReceiver() {
-    receiving.receiver?.close()
+    if let receiver = receiving.receiver {
+      receiver.close()
+      receiving.vitals.ended(now: SystemClock.monotonicNanoseconds())
+    }
     receiving.receiver = nil
     receiving.pendingReset = nil
     receiving.baselineEnd = nil
@@ -147,7 +152,8 @@ extension Group {
     guard receiving.receiver === receiver else { return }
     // What is tried again and again meanwhile is no news.
     if receiving.divergence == nil {
-      log("group \(configuration.name): link from \(receiving.peerSite ?? "peer") is down")
+      receiver.log.note(
+        "group \(configuration.name): link from \(receiving.peerSite ?? "peer") is down")
     }
     closeReceiver()
   }
@@ -272,7 +278,7 @@ extension Group {
   }
 
   private func runPendingReset() {
-    guard let action = receiving.pendingReset, views.count == 0, !apply.isRunning,
+    guard let action = receiving.pendingReset, views.isEmpty, !apply.isRunning,
       !durability.isSyncing, !apply.isCreatingSlot
     else { return }
     receiving.pendingReset = nil

@@ -7,6 +7,8 @@ import SystemIO
 extension Group {
   /// On the loop, once, before anything else.
   func begin() {
+    // What was there before this start is no news.
+    checkpoints.quietThrough = stamped
     loop.every(milliseconds: 50, for: self) { [unowned self] in tick() }
     loop.every(milliseconds: 200, for: self) { [unowned self] in noteConditions() }
     loop.every(milliseconds: 1000, for: self) { [unowned self] in
@@ -34,17 +36,6 @@ extension Group {
     let answer = TimelineStatus.Checkpoint(checkpoint)
     durability.add(checkpoint.sequence) { done(.success(answer)) }
     loop.enlist(self)
-  }
-
-  var timeline: TimelineStatus? {
-    guard let history else { return nil }
-    let isOpen = history.start <= history.end
-    return TimelineStatus(
-      group: configuration.name,
-      start: isOpen ? "\(history.start)" : nil, end: isOpen ? "\(history.end)" : nil,
-      checkpoints: history.checkpoints.filter { $0.timestamp >= history.start }
-        .map(TimelineStatus.Checkpoint.init),
-      gaps: history.gaps.map { .init(from: "\($0.from)", to: "\($0.to)") })
   }
 
   /// For a loop that does not answer.
@@ -89,11 +80,11 @@ extension Group {
   }
 
   private var historyStatus: HistoryStatus? {
-    guard let history, history.start <= history.end else { return nil }
+    guard let journal, let history, history.start <= history.end else { return nil }
     return HistoryStatus(
       start: "\(history.start)", end: "\(history.end)",
       seconds: Double(history.end.nanoseconds(since: history.start)) / 1e9,
-      checkpoints: history.checkpoints.count, openViews: views.count,
+      checkpoints: journal.checkpointCount, openViews: views.count,
       viewScratchBytes: viewScratch.usedByteCount)
   }
 
@@ -109,20 +100,31 @@ extension Group {
     guard let journal else { return nil }
     guard let link, let peer else { return receivingStatus }
     let marks = journal.watermarks
-    let isBehind = marks[.peerDurable] < marks[.appended] || !peer.isRecoverable
-    let newest = Timestamp(
-      rawValue: max(marks[.peerDurableTimestamp], peer.completeThroughNanoseconds))
-    let age = newest == .zero ? 0 : loop.now.nanoseconds(since: newest)
+    let isBehind = isBehind(peer, marks)
     let lagBytes =
       [.connected, .waiting, .refused, .diverged].contains(peer.state)
       ? journal.byteCount(after: marks.sequence(.peerDurable)) : 0
     return LinkStatus(
       peerSite: link.peerSite, state: peer.state.rawValue, detail: peer.detail,
-      rpoSeconds: !peer.isRecoverable ? nil : isBehind ? Double(age) / 1e9 : 0,
+      rpoSeconds: rpoSeconds(peer, marks),
       lagRecords: marks[.appended] - min(marks[.appended], marks[.peerDurable]),
       lagBytes: isBehind ? lagBytes : 0, sentBytes: peer.sentByteCount,
       wireBytes: peer.wireByteCount, reconnects: peer.reconnectCount,
       syncProgress: peer.syncProgress)
+  }
+
+  private func isBehind(_ peer: LinkMonitor.Snapshot, _ marks: Watermarks) -> Bool {
+    marks[.peerDurable] < marks[.appended] || !peer.isRecoverable
+  }
+
+  /// How old the newest record is that is durable at the peer; nil while nothing can be recovered
+  /// there.
+  func rpoSeconds(_ peer: LinkMonitor.Snapshot, _ marks: Watermarks) -> Double? {
+    guard peer.isRecoverable else { return nil }
+    guard isBehind(peer, marks) else { return 0 }
+    let newest = Timestamp(
+      rawValue: max(marks[.peerDurableTimestamp], peer.completeThroughNanoseconds))
+    return newest == .zero ? 0 : Double(loop.now.nanoseconds(since: newest)) / 1e9
   }
 
   /// At a recovery site: how old the newest durable record is, seen from here.
@@ -136,13 +138,5 @@ extension Group {
       detail: receiving.divergence ?? "",
       rpoSeconds: known == .zero ? nil : Double(loop.now.nanoseconds(since: known)) / 1e9,
       lagRecords: 0, lagBytes: 0, sentBytes: 0, wireBytes: 0, reconnects: 0, syncProgress: nil)
-  }
-}
-
-extension TimelineStatus.Checkpoint {
-  init(_ checkpoint: Checkpoint) {
-    self.init(
-      instant: "\(checkpoint.timestamp)", sequence: checkpoint.sequence.rawValue,
-      tag: checkpoint.tag)
   }
 }

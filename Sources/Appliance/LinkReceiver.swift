@@ -25,6 +25,8 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
 
   private let socket: Socket
   private let group: Group
+  /// For what a peer may cause again and again.
+  let log: ClientLog
   private var hello: LinkHello
   private var input = InputBuffer(byteCount: LinkReceiver.inputByteCount, headroom: 0)
   private var output = OutputBuffer(byteCount: 4096)
@@ -50,9 +52,10 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
   private(set) var lastHeard = SystemClock.monotonicNanoseconds()
   private(set) var isClosed = false
 
-  init(socket: Socket, leftover: [UInt8], hello: LinkHello, group: Group) {
+  init(socket: Socket, leftover: [UInt8], hello: LinkHello, group: Group, log: ClientLog) {
     self.socket = socket
     self.group = group
+    self.log = log
     self.hello = hello
     diskByteCounts = group.diskByteCounts
     super.init()
@@ -83,8 +86,14 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
       guard let count = try input.receive(from: Transport(socket), wanted: wanted) else { return }
       if count == 0 { return end() }
     } catch { return end() }
-    lastHeard = SystemClock.monotonicNanoseconds()
+    noteHeard()
     process()
+  }
+
+  private func noteHeard() {
+    lastHeard = SystemClock.monotonicNanoseconds()
+    // A greeting alone is no success.
+    if phase == .streaming { group.receiving.vitals.succeeded(now: lastHeard) }
   }
 
   /// There is room in the journal, or for more pieces of a full copy.
@@ -93,6 +102,8 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     waitsForRoom = false
     updateInterest()
     process()
+    // What was left unread was no silence of the peer.
+    if !isPaused { noteHeard() }
   }
 
   // MARK: Frames
@@ -101,7 +112,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     do throws(LinkError) {
       while !isClosed, !isPaused, try step() {}
     } catch {
-      group.log("group \(group.configuration.name): link from \(hello.site): \(error)")
+      log.note("group \(group.configuration.name): link from \(hello.site): \(error)")
       if case .diskTooSmall(let reason) = error { send(LinkFrame(.refused), Array(reason.utf8)) }
       return end()
     }
@@ -150,7 +161,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
       group.receiving.divergence = nil
       phase = .streaming
       group.receiving.applyLimit = SequenceNumber(.max)
-      group.log("group \(group.configuration.name): receiving from \(hello.site)")
+      log.note("group \(group.configuration.name): receiving from \(hello.site)")
       tellGrowth()
     case (.agreeing, .cut):
       let sequence = SequenceNumber(frame.argument)
@@ -382,7 +393,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
   func refuse(_ reason: String) {
     if group.receiving.refusal != reason {
       group.receiving.refusal = reason
-      group.log("group \(hello.groupName): refused \(hello.site): \(reason)")
+      log.note("group \(hello.groupName): refused \(hello.site): \(reason)")
     }
     send(LinkFrame(.refused), Array(reason.utf8))
     close()

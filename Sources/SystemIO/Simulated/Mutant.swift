@@ -19,6 +19,7 @@ public enum Mutant: String, CaseIterable {
   case trustClock = "trust-clock"
 
   case endBufferEarly = "end-buffer-early"
+  case checkpointAtRest = "checkpoint-at-rest"
 
   // Of apply and views.
   case applyOutOfOrder = "apply-out-of-order"
