@@ -73,7 +73,7 @@ extension Group {
   }
 
   private var isBusyInBackground: Bool {
-    apply.isRunning || apply.isCreatingSlot || indexUpkeep.isRunning
+    apply.isRunning || apply.isCreatingSlot || indexUpkeep.isRunning || recycling.isNoting
   }
 
   private func reach(_ problem: String? = nil) {

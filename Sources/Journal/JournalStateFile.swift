@@ -143,6 +143,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(state.copy.number)
     encoder.put(state.copy.stored)
     encoder.put(state.historyStart.rawValue)
+    encoder.put(state.oldestSegment)
     encoder.put(state.isClean ? UInt8(1) : 0)
     encoder.put(UInt16(state.disks.count))
     for disk in state.disks {
@@ -177,6 +178,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     }
     state.copy = .init(number: try decoder.take(), stored: try decoder.take())
     state.historyStart = Timestamp(rawValue: try decoder.take())
+    state.oldestSegment = try decoder.take()
     state.isClean = try decoder.take(UInt8.self) == 1
     for _ in 0..<(try decoder.take(UInt16.self)) {
       state.disks.append(
