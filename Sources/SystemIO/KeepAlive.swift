@@ -29,8 +29,8 @@ public struct KeepAlive: Equatable, Sendable {
   /// Of the receiving end of a link, which hears from its peer all the time.
   public static let receiving = KeepAlive(
     idleSeconds: 7, intervalSeconds: 2, patienceSeconds: 15)
-  /// Of the sending end: a peer that is busy leaves the link unread, and says each second that it is
-  /// there. `LinkChannel` gives up one that does not.
+  /// Of the sending end: a peer that is busy leaves the link unread, and says each second that it
+  /// is there. `LinkChannel` and `LinkStream` give up one that does not.
   public static let sending = KeepAlive(
     idleSeconds: 7, intervalSeconds: 2, patienceSeconds: 15, boundsSending: false)
 
