@@ -139,7 +139,8 @@ final class GroupFiles {
   }
 
   /// Says nothing but that more segments are void, or what the peer has said or copied. The
-  /// beginning of a full copy after a broken one may be the very same state, and never says what the peer has.
+  /// beginning of a full copy after a broken one may be the very same state, and never says what
+  /// the peer has.
   private func isNote(_ new: JournalState, after old: JournalState?) -> Bool {
     guard var same = old, new != old else { return false }
     same.oldestSegment = max(same.oldestSegment, new.oldestSegment)
