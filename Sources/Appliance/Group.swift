@@ -57,8 +57,9 @@ final class Group: TurnParticipant, @unchecked Sendable {
   private(set) var connections = Roster<NBDConnection>()
   private var touched: [NBDConnection] = []
   private var roomWaiters: [NBDConnection] = []
-  /// Counts the writes of a plain group, in place of a journal's sequence.
-  private var plainSequence = SequenceNumber.none
+  /// Counts the writes of a plain group, in place of a journal's sequence. The first stands for
+  /// those of processes before: they were answered, and may be in memory only.
+  private var plainSequence = SequenceNumber.none.advanced(by: 1)
 
   var plain = PlainFailures()
 
@@ -304,6 +305,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
     closeConnections()
     closeReceiver()
     onFailure?(reason)
+    // The stop waited for a sync, and there is none to come.
+    if isStopping { continueStop() }
   }
 
   /// Nothing begins any more, also nothing that only reads: the opening is about to end.

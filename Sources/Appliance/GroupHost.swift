@@ -77,17 +77,22 @@ final class GroupHost: Sendable {
 
   // MARK: What others see
 
-  /// The group, while it is open. Does not block; loops may ask, too.
+  /// The group, while it serves. Does not block; loops may ask, too.
   var group: Group? { opening?.group }
 
+  /// Nobody may come to a group before it is written down that it is in use: should that fail, it
+  /// is opened anew, and whoever it had served would go on writing to its journal.
   var opening: Opening? {
     state.withLock { state in
       switch state.life.phase {
-      case .ready, .serving, .stopping: state.opening
-      case .closed, .opening, .failed, .ending, .stopped: nil
+      case .serving, .stopping: state.opening
+      case .closed, .opening, .ready, .failed, .ending, .stopped: nil
       }
     }
   }
+
+  /// The group from when it is opened, for the start of the site.
+  var prepared: Group? { state.withLock { $0.opening?.group } }
 
   var configuration: GroupConfiguration { state.withLock { $0.configuration } }
 
@@ -136,7 +141,7 @@ final class GroupHost: Sendable {
   /// Writes down that the group is in use, and what its opening decided, before it serves. Throws
   /// when it cannot; the group is closed then. Blocks.
   func noteUse() throws(SiteError) {
-    guard let group = opening?.group else { return }
+    guard let group = prepared else { return }
     do throws(SiteError) { try group.noteUse() } catch {
       letGo(of: group)
       let (now, instant) = (now, instant)

@@ -38,11 +38,11 @@ struct GroupLife: Sendable {
   /// Nothing is begun: another process may be about to take the site.
   private var isHeld = false
 
-  /// Whether a step is being taken.
+  /// Whether a step is being taken. A group that is ready is about to write down that it serves.
   var isBusy: Bool {
     switch phase {
-    case .opening, .ending, .stopping: true
-    case .closed, .ready, .serving, .failed, .stopped: false
+    case .opening, .ready, .ending, .stopping: true
+    case .closed, .serving, .failed, .stopped: false
     }
   }
 

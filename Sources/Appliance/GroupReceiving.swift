@@ -71,7 +71,9 @@ extension Group {
     guard failure == nil, !isStopping, let state = stateKeeper?.state, journal != nil else {
       return receiver.refuse("the group is stopping or has failed")
     }
-    if let reason = refusal(of: hello, state) { return receiver.refuse(reason) }
+    if let reason = refusal(of: hello, state) ?? refusalOfRival(hello) {
+      return receiver.refuse(reason)
+    }
     closeReceiver()
     // What the older one had staged was journaled with its end, or could not be.
     if let failure { return receiver.refuse("the group has failed: \(failure)") }
@@ -116,6 +118,17 @@ extension Group {
         + "remove its data folder here to start anew"
     }
     return nil
+  }
+
+  /// A clone of the site that sends here now, or an older snapshot of it, must not end that one's
+  /// connection again and again. Once nothing is sent any more it hears that the two have diverged.
+  private func refusalOfRival(_ hello: LinkHello) -> String? {
+    guard receiving.receiver?.isStreaming == true,
+      objection(to: hello, droppingAfter: nil) != nil
+    else { return nil }
+    return "another machine that is called \(hello.site) sends records of group "
+      + "\(hello.groupName) now, which the history of this one lacks: one of them is a clone, or "
+      + "was put back to an older state; stop that one"
   }
 
   var presentWelcome: LinkWelcome? { (stateKeeper?.state).map(welcome) }
@@ -170,22 +183,28 @@ extension Group {
     _ hello: LinkHello, discarding seen: JournalState.OwnerMark?,
     droppingAfter end: SequenceNumber?
   ) throws(LinkError) {
-    guard let welcome = presentWelcome, let journal, seen != welcome.seen else { return }
+    guard let welcome = presentWelcome, seen != welcome.seen else { return }
     #if MUTANTS
       if Mutant.eraseMore.isOn { return }
     #endif
+    guard objection(to: hello, droppingAfter: end) == nil else {
+      throw .protocolViolation(
+        "\(hello.site) would write over records to \(welcome.sequence.rawValue), which it lacks; "
+          + "they are kept")
+    }
+  }
+
+  /// What the peer lacks of what is here; see `ResumeDecision.objection`.
+  private func objection(
+    to hello: LinkHello, droppingAfter end: SequenceNumber?
+  ) -> Divergence.Cause? {
+    guard let welcome = presentWelcome, let journal else { return nil }
     let last = hello.last
     let match: LastRecord.Match =
       last.sequence <= welcome.sequence
       ? last.match(in: journal.catalog, of: hello.lineage.holder(of: last.sequence)?.identifier)
       : .unknown
-    let cause = ResumeDecision.objection(
-      of: welcome, to: hello, match: match, droppingAfter: end)
-    guard cause == nil else {
-      throw .protocolViolation(
-        "\(hello.site) would write over records to \(welcome.sequence.rawValue), which it lacks; "
-          + "they are kept")
-    }
+    return ResumeDecision.objection(of: welcome, to: hello, match: match, droppingAfter: end)
   }
 
   /// The peer says that each site has records which the other lacks.

@@ -132,7 +132,7 @@ public final class Site: Sendable {
 
   /// One file under two names would be the disk of whichever group opens it first.
   private static func uses(_ host: GroupHost, aFileOf hosts: [GroupHost]) -> Bool {
-    let files = hosts.compactMap(\.group).flatMap { $0.disks.compactMap(\.store.lockedFile) }
+    let files = hosts.compactMap(\.prepared).flatMap { $0.disks.compactMap(\.store.lockedFile) }
     return host.configuration.disks.contains { disk in
       guard case .file(let path) = disk.backing else { return false }
       return files.contains { $0.isFile(at: path) }
@@ -212,7 +212,7 @@ public final class Site: Sendable {
     for host in hosts {
       do throws(SiteError) { try host.noteUse() } catch { refusals.append(error) }
     }
-    guard !refusals.isEmpty, groups.isEmpty else { return }
+    guard !refusals.isEmpty, hosts.allSatisfy({ $0.prepared == nil }) else { return }
     for host in hosts { host.stop() }
     for host in hosts { host.join() }
     throw SiteError(refusals.map(\.description).joined(separator: "; "))

@@ -21,8 +21,10 @@ import Testing
     #expect(life.isBusy && life.next(now: 0) == nil)
     life.opened()
     #expect(life.phase == .ready && life.next(now: 0) == nil)
+    // Nobody may take the site before it is written down that the group is in use.
+    #expect(life.isBusy)
     life.serves(now: 0)
-    #expect(life.next(now: 0) == nil && life.dueTime == nil)
+    #expect(life.next(now: 0) == nil && life.dueTime == nil && !life.isBusy)
     life.stop()
     #expect(life.next(now: 0) == .stop)
     #expect(life.next(now: 0) == nil)

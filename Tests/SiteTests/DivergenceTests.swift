@@ -49,13 +49,23 @@ import Testing
       copies[name] = folder
     }
 
-    func restore(_ name: String) throws {
+    /// - Parameter paths: of another machine; nil: where it was.
+    func restore(_ name: String, to paths: [String]? = nil) throws {
       guard let folder = copies[name] else { throw RigError("no copy \(name)") }
-      for path in folders {
-        try FileManager.default.removeItem(atPath: path)
-        let source = folder.appending(path: (path as NSString).lastPathComponent)
+      for (path, own) in zip(paths ?? folders, folders) {
+        try? FileManager.default.removeItem(atPath: path)
+        let source = folder.appending(path: (own as NSString).lastPathComponent)
         try run("cp", ["-a", "--sparse=always", source.path, path]).checked()
       }
+    }
+
+    /// Saves it as it is, and goes on; the peer has all of that. Returns what it shows then.
+    func goOn(from name: String, writing blocks: Range<Int>) throws -> [UInt8] {
+      try save(name)
+      try east.start()
+      try write(2, at: blocks)
+      try pair.drain()
+      return try west.image("disk@latest")
     }
 
     func link(_ site: Site) throws -> String {
@@ -106,11 +116,7 @@ import Testing
     let scene = try Scene()
     func stop() throws { try end == .clean ? scene.east.stop() : scene.east.crash() }
     try stop()
-    try scene.save("older")
-    try scene.east.start()
-    try scene.write(2, at: 0..<30)
-    try scene.pair.drain()
-    let image = try scene.west.image("disk@latest")
+    let image = try scene.goOn(from: "older", writing: 0..<30)
     try stop()
     try scene.restore("older")
     try scene.east.start()
@@ -143,11 +149,7 @@ import Testing
   @Test func `a site that comes back with less erases nothing, and the original goes on`() throws {
     let scene = try Scene()
     try scene.east.stop()
-    try scene.save("older")
-    try scene.east.start()
-    try scene.write(2, at: 200..<400)
-    try scene.pair.drain()
-    let image = try scene.west.image("disk@latest")
+    let image = try scene.goOn(from: "older", writing: 200..<400)
     try scene.east.stop()
     try scene.save("newer")
     // A clone takes its place.
@@ -167,11 +169,7 @@ import Testing
   @Test func `a clone that runs beside the original cannot reach its peer's history`() throws {
     let scene = try Scene()
     try scene.east.stop()
-    try scene.save("clone")
-    try scene.east.start()
-    try scene.write(2, at: 0..<30)
-    try scene.pair.drain()
-    let image = try scene.west.image("disk@latest")
+    let image = try scene.goOn(from: "clone", writing: 0..<30)
     // The original is cut off; the clone connects instead.
     try scene.east.crash()
     try scene.save("original")
@@ -186,6 +184,33 @@ import Testing
     try scene.expectSame()
   }
 
+  @Test func `a clone that runs beside the original does not disturb its link`() throws {
+    let scene = try Scene()
+    try scene.east.stop()
+    try scene.save("clone")
+    try scene.east.start()
+    try scene.write(2, at: 0..<30)
+    try scene.pair.drain()
+    let clone = try Site("east", in: try ScratchDirectory())
+    clone.configuration.groups = scene.east.configuration.groups
+    let raw = clone.scratch.file("east-disk.raw")
+    clone.configuration.groups[0].disks[0].backing = "file:\(raw)"
+    try scene.restore("clone", to: [clone.configuration.data, raw])
+    try clone.start()
+    try eventually("the clone is refused") { try scene.link(clone) == "refused" }
+    #expect(try scene.health(clone).contains("is a clone, or was put back"))
+    // Longer than it waits between two connections.
+    Thread.sleep(forTimeInterval: 5)
+    let link = try scene.east.status().first("groups")?.elements.first?["link"]
+    #expect(link?["reconnects"]?.number == 0)
+    try scene.write(4, at: 10..<20)
+    try scene.pair.drain()
+    try scene.expectSame()
+    // Once it is alone it is told what it lacks.
+    try scene.east.stop()
+    try eventually("the clone hears of it") { try scene.link(clone) == "diverged" }
+  }
+
   @Test func `a decision is refused where nothing has diverged`() throws {
     let scene = try Scene()
     let command = TaplineContract.discardFollower(group: "g", site: scene.east.configuration)
@@ -197,11 +222,7 @@ import Testing
   @Test func `the peer's copy can be made the protected site's`() throws {
     let scene = try Scene()
     try scene.east.stop()
-    try scene.save("older")
-    try scene.east.start()
-    try scene.write(2, at: 200..<300)
-    try scene.pair.drain()
-    let image = try scene.west.image("disk@latest")
+    let image = try scene.goOn(from: "older", writing: 200..<300)
     try scene.east.stop()
     try scene.restore("older")
     try scene.east.start()

@@ -229,6 +229,21 @@ import Testing
     #expect(image[0..<4096].allSatisfy { $0 == 0 } || image[0..<4096].allSatisfy { $0 == 4 })
   }
 
+  @Test func `site stops though its journal fails while it is made durable`() throws {
+    let scratch = try ScratchDirectory()
+    let mount = try Mount(ext4: 32 << 20, in: scratch)
+    let site = try site(scratch, data: mount.path)
+    try site.addDisk("disk", size: 1 << 20, role: .protected)
+    site.configuration.groups[0].segmentSize = "256K"
+    try site.start()
+    let client = try site.connect("disk")
+    try client.write([1], at: 0, fua: true)
+    try client.write([2], at: 0)
+    try mount.failAsAfterAnError()
+    try site.stop()
+    #expect(site.log.contains("syncing the journal"), "\(site.log)")
+  }
+
   @Test func `disk that becomes read-only stops apply, not the guest`() throws {
     let scratch = try ScratchDirectory()
     let mount = try Mount(ext4: 32 << 20, in: scratch)

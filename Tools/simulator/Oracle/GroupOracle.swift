@@ -27,6 +27,9 @@ final class GroupOracle {
   private var isPeerDetached = false
   /// Each site has records that the other lacks, and nobody has decided.
   var isDiverged = false
+  /// An operator has given up what the peer has more. Where no record is known to be common, that
+  /// takes a full copy.
+  var isGivenUp = false
 
   init(
     name: String, diskNames: [String], initial: [[UInt8]], violation: @escaping (String) -> Never
@@ -139,6 +142,7 @@ final class GroupOracle {
   /// The peer drops what the protected site lacks.
   func cut(to last: UInt64) {
     if isDiverged { violation("records after \(last), which only the peer has, are dropped") }
+    isGivenUp = false
     recovery.cut(to: last)
   }
 
@@ -155,6 +159,7 @@ final class GroupOracle {
     recovery.erased(keeping: Array(protected.line.records.prefix(Int(start))))
     copyStart = Int(start)
     isPeerDetached = false
+    isGivenUp = false
   }
 
   /// A power cut has undone what `erased` was told.
@@ -179,7 +184,7 @@ final class GroupOracle {
   }
 
   private var mustCopy: Bool {
-    guard let state = recoveryState, state.baseline == .complete, !isPeerDetached,
+    guard let state = recoveryState, state.baseline == .complete, !isPeerDetached, !isGivenUp,
       recovery.line.count > copyStart
     else { return true }
     // It has applied what the protected site has lost.

@@ -55,8 +55,7 @@ final class Restoration {
     case .discard:
       for group in forked {
         world.groups[group].isDiverged = false
-        // Where not even the first record is the same, all is copied.
-        world.groups[group].peerDetached()
+        world.groups[group].isGivenUp = true
       }
       host.inspector?.discards = forked
     case .original:
