@@ -43,7 +43,6 @@ public final class CopyDebt: Sendable {
     /// What is not confirmed must come again, and what changed since records followed.
     mutating func owe() {
       #if MUTANTS
-        if Mutant.forgetUnconfirmed.isOn { sent.removeAll() }
         if Mutant.forgetFollowed.isOn { changed = nil }
       #endif
       for sent in sent { lacking[sent.disk].mark(sent.range) }

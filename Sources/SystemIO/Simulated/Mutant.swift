@@ -50,7 +50,6 @@ public enum Mutant: String, CaseIterable {
   case applyDuringCopy = "apply-during-copy"
   case completeCopyEarly = "complete-copy-early"
   case confirmCopyEarly = "confirm-copy-early"
-  case forgetUnconfirmed = "forget-unconfirmed"
   case forgetFollowed = "forget-followed"
   case joinForeignCopy = "join-foreign-copy"
   case skipDebt = "skip-debt"
