@@ -74,6 +74,9 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// What apply may save for views.
   let viewScratch: ScratchBudget
   var receiving = ReceivingState()
+  /// Grows, on the keeper, when what was written to a disk before may be lost: a later sync says
+  /// nothing about it.
+  let storeFailures = Atomic<Int>(0)
   /// Who may open the disks, by number.
   let accessRules: Mutex<[DiskConfiguration]>
   var latency = LatencyRecorder()

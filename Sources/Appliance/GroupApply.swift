@@ -1,6 +1,7 @@
 import BlockModel
 import Configuration
 import Journal
+import Replication
 import Storage
 import SystemIO
 import Volume
@@ -16,6 +17,8 @@ struct ApplyProgress {
   var lastGrowth = Timestamp.zero
   /// What the journal had taken when the last step began.
   var dataBytesAtStart: UInt64 = 0
+  /// Since when the peer's records have left no room; 0 while there is some.
+  var fullSinceNanoseconds: UInt64 = 0
   /// Room is being made ahead of need: see `keepReserve`.
   var isRefilling = false
   /// Segments that the journal had opened when that was last looked at.
@@ -62,7 +65,7 @@ extension Group {
     if isApplyDue(journal) { startApply(underPressure: false) }
     continueIndexUpkeep()
     keepReserve()
-    if !hasRoomForNext(journal) { makeRoom() }
+    if hasRoomForNext(journal) { apply.fullSinceNanoseconds = 0 } else { makeRoom() }
     latency.rotate(nowSeconds: SystemClock.monotonicNanoseconds() / 1_000_000_000)
     tickReceiving()
   }
@@ -107,13 +110,26 @@ extension Group {
     if let link, !link.isDetached,
       journal.watermarks[.peerDurable] < journal.applied.rawValue
     {
-      guard configuration.journal.onFull == .degrade else { return }
+      guard configuration.journal.onFull == .degrade, mayDegrade(link) else { return }
       log(
         "group \(configuration.name): the journal is full of records that \(link.peerSite) has "
           + "not received; they are dropped and the peer will be copied anew")
       link.detach()
       recycle()
     }
+  }
+
+  /// A peer that takes what it gets is not copied anew because the guest was quicker for a moment:
+  /// it has that long to make room.
+  private static var patienceNanoseconds: UInt64 { 1_000_000_000 }
+
+  /// The peer's records have filled the journal for so long that they may be dropped.
+  private func mayDegrade(_ link: LinkMonitor) -> Bool {
+    let state = link.snapshot.state
+    guard state == .connected || state == .syncing else { return true }
+    let monotonic = SystemClock.monotonicNanoseconds()
+    if apply.fullSinceNanoseconds == 0 { apply.fullSinceNanoseconds = monotonic }
+    return monotonic &- apply.fullSinceNanoseconds >= Self.patienceNanoseconds
   }
 
   /// Nothing was written for a moment.
@@ -274,7 +290,9 @@ extension Group {
           // The disks will hold them: should they not be found again, that is no torn end.
           state.durable = max(state.durable, mark.sequence)
         }
-        outcome = try applier.apply(generations, savingFor: views)
+        outcome = try applier.apply(generations, savingFor: views) { disk, map in
+          peer?.debt.note(disk, map)
+        }
         try stateKeeper.update {
           $0.applied = mark
           let durable = watermarks.sequence(.durable)
@@ -286,7 +304,10 @@ extension Group {
         }
       } catch let error as Errno {
         failure = "writing the state file: \(error.withAdvice)"
-      } catch { failure = "\(error)" }
+      } catch {
+        storeFailures.add(1, ordering: .releasing)
+        failure = "\(error)"
+      }
       let (result, problem) = (outcome, failure)
       loop.post { [self] in
         if problem == nil { self.journal?.segmentsVerified(settled) }
@@ -303,8 +324,8 @@ extension Group {
     closeLostViews()
     if let problem {
       apply.failure = problem
-      // A failed sync may have lost pieces of a full copy, which nobody could repeat: it starts
-      // again.
+      // A failed sync may have lost pieces of a full copy: those that the peer has not heard to be
+      // durable come again with the next connection.
       if stateKeeper?.state.baseline == .copying { closeReceiver() }
       apply.retryNanoseconds = SystemClock.monotonicNanoseconds() + Self.retryNanoseconds
       if isStopping { continueStop() }

@@ -91,7 +91,8 @@ extension Group {
       found.append(condition)
     }
     if !peer.repair.isEmpty { found.append(Condition(.recordsDamaged, peer.repair)) }
-    if link.isDetached {
+    // While it is copied, the journal keeps nothing for it, and need not.
+    if link.isDetached, !link.debt.isActive {
       found.append(
         Condition(
           .peerMustBeCopied,

@@ -31,6 +31,8 @@ struct ReceivingState {
   var pendingReset: (() -> Void)?
   /// The journal is being reset: what the group still knows of it is not so any more.
   var isResetting = false
+  /// The group's `storeFailures` when the first piece of this connection could come.
+  var failuresBefore = 0
   var reported = LinkProgress(
     isRecoverable: false, received: .none, durable: .none, applied: .none,
     durableTimestamp: .zero)
@@ -82,7 +84,16 @@ extension Group {
     receiving.reported = ReceivingState().reported
     receiving.obstacle = nil
     receiving.refusal = nil
-    receiver.welcome(welcome(state))
+    guard state.baseline == .copying else { return receiver.welcome(welcome(state)) }
+    // First what an earlier connection has brought is stored: then it is known how far that is, and
+    // no more piles up, however often connections break.
+    receiver.keepWaiting()
+    keeper.submit { [self] in
+      loop.post { [self] in
+        guard receiving.receiver === receiver, let state = stateKeeper?.state else { return }
+        receiver.welcome(welcome(state))
+      }
+    }
   }
 
   private func refusal(of hello: LinkHello, _ state: JournalState) -> String? {
@@ -128,6 +139,7 @@ extension Group {
       journal.map { LastRecord.newest($0.catalog, $0.watermarks) } ?? LastRecord(.none, .zero)
     return LinkWelcome(
       site: siteName, needsBaseline: state.baseline != .complete,
+      copy: state.baseline == .copying ? state.copy : .none,
       lineage: journal?.lineage.holding(through: last.sequence) ?? Lineage(), last: last,
       position: StreamPosition(
         segment: position?.segment ?? 0, offset: UInt32(position?.offset ?? 0)),
@@ -242,9 +254,17 @@ extension Group {
     }
   }
 
-  /// A full copy begins: the history here ends, and the disks are written over.
-  func beginBaseline(_ hello: LinkHello, start: SequenceNumber, _ receiver: LinkReceiver) {
-    log("group \(configuration.name): a full copy from \(hello.site) begins")
+  /// A full copy begins or goes on: the history here ends, and the disks are written over. Also
+  /// when records follow, those after `start`: what the journal holds from an earlier connection
+  /// must not be applied over what comes from now on.
+  func beginBaseline(
+    _ hello: LinkHello, start: SequenceNumber, copy: UInt64, _ receiver: LinkReceiver
+  ) {
+    if let state = stateKeeper?.state, state.baseline != .copying || state.copy.number != copy {
+      log("group \(configuration.name): a full copy from \(hello.site) begins")
+    } else if !receiver.isFollowing {
+      log("group \(configuration.name): the full copy from \(hello.site) goes on")
+    }
     let now = loop.now
     receiving.ownerDurable = .unknown
     whenUnused { [self] in
@@ -255,6 +275,7 @@ extension Group {
         }
         state.group = hello.group
         state.baseline = .copying
+        if state.copy.number != copy { state.copy = .init(number: copy) }
         state.lineage = hello.lineage.holding(through: start)
         state.ownerDurable = .unknown
         state.applied = .init(start, .zero)
@@ -346,6 +367,8 @@ extension Group {
           if Mutant.applyDuringCopy.isOn { receiving.applyLimit = SequenceNumber(.max) }
         #endif
         clearBehindPeer(receiver)
+        // The keeper has done what came before, and nothing of this copy yet.
+        receiving.failuresBefore = storeFailures.load(ordering: .acquiring)
         receiver.baselineReady()
       }
     }
@@ -361,24 +384,74 @@ extension Group {
     receiving.applyLimit = max(receiving.applyLimit, piece.applied)
     let store = disks[piece.disk.index].store
     keeper.submit { [self] in
-      var failure: StorageError?
+      var failure: String?
       do throws(StorageError) {
         if let bytes {
           try store.write(bytes, at: piece.range.start)
         } else {
           try store.clear(piece.range)
         }
-      } catch { failure = error }
-      let problem = failure
-      loop.post { [self] in
-        // What an earlier connection began says nothing about this one's copy.
-        guard receiving.receiver === receiver else { return }
-        if let problem {
-          log("group \(configuration.name): full copy: \(problem)")
-          return closeReceiver()
-        }
-        done()
+      } catch {
+        storeFailures.add(1, ordering: .releasing)
+        failure = "\(error)"
       }
+      stored(failure, receiver, done)
+    }
+  }
+
+  /// Makes durable what was stored, and that it is; then says so.
+  func storeBaseline(confirming number: UInt64, _ receiver: LinkReceiver) {
+    let stateKeeper = stateKeeper
+    syncBaseline(for: receiver) { () throws(Errno) in
+      try stateKeeper?.update { $0.copy.stored = number }
+    } done: {
+      receiver.confirmBaseline(number)
+    }
+  }
+
+  /// Syncs the disks behind all pieces that came so far, and `note`s it on the keeper if it has
+  /// made all of them durable; `done` is called on the loop.
+  private func syncBaseline(
+    for receiver: LinkReceiver, note: @escaping @Sendable () throws(Errno) -> Void = {},
+    done: @escaping @Sendable () -> Void
+  ) {
+    let stores = disks.map(\.store)
+    let failuresBefore = receiving.failuresBefore
+    keeper.submit { [self] in
+      var failure: String?
+      do {
+        #if MUTANTS
+          if Mutant.confirmCopyEarly.isOn {
+            try note()
+            return stored(nil, receiver, done)
+          }
+        #endif
+        for store in stores { try store.sync() }
+        // A sync says nothing of what another call was told to be lost.
+        if storeFailures.load(ordering: .acquiring) == failuresBefore {
+          try note()
+        } else {
+          failure = "a disk has lost writes"
+        }
+      } catch let error as Errno {
+        failure = "writing the state file: \(error.withAdvice)"
+      } catch {
+        storeFailures.add(1, ordering: .releasing)
+        failure = "\(error)"
+      }
+      stored(failure, receiver, done)
+    }
+  }
+
+  private func stored(
+    _ problem: String?, _ receiver: LinkReceiver, _ done: @escaping @Sendable () -> Void
+  ) {
+    loop.post { [self] in
+      // What an earlier connection began says nothing about this one's copy.
+      guard receiving.receiver === receiver else { return }
+      guard let problem else { return done() }
+      log("group \(configuration.name): full copy: \(problem)")
+      closeReceiver()
     }
   }
 
@@ -389,22 +462,9 @@ extension Group {
     receiving.baselineEnd = mark
     // No piece is to come any more, and the keeper has those that came before the next apply step.
     receiving.applyLimit = SequenceNumber(.max)
-    let stores = disks.map(\.store)
-    keeper.submit { [self] in
-      var failure: StorageError?
-      do throws(StorageError) { for store in stores { try store.sync() } } catch {
-        failure = error
-      }
-      let problem = failure
-      loop.post { [self] in
-        guard receiving.receiver === receiver else { return }
-        if let problem {
-          log("group \(configuration.name): full copy: \(problem)")
-          return closeReceiver()
-        }
-        receiving.isBaselineStored = true
-        completeBaselineIfReached()
-      }
+    syncBaseline(for: receiver) { [self] in
+      receiving.isBaselineStored = true
+      completeBaselineIfReached()
     }
   }
 

@@ -53,7 +53,9 @@ extension Group {
   }
 
   private func freeVoidSegments(_ journal: SiteJournal, _ stateKeeper: StateKeeper) {
-    if journal.recycle(before: stateKeeper.state.oldestSegment) > 0 { roomCame() }
+    guard journal.recycle(before: stateKeeper.state.oldestSegment) > 0 else { return }
+    apply.fullSinceNanoseconds = 0
+    roomCame()
   }
 
   private func oldestNeeded(_ journal: SiteJournal) -> UInt32? {

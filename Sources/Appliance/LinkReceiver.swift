@@ -11,9 +11,9 @@ import TLS
 final class LinkReceiver: EventHandler, @unchecked Sendable {
   private enum Phase {
     case new
-    /// A welcome was sent; `begin`, `cut` or `baselineBegin` must come.
+    /// A welcome was sent; `begin`, `cut` or `copyBegin` must come.
     case agreeing
-    /// The journal is being set back.
+    /// The journal is being set back, or what an earlier connection brought is being stored.
     case resetting
     case streaming
   }
@@ -36,6 +36,12 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
   private var toldByteCounts: [UInt64] = []
 
   private var phase = Phase.new
+  /// The full copy under way; 0 when there is none.
+  private var copy: UInt64 = 0
+  /// Records come beside what is left of it.
+  private(set) var isFollowing = false
+  /// The peer waits to hear that what came so far is durable.
+  private var isConfirming = false
   private var recordBytesLeft = 0
   /// The next segment has no file yet.
   private(set) var waitsForRoom = false
@@ -163,14 +169,22 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
       try group.requireCommon(hello, discarding: seen, droppingAfter: sequence)
       phase = .resetting
       group.cut(after: sequence, isDiscarded: seen != nil, self)
-    case (.agreeing, .baselineBegin):
+    case (.agreeing, .copyBegin):
       // Before anything is forgotten.
       if let reason = group.refusalOfCopy(from: hello) { throw .diskTooSmall(reason) }
       let seen = try unsafe LinkMessage.decodeDiscarded(Array(body))
       try group.requireCommon(hello, discarding: seen, droppingAfter: nil)
       group.receiving.divergence = nil
       phase = .resetting
-      group.beginBaseline(hello, start: SequenceNumber(frame.argument), self)
+      copy = frame.argument
+      group.beginBaseline(hello, start: .none, copy: copy, self)
+    case (.streaming, .baselineBegin) where copy != 0 && !isFollowing:
+      phase = .resetting
+      isFollowing = true
+      group.beginBaseline(hello, start: SequenceNumber(frame.argument), copy: copy, self)
+    case (.streaming, .baselineConfirm) where copy != 0 && !isConfirming:
+      isConfirming = true
+      group.storeBaseline(confirming: frame.argument, self)
     case (.agreeing, .diverged):
       group.diverged(unsafe String(decoding: body, as: UTF8.self))
       end()
@@ -190,9 +204,12 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     case (.streaming, .heartbeat):
       group.receiving.knownThrough = max(
         group.receiving.knownThrough, Timestamp(rawValue: frame.argument))
-    case (.streaming, .baselineData), (.streaming, .baselineZeros):
+    case (.streaming, .baselineData), (.streaming, .baselineZeros),
+      (.streaming, .compressedBaseline):
+      guard copy != 0 else { throw .protocolViolation("unexpected \(frame.kind)") }
       try unsafe takeBaseline(frame.kind, body)
-    case (.streaming, .baselineEnd):
+    case (.streaming, .baselineEnd) where isFollowing && copy != 0:
+      copy = 0
       var decoder = unsafe WireDecoder(Array(body))
       guard let timestamp = try? decoder.take(UInt64.self), timestamp > 0 else {
         throw .protocolViolation("end of a full copy is malformed")
@@ -267,6 +284,8 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     do throws(JournalError) {
       try group.journal?.acceptSegment(header)
     } catch { throw linkError(error) }
+    // The peer keeps what is not durable here, and may have little room for it.
+    group.startSync()
   }
 
   /// What the peer sent wrong ends the link; what this site's storage does ends the group.
@@ -293,13 +312,8 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     guard piece.disk.index < diskByteCounts.count,
       piece.range.end <= diskByteCounts[piece.disk.index]
     else { throw .protocolViolation("baseline piece lies outside of its disk") }
-    var bytes: [UInt8]?
-    if kind == .baselineData {
-      guard piece.range.length == UInt64(body.count - prefix) else {
-        throw .protocolViolation("baseline piece has the wrong length")
-      }
-      bytes = unsafe Array(body[prefix...])
-    }
+    let payload = unsafe UnsafeRawBufferPointer(rebasing: body[prefix...])
+    let bytes = try unsafe kind == .baselineZeros ? nil : plainBytes(of: piece, kind, payload)
     let cost = bytes?.count ?? prefix
     baselineBytesPending += cost
     group.storeBaseline(piece, bytes, from: self) { [self] in
@@ -309,7 +323,28 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     }
   }
 
+  private func plainBytes(
+    of piece: BaselinePiece, _ kind: LinkFrameKind, _ payload: UnsafeRawBufferPointer
+  ) throws(LinkError) -> [UInt8] {
+    let count = piece.range.length
+    if kind == .baselineData, count == UInt64(payload.count) { return unsafe Array(payload) }
+    guard kind == .compressedBaseline, count > 0, count <= UInt64(plain.count) else {
+      throw .protocolViolation("baseline piece has the wrong length")
+    }
+    var isWhole = false
+    let bytes = unsafe [UInt8](unsafeUninitializedCapacity: Int(count)) { buffer, filled in
+      isWhole =
+        unsafe LZ4.decompress(payload, into: UnsafeMutableRawBufferPointer(buffer)) == Int(count)
+      filled = isWhole ? Int(count) : 0
+    }
+    guard isWhole else { throw .protocolViolation("baseline piece does not decompress") }
+    return bytes
+  }
+
   // MARK: Answers
+
+  /// A welcome comes later; the peer hears that this site is there.
+  func keepWaiting() { phase = .resetting }
 
   func welcome(_ welcome: LinkWelcome) {
     phase = .agreeing
@@ -336,6 +371,12 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     }
     toldByteCounts = welcome.diskByteCounts
     send(LinkFrame(.welcome), welcome.encoded())
+  }
+
+  /// The pieces before the peer's question of this number are durable.
+  func confirmBaseline(_ number: UInt64) {
+    isConfirming = false
+    send(LinkFrame(.baselineStored, argument: number), [])
   }
 
   /// Several times a second: the peer hears of this site at least once a second.

@@ -56,6 +56,12 @@ public struct DirtyBitmap: Equatable, Sendable {
     dirtyChunkCount = words.reduce(0) { $0 + $1.nonzeroBitCount }
   }
 
+  /// The words of a map that was smaller.
+  fileprivate mutating func take(_ others: [UInt64], _ dirtyChunkCount: Int) {
+    words.replaceSubrange(..<others.count, with: others)
+    self.dirtyChunkCount = dirtyChunkCount
+  }
+
   /// True when no chunk is dirty.
   public var isClean: Bool { dirtyChunkCount == 0 }
 
@@ -184,5 +190,18 @@ public struct DirtyBitmap: Equatable, Sendable {
       word = words[index] ^ flip
     }
     return min(index << 6 + word.trailingZeroBitCount, limit)
+  }
+}
+
+extension DirtyBitmap {
+  /// Makes it the map of a disk that is larger, with the same chunks; what is added is clean.
+  /// Nothing happens when it has so many bytes already.
+  public mutating func grow(to sizeBytes: UInt64) {
+    guard sizeBytes > self.sizeBytes else { return }
+    do throws(BlockModelError) {
+      var larger = try DirtyBitmap(sizeBytes: sizeBytes, chunkBytes: chunkBytes)
+      larger.take(words, dirtyChunkCount)
+      self = larger
+    } catch { preconditionFailure("a map of \(sizeBytes) bytes: \(error)") }
   }
 }

@@ -123,15 +123,17 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
       let header = try readHeader(of: slot.file)
       if let header {
         if header.identity.group != group { found.append((slot.name, header)) }
-      } else if group == nil, try !isBlank(slot.file) {
+      } else if group == nil, try !isBlank(slot.file, 2 * SegmentHeader.byteCount) {
         found.append((slot.name, nil))
       }
     }
     return found
   }
 
-  private static func isBlank(_ file: Storage.File) throws(JournalError) -> Bool {
-    let start = PageBuffer(byteCount: 2 * SegmentHeader.byteCount)
+  private static func isBlank(
+    _ file: Storage.File, _ byteCount: Int
+  ) throws(JournalError) -> Bool {
+    let start = PageBuffer(byteCount: byteCount)
     do throws(Errno) {
       let count = try unsafe file.read(into: UnsafeMutableRawBufferPointer(start.bytes), at: 0)
       return unsafe start.bytes.prefix(count).allSatisfy { $0 == 0 }
@@ -144,7 +146,11 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     lastTimestamp = state.applied.timestamp
     slots = try Self.open(storage)
     freeSlots = Array(slots.indices)
-    try erase(slots.map(\.file))
+    var used: [Storage.File] = []
+    for slot in slots where try !Self.isBlank(slot.file, SegmentHeader.byteCount) {
+      used.append(slot.file)
+    }
+    try erase(used)
   }
 
   /// Blanks the headers, so that what the files hold can never be taken for records again.

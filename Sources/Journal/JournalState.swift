@@ -43,6 +43,20 @@ public struct JournalState: Equatable, Sendable {
     public static let unknown = OwnerMark(.none, .none)
   }
 
+  /// What a recovery group has of a full copy. The peer, which alone knows what was sent before
+  /// which of its questions, compares this with what it was told.
+  public struct Copy: Hashable, Sendable {
+    /// Drawn by the peer for this one copy; 0: none.
+    public var number: UInt64
+    /// The peer's last question that was answered with yes: what came before it is on the disks.
+    public var stored: UInt64
+    public init(number: UInt64, stored: UInt64 = 0) {
+      self.number = number
+      self.stored = stored
+    }
+    public static let none = Copy(number: 0)
+  }
+
   public var groupName: String
   public var group: GroupIdentifier
   /// At a protected group its incarnations, the newest being the one that stamps; at a recovery
@@ -59,6 +73,8 @@ public struct JournalState: Equatable, Sendable {
   /// At a recovery group: the newest record of which it has heard that it was durable at its owner.
   public var ownerDurable: OwnerMark
   public var baseline: Baseline
+  /// The full copy that is under way.
+  public var copy: Copy
   /// Instants before it cannot be opened (set when a sync ends).
   public var historyStart: Timestamp
   /// Segments of a lower number may have been recycled: whatever a slot holds under such a header
@@ -95,6 +111,7 @@ public struct JournalState: Equatable, Sendable {
     peerDurable = nil
     ownerDurable = .unknown
     self.baseline = baseline
+    copy = .none
     historyStart = .zero
     oldestSegment = 0
     isClean = true
@@ -139,6 +156,7 @@ public struct JournalState: Equatable, Sendable {
   /// copy began ends there.
   public mutating func completeBaseline(at start: Timestamp) {
     baseline = .complete
+    copy = .none
     historyStart = start
     // Until now its end was taken from this site's clock, which may be ahead of the peer's.
     if let last = gaps.indices.last { gaps[last].to = start }

@@ -140,6 +140,8 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(state.peerDurable?.rawValue ?? .max)
     encoder.put(state.ownerDurable)
     encoder.put(baselineCode(state.baseline))
+    encoder.put(state.copy.number)
+    encoder.put(state.copy.stored)
     encoder.put(state.historyStart.rawValue)
     encoder.put(state.oldestSegment)
     encoder.put(state.isClean ? UInt8(1) : 0)
@@ -174,6 +176,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     case 2: state.baseline = .complete
     default: throw WireDecoder.Failure.tooShort
     }
+    state.copy = .init(number: try decoder.take(), stored: try decoder.take())
     state.historyStart = Timestamp(rawValue: try decoder.take())
     state.oldestSegment = try decoder.take()
     state.isClean = try decoder.take(UInt8.self) == 1

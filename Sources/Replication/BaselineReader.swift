@@ -2,11 +2,12 @@ import BlockModel
 import Storage
 import SystemIO
 
-/// Walks over the disks of a group and gives their contents piece by piece, for a full copy.
+/// Walks over the disks of a group, again and again, and gives the contents of what the peer lacks
+/// piece by piece, for a full copy.
 ///
 /// It reads the bases while writes and apply go on: what it reads of a block that is being changed
-/// may be old, new or torn, and is set right by the records that the stream brings. So is what lies
-/// behind the sizes at the beginning, when a disk grows meanwhile.
+/// may be old, new or torn. `CopyDebt` then names it again, or the records that the stream brings
+/// set it right.
 struct BaselineReader<Store: BackingStore>: ~Copyable {
   enum Piece {
     case data(disk: DiskNumber, range: ByteRange)
@@ -16,24 +17,19 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
   static var pieceByteLimit: Int { 1 << 20 }
 
   private let stores: [Store]
-  private let byteCounts: [UInt64]
+  private let debt: CopyDebt
   private var disk = 0
   private var offset: UInt64 = 0
+  /// Of the disk: what it was last found to hold.
   private var data: ByteRange?
   private let buffer = PageBuffer(byteCount: Self.pieceByteLimit)
-  private let totalByteCount: UInt64
-  private var doneByteCount: UInt64 = 0
+  /// Of one piece: less than `pieceByteLimit` where that would be all.
+  private let byteLimit: UInt64
 
-  /// - Parameter byteCounts: of each disk, what is copied.
-  init(_ stores: [Store], byteCounts: [UInt64]) {
+  init(_ stores: [Store], _ debt: CopyDebt) {
     self.stores = stores
-    self.byteCounts = byteCounts
-    totalByteCount = byteCounts.reduce(0, +)
-  }
-
-  /// 0 to 1.
-  var progress: Double {
-    totalByteCount == 0 ? 1 : Double(doneByteCount) / Double(totalByteCount)
+    self.debt = debt
+    byteLimit = min(UInt64(Self.pieceByteLimit), max(4 << 10, debt.totalByteCount / 8))
   }
 
   /// The bytes of the last data piece; valid until `next`.
@@ -41,45 +37,54 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
     unsafe UnsafeRawBufferPointer(start: buffer.base, count: Int(range.length))
   }
 
-  /// Nil at the end of the last disk. Blocks on the store.
+  /// Nil when nothing is lacking. Blocks on the store.
   mutating func next() throws(StorageError) -> Piece? {
-    while disk < stores.count {
-      let (store, byteCount) = (stores[disk], byteCounts[disk])
-      if offset >= byteCount {
-        disk += 1
+    // The disk where it begins is looked at twice: also before `offset`.
+    var disksToSee = stores.count + 1
+    while disksToSee > 0 {
+      guard let run = debt.lacking(disk, from: offset) else {
+        disk = (disk + 1) % stores.count
         offset = 0
         data = nil
+        disksToSee -= 1
         continue
       }
-      let number = DiskNumber(UInt16(disk))
-      if let range = data, offset >= range.start, offset < range.end {
-        return try readData(store, number, range)
-      }
-      let found = try store.nextDataRange(from: offset, limit: byteCount)
-      data = found
-      let zeroEnd = found?.start ?? byteCount
-      if zeroEnd > offset {
-        let range = ByteRange(start: offset, end: zeroEnd)
-        advance(range)
-        return .zeros(disk: number, range: range)
-      }
+      if let piece = try piece(run) { return piece }
     }
     return nil
   }
 
-  private mutating func readData(
-    _ store: Store, _ number: DiskNumber, _ data: ByteRange
-  ) throws(StorageError) -> Piece {
-    let length = min(UInt64(Self.pieceByteLimit), data.end - offset)
-    let range = ByteRange(start: offset, length: length)
-    let target = unsafe UnsafeMutableRawBufferPointer(start: buffer.base, count: Int(length))
-    try unsafe store.read(into: target, at: offset)
-    advance(range)
-    return .data(disk: number, range: range)
-  }
-
-  private mutating func advance(_ range: ByteRange) {
+  /// The piece with which the run begins; nil when it has changed in this moment.
+  private mutating func piece(_ run: ByteRange) throws(StorageError) -> Piece? {
+    let (store, number) = (stores[disk], DiskNumber(UInt16(disk)))
+    let block = debt.blockByteCount(disk)
+    let found: ByteRange?
+    if let data, run.start >= data.start, run.start < data.end {
+      found = ByteRange(start: run.start, end: data.end)
+    } else {
+      found = try store.nextDataRange(from: run.start, limit: run.end)
+      data = found
+    }
+    let zerosEnd = found.map { $0.start / block * block } ?? run.end
+    if zerosEnd > run.start {
+      let range = ByteRange(start: run.start, end: zerosEnd)
+      debt.take(disk, range)
+      // What was written before it was taken is seen now; what comes later is lacking again.
+      data = try store.nextDataRange(from: range.start, limit: range.end)
+      if data != nil {
+        debt.giveBack(disk, range)
+        return nil
+      }
+      offset = range.end
+      return .zeros(disk: number, range: range)
+    }
+    let dataEnd = found.map { ($0.end + block - 1) / block * block } ?? run.end
+    let end = min(dataEnd, run.end, run.start + max(block, byteLimit / block * block))
+    let range = ByteRange(start: run.start, end: end)
+    debt.take(disk, range)
+    let target = unsafe UnsafeMutableRawBufferPointer(start: buffer.base, count: Int(range.length))
+    try unsafe store.read(into: target, at: range.start)
     offset = range.end
-    doneByteCount += range.length
+    return .data(disk: number, range: range)
   }
 }

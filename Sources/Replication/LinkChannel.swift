@@ -4,10 +4,12 @@ import SystemIO
 /// The protected site's end of a connection: sends frames and reads the short ones that come back.
 ///
 /// One thread uses it; `shutDown` may come from another and makes every call throw. A call waits
-/// for the peer for at most `stallSeconds`.
+/// for the peer as long as that says something at least every `stallMilliseconds`.
 final class LinkChannel: @unchecked Sendable {
-  /// A peer that takes nothing for so long is given up; the link then connects again.
+  /// A peer that neither takes nor says anything for so long is given up; the link then connects
+  /// again. One that is busy says so each second.
   static let stallMilliseconds: Int32 = 15_000
+  private let stallMilliseconds: Int32
 
   let socket: Socket
   private var inbox: [UInt8] = []
@@ -15,7 +17,10 @@ final class LinkChannel: @unchecked Sendable {
   var hasWaited = false
   fileprivate(set) var sentByteCount: UInt64 = 0
 
-  init(connectingTo endpoint: SocketEndpoint) throws(LinkError) {
+  init(
+    connectingTo endpoint: SocketEndpoint, stallMilliseconds: Int32 = LinkChannel.stallMilliseconds
+  ) throws(LinkError) {
+    self.stallMilliseconds = stallMilliseconds
     do throws(Errno) {
       socket = try Socket.connect(to: endpoint)
       socket.keepAlive(.sending)
@@ -94,8 +99,13 @@ final class LinkChannel: @unchecked Sendable {
 
   private func waitWritable() throws(LinkError) {
     hasWaited = true
-    guard socket.waitWritable(timeoutMilliseconds: Self.stallMilliseconds) else {
-      throw .network("the peer took nothing for \(Self.stallMilliseconds / 1000) s")
+    while true {
+      switch socket.waitWritableOrReadable(timeoutMilliseconds: stallMilliseconds) {
+      case nil:
+        throw .network("the peer took nothing, and said nothing, for \(stallMilliseconds / 1000) s")
+      case true: return
+      case false: try fillInbox()
+      }
     }
   }
 

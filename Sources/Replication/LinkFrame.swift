@@ -8,7 +8,8 @@ public enum LinkFrameKind: UInt16, Sendable {
   case begin = 2
   /// The receiver's records after the named one are void; it answers with another welcome.
   case cut = 3
-  /// A full copy begins: the receiver forgets its journal.
+  /// The records after the named one follow, beside what is left of a full copy: the receiver's
+  /// journal begins anew there.
   case baselineBegin = 4
   case baselineData = 5
   case baselineZeros = 6
@@ -25,6 +26,13 @@ public enum LinkFrameKind: UInt16, Sendable {
   case durable = 12
   /// The sites have diverged: nothing is sent until an operator decides. The words for it follow.
   case diverged = 13
+  /// A full copy begins or goes on, and has the number in the argument: the receiver forgets its
+  /// journal.
+  case copyBegin = 14
+  /// The receiver answers `baselineStored` when the pieces that came before are durable.
+  case baselineConfirm = 15
+  /// As `baselineData`, the bytes in LZ4 block format.
+  case compressedBaseline = 16
 
   // From the recovery site.
   case welcome = 32
@@ -34,6 +42,8 @@ public enum LinkFrameKind: UInt16, Sendable {
   /// The receiver is there, though it has nothing to report: it is idle, or busy with something
   /// long. About once a second.
   case alive = 35
+  /// What came before the `baselineConfirm` of this number is durable.
+  case baselineStored = 36
 
   public var isFromRecoverySite: Bool { rawValue >= Self.welcome.rawValue }
 }
@@ -53,7 +63,7 @@ public struct LinkFrame: Equatable, Sendable {
   public static func bodyLimit(of kind: LinkFrameKind) -> Int {
     switch kind {
     case .records: 1 << 30
-    case .compressedRecords, .baselineData: 2 << 20
+    case .compressedRecords, .baselineData, .compressedBaseline: 2 << 20
     default: 64 << 10
     }
   }

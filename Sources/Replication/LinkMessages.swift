@@ -93,6 +93,8 @@ public struct LinkWelcome: Equatable, Sendable {
   public var site: String
   /// It has no baseline: a full copy must come first.
   public var needsBaseline: Bool
+  /// The full copy that was under way, and what of it is durable.
+  public var copy: JournalState.Copy
   /// The incarnations of which it has records, its last record, and where the next byte belongs in
   /// the stream.
   public var lineage: Lineage
@@ -107,12 +109,13 @@ public struct LinkWelcome: Equatable, Sendable {
   public var diskByteCounts: [UInt64]
 
   public init(
-    site: String, needsBaseline: Bool, lineage: Lineage, last: LastRecord,
-    position: StreamPosition, segmentIncarnation: IncarnationIdentifier,
+    site: String, needsBaseline: Bool, copy: JournalState.Copy = .none, lineage: Lineage,
+    last: LastRecord, position: StreamPosition, segmentIncarnation: IncarnationIdentifier,
     ownerDurable: JournalState.OwnerMark, applied: SequenceNumber, diskByteCounts: [UInt64] = []
   ) {
     self.site = site
     self.needsBaseline = needsBaseline
+    self.copy = copy
     self.lineage = lineage
     self.last = last
     self.position = position
@@ -127,6 +130,8 @@ public struct LinkWelcome: Equatable, Sendable {
     encoder.put(LinkHello.version)
     encoder.put(site)
     encoder.put(needsBaseline ? UInt8(1) : 0)
+    encoder.put(copy.number)
+    encoder.put(copy.stored)
     encoder.put(lineage)
     encoder.put(last)
     encoder.put(position.argument)
@@ -145,6 +150,7 @@ public struct LinkWelcome: Equatable, Sendable {
       guard version == LinkHello.version else { throw LinkError.otherVersion(version) }
       site = try decoder.takeString()
       needsBaseline = try decoder.take(UInt8.self) == 1
+      copy = .init(number: try decoder.take(), stored: try decoder.take())
       lineage = try decoder.takeLineage()
       last = try decoder.takeLastRecord()
       position = StreamPosition(argument: try decoder.take())
@@ -226,8 +232,8 @@ public struct LinkProgress: Equatable, Sendable {
   }
 }
 
-/// Where a piece of a baseline belongs: in front of the bytes of `baselineData`, alone in
-/// `baselineZeros`.
+/// Where a piece of a baseline belongs: in front of the bytes of `baselineData` and
+/// `compressedBaseline`, alone in `baselineZeros`.
 public struct BaselinePiece: Equatable, Sendable {
   public static let byteCount = 26
 

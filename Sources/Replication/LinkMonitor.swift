@@ -35,6 +35,8 @@ public final class LinkMonitor: Sendable {
   }
 
   public let peerSite: String
+  /// What a full copy that is under way, also while the link is down, still has to bring.
+  public let debt = CopyDebt()
   private let content: Mutex<Snapshot>
   private let detached = Atomic<Bool>(false)
   /// The operator gives up what a peer has that ends with this record.
@@ -82,6 +84,9 @@ public final class LinkMonitor: Sendable {
     discarded.withLock { $0 = nil }
     update { $0.divergence = nil }
   }
+  /// A full copy begins or goes on: until it is nearly whole, the journal keeps nothing for the
+  /// peer.
+  func release() { detached.store(true, ordering: .releasing) }
 
   func askToEnd(_ segment: UInt32) { ending.store(segment, ordering: .relaxed) }
 

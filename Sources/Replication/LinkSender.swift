@@ -177,17 +177,20 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     for round in 0..<2 {
       let welcome = try receiveWelcome(channel)
       monitor.update { $0.peerDiskByteCounts = welcome.diskByteCounts }
+      if welcome.needsBaseline { return try stream.beginCopy(resuming: welcome.copy) }
+      // Should one have been under way, its end was only not heard of.
+      monitor.debt.end()
       switch decision(on: welcome) {
       case .resume where isForked(welcome):
         // It has records in the segment and keeps them: damage has cost this site its own segment
         // of that number, whose records are applied.
-        if round > 0 { return try stream.beginBaseline() }
+        if round > 0 { return try stream.beginCopy() }
         try goBack(channel, welcome, after: welcome.sequence)
       case .resume:
         if try stream.resume(welcome) { return }
-        return try stream.beginBaseline()
+        return try stream.beginCopy()
       case .baseline:
-        return try stream.beginBaseline()
+        return try stream.beginCopy()
       case .cut(let after):
         #if MUTANTS
           if Mutant.ignoreFork.isOn, try stream.resume(welcome) { return }
@@ -195,14 +198,14 @@ public final class LinkSender<Store: BackingStore>: Sendable {
         try goBack(channel, welcome, after: after)
       case .diverged(let divergence):
         #if MUTANTS
-          if Mutant.eraseMore.isOn { return try stream.beginBaseline() }
+          if Mutant.eraseMore.isOn { return try stream.beginCopy() }
         #endif
         guard monitor.mayDiscard(welcome.seen) else { throw report(divergence, welcome, channel) }
         parts.log(
           "group \(parts.hello.groupName): what \(monitor.peerSite) has more is given up, as the "
             + "operator has decided: record \(welcome.sequence.rawValue) was its last")
         guard let common = divergence.common?.sequence, welcome.applied <= common else {
-          return try stream.beginBaseline(discarding: welcome.seen)
+          return try stream.beginCopy(discarding: welcome.seen)
         }
         try goBack(channel, welcome, after: common, discarding: welcome.seen)
       }

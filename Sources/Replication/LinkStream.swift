@@ -25,6 +25,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   /// While no segment is sent: the record with which the next one begins.
   private var awaited: UInt64 = 0
   private var baseline: BaselineReader<Store>?
+  private var pace = CopyPace(total: 0, lacking: 0, nowNanoseconds: 0)
   /// While a full copy runs: what all of its pieces that are still to come hold at least.
   private var copiedThrough: UInt64 = 0
   /// The next record that cannot be sent as it is in the journal, as far as is known.
@@ -147,33 +148,72 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     return true
   }
 
-  /// Starts a full copy. Records are sent from the segment that holds the first one which the base
-  /// does not hold yet, so whatever the copy misses, they bring.
+  /// Starts a full copy, or goes on with the one that the receiver names if that is known here.
+  /// Until little is lacking, no records are sent and none are kept for the peer: `CopyDebt` knows
+  /// what changes.
   ///
-  /// - Parameter seen: what the receiver has, all of which the operator has given up.
-  mutating func beginBaseline(
-    discarding seen: JournalState.OwnerMark? = nil
+  /// - Parameters:
+  ///   - copy: what the receiver has of one; `.none`: nothing that counts.
+  ///   - seen: what the receiver has, all of which the operator has given up.
+  mutating func beginCopy(
+    resuming copy: JournalState.Copy = .none, discarding seen: JournalState.OwnerMark? = nil
   ) throws(LinkError) {
+    let debt = monitor.debt
+    let isKnown = debt.resume(copy)
+    let number = isKnown ? copy.number : debt.begin(hello.disks.map(\.byteCount))
+    #if MUTANTS
+      if Mutant.joinForeignCopy.isOn, !isKnown, copy.stored > 0 {
+        for (index, disk) in hello.disks.enumerated() {
+          debt.take(index, ByteRange(start: 0, length: disk.byteCount / 2))
+        }
+      }
+    #endif
+    monitor.release()
+    parts.watermarks[.peerDurable] = 0
+    parts.watermarks[.peerReceived] = 0
+    parts.watermarks[.peerApplied] = 0
+    try channel.send(LinkFrame(.copyBegin, argument: number), LinkMessage.encodeDiscarded(seen))
+    lastHeard = SystemClock.monotonicNanoseconds()
+    baseline = BaselineReader(parts.stores, debt)
+    let (total, lacking) = (debt.totalByteCount, debt.lackingByteCount)
+    pace = CopyPace(
+      total: total, lacking: lacking, nowNanoseconds: SystemClock.monotonicNanoseconds())
+    monitor.update {
+      $0.state = .syncing
+      $0.syncProgress = Self.progress(lacking, of: total)
+      $0.isRecoverable = false
+    }
+    parts.log(
+      "group \(parts.hello.groupName): the full copy to \(monitor.peerSite) "
+        + (isKnown ? "goes on, \(ByteCount.format(lacking)) are left" : "begins"))
+  }
+
+  private static func progress(_ lacking: UInt64, of total: UInt64) -> Double {
+    total == 0 ? 1 : max(0, 1 - Double(lacking) / Double(total))
+  }
+
+  /// Records are sent from the segment that holds the first one which the base does not hold yet,
+  /// so whatever the rest of the copy misses, they bring.
+  private mutating func follow() throws(LinkError) {
+    // Before `debt.follow`: what is noted after it is later than this.
     let applied = parts.watermarks[.applied]
     var start = applied
     if let first = parts.catalog.segment(holding: applied + 1), try canCopy(from: first, applied) {
-      guard moveTo(first) else { throw .tooFarBehind }
+      // It was recycled in this moment; the next step finds another.
+      guard moveTo(first) else { return }
       start = first.firstSequence.rawValue - 1
     }
+    monitor.debt.follow()
     awaited = start + 1
     parts.watermarks[.peerReceived] = start
     parts.watermarks[.peerDurable] = start
     parts.watermarks[.peerApplied] = start
     monitor.attach()
-    try channel.send(
-      LinkFrame(.baselineBegin, argument: start), LinkMessage.encodeDiscarded(seen))
-    lastHeard = SystemClock.monotonicNanoseconds()
-    baseline = BaselineReader(parts.stores, byteCounts: hello.disks.map(\.byteCount))
-    monitor.update {
-      $0.state = .syncing
-      $0.syncProgress = 0
-      $0.isRecoverable = false
-    }
+    try channel.send(LinkFrame(.baselineBegin, argument: start))
+    // The receiver forgets it with its journal.
+    toldDurable = 0
+    copiedThrough = applied
+    pace.noteFollowing()
   }
 
   /// Whether the records behind a full copy can be those from the start of this segment. False
@@ -201,11 +241,11 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
 
   /// Sends what there is, reads what the peer reports, and waits a moment if there was little.
   mutating func step() throws(LinkError) {
-    if monitor.isDetached { throw .tooFarBehind }
+    if monitor.isDetached, baseline == nil || pace.isFollowing { throw .tooFarBehind }
     try readProgress(timeoutMilliseconds: 0)
     try checkIsHeard()
     try tellGrowth()
-    let isCopying = try sendBaseline()
+    let isCopying = try stepBaseline()
     let sent = try sendRecords()
     try tellDurable()
     monitor.update { $0.wireByteCount += channel.takeSentByteCount() }
@@ -246,6 +286,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   /// Returns the number of bytes sent.
   private mutating func sendRecords() throws(LinkError) -> Int {
     var total = 0
+    if baseline != nil, !pace.isFollowing { return 0 }
     while total < 16 << 20 {
       if segment == nil, moveToAwaited() == .missing { throw .tooFarBehind }
       guard let segment else { return total }
@@ -381,36 +422,97 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
 
   // MARK: Baseline
 
-  /// Sends a few pieces of the full copy. False when none runs.
-  private mutating func sendBaseline() throws(LinkError) -> Bool {
-    guard var reader = baseline.take() else { return false }
+  /// The next step of the full copy. False when none runs.
+  private mutating func stepBaseline() throws(LinkError) -> Bool {
+    if baseline == nil { return false }
+    let debt = monitor.debt
+    let now = SystemClock.monotonicNanoseconds()
+    let lacking = debt.lackingByteCount
+    monitor.update { $0.syncProgress = Self.progress(lacking, of: debt.totalByteCount) }
+    switch pace.next(lacking: lacking, isConfirmed: debt.isConfirmed, nowNanoseconds: now) {
+    case .send: try sendPieces()
+    case .confirm:
+      pace.noteConfirming(nowNanoseconds: now)
+      try channel.send(LinkFrame(.baselineConfirm, argument: debt.mark()))
+    case .wait: try readProgress(timeoutMilliseconds: Int32(Self.pauseMilliseconds))
+    case .follow: try follow()
+    case .end:
+      baseline = nil
+      try endBaseline()
+      return false
+    }
+    return true
+  }
+
+  private mutating func sendPieces() throws(LinkError) {
+    guard var reader = baseline.take() else { return }
     for _ in 0..<Self.baselineBurst {
       // The mark first, then the data: what is read holds at least so much.
       let applied = parts.watermarks.sequence(.applied)
-      copiedThrough = applied.rawValue
       let piece: BaselineReader<Store>.Piece?
       do throws(StorageError) { piece = try reader.next() } catch {
         throw .local("reading a disk for the initial sync: \(error)")
       }
+      // All that are to come hold so much.
+      copiedThrough = applied.rawValue
       switch piece {
       case .data(let disk, let range):
-        try unsafe channel.send(
-          LinkFrame(.baselineData),
-          BaselinePiece(disk: disk, range: range, applied: applied).encoded(),
-          payload: reader.bytes(range))
+        try unsafe send(reader.bytes(range), of: disk, at: range.start, applied)
+        pace.noteSent(range.length)
       case .zeros(let disk, let range):
-        try channel.send(
-          LinkFrame(.baselineZeros),
-          BaselinePiece(disk: disk, range: range, applied: applied).encoded())
-      case nil:
-        try endBaseline()
-        return false
+        try sendZeros(disk, range, applied)
+        pace.noteSent(range.length)
+      case nil: break
       }
     }
-    let progress = reader.progress
     baseline = consume reader
-    monitor.update { $0.syncProgress = progress }
-    return true
+  }
+
+  private func sendZeros(
+    _ disk: DiskNumber, _ range: ByteRange, _ applied: SequenceNumber
+  ) throws(LinkError) {
+    try channel.send(
+      LinkFrame(.baselineZeros),
+      BaselinePiece(disk: disk, range: range, applied: applied).encoded())
+  }
+
+  /// Sends a piece: what is zeros as such, the rest in LZ4 where that pays.
+  private mutating func send(
+    _ bytes: UnsafeRawBufferPointer, of disk: DiskNumber, at offset: UInt64,
+    _ applied: SequenceNumber
+  ) throws(LinkError) {
+    try unsafe ZeroRuns.forEach(bytes) { (run, isZero) throws(LinkError) in
+      let range = ByteRange(start: offset + UInt64(run.lowerBound), length: UInt64(run.count))
+      if isZero { return try sendZeros(disk, range, applied) }
+      let piece = BaselinePiece(disk: disk, range: range, applied: applied)
+      try unsafe sendData(piece, UnsafeRawBufferPointer(rebasing: bytes[run]))
+    }
+  }
+
+  private mutating func sendData(
+    _ piece: BaselinePiece, _ bytes: UnsafeRawBufferPointer
+  ) throws(LinkError) {
+    channel.hasWaited = false
+    var kind = LinkFrameKind.baselineData
+    var payload = unsafe bytes
+    if policy.shouldCompress() {
+      let room = unsafe UnsafeMutableRawBufferPointer(start: packed.base, count: packed.count)
+      let start = SystemClock.monotonicNanoseconds()
+      let compressed = unsafe LZ4.compress(bytes, into: room) ?? bytes.count
+      policy.noteCompressed(
+        from: bytes.count, to: compressed,
+        nanoseconds: SystemClock.monotonicNanoseconds() - start)
+      if compressed < bytes.count {
+        kind = .compressedBaseline
+        unsafe payload = unsafe UnsafeRawBufferPointer(rebasing: room[..<compressed])
+      }
+    }
+    let start = SystemClock.monotonicNanoseconds()
+    try unsafe channel.send(LinkFrame(kind), piece.encoded(), payload: payload)
+    if channel.hasWaited {
+      policy.noteSent(
+        byteCount: payload.count, nanoseconds: SystemClock.monotonicNanoseconds() - start)
+    }
   }
 
   private mutating func endBaseline() throws(LinkError) {
@@ -496,7 +598,12 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
             $0.syncProgress = nil
           }
         }
+        if progress.isRecoverable, isCopied { monitor.debt.end() }
         noteSuccess(hasMore: hasMore)
+      case .baselineStored:
+        pace.noteConfirmed(nowNanoseconds: SystemClock.monotonicNanoseconds())
+        monitor.debt.confirm(frame.argument)
+        noteSuccess(hasMore: true)
       case .welcome:
         // Its disks have grown.
         let welcome = try LinkWelcome(decoding: body)

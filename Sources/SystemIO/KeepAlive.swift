@@ -10,11 +10,17 @@ public struct KeepAlive: Equatable, Sendable {
   /// What the peer has not acknowledged for so long ends the connection; so does a peer that is
   /// there and takes nothing, and one that answers none of the questions.
   public var patienceSeconds: Int32
+  /// False: only questions that are not answered end it. A peer that is there may take nothing for
+  /// as long as it likes, and what is sent to one that has vanished is tried for many minutes.
+  public var boundsSending: Bool
 
-  public init(idleSeconds: Int32, intervalSeconds: Int32, patienceSeconds: Int32) {
+  public init(
+    idleSeconds: Int32, intervalSeconds: Int32, patienceSeconds: Int32, boundsSending: Bool = true
+  ) {
     self.idleSeconds = idleSeconds
     self.intervalSeconds = intervalSeconds
     self.patienceSeconds = patienceSeconds
+    self.boundsSending = boundsSending
   }
 
   /// Of every connection that is made or taken, unless it is told otherwise: clients of all kinds.
@@ -23,9 +29,10 @@ public struct KeepAlive: Equatable, Sendable {
   /// Of the receiving end of a link, which hears from its peer all the time.
   public static let receiving = KeepAlive(
     idleSeconds: 7, intervalSeconds: 2, patienceSeconds: 15)
-  /// Of the sending end: a peer that is busy leaves the link unread.
+  /// Of the sending end: a peer that is busy leaves the link unread, and says each second that it
+  /// is there. `LinkChannel` and `LinkStream` give up one that does not.
   public static let sending = KeepAlive(
-    idleSeconds: 7, intervalSeconds: 2, patienceSeconds: 60)
+    idleSeconds: 7, intervalSeconds: 2, patienceSeconds: 15, boundsSending: false)
 
   /// Applies to any open socket; without effect on those that are not TCP. Any thread.
   public func apply(to descriptor: Int32) {
@@ -39,6 +46,6 @@ public struct KeepAlive: Equatable, Sendable {
     set(tcp, TCP_KEEPIDLE, idleSeconds)
     set(tcp, TCP_KEEPINTVL, intervalSeconds)
     set(tcp, TCP_KEEPCNT, max(1, (patienceSeconds - idleSeconds) / intervalSeconds))
-    set(tcp, TCP_USER_TIMEOUT, patienceSeconds * 1000)
+    set(tcp, TCP_USER_TIMEOUT, boundsSending ? patienceSeconds * 1000 : 0)
   }
 }

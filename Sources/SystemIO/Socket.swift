@@ -268,6 +268,14 @@ public final class Socket: Sendable {
     wait(for: POLLOUT, timeoutMilliseconds)
   }
 
+  /// Waits until more can be sent (true) or, if not, there is something to receive (false). Nil
+  /// after `timeoutMilliseconds`.
+  public func waitWritableOrReadable(timeoutMilliseconds: Int32) -> Bool? {
+    var entries = [pollfd(fd: descriptor.raw, events: Int16(POLLOUT | POLLIN), revents: 0)]
+    guard SystemCalls.poll(&entries, timeoutMilliseconds) > 0 else { return nil }
+    return entries[0].revents & Int16(POLLOUT) != 0 || entries[0].revents & Int16(POLLIN) == 0
+  }
+
   private func wait(for events: Int32, _ timeoutMilliseconds: Int32) -> Bool {
     var entries = [pollfd(fd: descriptor.raw, events: Int16(events), revents: 0)]
     return SystemCalls.poll(&entries, timeoutMilliseconds) > 0

@@ -29,10 +29,13 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
   /// Writes everything that `generations` (following each other, oldest first) changed, and syncs
   /// the bases that were touched. Durable when it returns. Blocks.
   ///
-  /// - Parameter views: detached views, for which what is overwritten is saved before. One of them
-  ///   for which that fails is lost, and nothing else happens.
+  /// - Parameters:
+  ///   - views: detached views, for which what is overwritten is saved before. One of them for
+  ///     which that fails is lost, and nothing else happens.
+  ///   - written: told what of a disk has been written, before it is durable.
   public func apply(
-    _ generations: [Generation], savingFor views: [View<File, Store>] = []
+    _ generations: [Generation], savingFor views: [View<File, Store>] = [],
+    written: (DiskNumber, SealedExtentMap) -> Void = { _, _ in }
   ) throws(VolumeError) -> Outcome {
     #if MUTANTS
       let generations = Mutant.applyOutOfOrder.isOn ? generations.reversed() : generations
@@ -45,6 +48,7 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
     for (disk, map) in maps.enumerated() where map.count > 0 {
       for view in views { view.save(DiskNumber(UInt16(disk)), overwrittenBy: map) }
       try write(map, to: stores[disk], &outcome)
+      written(DiskNumber(UInt16(disk)), map)
       do throws(StorageError) { try stores[disk].sync() } catch { throw .base(error) }
     }
     return outcome

@@ -12,9 +12,11 @@ import Testing
 @Suite struct BaselineReaderTests {
   /// Puts the pieces together; checks their order and sizes.
   static func copy(_ stores: [MemoryStore]) throws -> [[UInt8]] {
-    var reader = BaselineReader(stores, byteCounts: stores.map(\.byteCount))
+    let debt = CopyDebt()
+    _ = debt.begin(stores.map(\.byteCount))
+    var reader = BaselineReader(stores, debt)
     var disks: [[UInt8]] = []
-    var progress = reader.progress
+    var lacking = debt.lackingByteCount
     func begin(_ disk: DiskNumber, _ range: ByteRange) {
       while disks.count <= disk.index { disks.append([]) }
       #expect(disks.count == disk.index + 1, "disks come in order")
@@ -31,10 +33,10 @@ import Testing
         begin(disk, range)
         disks[disk.index] += repeatElement(0, count: Int(range.length))
       }
-      #expect(reader.progress >= progress)
-      progress = reader.progress
+      #expect(debt.lackingByteCount < lacking)
+      lacking = debt.lackingByteCount
     }
-    #expect(progress == 1)
+    #expect(lacking == 0)
     #expect(try reader.next() == nil)
     return disks
   }
@@ -77,6 +79,71 @@ import Testing
     let store = try Self.store(1 << 20, [])
     store.failNext(.read, with: .io)
     #expect(try Self.copy([store]) == [store.bytes])
+  }
+
+  @Test func `what has changed since it was read comes again, and nothing else`() throws {
+    let store = try Self.store(1 << 20, [(0, [1]), (500_000, [2])])
+    let debt = CopyDebt()
+    _ = debt.begin([store.byteCount])
+    var reader = BaselineReader([store], debt)
+    while try reader.next() != nil {}
+    try debt.note(DiskNumber(0), Self.map(500_000, 10))
+    guard case .data(_, let range) = try reader.next() else {
+      Issue.record("nothing comes")
+      return
+    }
+    #expect(range == ByteRange(start: 499_712, length: 4 << 10))
+    #expect(try reader.next() == nil)
+  }
+
+  @Test func `what was not confirmed is lacking after a break`() throws {
+    let store = try Self.store(100_000, [])
+    let debt = CopyDebt()
+    let copy = debt.begin([store.byteCount])
+    var reader = BaselineReader([store], debt)
+    while try reader.next() != nil {}
+    debt.confirm(debt.mark())
+    try debt.note(DiskNumber(0), Self.map(0, 1))
+    _ = try reader.next()
+    #expect(debt.lackingByteCount == 0 && !debt.isConfirmed)
+    #expect(!debt.resume(.init(number: copy ^ 1, stored: 1)))
+    #expect(debt.resume(.init(number: copy, stored: 1)))
+    #expect(debt.lackingByteCount == 4 << 10)
+  }
+
+  @Test func `a peer that has less than it had confirmed, or more, has another copy`() throws {
+    let debt = CopyDebt()
+    let copy = debt.begin([100_000])
+    debt.take(0, ByteRange(start: 0, length: 100_000))
+    let (first, second) = (debt.mark(), debt.mark())
+    debt.confirm(first)
+    #expect(!debt.resume(.init(number: copy, stored: first - 1)))
+    #expect(!debt.resume(.init(number: copy, stored: second + 1)))
+    #expect(debt.resume(.init(number: copy, stored: second)))
+  }
+
+  @Test func `a copy of an earlier life of the owner, or of its clone, is not known`() throws {
+    let (debt, other) = (CopyDebt(), CopyDebt())
+    #expect(!debt.resume(.init(number: other.begin([100_000]))))
+    #expect(!debt.resume(.none))
+    #expect(debt.begin([100_000]) != other.begin([100_000]))
+  }
+
+  /// Behind the ends that the copy began with, too.
+  @Test func `what changes while records follow is lacking only after a break`() throws {
+    let debt = CopyDebt()
+    let copy = debt.begin([100_000])
+    debt.take(0, ByteRange(start: 0, length: 100_000))
+    debt.confirm(debt.mark())
+    debt.follow()
+    try debt.note(DiskNumber(0), Self.map(110_000, 10))
+    #expect(debt.lackingByteCount == 0)
+    #expect(debt.resume(.init(number: copy, stored: 1)))
+    #expect(debt.lacking(0, from: 0) == ByteRange(start: 106_496, length: 3514))
+  }
+
+  private static func map(_ start: UInt64, _ length: UInt64) throws -> SealedExtentMap {
+    try SealedExtentMap(checking: 1) { _ in Extent(start: start, length: length, source: .zeros) }
   }
 
   @Test(arguments: [StorageError.Operation.read, .findData])

@@ -24,7 +24,8 @@ struct LinkMessageTests {
     segmentByteCount: 64 << 20,
     disks: [.init(name: "root", byteCount: 1 << 40), .init(name: "", byteCount: 0)])
   static let welcome = LinkWelcome(
-    site: "west", needsBaseline: true, lineage: Lineage([.numbered(2)]), last: last,
+    site: "west", needsBaseline: true, copy: .init(number: 77, stored: 5),
+    lineage: Lineage([.numbered(2)]), last: last,
     position: StreamPosition(segment: 12, offset: 40_960), segmentIncarnation: .numbered(3),
     ownerDurable: .init(.numbered(2), SequenceNumber(900_000)), applied: SequenceNumber(999_000),
     diskByteCounts: [1 << 40, 1])

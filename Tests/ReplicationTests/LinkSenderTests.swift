@@ -341,7 +341,7 @@ import Testing
     try site.run { monitor.snapshot.state == .connected && monitor.snapshot.syncProgress == nil }
   }
 
-  @Test func aFullCopyThatBreaksBeginsAgain() throws {
+  @Test func aFullCopyThatBreaksGoesOn() throws {
     var random = SeededGenerator(seed: 9)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: 9)
@@ -362,7 +362,7 @@ import Testing
       return site.baselineEnd != nil && site.group.journal.appended == sending.journal.appended
     }
     #expect(try site.group.contents() == sending.history.last.disks)
-    #expect(try #require(site.framesSeen[.baselineBegin]) > 1)
+    #expect(site.copies.count > 1 && Set(site.copies).count == 1)
   }
 
   /// A link that is the bottleneck, and data that shrinks.

@@ -30,6 +30,9 @@ final class ReceivingSite {
   private(set) var hellos: [LinkHello] = []
   private(set) var framesSeen: [LinkFrameKind: Int] = [:]
   private(set) var cuts: [SequenceNumber] = []
+  /// The numbers of the full copies, as each connection named them.
+  private(set) var copies: [UInt64] = []
+  private var stored: UInt64 = 0
   private(set) var knownThrough: UInt64 = 0
   /// What the sender has said to be durable, and of two histories.
   var ownerDurable = JournalState.OwnerMark.unknown
@@ -131,13 +134,20 @@ final class ReceivingSite {
       cuts.append(SequenceNumber(frame.argument))
       try group.cut(after: SequenceNumber(frame.argument))
       try welcome()
-    case .baselineBegin:
+    case .copyBegin:
       needsBaseline = true
       isStreaming = true
       baselineEnd = nil
+      if copies.last != frame.argument { stored = 0 }
+      copies.append(frame.argument)
+      try group.beginBaseline(.none, hellos.last?.lineage ?? Lineage())
+    case .baselineConfirm:
+      stored = frame.argument
+      send(LinkFrame(.baselineStored, argument: stored), [])
+    case .baselineBegin:
       try group.beginBaseline(
         SequenceNumber(frame.argument), hellos.last?.lineage ?? Lineage())
-    case .baselineData, .baselineZeros: try takePiece(frame.kind, body)
+    case .baselineData, .baselineZeros, .compressedBaseline: try takePiece(frame.kind, body)
     case .baselineEnd:
       baselineEnd = SequenceNumber(frame.argument)
       needsBaseline = false
@@ -187,6 +197,14 @@ final class ReceivingSite {
     let piece = try BaselinePiece(decoding: Array(body.prefix(BaselinePiece.byteCount)))
     let store = group.stores[piece.disk.index]
     if kind == .baselineZeros { return try store.zero(piece.range, mayFreeSpace: true) }
+    if kind == .compressedBaseline {
+      var plain = [UInt8](repeating: 0, count: Int(piece.range.length))
+      let count = unsafe body[BaselinePiece.byteCount...].withUnsafeBytes { source in
+        unsafe plain.withUnsafeMutableBytes { unsafe LZ4.decompress(source, into: $0) }
+      }
+      guard count == plain.count else { throw Violation(description: "a piece is not whole") }
+      return try unsafe plain.withUnsafeBytes { try unsafe store.write($0, at: piece.range.start) }
+    }
     try unsafe body[BaselinePiece.byteCount...].withUnsafeBytes {
       try unsafe store.write($0, at: piece.range.start)
     }
@@ -202,6 +220,7 @@ final class ReceivingSite {
       LinkFrame(.welcome),
       LinkWelcome(
         site: "west", needsBaseline: needsBaseline,
+        copy: .init(number: needsBaseline ? copies.last ?? 0 : 0, stored: stored),
         lineage: group.journal.lineage.holding(through: last.sequence), last: last,
         position: StreamPosition(
           segment: position?.segment ?? 0,

@@ -85,6 +85,11 @@ final class SendingGroup {
       try unsafe bytes.withUnsafeBytes { try unsafe store.write($0, at: 0) }
       try store.sync()
     }
+    for (disk, count) in diskByteCounts.enumerated() {
+      let all = Extent(start: 0, length: UInt64(count), source: .zeros)
+      try sender?.monitor.debt.note(
+        DiskNumber(UInt16(disk)), SealedExtentMap(checking: 1) { _ in all })
+    }
     state.applied = .init(journal.appended, journal.newestTimestamp)
     state.applyTarget = state.applied
     journal.applyCompleted(through: journal.appended)

@@ -50,6 +50,48 @@ import Testing
     #expect(difference(west, try pair.east.image("disk")) == nil)
   }
 
+  /// Each connection carries a third of the disk.
+  @Test func `a copy that is cut off again and again goes on where it was`() throws {
+    let history = WriteHistory(sectors: Self.size / TaggedSectors.size)
+    let pair = try SitePair(disks: ["disk": Self.size], start: false)
+    try fill(pair.east, history)
+    try pair.west.start()
+    pair.cable.cut(afterBytes: 8 << 20)
+    try pair.east.start()
+    func isDrained() throws -> Bool {
+      try TaplineContract.isDrained(group: "g", status: pair.east.status())
+    }
+    var connections = 0
+    while try !isDrained(), connections < 12 {
+      try eventually("the cable is cut, or the copy is there") {
+        try pair.cable.isCut || isDrained()
+      }
+      connections += 1
+      if try isDrained() { break }
+      pair.cable.join()
+      pair.cable.cut(afterBytes: 8 << 20)
+    }
+    #expect(connections < 12)
+    #expect(pair.west.log.contains("the full copy from east goes on"))
+    #expect(difference(try pair.west.image("disk@latest"), try pair.east.image("disk")) == nil)
+  }
+
+  @Test func `zeros that the disk holds are told, and stay holes at the recovery site`() throws {
+    let pair = try SitePair(disks: ["disk": Self.size], start: false)
+    // What the recovery disk held before is gone as well.
+    for (site, byte) in [(pair.east, UInt8(0)), (pair.west, 1)] {
+      let count = site === pair.east ? Self.size : 2 << 20
+      let file = try #require(FileHandle(forWritingAtPath: site.rawFile("disk")))
+      try file.write(contentsOf: Data(repeating: byte, count: count))
+      try file.close()
+    }
+    try pair.start()
+    #expect(pair.cable.forwardedBytes < 1 << 20)
+    #expect(try pair.west.image("disk@latest").allSatisfy { $0 == 0 })
+    let blocks = try run("stat", ["-c", "%b", pair.west.rawFile("disk")]).checked().stdout
+    #expect(try #require(Int(blocks.trimmingCharacters(in: .whitespacesAndNewlines))) < 256)
+  }
+
   @Test func `the site that starts second may be either`() throws {
     for eastFirst in [true, false] {
       let pair = try SitePair(disks: ["disk": 1 << 20], start: false)

@@ -49,6 +49,10 @@ public enum Mutant: String, CaseIterable {
   case viewDuringReset = "view-during-reset"
   case applyDuringCopy = "apply-during-copy"
   case completeCopyEarly = "complete-copy-early"
+  case confirmCopyEarly = "confirm-copy-early"
+  case forgetFollowed = "forget-followed"
+  case joinForeignCopy = "join-foreign-copy"
+  case skipDebt = "skip-debt"
 
   /// Set before the simulation begins.
   nonisolated(unsafe) public static var chosen: Mutant?

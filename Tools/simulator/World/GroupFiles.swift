@@ -138,11 +138,14 @@ final class GroupFiles {
         + "state file does not call void: \(state.oldestSegment) is the oldest")
   }
 
-  /// Says nothing but that more segments are void, or what the peer has said. The beginning of a
-  /// full copy after a broken one may be the very same state, and never says what the peer has.
+  /// Says nothing but that more segments are void, or what the peer has said or copied. The
+  /// beginning of a full copy after a broken one may be the very same state, and never says what
+  /// the peer has.
   private func isNote(_ new: JournalState, after old: JournalState?) -> Bool {
     guard var same = old, new != old else { return false }
     same.oldestSegment = max(same.oldestSegment, new.oldestSegment)
+    // Pieces of the copy that is under way are on the disks.
+    if same.copy.number == new.copy.number { same.copy.stored = new.copy.stored }
     if new.ownerDurable != .unknown {
       same.ownerDurable = new.ownerDurable
       same.lineage = new.lineage

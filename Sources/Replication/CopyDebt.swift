@@ -1,0 +1,186 @@
+import BlockModel
+import Journal
+import Synchronization
+import SystemIO
+
+/// What a peer still lacks of the disks while it is copied: at first everything, later what has
+/// changed since it was sent, or was sent and never confirmed.
+///
+/// Because this is known, nothing of the journal is kept for the peer meanwhile, and a connection
+/// that breaks costs only what was under way. It lives in memory, and so does the copy's number,
+/// which is drawn for it: no other owner, and not this one after a restart, goes on with a copy
+/// without knowing what has changed since.
+///
+/// Any thread. The link's thread takes and confirms, the group's keeper notes what changes; while
+/// no copy runs, a note costs one lock for each step of apply.
+public final class CopyDebt: Sendable {
+  private struct Sent {
+    let serial: UInt64
+    let disk: Int
+    let range: ByteRange
+  }
+
+  private struct Copy {
+    let identity: UInt64
+    let totalByteCount: UInt64
+    var lacking: [DirtyBitmap]
+    /// What changed since records are sent again: it comes as records, or is lacking after all when
+    /// they do not get there. Nil while none are sent.
+    var changed: [DirtyBitmap]?
+    /// Not confirmed, oldest first.
+    var sent: [Sent] = []
+    /// What `mark` gives next, and the last that was confirmed.
+    var serial: UInt64 = 1
+    var confirmed: UInt64 = 0
+
+    var lackingByteCount: UInt64 { lacking.reduce(0) { $0 + $1.dirtyBytes } }
+
+    mutating func confirm(_ mark: UInt64) {
+      confirmed = max(confirmed, mark)
+      sent.removeFirst(sent.prefix { $0.serial <= mark }.count)
+    }
+
+    /// What is not confirmed must come again, and what changed since records followed.
+    mutating func owe() {
+      #if MUTANTS
+        if Mutant.forgetFollowed.isOn { changed = nil }
+      #endif
+      for sent in sent { lacking[sent.disk].mark(sent.range) }
+      sent.removeAll()
+      for (disk, changed) in (changed ?? []).enumerated() {
+        lacking[disk].grow(to: changed.sizeBytes)
+        lacking[disk].formUnion(changed)
+      }
+      changed = nil
+    }
+  }
+
+  private struct Content { var copy: Copy? }
+
+  private let content = Mutex(Content())
+
+  init() {}
+
+  public var isActive: Bool { content.withLock { $0.copy != nil } }
+
+  // MARK: Beginning and ending
+
+  /// A copy of all bytes. Returns what the peer is to know it by: never 0.
+  func begin(_ byteCounts: [UInt64]) -> UInt64 {
+    var generator = SystemEntropy()
+    let identity = max(1, generator.next())
+    var lacking = byteCounts.map(Self.bitmap)
+    for index in lacking.indices { lacking[index].markAll() }
+    let total = byteCounts.reduce(0, +)
+    content.withLock {
+      $0.copy = Copy(identity: identity, totalByteCount: total, lacking: lacking)
+    }
+    return identity
+  }
+
+  /// After a connection has broken: what of this copy was not confirmed, and what came as records
+  /// only, is lacking again. False when the peer has another copy, or less of this one than it had
+  /// confirmed (it was put back to an older state), or none is known here.
+  func resume(_ found: JournalState.Copy) -> Bool {
+    content.withLock { content in
+      guard content.copy?.identity == found.number, let copy = content.copy,
+        found.stored >= copy.confirmed, found.stored < copy.serial
+      else { return false }
+      content.copy?.confirm(found.stored)
+      content.copy?.owe()
+      return true
+    }
+  }
+
+  /// From now on what changes comes as records. Called after the first of them was determined: of
+  /// what is noted later, nothing is older than that.
+  func follow() {
+    content.withLock { content in
+      guard var changed = content.copy?.lacking else { return }
+      for index in changed.indices { changed[index].clearAll() }
+      content.copy?.changed = changed
+    }
+  }
+
+  func end() { content.withLock { $0.copy = nil } }
+
+  private static func bitmap(_ byteCount: UInt64) -> DirtyBitmap {
+    // Small blocks, because a guest's writes are: 16 KiB, for small disks 4 KiB. But a map has at
+    // most 2²⁶ of them, which are 8 MiB for a disk of a TiB, unless a block would be more than a
+    // piece.
+    var block: UInt64 = byteCount <= 256 << 20 ? 4 << 10 : 16 << 10
+    while block < 1 << 20, byteCount / block > 1 << 26 { block *= 2 }
+    do throws(BlockModelError) {
+      return try DirtyBitmap(sizeBytes: byteCount, chunkBytes: block)
+    } catch { preconditionFailure("a disk of \(byteCount) bytes: \(error)") }
+  }
+
+  // MARK: Changes
+
+  /// The base was written where `map` has extents. Called when the writes have returned, and before
+  /// anything says that the records are applied: a piece that was read before must be read again.
+  public func note(_ disk: DiskNumber, _ map: SealedExtentMap) {
+    #if MUTANTS
+      if Mutant.skipDebt.isOn { return }
+    #endif
+    content.withLock { content in
+      guard content.copy != nil else { return }
+      for index in 0..<map.count {
+        let range = map[index].range
+        if content.copy?.changed == nil {
+          content.copy?.lacking[disk.index].grow(to: range.end)
+          content.copy?.lacking[disk.index].mark(range)
+        } else {
+          content.copy?.changed?[disk.index].grow(to: range.end)
+          content.copy?.changed?[disk.index].mark(range)
+        }
+      }
+    }
+  }
+
+  // MARK: Paying
+
+  var lackingByteCount: UInt64 { content.withLock { $0.copy?.lackingByteCount ?? 0 } }
+  var totalByteCount: UInt64 { content.withLock { $0.copy?.totalByteCount ?? 0 } }
+
+  /// Everything that was sent is confirmed.
+  var isConfirmed: Bool { content.withLock { $0.copy?.sent.isEmpty ?? true } }
+
+  /// The first bytes at or after `offset` that the peer lacks; at most 1 GiB.
+  func lacking(_ disk: Int, from offset: UInt64) -> ByteRange? {
+    content.withLock {
+      $0.copy?.lacking[disk].nextDirtyRange(from: offset, maximumLength: 1 << 30)
+    }
+  }
+
+  func blockByteCount(_ disk: Int) -> UInt64 {
+    content.withLock { $0.copy?.lacking[disk].chunkBytes ?? 1 }
+  }
+
+  /// The range, of whole blocks, is about to be read and sent. Before it is read: what changes from
+  /// here on is lacking again.
+  func take(_ disk: Int, _ range: ByteRange) {
+    content.withLock { content in
+      guard let serial = content.copy?.serial else { return }
+      content.copy?.lacking[disk].clear(range)
+      content.copy?.sent.append(Sent(serial: serial, disk: disk, range: range))
+    }
+  }
+
+  /// The range is not sent after all.
+  func giveBack(_ disk: Int, _ range: ByteRange) {
+    content.withLock { $0.copy?.lacking[disk].mark(range) }
+  }
+
+  /// A number for all that was taken so far, for `confirm`.
+  func mark() -> UInt64 {
+    content.withLock { content in
+      let serial = content.copy?.serial ?? 0
+      content.copy?.serial += 1
+      return serial
+    }
+  }
+
+  /// What was taken before the mark is durable at the peer.
+  func confirm(_ mark: UInt64) { content.withLock { $0.copy?.confirm(mark) } }
+}
