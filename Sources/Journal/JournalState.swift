@@ -57,6 +57,9 @@ public struct JournalState: Equatable, Sendable {
   /// At least this much is durable at the peer; nil when there is none or it must be copied anew.
   public var peerDurable: SequenceNumber?
   public var baseline: Baseline
+  /// That no record at or before it will follow: at the stamping side what may be given, at a
+  /// receiving side what the peer gave when all records up to it were durable here.
+  public var promise: Promise
   /// Instants before it cannot be opened (set when a sync ends).
   public var historyStart: Timestamp
   public var isClean: Bool
@@ -86,6 +89,7 @@ public struct JournalState: Equatable, Sendable {
     durable = .none
     peerDurable = nil
     self.baseline = baseline
+    promise = .none
     historyStart = .zero
     isClean = true
     self.disks = disks
@@ -93,8 +97,13 @@ public struct JournalState: Equatable, Sendable {
   }
 
   /// Nothing is written any more until the next start, and all is durable.
-  public mutating func noteStop(durable: SequenceNumber, peerDurable: SequenceNumber?) {
+  ///
+  /// - Parameter promised: what was given, and nothing later will be.
+  public mutating func noteStop(
+    durable: SequenceNumber, peerDurable: SequenceNumber?, promised: Timestamp
+  ) {
     isClean = true
+    promise = Promise(given: promised)
     self.durable = max(self.durable, durable)
     self.peerDurable = peerDurable
   }
@@ -115,6 +124,7 @@ public struct JournalState: Equatable, Sendable {
   public mutating func distrust() {
     isClean = false
     epoch += 1
+    promise.distrust()
     peerDurable = peerDurable.map { _ in .none }
   }
 
@@ -135,6 +145,7 @@ public struct JournalState: Equatable, Sendable {
   public mutating func completeBaseline(at start: Timestamp) {
     baseline = .complete
     historyStart = start
+    promise = Promise(given: max(promise.through, start))
     // Until now its end was taken from this site's clock, which may be ahead of the peer's.
     if let last = gaps.indices.last { gaps[last].to = start }
     // The peer may have lost what was the end of the history here.

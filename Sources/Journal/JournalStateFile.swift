@@ -11,7 +11,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
   public static var name: String { "state" }
   static var copyByteCount: Int { 32 << 10 }
   static var magic: UInt64 { 0x5441_504C_5354_4154 }  // "TAPLSTAT"
-  static var version: UInt32 { 1 }
+  static var version: UInt32 { 2 }
 
   private let file: File
 
@@ -137,6 +137,10 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(state.peerDurable?.rawValue ?? .max)
     encoder.put(baselineCode(state.baseline))
     encoder.put(state.historyStart.rawValue)
+    encoder.put(state.promise.through.rawValue)
+    encoder.put(state.promise.reservedAt.rawValue)
+    encoder.put(state.promise.monotonicNanoseconds)
+    encoder.put(state.promise.boot)
     encoder.put(state.isClean ? UInt8(1) : 0)
     encoder.put(UInt16(state.disks.count))
     for disk in state.disks {
@@ -174,6 +178,10 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     default: throw WireDecoder.Failure.tooShort
     }
     state.historyStart = Timestamp(rawValue: try decoder.take())
+    state.promise = Promise(
+      through: Timestamp(rawValue: try decoder.take()),
+      reservedAt: Timestamp(rawValue: try decoder.take()),
+      monotonicNanoseconds: try decoder.take(), boot: try decoder.take())
     state.isClean = try decoder.take(UInt8.self) == 1
     for _ in 0..<(try decoder.take(UInt16.self)) {
       state.disks.append(
