@@ -27,7 +27,8 @@ struct GroupDisk: Sendable {
 /// has one thread, so its jobs follow each other.
 ///
 /// The parts: this file (turns and connections), GroupDurability (syncs and who waits for them),
-/// GroupApply (journal to base), GroupIndexing (the index's upkeep), GroupViews (instants),
+/// GroupApply (journal to base), GroupReserve (room ahead of need),
+/// GroupIndexing (the index's upkeep), GroupViews (instants),
 /// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
 /// peer), GroupGrowing (sizes that differ or change), GroupHandover (to another process),
 /// GroupConditions (what people should know), GroupStatus.
@@ -142,6 +143,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   override func finishTurn() {
     guard commit() else { return }
+    if let journal, journal.openedCount != apply.openedAtLook { keepReserve() }
     var index = 0
     while index < touched.count {
       let connection = touched[index]
@@ -170,11 +172,14 @@ final class Group: TurnParticipant, @unchecked Sendable {
     allowance > 0 && (journal?.hasRoom(payloadByteCount: payloadByteCount) ?? true)
   }
 
-  /// With `on_full: throttle`, once three quarters of the journal are used: each tick allows a
-  /// share of what is left, so writes slow down instead of stopping.
+  /// With `on_full: throttle`, once the peer lacks three quarters of the journal: each tick allows
+  /// a share of what is left, so writes slow down instead of stopping.
   func updateAllowance(_ journal: SiteJournal) {
     guard configuration.journal.onFull == .throttle else { return }
-    let left = max(0, journal.capacityByteCount - journal.usedByteCount)
+    // What only apply holds comes free as it is needed: see `keepReserve`.
+    let lacking = link?.peerDurable(journal.watermarks).map { journal.segmentCount(after: $0) }
+    let left = max(
+      0, journal.capacityByteCount - (lacking ?? 0) * journal.options.segmentByteCount)
     let isTight = left < journal.capacityByteCount / 4
     allowance = isTight ? max(payloadLimit, left / 32) : .max
     if !roomWaiters.isEmpty { roomCame() }

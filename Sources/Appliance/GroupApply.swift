@@ -16,6 +16,10 @@ struct ApplyProgress {
   var lastGrowth = Timestamp.zero
   /// What the journal had taken when the last step began.
   var dataBytesAtStart: UInt64 = 0
+  /// Room is being made ahead of need: see `keepReserve`.
+  var isRefilling = false
+  /// Segments that the journal had opened when that was last looked at.
+  var openedAtLook: UInt64 = 0
   var lastDataBytes: UInt64 = 0
   /// Why the last attempt to create a segment file failed, if it did: the journal makes do with
   /// what it has.
@@ -46,6 +50,7 @@ extension Group {
     updateAllowance(journal)
     if isApplyDue(journal) { startApply(underPressure: false) }
     continueIndexUpkeep()
+    keepReserve()
     if !hasRoomForNext(journal) { makeRoom() }
     latency.rotate(nowSeconds: SystemClock.monotonicNanoseconds() / 1_000_000_000)
     tickReceiving()
@@ -69,12 +74,13 @@ extension Group {
       ? journal.hasFreeSegment : journal.hasRoom(payloadByteCount: payloadLimit)
   }
 
-  /// The journal is full, or about to be: gets room by whatever the policy allows.
+  /// The journal is full: gets room by whatever the policy allows.
   func makeRoom() {
     guard let journal, failure == nil else { return }
     createSlot()
     // While there is capacity left, history is not cut short: a file is on its way.
     if journal.slotToCreateExists, apply.slotFailure == nil { return }
+    keepReserve()
     startApply(underPressure: true)
     recycle()
     if hasRoomForNext(journal) { return }
@@ -161,7 +167,7 @@ extension Group {
   }
 
   /// The generations that may be applied now, oldest first.
-  private func eligible(underPressure: Bool) -> [Generation] {
+  private func eligible(underPressure: Bool, through last: SequenceNumber) -> [Generation] {
     guard let journal else { return [] }
     var newest = views.oldestInstant ?? .distantFuture
     if !underPressure {
@@ -172,20 +178,21 @@ extension Group {
     #if MUTANTS
       if Mutant.applyEarly.isOn { limit = journal.appended }
     #endif
-    limit = min(limit, receiving.applyLimit)
+    limit = min(limit, receiving.applyLimit, last)
     return Array(
       journal.generations.prefix(Self.stepGenerationLimit).prefix {
         $0.span.lastTimestamp <= newest && $0.span.lastSequence <= limit
       })
   }
 
-  func startApply(underPressure: Bool) {
+  /// - Parameter last: the step takes nothing after this record.
+  func startApply(underPressure: Bool, through last: SequenceNumber = SequenceNumber(.max)) {
     let monotonic = SystemClock.monotonicNanoseconds()
     guard let journal, !apply.isRunning, !handover.isSettling,
       monotonic >= apply.retryNanoseconds
     else { return }
-    closeActiveIfDue(journal, underPressure)
-    let generations = eligible(underPressure: underPressure)
+    if last >= journal.stamped { closeActiveIfDue(journal, underPressure) }
+    let generations = eligible(underPressure: underPressure, through: last)
     guard let last = generations.last else { return }
     apply.isRunning = true
     apply.lastStartNanoseconds = monotonic
@@ -272,6 +279,7 @@ extension Group {
     journal?.applyCompleted(through: mark.sequence)
     raiseFloors()
     recycle()
+    keepReserve()
     applyAdvanced()
     if isStopping { continueStop() }
   }

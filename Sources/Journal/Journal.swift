@@ -25,6 +25,9 @@ public final class Journal<Storage: JournalStorage> {
     }
     /// At least two: one is appended to while another is applied.
     var slotLimit: Int { max(2, capacityByteCount / segmentByteCount) }
+    public var reserve: SegmentReserve {
+      SegmentReserve(segmentLimit: slotLimit, segmentByteCount: segmentByteCount)
+    }
   }
 
   /// What must be synced so that everything up to `sequence` is durable.
@@ -76,6 +79,8 @@ public final class Journal<Storage: JournalStorage> {
 
   /// Bytes of records written since the start.
   public private(set) var dataBytes: UInt64 = 0
+  /// Segments opened since the start.
+  public private(set) var openedCount: UInt64 = 0
 
   private var staged = GatherList(capacity: 1024)
   private var stagedStart = 0
@@ -328,6 +333,7 @@ public final class Journal<Storage: JournalStorage> {
     activeCount = 0
     activeLimit = Int(header.segmentByteCount)
     stagedStart = activeEnd
+    openedCount &+= 1
   }
 
   /// The file that should be created next, if any: so many are kept ready until the capacity is
@@ -397,6 +403,41 @@ public final class Journal<Storage: JournalStorage> {
     }
     if freed > 0, let oldest = segments.first { index.floor = oldest.number }
     return freed
+  }
+
+  /// Segments that can still be opened before one must be recycled.
+  ///
+  /// - Parameter grows: files that the capacity allows can be made; if not, only those that are
+  ///   there count.
+  public func freeSegmentCount(grows: Bool) -> Int {
+    max(freeSlots.count, grows ? options.slotLimit - segments.count : 0)
+  }
+
+  /// The last record that must be applied for the `count` oldest segments to be recycled. Nil when
+  /// applying frees none: the oldest is applied already, or needed until the peer has more than
+  /// `peerMark`, or the newest.
+  public func lastToApply(
+    freeing count: Int, peerMark: SequenceNumber?
+  ) -> SequenceNumber? {
+    var last: SequenceNumber?
+    for next in segments.dropFirst().prefix(count) {
+      let end = SequenceNumber(next.firstSequence.rawValue - 1)
+      if end <= appliedSequence || end > (peerMark ?? end) { break }
+      last = end
+    }
+    return last
+  }
+
+  /// How many segments hold records after `sequence`.
+  public func segmentCount(after sequence: SequenceNumber) -> Int {
+    var count = 0
+    var last = lastSequence
+    for segment in segments.reversed() {
+      if last <= sequence { break }
+      count += 1
+      last = SequenceNumber(segment.firstSequence.rawValue - 1)
+    }
+    return count
   }
 
   public var usedByteCount: Int { segments.count * options.segmentByteCount }

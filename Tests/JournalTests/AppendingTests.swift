@@ -240,6 +240,27 @@ import Testing
     #expect(group.journal.recycle(peerMark: nil) == 2)
   }
 
+  @Test func whatMustBeAppliedSoThatSegmentsComeFree() throws {
+    let group = try Self.applied()
+    func last(_ count: Int, peer: UInt64? = nil) -> UInt64? {
+      let mark = peer.map { SequenceNumber($0) }
+      return group.journal.lastToApply(freeing: count, peerMark: mark)?.rawValue
+    }
+    // What is applied already waits for something else, and so does all behind it.
+    #expect(last(1) == nil)
+    #expect(group.journal.recycle(peerMark: nil) == 3)
+    // The newest one stays.
+    #expect(last(9) == nil)
+    for value in UInt8(5)...6 {
+      try group.journal.sealActive()
+      try group.record(Self.byte(value))
+    }
+    #expect([1, 2, 9].map { last($0) } == [4, 5, 5])
+    #expect([3, 4, 5].map { last(9, peer: $0) } == [nil, 4, 5])
+    let counts = [3, 4, 6, 7].map { group.journal.segmentCount(after: SequenceNumber($0)) }
+    #expect(counts == [3, 2, 0, 0])
+  }
+
   @Test func theCatalogFindsTheSegmentOfARecord() throws {
     let group = try Self.applied()
     let catalog = group.journal.catalog
