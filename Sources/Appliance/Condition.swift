@@ -34,6 +34,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case linkDown = "link-down"
   case peerDiskTooSmall = "peer-disk-too-small"
   case copyIncomplete = "copy-incomplete"
+  case clockStepped = "clock-stepped"
 
   case copying = "copying"
 
@@ -95,6 +96,10 @@ public enum ConditionCode: String, CaseIterable, Sendable {
       Facts(
         .warning, "the full copy is not complete: nothing can be recovered here yet",
         remedy: "wait; if it does not begin, see to the protected site and its link")
+    case .clockStepped:
+      Facts(
+        .warning, "the clock went back, or stamps are ahead of it",
+        remedy: "see to the machine's clock and its time server; stamps come right by themselves")
     case .copying:
       Facts(
         .info, "a full copy to the peer is under way",

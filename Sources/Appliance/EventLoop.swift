@@ -70,6 +70,8 @@ final class EventLoop: @unchecked Sendable {
 
   /// The wall clock at the start of this turn.
   private(set) var now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
+  /// The monotonic clock then, in nanoseconds: what durations and schedules are made of.
+  private(set) var monotonicNow = SystemClock.monotonicNanoseconds()
 
   private static let wakeupToken = UInt64.max
 
@@ -165,6 +167,7 @@ final class EventLoop: @unchecked Sendable {
   private func turn() {
     let count = (try? poller.wait(timeoutMilliseconds: timeoutMilliseconds())) ?? 0
     now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
+    monotonicNow = SystemClock.monotonicNanoseconds()
     for index in 0..<count {
       let (token, ready) = poller.event(index)
       if token == Self.wakeupToken {
@@ -212,9 +215,8 @@ final class EventLoop: @unchecked Sendable {
   }
 
   private func runTimers() {
-    let monotonic = SystemClock.monotonicNanoseconds()
-    for index in timers.indices where timers[index].due <= monotonic {
-      timers[index].due = monotonic + timers[index].periodNanoseconds
+    for index in timers.indices where timers[index].due <= monotonicNow {
+      timers[index].due = monotonicNow + timers[index].periodNanoseconds
       timers[index].action()
     }
   }

@@ -30,7 +30,7 @@ struct GroupDisk: Sendable {
 /// GroupApply (journal to base), GroupReserve (room ahead of need),
 /// GroupIndexing (the index's upkeep), GroupViews (instants),
 /// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
-/// peer), GroupGrowing (sizes that differ or change), GroupHandover (to another process),
+/// peer), GroupGrowing (sizes that differ or change), GroupPromises (what keeps instants as they are), GroupHandover (to another process),
 /// GroupConditions (what people should know), GroupStatus.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
@@ -73,7 +73,12 @@ final class Group: TurnParticipant, @unchecked Sendable {
   var latency = LatencyRecorder()
   var conditions = ConditionLedger()
   var link: LinkMonitor?
-  var lastCheckpoint = Timestamp.zero
+  var checkpoints = CheckpointSchedule()
+  var promises = GroupPromises()
+  var clock: GroupClock
+  /// The group's time in this turn.
+  private var turnNow = Timestamp.zero
+  var unsent: UnsentAges
   /// Set while the group drains.
   var onDrained: (@Sendable () -> Void)?
 
@@ -106,6 +111,9 @@ final class Group: TurnParticipant, @unchecked Sendable {
     self.workers = workers
     self.keeper = keeper
     self.log = log
+    clock = GroupClock(wall: loop.now, monotonic: loop.monotonicNow)
+    unsent = UnsentAges(now: loop.monotonicNow)
+    promises.known = parts.stateKeeper?.state.promise.through ?? .zero
   }
 
   // MARK: Connections
@@ -208,7 +216,10 @@ final class Group: TurnParticipant, @unchecked Sendable {
     _ kind: RecordKind, disk: DiskNumber, offset: UInt64, length: UInt32,
     record: UnsafeMutableRawPointer
   ) -> SequenceNumber {
-    if turnWrites == 0 { turnStartNanoseconds = SystemClock.monotonicNanoseconds() }
+    if turnWrites == 0 {
+      turnStartNanoseconds = SystemClock.monotonicNanoseconds()
+      turnNow = readClock()
+    }
     turnWrites &+= 1
     if allowance != .max { allowance &-= Int(kind == .write ? length : 0) }
     guard let tap, let journal else {
@@ -216,7 +227,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     }
     do throws(JournalError) {
       try unsafe tap.stage(
-        kind, disk: disk, offset: offset, length: length, now: loop.now, record: record)
+        kind, disk: disk, offset: offset, length: length, now: turnNow, record: record)
     } catch { fail("\(error)") }
     return journal.stamped
   }

@@ -11,9 +11,9 @@ struct ApplyProgress {
   /// Timestamp of the last record of the step under way: no view may be opened before it.
   var target = Timestamp.zero
   var lastStartNanoseconds: UInt64 = 0
-  var lastFreeze = Timestamp.zero
+  var lastFreezeNanoseconds: UInt64 = 0
   var isCreatingSlot = false
-  var lastGrowth = Timestamp.zero
+  var lastGrowthNanoseconds: UInt64 = 0
   /// What the journal had taken when the last step began.
   var dataBytesAtStart: UInt64 = 0
   /// Room is being made ahead of need: see `keepReserve`.
@@ -31,6 +31,13 @@ struct ApplyProgress {
   var appliedBytes: UInt64 = 0
 }
 
+/// When the next periodic checkpoint is due. Confined to the group's loop.
+struct CheckpointSchedule {
+  fileprivate var lastNanoseconds: UInt64 = 0
+  /// Nothing but checkpoints was stamped up to here since the last one.
+  var quietThrough = SequenceNumber.none
+}
+
 extension Group {
   /// Generations that one step takes at most: bounds its memory and its length.
   private static var stepGenerationLimit: Int { 8 }
@@ -38,6 +45,7 @@ extension Group {
 
   /// Several times a second.
   func tick() {
+    continueSecuring()
     if handover.isSettling { continueHandover() }
     if handover.isPausing { return }
     guard failure == nil, !isStopping, let journal else { return }
@@ -53,7 +61,11 @@ extension Group {
     keepReserve()
     if !hasRoomForNext(journal) { makeRoom() }
     latency.rotate(nowSeconds: SystemClock.monotonicNanoseconds() / 1_000_000_000)
+    tickPromises(journal)
     tickReceiving()
+    unsent.note(
+      appended: journal.appended, peerDurable: journal.watermarks.sequence(.peerDurable),
+      now: loop.monotonicNow)
   }
 
   /// Under load, apply waits for a quiet moment: the guest gets the disk, and more overwrites
@@ -103,12 +115,12 @@ extension Group {
   }
 
   /// Nothing was written for a moment.
-  private var isIdle: Bool { loop.now.nanoseconds(since: apply.lastGrowth) > 200_000_000 }
+  private var isIdle: Bool { loop.monotonicNow &- apply.lastGrowthNanoseconds > 200_000_000 }
 
   private func noteGrowth(_ journal: SiteJournal) {
     guard journal.dataBytes != apply.lastDataBytes else { return }
     apply.lastDataBytes = journal.dataBytes
-    apply.lastGrowth = loop.now
+    apply.lastGrowthNanoseconds = loop.monotonicNow
   }
 
   /// Creates the next segment file before it is needed.
@@ -159,11 +171,12 @@ extension Group {
     }
   }
 
-  /// What the history window is measured from. At a recovery site it is the newest instant that is
+  /// What the history window is measured from: the group's time, of which the protected site's clock
+  /// may be far ahead or behind. At a recovery site it is the newest instant that is
   /// known, not the wall clock: while the protected site is gone, history must not melt away.
   private var historyClock: Timestamp {
     configuration.role == .recovery
-      ? max(receiving.knownThrough, journal?.newestTimestamp ?? .zero) : loop.now
+      ? journal?.floor ?? .zero : readClock()
   }
 
   /// The generations that may be applied now, oldest first.
@@ -213,10 +226,10 @@ extension Group {
     let window = configuration.historyNanoseconds
     let spacing = max(configuration.applyEveryNanoseconds, window / 64)
     let due = underPressure || historyClock.nanoseconds(since: span.firstTimestamp) >= window
-    guard due, underPressure || loop.now.nanoseconds(since: apply.lastFreeze) >= spacing else {
+    guard due, underPressure || loop.monotonicNow &- apply.lastFreezeNanoseconds >= spacing else {
       return
     }
-    apply.lastFreeze = loop.now
+    apply.lastFreezeNanoseconds = loop.monotonicNow
     do throws(JournalError) { try journal.freezeActive() } catch { fail("\(error)") }
   }
 
@@ -294,11 +307,10 @@ extension Group {
   private func writeCheckpointIfDue(_ journal: SiteJournal) {
     let period = configuration.checkpointEveryNanoseconds
     guard configuration.role == .protected, period > 0,
-      loop.now.nanoseconds(since: lastCheckpoint) >= period,
-      journal.stamped > journal.applied || journal.stamped == .none
-        || journal.newestTimestamp > lastCheckpoint
+      loop.monotonicNow &- checkpoints.lastNanoseconds >= period,
+      journal.stamped > checkpoints.quietThrough
     else { return }
-    lastCheckpoint = loop.now
+    checkpoints.lastNanoseconds = loop.monotonicNow
     _ = writeCheckpoint(tag: "")
   }
 
@@ -308,17 +320,19 @@ extension Group {
     guard let tap, let journal, failure == nil, !isStopping, !handover.isPausing,
       journal.hasRoom(payloadByteCount: utf8.count)
     else { return nil }
+    let isQuiet = tag.isEmpty || checkpoints.quietThrough == journal.stamped
     var memory = [UInt8](repeating: 0, count: RecordHeader.byteCount) + utf8
     let staged = unsafe memory.withUnsafeMutableBytes { bytes -> Bool in
       guard let record = bytes.baseAddress else { return false }
       do throws(JournalError) {
         try unsafe tap.checkpoint(
-          tagByteCount: UInt32(utf8.count), now: loop.now, record: record)
+          tagByteCount: UInt32(utf8.count), now: readClock(), record: record)
       } catch { fail("\(error)") }
       // The record is in this array: it is written before the array ends.
       return commit()
     }
     guard staged else { return nil }
+    if isQuiet { checkpoints.quietThrough = journal.stamped }
     return Checkpoint(
       sequence: journal.stamped, timestamp: journal.newestTimestamp, tag: tag)
   }
@@ -364,9 +378,12 @@ extension Group {
     }
     let durable = journal.durable
     let peerDurable = link?.peerDurable(journal.watermarks)
+    let promised = promisedAtStop
     keeper.submit { [self] in
       do {
-        try stateKeeper.update { $0.noteStop(durable: durable, peerDurable: peerDurable) }
+        try stateKeeper.update {
+          $0.noteStop(durable: durable, peerDurable: peerDurable, promised: promised)
+        }
       } catch { log("writing the state file: \(error)") }
       loop.post(completion)
     }

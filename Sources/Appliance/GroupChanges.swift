@@ -67,18 +67,35 @@ extension Group {
     since expressions: [InstantExpression], upTo end: InstantExpression?,
     completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
   ) {
-    guard let end else { return findChanges(since: expressions, view: nil, completion) }
+    guard let end else {
+      return secureChanges(since: expressions, view: nil, completion)
+    }
     openView(end) { [self] result in
       switch result {
       case .failure(let refusal): completion(.failure(refusal))
       case .success(let view):
-        loop.post { [self] in findChanges(since: expressions, view: view, completion) }
+        loop.post { [self] in secureChanges(since: expressions, view: view, completion) }
       }
     }
   }
 
-  private func findChanges(
+  private func secureChanges(
     since expressions: [InstantExpression], view: OpenedView?,
+    _ completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
+  ) {
+    let starts = expressions.map { try? history?.instant(of: $0, now: loop.now) }
+    guard let newest = starts.compactMap({ $0 }).max() else {
+      return findChanges(since: starts, view: view, completion)
+    }
+    secure(newest) { [self] problem in
+      guard let problem else { return findChanges(since: starts, view: view, completion) }
+      view?.release()
+      completion(.failure(.unavailable("group \(configuration.name): \(problem)")))
+    }
+  }
+
+  private func findChanges(
+    since instants: [Timestamp?], view: OpenedView?,
     _ completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
   ) {
     guard let journal, let history, failure == nil, !isStopping else {
@@ -86,15 +103,11 @@ extension Group {
       return completion(.failure(.unavailable("group \(configuration.name) keeps no history")))
     }
     let end = view?.view.instant ?? .distantFuture
-    let starts = expressions.map { expression -> Timestamp? in
-      let start = try? history.instant(of: expression, now: loop.now)
-      return start.flatMap { $0 <= end ? $0 : nil }
+    // Apply may have gone on meanwhile.
+    let starts = instants.map { instant in
+      instant.flatMap { $0 >= history.start && $0 <= end ? $0 : nil }
     }
     do throws(JournalError) {
-      // A write that follows in this turn is later than every start.
-      if configuration.role == .protected, let newest = starts.compactMap({ $0 }).max() {
-        try journal.closeInstants(through: newest)
-      }
       try journal.freezeActive()
     } catch {
       fail("\(error)")
@@ -108,7 +121,7 @@ extension Group {
     } else {
       base = .live(
         OpenedChanges.Border(
-          group: self, sequence: journal.stamped, hold: views.hold(journal.newestTimestamp)))
+          group: self, sequence: journal.stamped, hold: views.hold(journal.floor)))
     }
     workers.submit {
       var changes: [ChangedBlocks?] = []

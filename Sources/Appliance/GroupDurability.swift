@@ -147,6 +147,7 @@ extension Group {
     journal?.syncCompleted(job)
     durability.durable = max(durability.durable, job.sequence)
     completeWaits()
+    continueSecuring()
     loop.enlist(self)
     if configuration.role == .recovery { durableAdvanced() }
   }
@@ -184,8 +185,12 @@ extension Group {
     durability.lastNoteNanoseconds = now
     // What cannot be noted now is noted later; who depends on the file hears of its failures.
     durability.isNoting = true
+    let promise = promiseChange
     keeper.submit { [self] in
-      try? stateKeeper.update { $0.durable = max($0.durable, durable) }
+      try? stateKeeper.update {
+        $0.durable = max($0.durable, durable)
+        promise(&$0)
+      }
       loop.post { [self] in durability.isNoting = false }
     }
   }

@@ -73,7 +73,7 @@ extension Group {
   }
 
   private var isBusyInBackground: Bool {
-    apply.isRunning || apply.isCreatingSlot || indexUpkeep.isRunning
+    apply.isRunning || apply.isCreatingSlot || indexUpkeep.isRunning || promises.changes > 0
   }
 
   private func reach(_ problem: String? = nil) {
@@ -93,11 +93,14 @@ extension Group {
     let isPlain = journal == nil
     let durable = journal?.durable ?? .none
     let peerDurable = journal.flatMap { link?.peerDurable($0.watermarks) }
+    let promised = promisedAtStop
     keeper.submit { [self] in
       var failure: String?
       do {
         if isPlain { for store in stores { try store.sync() } }
-        try stateKeeper?.update { $0.noteStop(durable: durable, peerDurable: peerDurable) }
+        try stateKeeper?.update {
+          $0.noteStop(durable: durable, peerDurable: peerDurable, promised: promised)
+        }
         for store in stores { store.disconnect() }
       } catch { failure = "\(error)" }
       let problem = failure
@@ -159,21 +162,17 @@ extension Group {
 
   /// What the journal's files do not say.
   var handedState: HandoverGroup {
-    let known =
-      configuration.role == .recovery
-      ? receiving.knownThrough.rawValue : journal?.watermarks[.completeThrough] ?? 0
-    return HandoverGroup(name: configuration.name, completeThrough: known)
+    HandoverGroup(
+      name: configuration.name, completeThrough: (journal?.promised ?? .zero).rawValue)
   }
 
   /// Before the group serves: what another process knew of it.
   func restore(_ state: HandoverGroup) {
-    let known = Timestamp(rawValue: state.completeThrough)
-    if configuration.role == .recovery {
-      receiving.knownThrough = max(receiving.knownThrough, known)
-    } else {
-      do throws(JournalError) { try journal?.closeInstants(through: known) } catch {
-        fail("\(error)")
-      }
+    let promised = Timestamp(rawValue: state.completeThrough)
+    do throws(JournalError) { try journal?.closeInstants(through: promised) } catch {
+      return fail("\(error)")
     }
+    // The other process has made everything durable.
+    promises.known = max(promises.known, promised)
   }
 }

@@ -10,8 +10,6 @@ import Volume
 struct ReceivingState {
   var receiver: LinkReceiver?
   var peerSite: String?
-  /// No record at or before it is missing.
-  var knownThrough = Timestamp.zero
   /// Apply may not pass it: during a full copy, pieces that are still to come hold only so much.
   var applyLimit = SequenceNumber(.max)
   /// The end of a full copy was announced: from this record on the disks can be trusted.
@@ -149,6 +147,7 @@ extension Group {
         state.applied = .init(start, .zero)
         state.applyTarget = state.applied
         state.durable = start
+        state.promise = .none
         state.historyStart = .zero
       } recover: { storage, state throws(JournalError) in
         try JournalRecovery(erasing: storage, state: state)
@@ -214,8 +213,8 @@ extension Group {
     case .success(let recovered):
       apply.target = .zero
       durability.durable = .none
-      receiving.knownThrough = .zero
       journal.adopt(recovered, state: state, continuesLastSegment: true)
+      restartKnown(state.promise.through)
       guard receiving.receiver === receiver else { return }
       if state.baseline == .complete {
         receiving.applyLimit = SequenceNumber(.max)
@@ -306,7 +305,7 @@ extension Group {
         guard receiving.receiver === receiver else { return }
         receiving.applyLimit = SequenceNumber(.max)
         // Everything up to the mark is here.
-        receiving.knownThrough = max(receiving.knownThrough, mark.timestamp)
+        heard(mark.timestamp)
         log("group \(configuration.name): the full copy is complete")
         reportProgress()
       }
@@ -323,12 +322,7 @@ extension Group {
   func applyAdvanced() { reportProgress() }
 
   func tickReceiving() {
-    if configuration.role == .protected {
-      do throws(JournalError) { try journal?.closeInstants(through: loop.now) } catch {
-        fail("\(error)")
-      }
-      return
-    }
+    if configuration.role == .protected { return }
     runPendingReset()
     completeBaselineIfReached()
     reportProgress()

@@ -7,6 +7,8 @@ import SystemIO
 extension Group {
   /// On the loop, once, before anything else.
   func begin() {
+    // What is in the journal has its checkpoints.
+    checkpoints.quietThrough = stamped
     loop.every(milliseconds: 50) { [unowned self] in tick() }
     loop.every(milliseconds: 200) { [unowned self] in noteConditions() }
     loop.every(milliseconds: 1000) { [unowned self] in
@@ -37,7 +39,7 @@ extension Group {
   }
 
   var timeline: TimelineStatus? {
-    guard let history else { return nil }
+    guard let history = offeredHistory else { return nil }
     let isOpen = history.start <= history.end
     return TimelineStatus(
       group: configuration.name,
@@ -89,7 +91,7 @@ extension Group {
   }
 
   private var historyStatus: HistoryStatus? {
-    guard let history, history.start <= history.end else { return nil }
+    guard let history = offeredHistory, history.start <= history.end else { return nil }
     return HistoryStatus(
       start: "\(history.start)", end: "\(history.end)",
       seconds: Double(history.end.nanoseconds(since: history.start)) / 1e9,
@@ -110,9 +112,9 @@ extension Group {
     guard let link, let peer else { return receivingStatus }
     let marks = journal.watermarks
     let isBehind = marks[.peerDurable] < marks[.appended] || !peer.isRecoverable
-    let newest = Timestamp(
-      rawValue: max(marks[.peerDurableTimestamp], peer.completeThroughNanoseconds))
-    let age = newest == .zero ? 0 : loop.now.nanoseconds(since: newest)
+    let age = unsent.age(
+      appended: journal.appended, peerDurable: marks.sequence(.peerDurable),
+      now: loop.monotonicNow)
     let lagBytes =
       [.connected, .waiting, .refused].contains(peer.state)
       ? journal.byteCount(after: marks.sequence(.peerDurable)) : 0
@@ -128,7 +130,7 @@ extension Group {
   /// At a recovery site: how old the newest durable record is, seen from here.
   private var receivingStatus: LinkStatus? {
     guard configuration.role == .recovery, let journal else { return nil }
-    let known = max(receiving.knownThrough, journal.newestTimestamp)
+    let known = journal.floor
     return LinkStatus(
       peerSite: receiving.peerSite ?? configuration.peer?.site ?? "",
       state: receiving.receiver == nil ? "waiting" : "connected", detail: "",

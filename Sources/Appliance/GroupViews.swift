@@ -142,12 +142,27 @@ struct OpenedView: Sendable {
 }
 
 extension Group {
-  /// The instants that exist now. On the loop.
+  /// The instants that can be opened now. On the loop.
   var history: History? {
+    guard let journal else { return nil }
+    return history(
+      until: configuration.role == .recovery ? journal.floor : max(journal.floor, readClock()))
+  }
+
+  /// The instants of which others are told: what stands behind them is durable, so that they can be
+  /// opened also after a restart. On the loop.
+  var offeredHistory: History? {
+    guard let journal, let state = stateKeeper?.state else { return nil }
+    noteAsked()
+    let promised = configuration.role == .recovery ? state.promise.through : journal.promised
+    return history(
+      until: max(promised, Timestamp(rawValue: journal.watermarks[.durableTimestamp])))
+  }
+
+  private func history(until end: Timestamp) -> History? {
     guard let journal, let state = stateKeeper?.state else { return nil }
     var start = max(state.applyTarget.timestamp, max(state.historyStart, apply.target))
-    let known = configuration.role == .recovery ? receiving.knownThrough : loop.now
-    var end = max(journal.newestTimestamp, known)
+    var end = end
     if state.baseline != .complete || receiving.closesViews {
       start = .distantFuture
     } else {
@@ -165,7 +180,7 @@ extension Group {
     _ expression: InstantExpression,
     completion: @escaping @Sendable (Result<OpenedView, ExportRefusal>) -> Void
   ) {
-    guard let journal, let history, !isStopping else {
+    guard let history, !isStopping else {
       return completion(.failure(.unavailable("group \(configuration.name) keeps no history")))
     }
     guard commit() else { return completion(.failure(.unavailable("group has failed"))) }
@@ -173,13 +188,25 @@ extension Group {
     do throws(History.Refusal) {
       instant = try history.instant(of: expression, now: loop.now)
     } catch { return completion(.failure(.outside("\(error)"))) }
-    if configuration.role == .protected {
-      // A write that follows in this turn must not get a timestamp that the view counts in.
-      do throws(JournalError) { try journal.closeInstants(through: instant) } catch {
-        fail("\(error)")
-        return completion(.failure(.unavailable("group has failed")))
+    secure(instant) { [self] problem in
+      if let problem {
+        return completion(.failure(.unavailable("group \(configuration.name): \(problem)")))
       }
+      openSecured(instant, completion)
     }
+  }
+
+  private func openSecured(
+    _ instant: Timestamp,
+    _ completion: @escaping @Sendable (Result<OpenedView, ExportRefusal>) -> Void
+  ) {
+    guard let journal, let history, !isStopping, commit() else {
+      return completion(.failure(.unavailable("group \(configuration.name) keeps no history")))
+    }
+    // Apply may have gone on meanwhile.
+    do throws(History.Refusal) {
+      _ = try history.instant(of: .at(instant), now: instant)
+    } catch { return completion(.failure(.outside("\(error)"))) }
     let applied = journal.applied
     let plan = ViewPlan(
       instant: instant, generations: journal.maps(notLaterThan: instant),

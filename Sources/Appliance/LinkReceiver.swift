@@ -157,8 +157,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
       try checkPosition(frame)
       try unsafe takeCompressed(body)
     case (.streaming, .heartbeat):
-      group.receiving.knownThrough = max(
-        group.receiving.knownThrough, Timestamp(rawValue: frame.argument))
+      group.heard(Timestamp(rawValue: frame.argument))
     case (.streaming, .baselineData), (.streaming, .baselineZeros):
       try unsafe takeBaseline(frame.kind, body)
     case (.streaming, .baselineEnd):
