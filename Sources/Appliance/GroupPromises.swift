@@ -20,7 +20,7 @@ struct GroupPromises {
 
 extension Group {
   /// A state file that is at rest is written so often.
-  private static var changePeriodNanoseconds: UInt64 { 50_000_000_000 }
+  private static var changePeriodNanoseconds: UInt64 { 25_000_000_000 }
   private static var askedPeriodNanoseconds: UInt64 { 2_000_000_000 }
   private static var retryPeriodNanoseconds: UInt64 { 1_000_000_000 }
 
@@ -60,7 +60,7 @@ extension Group {
     let present = readClock()
     givePromise(through: present, journal, state)
     let isShort =
-      state.promise.through.nanoseconds(since: present) < 10_000_000_000
+      state.promise.through.nanoseconds(since: present) < 5_000_000_000
       || present.nanoseconds(since: journal.promised) > 1_000_000_000
     if isShort, sinceChange >= Self.retryPeriodNanoseconds { changePromise() }
   }

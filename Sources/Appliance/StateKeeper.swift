@@ -3,12 +3,13 @@ import Synchronization
 import SystemIO
 
 /// The group's state file and its contents in memory. Any thread reads; changes are made one after
-/// the other, on the group's keeper thread or, when a disk grows, on the thread that reloads.
+/// the other, on the group's keeper thread, on a worker when something is promised or, when a disk
+/// grows, on the thread that reloads.
 final class StateKeeper: Sendable {
   private let file: JournalStateFile<File>
   private let content: Mutex<(state: JournalState, generation: UInt64)>
-  /// Held while a change is made; `content` is free meanwhile.
-  private let writing = Mutex(())
+  /// True while a change is made; `content` is free meanwhile.
+  private let isWriting = Monitor(false)
 
   init(_ file: JournalStateFile<File>, state: JournalState, generation: UInt64) {
     self.file = file
@@ -20,12 +21,16 @@ final class StateKeeper: Sendable {
   /// Durable when it returns. Blocks. After an error the file holds the old or the new state, and
   /// memory the old.
   func update(_ change: (inout JournalState) -> Void) throws(Errno) {
-    try writing.withLock { _ throws(Errno) in
-      var (state, generation) = content.withLock { $0 }
-      change(&state)
-      generation += 1
-      try file.write(state, generation: generation)
-      content.withLock { $0 = (state, generation) }
+    isWriting.wait { isWriting -> Void? in
+      if isWriting { return nil }
+      isWriting = true
+      return ()
     }
+    defer { isWriting.updateForOne { $0 = false } }
+    var (state, generation) = content.withLock { $0 }
+    change(&state)
+    generation += 1
+    try file.write(state, generation: generation)
+    content.withLock { $0 = (state, generation) }
   }
 }

@@ -16,7 +16,7 @@ public struct Promise: Equatable, Sendable {
   /// 0: `through` itself was given.
   private(set) var boot: UInt64
 
-  public static let reserveNanoseconds: UInt64 = 60_000_000_000
+  public static let reserveNanoseconds: UInt64 = 30_000_000_000
   public static let none = Promise(given: .zero)
 
   /// What was given, exactly.

@@ -9,6 +9,15 @@ extension Site {
     return kibibytes
   }
 
+  /// The bytes that the daemon has had written to disks.
+  public func writtenBytes() throws -> Int {
+    let line = try procFile("io").split(separator: "\n").first { $0.hasPrefix("write_bytes:") }
+    guard let figure = line?.split(separator: " ").last, let bytes = Int(figure) else {
+      throw RigError("no write_bytes of site \(name)")
+    }
+    return bytes
+  }
+
   /// How many sockets the daemon has open, and how many other descriptors but for the files of its
   /// journals, of which it makes some ahead.
   public func descriptorCounts() throws -> (sockets: Int, others: Int) {

@@ -60,11 +60,16 @@ final class Director {
     }
   }
 
+  /// Clocks come right long after all else.
+  private static func isWell(_ status: GroupStatus) -> Bool {
+    status.health == "ok" || status.health.hasPrefix("the clock ")
+  }
+
   /// What some site says is wrong with it, if there is something.
   private var problem: String? {
     world.hosts.lazy.compactMap { host in
       host.refusal
-        ?? host.inspector?.statuses.first { $0.health != "ok" || $0.link?.state == "waiting" }
+        ?? host.inspector?.statuses.first { !Self.isWell($0) || $0.link?.state == "waiting" }
         .map { "\(host.name): \($0.name): \($0.health)" }
     }.first
   }
@@ -98,7 +103,7 @@ final class Director {
     guard let here = status(.protected), let there = status(.recovery) else { return false }
     // A failure of apply is told until the next step, which may be far off.
     let isWell = [here, there].allSatisfy {
-      $0.health == "ok" || $0.health.hasPrefix("apply is stopped")
+      Self.isWell($0) || $0.health.hasPrefix("apply is stopped")
     }
     return isWell && here.link?.state == "connected"
       && here.watermarks.durable == UInt64(world.groups[group].protected.line.count)
