@@ -10,12 +10,13 @@ let isSimulated = Context.environment["TAPLINE_SIMULATION"] == "1"
 // append goes through witness tables (measured: 30 ns a call instead of none). The dynamic checks
 // of exclusive access are on where the tests run, which is the debug build; in the release build
 // they took 3 % of the loop's time. (The simulator needs neither, and the compiler's optimiser
-// stumbles over it.)
+// stumbles over it; its assertions are on.)
 let settings: [SwiftSetting] =
   [
     .strictMemorySafety(),
     .unsafeFlags(
-      (isSimulated ? [] : ["-cross-module-optimization"]) + ["-enforce-exclusivity=unchecked"],
+      (isSimulated ? ["-assert-config", "Debug"] : ["-cross-module-optimization"])
+        + ["-enforce-exclusivity=unchecked"],
       .when(configuration: .release)),
   ] + (isSimulated ? [.define("MUTANTS")] : [])
 
@@ -73,7 +74,10 @@ let package = Package(
     // What the fuzzer drives; tests replay its corpus.
     .target(
       name: "FuzzTargets",
-      dependencies: ["BlockModel", "SystemIO", "NBDProtocol", "Journal", "Replication"],
+      dependencies: [
+        "BlockModel", "SystemIO", "NBDProtocol", "Journal", "Replication", "Configuration",
+        "Appliance",
+      ],
       path: "Tools/fuzz-targets", swiftSettings: settings),
 
     // What tests share.

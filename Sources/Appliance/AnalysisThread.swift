@@ -11,25 +11,20 @@ final class AnalysisThread: Sendable {
   /// Payload bytes read for samples, each group and period: 20 MiB/s.
   private static let budgetBytes = 1 << 20
 
-  private let sources: [(analyzer: GroupAnalyzer, catalog: SegmentCatalog<File>)]
+  private let hosts: [GroupHost]
   private let isStopping = Atomic<Bool>(false)
   private let thread = Mutex<Thread?>(nil)
 
-  init(_ groups: [Group]) {
-    sources = groups.compactMap { group in
-      group.analyzer.flatMap { analyzer in
-        group.journal.map { (analyzer: analyzer, catalog: $0.catalog) }
-      }
-    }
-  }
+  init(_ hosts: [GroupHost]) { self.hosts = hosts }
 
   func start() {
     let thread = Thread(name: "analyzer", priority: .idle) { [self] in
       while !isStopping.load(ordering: .acquiring) {
         let now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
-        for source in sources {
-          var reader = JournalPayloads(catalog: source.catalog)
-          source.analyzer.run(once: now, reader: &reader, budgetBytes: Self.budgetBytes)
+        for group in hosts.compactMap(\.group) {
+          guard let analyzer = group.analyzer, let journal = group.journal else { continue }
+          var reader = JournalPayloads(catalog: journal.catalog)
+          analyzer.run(once: now, reader: &reader, budgetBytes: Self.budgetBytes)
         }
         Thread.sleep(milliseconds: Self.periodMilliseconds)
       }

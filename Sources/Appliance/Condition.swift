@@ -22,11 +22,15 @@ public enum Severity: String, CaseIterable, Comparable, Sendable {
 /// is told first: a cause before its effect.
 public enum ConditionCode: String, CaseIterable, Sendable {
   case groupFailed = "group-failed"
+  case groupClosed = "group-closed"
   case groupUnanswered = "group-unanswered"
 
+  case writesLost = "writes-lost"
   case applyStopped = "apply-stopped"
+  case storeFailing = "store-failing"
   case journalCannotGrow = "journal-cannot-grow"
   case writesWait = "writes-wait"
+  case diverged = "diverged"
   case linkRefused = "link-refused"
   case peerMustBeCopied = "peer-must-be-copied"
   case diskTooSmall = "disk-too-small"
@@ -55,15 +59,27 @@ public enum ConditionCode: String, CaseIterable, Sendable {
     case .groupFailed:
       Facts(
         .critical, "the journal cannot be written or synced; the group serves nothing",
-        remedy: "repair the storage that the text names, then restart the site")
+        remedy: "repair the storage that the text names; the group is opened again by itself")
+    case .groupClosed:
+      Facts(
+        .critical, "the group could not be opened, or has failed; tried again by itself",
+        remedy: "mend what the text names; `tapline reload` tries at once")
     case .groupUnanswered:
       Facts(
         .critical, "the group's thread did not answer in time",
         remedy: "look for storage that hangs, in the kernel's log")
+    case .writesLost:
+      Facts(
+        .error, "a sync failed and cost records that clients were told of, though not as durable",
+        remedy: "restart the guests of the group's disks, then the site")
     case .applyStopped:
       Facts(
         .error, "records cannot be applied to a disk's backing store; tried again each second",
         remedy: "repair or attach the backing store that the text names")
+    case .storeFailing:
+      Facts(
+        .error, "the backing store of a plain disk fails requests; each is answered with its error",
+        remedy: "repair the store that the text names, or give it space; it goes on by itself")
     case .journalCannotGrow:
       Facts(
         .error, "a new segment of the journal cannot be created; tried again each second",
@@ -72,6 +88,13 @@ public enum ConditionCode: String, CaseIterable, Sendable {
       Facts(
         .error, "the journal is full, and guests' writes wait",
         remedy: "see to what the text says room waits for; or give the journal a larger size")
+    case .diverged:
+      Facts(
+        .error,
+        "each site has records that the other lacks; nothing is sent or overwritten until "
+          + "you decide",
+        remedy: "`tapline sync GROUP --discard-follower` at the protected site gives up what the "
+          + "peer has more; docs/recover.md tells how to keep it instead")
     case .linkRefused:
       Facts(
         .error, "the peer refuses this group; nothing is sent",

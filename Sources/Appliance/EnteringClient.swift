@@ -23,8 +23,8 @@ struct EnteringClient: Sendable {
     let reader = SiteReader(store: disk.store, catalog: group.journal?.catalog)
     let connection = NBDConnection(
       self, loop: group.loop, target: .live(group), disk: disk.number, reader: reader,
-      workers: group.workers, limits: front.limits, onClose: { _ in changes?.release() },
-      log: front.log)
+      workers: group.lanes.disk(disk.number.index), limits: front.limits,
+      onClose: { _ in changes?.release() }, log: front.log)
     changes?.onExpiry { connection.close() }
     connection.begin()
   }
@@ -33,8 +33,9 @@ struct EnteringClient: Sendable {
   func serve(_ disk: GroupDisk, of opened: OpenedView, _ front: FrontDesk) {
     let connection = NBDConnection(
       self, loop: front.loop, target: .view(opened.view, release: opened.release),
-      disk: disk.number, reader: opened.view.reader(disk: disk.number), workers: front.workers,
-      limits: front.limits, onClose: front.forget, log: front.log)
+      disk: disk.number, reader: opened.view.reader(disk: disk.number),
+      workers: opened.group.lanes.disk(disk.number.index), limits: front.limits,
+      onClose: front.forget, log: front.log)
     opened.onExpiry { front.loop.post { connection.close() } }
     front.adopt(connection)
     connection.begin()

@@ -37,6 +37,7 @@ final class EventLoop: @unchecked Sendable {
   typealias Message = @Sendable () -> Void
 
   private struct Timer {
+    let owner: ObjectIdentifier
     let periodNanoseconds: UInt64
     var due: UInt64
     let action: () -> Void
@@ -55,6 +56,8 @@ final class EventLoop: @unchecked Sendable {
   private var delivered: [Entry] = []
   private let isStopping = Atomic<Bool>(false)
   private var thread: Thread?
+  /// `Thread.current` of the loop's thread; 0 while it has none.
+  private let threadIdentity = Atomic<UInt>(0)
 
   private var handlers: [EventHandler?] = []
   private var generations: [UInt32] = []
@@ -67,6 +70,8 @@ final class EventLoop: @unchecked Sendable {
 
   /// NBD clients of all groups on this loop.
   var clientCount = 0
+  /// Groups that the loop serves, or will. Set before it starts.
+  var groupCount = 0
 
   /// The wall clock at the start of this turn.
   private(set) var now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
@@ -84,6 +89,7 @@ final class EventLoop: @unchecked Sendable {
 
   func start() {
     thread = Thread(name: name) { [self] in
+      threadIdentity.store(Thread.current, ordering: .releasing)
       while !isStopping.load(ordering: .acquiring) { turn() }
     }
   }
@@ -94,6 +100,7 @@ final class EventLoop: @unchecked Sendable {
     wakeup.signal()
     thread?.join()
     thread = nil
+    threadIdentity.store(0, ordering: .releasing)
     handlers.removeAll()
     resuming.removeAll()
     timers.removeAll()
@@ -108,9 +115,22 @@ final class EventLoop: @unchecked Sendable {
     if wasEmpty { wakeup.signal() }
   }
 
+  /// What is confined to a loop is touched by its thread, and by others only before that has
+  /// started and after it has ended. Builds for tests, sanitizers and the simulator check it.
+  @inline(__always)
+  func assertIsCurrent() {
+    assert(isCurrent, "what is confined to loop \(name) is touched by another thread")
+  }
+
+  private var isCurrent: Bool {
+    let identity = threadIdentity.load(ordering: .acquiring)
+    return identity == 0 || identity == Thread.current
+  }
+
   // MARK: On the loop's thread
 
   func add(_ handler: EventHandler, _ socket: Socket, _ interest: Poller.Interest) throws(Errno) {
+    assertIsCurrent()
     let index: Int
     if let free = freeIndexes.popLast() {
       index = free
@@ -133,11 +153,13 @@ final class EventLoop: @unchecked Sendable {
   }
 
   func setInterest(_ handler: EventHandler, _ socket: Socket, _ interest: Poller.Interest) {
+    assertIsCurrent()
     guard let token = handler.token else { return }
     try? poller.modify(socket.rawDescriptor, token: token, interest)
   }
 
   func remove(_ handler: EventHandler, _ socket: Socket) {
+    assertIsCurrent()
     guard let token = handler.token else { return }
     handler.token = nil
     try? poller.remove(socket.rawDescriptor)
@@ -147,21 +169,32 @@ final class EventLoop: @unchecked Sendable {
   }
 
   func enlist(_ participant: TurnParticipant) {
+    assertIsCurrent()
     if participant.isEnlisted { return }
     participant.isEnlisted = true
     participants.append(participant)
   }
 
   /// Calls the handler's `resumed` in the next turn, which begins at once. The handler asks once.
-  func resume(_ handler: EventHandler) { resuming.append(handler) }
+  func resume(_ handler: EventHandler) {
+    assertIsCurrent()
+    resuming.append(handler)
+  }
 
-  /// Calls `action` about every `milliseconds`, for as long as the loop runs.
-  func every(milliseconds: UInt64, _ action: @escaping () -> Void) {
+  /// Calls `action` about every `milliseconds`, until `cancelTimers` or the loop's end.
+  func every(milliseconds: UInt64, for owner: AnyObject, _ action: @escaping () -> Void) {
+    assertIsCurrent()
     let period = milliseconds * 1_000_000
     timers.append(
       Timer(
-        periodNanoseconds: period, due: SystemClock.monotonicNanoseconds() + period,
-        action: action))
+        owner: ObjectIdentifier(owner), periodNanoseconds: period,
+        due: SystemClock.monotonicNanoseconds() + period, action: action))
+  }
+
+  /// Not from a timer.
+  func cancelTimers(of owner: AnyObject) {
+    assertIsCurrent()
+    timers.removeAll { $0.owner == ObjectIdentifier(owner) }
   }
 
   private func turn() {

@@ -29,8 +29,7 @@ final class FrontDesk: @unchecked Sendable {
   private static let greeterLimit = 64
 
   let loop: EventLoop
-  let workers: WorkerPool
-  let groups: [Group]
+  private let hosts: [GroupHost]
   let log: @Sendable (String) -> Void
   let limits: ClientLimits
   let admission: ClientAdmission
@@ -42,12 +41,11 @@ final class FrontDesk: @unchecked Sendable {
   private var repetitions: [String: Int] = [:]
 
   init(
-    loop: EventLoop, workers: WorkerPool, groups: [Group], limits: ClientLimits,
+    loop: EventLoop, hosts: [GroupHost], limits: ClientLimits,
     log: @escaping @Sendable (String) -> Void
   ) {
     self.loop = loop
-    self.workers = workers
-    self.groups = groups
+    self.hosts = hosts
     self.limits = limits
     admission = ClientAdmission(limits)
     self.log = log
@@ -73,7 +71,7 @@ final class FrontDesk: @unchecked Sendable {
         greeter.begin()
       }
     }
-    loop.every(milliseconds: 1000) { [unowned self] in expire() }
+    loop.every(milliseconds: 1000, for: self) { [unowned self] in expire() }
   }
 
   private func listen(_ socket: Socket, _ accepted: @escaping (Socket) -> Void) {
@@ -143,18 +141,43 @@ final class FrontDesk: @unchecked Sendable {
 
   // MARK: Exports
 
-  func disk(named name: String) -> (Group, GroupDisk)? {
-    for group in groups {
-      if let disk = group.disks.first(where: { $0.name == name }) { return (group, disk) }
+  /// A disk of the site, by its export's name.
+  enum FoundDisk {
+    case open(Group, GroupDisk)
+    /// Its group is closed, for this reason.
+    case closed(DiskConfiguration, reason: String)
+  }
+
+  func find(_ name: String) -> FoundDisk? {
+    for host in hosts {
+      if let group = host.group {
+        if let disk = group.disks.first(where: { $0.name == name }) { return .open(group, disk) }
+      } else if let disk = host.configuration.disks.first(where: { $0.name == name }) {
+        return .closed(disk, reason: "group \(host.name) is not open: \(host.closedReason)")
+      }
     }
     return nil
   }
 
-  func group(named name: String) -> Group? { groups.first { $0.configuration.name == name } }
+  /// Nil also when its group is closed.
+  func disk(named name: String) -> (Group, GroupDisk)? {
+    if case .open(let group, let disk)? = find(name) { (group, disk) } else { nil }
+  }
+
+  /// Throws in words for a peer when there is none that is open.
+  func group(named name: String) throws(LinkError) -> Group {
+    guard let host = hosts.first(where: { $0.name == name }) else {
+      throw .refused("this site has no group \(name.debugDescription)")
+    }
+    guard let group = host.group else {
+      throw .refused("group \(name) is not open there: \(host.closedReason)")
+    }
+    return group
+  }
 
   /// What LIST shows: names that the client can open as they stand.
   func listings(for client: ClientIdentity) -> [NBDExportListing] {
-    groups.flatMap { group in
+    hosts.compactMap(\.group).flatMap { group in
       group.disks.filter { group.access(to: $0, for: client) != .none }.map { disk in
         NBDExportListing(
           name: group.configuration.role == .recovery ? "\(disk.name)@latest" : disk.name,
@@ -238,9 +261,7 @@ final class LinkGreeter: EventHandler, @unchecked Sendable {
   private func greet(_ body: [UInt8], rest: Int) {
     do throws(LinkError) {
       let hello = try LinkHello(decoding: body)
-      guard let group = front.group(named: hello.groupName) else {
-        throw .refused("this site has no group \(hello.groupName.debugDescription)")
-      }
+      let group = try front.group(named: hello.groupName)
       let leftover = Array(input[rest...])
       let socket = self.socket
       front.loop.remove(self, socket)

@@ -23,23 +23,25 @@ struct GroupDisk: Sendable {
 ///
 /// Concurrency model: confined to its loop. The order in which this loop stages requests is the
 /// order of the group's history; all connections meet here, so they are coherent. What blocks runs
-/// on `workers` (syncs, reads), or on `keeper` (apply, the state file, the index), which
-/// has one thread, so its jobs follow each other.
+/// on `lanes`: of these, the keeper (apply, the state file, the index) has one thread, so its
+/// jobs follow each other. It is one opening of the group: what comes after a failure is another
+/// (`GroupHost`).
 ///
 /// The parts: this file (turns and connections), GroupDurability (syncs and who waits for them),
 /// GroupApply (journal to base), GroupReserve (room ahead of need),
 /// GroupIndexing (the index's upkeep), GroupViews (instants),
 /// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
-/// peer), GroupGrowing (sizes that differ or change), GroupPromises (what keeps instants as they are), GroupHandover (to another process),
-/// GroupConditions (what people should know), GroupStatus.
+/// peer), GroupGrowing (sizes that differ or change), GroupPromises (what keeps instants as they
+/// are), GroupHandover (to another process), GroupConditions (what people should know), GroupStatus.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
   /// Of the site that this group is at.
   var siteName = ""
   let disks: [GroupDisk]
   let loop: EventLoop
-  let workers: WorkerPool
-  let keeper: WorkerPool
+  let lanes: GroupLanes
+  /// Keeps others out of the journal's folder.
+  let lock: File?
   let log: @Sendable (String) -> Void
 
   /// Nil for a group of role `plain`: its writes go to the base at once.
@@ -57,6 +59,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   private var roomWaiters: [NBDConnection] = []
   /// Counts the writes of a plain group, in place of a journal's sequence.
   private var plainSequence = SequenceNumber.none
+
+  var plain = PlainFailures()
 
   var durability = DurabilityWaits()
   private(set) lazy var journalSync = makeJournalSync()
@@ -84,6 +88,10 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   /// Why the group serves nothing any more; nil while it does.
   private(set) var failure: String?
+  /// Called once when it has failed, on the loop. Set before anything is posted there.
+  var onFailure: (@Sendable (_ reason: String) -> Void)?
+  /// What clients were told and this opening lacks, for people. Set before the group begins.
+  var loss: String?
   private(set) var isStopping = false
   private var turnStartNanoseconds: UInt64 = 0
   private var turnWrites = 0
@@ -91,7 +99,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   private var allowance = Int.max
 
   init(
-    _ parts: GroupParts, loop: EventLoop, workers: WorkerPool, keeper: WorkerPool,
+    _ parts: GroupParts, loop: EventLoop, lanes: GroupLanes,
     log: @escaping @Sendable (String) -> Void
   ) {
     configuration = parts.configuration
@@ -100,6 +108,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     journal = parts.journal
     stateKeeper = parts.stateKeeper
     signal = parts.signal
+    receiving.ownerDurable = parts.stateKeeper?.state.ownerDurable ?? .unknown
     analyzer = parts.analyzer
     tap = parts.journal.map {
       Tap(journal: $0, followers: parts.signal, observations: parts.observations)
@@ -108,13 +117,18 @@ final class Group: TurnParticipant, @unchecked Sendable {
     viewScratch = ScratchBudget(byteLimit: parts.configuration.journal.viewScratchLimit)
     zeroLimit = parts.journal == nil ? 64 << 20 : 1 << 30
     self.loop = loop
-    self.workers = workers
-    self.keeper = keeper
+    self.lanes = lanes
+    lock = parts.lock
     self.log = log
-    clock = GroupClock(wall: loop.now, monotonic: loop.monotonicNow)
-    unsent = UnsentAges(now: loop.monotonicNow)
+    // Not the loop's, which may run already.
+    let monotonic = SystemClock.monotonicNanoseconds()
+    clock = GroupClock(
+      wall: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()), monotonic: monotonic)
+    unsent = UnsentAges(now: monotonic)
     promises.known = parts.stateKeeper?.state.promise.through ?? .zero
   }
+
+  var keeper: WorkerPool { lanes.keeper }
 
   // MARK: Connections
 
@@ -128,6 +142,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   }
 
   func add(_ connection: NBDConnection) {
+    loop.assertIsCurrent()
     if failure != nil || isStopping { return connection.close() }
     connections.add(connection)
     loop.clientCount += 1
@@ -135,6 +150,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   }
 
   func remove(_ connection: NBDConnection) {
+    loop.assertIsCurrent()
     guard connections.remove(connection) else { return }
     loop.clientCount -= 1
     roomWaiters.removeAll { $0 === connection }
@@ -174,6 +190,9 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// The last request staged.
   @inline(__always)
   var stamped: SequenceNumber { journal?.stamped ?? plainSequence }
+
+  /// Workers have finished a change of a plain group's disk: what syncs from here on covers it.
+  func plainChanged() { plainSequence = plainSequence.advanced(by: 1) }
 
   @inline(__always)
   func hasRoom(payloadByteCount: Int) -> Bool {
@@ -216,6 +235,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     _ kind: RecordKind, disk: DiskNumber, offset: UInt64, length: UInt32,
     record: UnsafeMutableRawPointer
   ) -> SequenceNumber {
+    loop.assertIsCurrent()
     if turnWrites == 0 {
       turnStartNanoseconds = SystemClock.monotonicNanoseconds()
       turnNow = readClock()
@@ -234,6 +254,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   /// Writes what is staged; false when the group has failed.
   func commit() -> Bool {
+    loop.assertIsCurrent()
     if failure != nil { return false }
     do throws(JournalError) {
       try tap?.commit()
@@ -244,7 +265,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
     }
   }
 
-  /// A plain group's write: to the page cache of the raw file, at once.
+  /// A plain group's write: to the page cache of the raw file, at once. What goes wrong is in
+  /// `plain` then.
   private func writeThrough(
     _ kind: RecordKind, _ disk: DiskNumber, _ offset: UInt64, _ length: UInt32,
     _ record: UnsafeMutableRawPointer
@@ -260,7 +282,11 @@ final class Group: TurnParticipant, @unchecked Sendable {
         try store.zero(
           ByteRange(start: offset, length: UInt64(length)), mayFreeSpace: kind == .trim)
       }
-    } catch { fail("\(error)") }
+      plain.succeeded(disk)
+    } catch {
+      plain.ofRequest = error
+      noteFailure(PlainFailure(disk: disk, error: error))
+    }
     plainSequence = plainSequence.advanced(by: 1)
     return plainSequence
   }
@@ -275,16 +301,31 @@ final class Group: TurnParticipant, @unchecked Sendable {
   // MARK: Failing and stopping
 
   /// The journal cannot be trusted any more. Clients are cut off without replies, so nothing that
-  /// was not stored is ever acknowledged; what is durable stays for the restart.
+  /// was not stored is ever acknowledged; what is durable stays for the next opening.
   func fail(_ reason: String) {
+    loop.assertIsCurrent()
     guard failure == nil else { return }
     failure = reason
-    log("group \(configuration.name) has failed and serves nothing until a restart: \(reason)")
+    log(
+      "group \(configuration.name) has failed and serves nothing until it is opened again: "
+        + reason)
     // What is staged lies in buffers that end with their connections.
     journal?.abandon()
     closeConnections()
     closeReceiver()
+    onFailure?(reason)
   }
+
+  /// Nothing begins any more, also nothing that only reads: the opening is about to end.
+  func abandon() {
+    failure = failure ?? "the group is stopping"
+    closeConnections()
+    closeReceiver()
+    views.expireAll()
+  }
+
+  /// Nothing of it happens on the loop from here on. What its jobs had posted before has come.
+  func leaveLoop() { loop.cancelTimers(of: self) }
 
   func closeConnections() {
     for connection in connections.members { connection.close() }

@@ -29,12 +29,14 @@ struct ApplyProgress {
   var failure: String?
   var retryNanoseconds: UInt64 = 0
   var appliedBytes: UInt64 = 0
+  /// The log says that zeros became holes for want of space.
+  var saysThinned = false
 }
 
 /// When the next periodic checkpoint is due. Confined to the group's loop.
 struct CheckpointSchedule {
   fileprivate var lastNanoseconds: UInt64 = 0
-  /// Nothing but checkpoints was stamped up to here since the last one.
+  /// Nothing but checkpoints was stamped after the last write that has one.
   var quietThrough = SequenceNumber.none
 }
 
@@ -139,7 +141,7 @@ extension Group {
     // The guest must not wait until a file is filled.
     let isHurried = !isIdle && journal.needsFilesQuickly
     // Not behind a step of apply, which takes long.
-    workers.submit { [self] in
+    lanes.files.submit { [self] in
       var file: File?
       var failure: Errno?
       do throws(Errno) {
@@ -201,7 +203,7 @@ extension Group {
   /// - Parameter last: the step takes nothing after this record.
   func startApply(underPressure: Bool, through last: SequenceNumber = SequenceNumber(.max)) {
     let monotonic = SystemClock.monotonicNanoseconds()
-    guard let journal, !apply.isRunning, !handover.isSettling,
+    guard let journal, failure == nil, !apply.isRunning, !handover.isSettling,
       monotonic >= apply.retryNanoseconds
     else { return }
     if last >= journal.stamped { closeActiveIfDue(journal, underPressure) }
@@ -241,6 +243,7 @@ extension Group {
     let views = viewsToSaveFor
     let watermarks = journal.watermarks
     let peer = link
+    let known = knownOfOthers
     let unverified = journal.segmentsToVerify(through: mark.sequence)
     // What is still written to is verified again by the next step.
     let settled = unverified.filter(\.isSealed)
@@ -252,6 +255,7 @@ extension Group {
         try stateKeeper.update { state in
           // One that was begun before, and failed, may have gone further.
           if mark.sequence > state.applyTarget.sequence { state.applyTarget = mark }
+          known.note(in: &state)
           // The disks will hold them: should they not be found again, that is no torn end.
           state.durable = max(state.durable, mark.sequence)
         }
@@ -289,6 +293,7 @@ extension Group {
     }
     apply.failure = nil
     apply.appliedBytes += outcome.writtenBytes
+    noteThinned(outcome)
     journal?.applyCompleted(through: mark.sequence)
     raiseFloors()
     recycle()
@@ -297,8 +302,21 @@ extension Group {
     if isStopping { continueStop() }
   }
 
+  /// Said once, until zeros find space again.
+  private func noteThinned(_ outcome: Applier<SiteSegmentFile, DiskStore>.Outcome) {
+    if outcome.thinnedBytes == 0 {
+      if outcome.zeroedBytes > 0 { apply.saysThinned = false }
+    } else if !apply.saysThinned {
+      apply.saysThinned = true
+      log(
+        "group \(configuration.name): no space left for zeros that were to have some: "
+          + "\(ByteCount.format(outcome.thinnedBytes)) became holes, which read the same; free or "
+          + "add space where the disks lie")
+    }
+  }
+
   func recycle() {
-    guard let journal else { return }
+    guard let journal, failure == nil else { return }
     if journal.recycle(peerMark: link?.peerDurable(journal.watermarks)) > 0 { roomCame() }
   }
 
@@ -307,8 +325,8 @@ extension Group {
   private func writeCheckpointIfDue(_ journal: SiteJournal) {
     let period = configuration.checkpointEveryNanoseconds
     guard configuration.role == .protected, period > 0,
-      loop.monotonicNow &- checkpoints.lastNanoseconds >= period,
-      journal.stamped > checkpoints.quietThrough
+      journal.stamped > checkpoints.quietThrough,
+      loop.monotonicNow &- checkpoints.lastNanoseconds >= period
     else { return }
     checkpoints.lastNanoseconds = loop.monotonicNow
     _ = writeCheckpoint(tag: "")
@@ -320,7 +338,6 @@ extension Group {
     guard let tap, let journal, failure == nil, !isStopping, !handover.isPausing,
       journal.hasRoom(payloadByteCount: utf8.count)
     else { return nil }
-    let isQuiet = tag.isEmpty || checkpoints.quietThrough == journal.stamped
     var memory = [UInt8](repeating: 0, count: RecordHeader.byteCount) + utf8
     let staged = unsafe memory.withUnsafeMutableBytes { bytes -> Bool in
       guard let record = bytes.baseAddress else { return false }
@@ -332,7 +349,11 @@ extension Group {
       return commit()
     }
     guard staged else { return nil }
-    if isQuiet { checkpoints.quietThrough = journal.stamped }
+    // It is no reason for the next one.
+    checkpoints.quietThrough = journal.stamped
+    #if MUTANTS
+      if Mutant.checkpointAtRest.isOn { checkpoints.quietThrough = .none }
+    #endif
     return Checkpoint(
       sequence: journal.stamped, timestamp: journal.newestTimestamp, tag: tag)
   }
@@ -379,10 +400,12 @@ extension Group {
     let durable = journal.durable
     let peerDurable = link?.peerDurable(journal.watermarks)
     let promised = promisedAtStop
+    let known = knownOfOthers
     keeper.submit { [self] in
       do {
         try stateKeeper.update {
           $0.noteStop(durable: durable, peerDurable: peerDurable, promised: promised)
+          known.note(in: &$0)
         }
       } catch { log("writing the state file: \(error)") }
       loop.post(completion)

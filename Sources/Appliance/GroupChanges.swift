@@ -57,7 +57,7 @@ extension Group {
   /// Which of the instants are in the history. On the loop.
   func areInHistory(_ expressions: [InstantExpression]) -> [Bool] {
     let history = history
-    return expressions.map { (try? history?.instant(of: $0, now: loop.now)) != nil }
+    return expressions.map { (try? history?.instant(of: $0, now: present)) != nil }
   }
 
   /// Finds what changed since each of the instants: up to the instant of a view, which is opened
@@ -83,7 +83,7 @@ extension Group {
     since expressions: [InstantExpression], view: OpenedView?,
     _ completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
   ) {
-    let starts = expressions.map { try? history?.instant(of: $0, now: loop.now) }
+    let starts = expressions.map { try? history?.instant(of: $0, now: present) }
     guard let newest = starts.compactMap({ $0 }).max() else {
       return findChanges(since: starts, view: view, completion)
     }
@@ -123,7 +123,7 @@ extension Group {
         OpenedChanges.Border(
           group: self, sequence: journal.stamped, hold: views.hold(journal.floor)))
     }
-    workers.submit {
+    lanes.views.submit {
       var changes: [ChangedBlocks?] = []
       var failure: VolumeError?
       for plan in plans {

@@ -17,7 +17,7 @@ struct GroupClock {
   static let holdNanoseconds: UInt64 = 10_000_000_000
   static let tolerance: UInt64 = 1_000_000_000
   /// For so long a step back is told.
-  static let stepMemoryNanoseconds: UInt64 = 300_000_000_000
+  static let stepMemoryNanoseconds: UInt64 = 60_000_000_000
 
   private(set) var now: Timestamp
   private var wall: Timestamp

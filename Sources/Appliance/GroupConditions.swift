@@ -11,7 +11,7 @@ extension Group {
     // What a failed group knows of the rest is not so any more.
     if let failure { return [Condition(.groupFailed, failure)] }
     let peer = link?.snapshot
-    var found = journalConditions(peer)
+    var found = journalConditions(peer) + storeConditions
     if configuration.role == .protected, let text = clockProblem {
       found.append(Condition(.clockStepped, text))
     }
@@ -62,6 +62,7 @@ extension Group {
 
   private func journalConditions(_ peer: LinkMonitor.Snapshot?) -> [Condition] {
     var found: [Condition] = []
+    if let loss { found.append(Condition(.writesLost, loss)) }
     if let reason = apply.failure {
       found.append(Condition(.applyStopped, "apply is stopped, and tried again: \(reason)"))
     }
@@ -78,6 +79,12 @@ extension Group {
     return found
   }
 
+  private var storeConditions: [Condition] {
+    disks.compactMap { disk in
+      plain.present(disk.number).map { Condition(.storeFailing, disk: disk.name, $0) }
+    }
+  }
+
   private func whatRoomWaitsFor(_ peer: LinkMonitor.Snapshot?) -> String {
     guard let link, let peer, let journal, !link.isDetached,
       journal.watermarks[.peerDurable] < journal.applied.rawValue
@@ -92,6 +99,7 @@ extension Group {
     _ link: LinkMonitor, _ peer: LinkMonitor.Snapshot
   ) -> [Condition] {
     var found: [Condition] = []
+    if let divergence = peer.divergence { found.append(Condition(.diverged, divergence.text)) }
     if peer.state == .refused { found.append(Condition(.linkRefused, peer.detail)) }
     if link.isDetached {
       found.append(
@@ -126,6 +134,8 @@ extension Group {
         receiving.receiver == nil
         ? "waiting for the protected site" : "the initial sync is under way"
       found.append(Condition(.copyIncomplete, text))
+    } else if let divergence = receiving.divergence {
+      found.append(Condition(.diverged, divergence))
     } else if receiving.receiver == nil {
       found.append(Condition(.linkDown, "the link from \(peer) is down"))
     }

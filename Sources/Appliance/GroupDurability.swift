@@ -45,7 +45,11 @@ struct DurabilityWaits: ~Copyable {
     return waits.popFirst()
   }
 
-  fileprivate mutating func popFirst() -> Wait? { waits.popFirst() }
+  fileprivate mutating func takeAll() -> [Wait] {
+    var all: [Wait] = []
+    while let wait = waits.popFirst() { all.append(wait) }
+    return all
+  }
 
   mutating func forget(_ connection: NBDConnection) {
     waits.removeAll { $0.connection === connection }
@@ -76,7 +80,7 @@ extension Group {
 
   private func completeWaits() {
     while let wait = durability.popSatisfied() {
-      wait.connection?.completeWait(wait.tag, nil)
+      wait.connection?.completeWait(wait.tag)
       wait.action?()
     }
   }
@@ -102,30 +106,25 @@ extension Group {
 
   /// On a worker.
   func makeJournalSync() -> RepeatedJob<SiteJournal.SyncJob, SyncResult> {
-    RepeatedJob(loop: loop, workers: workers, work: Self.run) { [unowned self] job, result in
+    RepeatedJob(loop: loop, workers: lanes.syncs, work: Self.run) { [unowned self] job, result in
       syncFinished(job, result)
     }
   }
 
-  func makePlainSync() -> RepeatedJob<SequenceNumber, StorageError?> {
+  func makePlainSync() -> RepeatedJob<SequenceNumber, [PlainFailure]> {
     RepeatedJob(
-      loop: loop, workers: workers,
-      work: { [unowned self] _ in
-        do throws(StorageError) { for disk in disks { try disk.store.sync() } } catch {
-          return error
-        }
-        return nil
-      },
-      finished: { [unowned self] sequence, failure in plainSyncFinished(sequence, failure) })
+      loop: loop, workers: lanes.syncs, work: { [disks] _ in Group.sync(disks) },
+      finished: { [unowned self] sequence, failures in plainSyncFinished(sequence, failures) })
   }
 
   /// A sync that is expected to take no longer than this may run on the loop.
   private static var inlineSyncNanoseconds: UInt64 { 200_000 }
 
-  /// The loop may wait for a sync itself: its only client waits for nothing else, and syncs are as
-  /// quick here as handing one to a worker and back.
+  /// The loop may wait for a sync itself: it has no other group, its only client waits for nothing
+  /// else, and syncs are as quick here as handing one to a worker and back.
   private var mayBlock: Bool {
-    durability.syncNanoseconds < Self.inlineSyncNanoseconds && loop.clientCount == 1
+    durability.syncNanoseconds < Self.inlineSyncNanoseconds && loop.groupCount == 1
+      && loop.clientCount == 1
       && (connections.members.first?.waitsForSyncOnly ?? false)
   }
 
@@ -152,16 +151,30 @@ extension Group {
     if configuration.role == .recovery { durableAdvanced() }
   }
 
-  private func plainSyncFinished(_ sequence: SequenceNumber, _ error: StorageError?) {
+  private func plainSyncFinished(_ sequence: SequenceNumber, _ failures: [PlainFailure]) {
     durability.isSyncing = false
-    if let error {
-      log("\(error)")
-      while let wait = durability.popFirst() { wait.connection?.completeWait(wait.tag, .io) }
-      return
-    }
-    durability.durable = max(durability.durable, sequence)
-    completeWaits()
     loop.enlist(self)
+    if failures.isEmpty {
+      plain.syncSucceeded()
+      durability.durable = max(durability.durable, sequence)
+      return completeWaits()
+    }
+    // `durable` stays: whoever asks next gets a sync of all disks. Who came while this one ran is
+    // told of the failure with those who waited.
+    var told: [NBDConnection] = []
+    for wait in durability.takeAll() {
+      guard let connection = wait.connection else { continue }
+      if let failure = failures.first(where: { $0.disk == connection.disk }) {
+        told.append(connection)
+        connection.owedFailure = nil
+        connection.completeWait(wait.tag, failure.error)
+      } else if wait.sequence <= sequence {
+        connection.completeWait(wait.tag)
+      } else {
+        durability.add(wait.sequence, connection, wait.tag)
+      }
+    }
+    syncFailed(failures, told: told)
   }
 
   /// What nobody waits for becomes durable within this time all the same.
@@ -181,7 +194,8 @@ extension Group {
       !durability.isNoting, now &- durability.lastNoteNanoseconds >= Self.notePeriodNanoseconds
     else { return }
     let durable = journal.durable
-    guard durable > stateKeeper.state.durable else { return }
+    let known = knownOfOthers
+    guard durable > stateKeeper.state.durable || known.isNews(to: stateKeeper.state) else { return }
     durability.lastNoteNanoseconds = now
     // What cannot be noted now is noted later; who depends on the file hears of its failures.
     durability.isNoting = true
@@ -189,6 +203,7 @@ extension Group {
     keeper.submit { [self] in
       try? stateKeeper.update {
         $0.durable = max($0.durable, durable)
+        known.note(in: &$0)
         promise(&$0)
       }
       loop.post { [self] in durability.isNoting = false }

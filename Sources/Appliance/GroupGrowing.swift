@@ -15,7 +15,7 @@ import SystemIO
 /// A record that a receiving group stops before.
 struct Obstacle {
   /// Of the sender. A sender that has begun another may have lost the record.
-  let epoch: UInt64
+  let incarnation: IncarnationIdentifier?
   let sequence: SequenceNumber
   let disk: DiskNumber
   /// Where on the disk it ends.
@@ -86,7 +86,7 @@ extension Group {
   func refusalOfSizes(_ hello: LinkHello, _ state: JournalState) -> String? {
     if state.baseline != .complete { return refusalOfCopy(from: hello) }
     guard let obstacle = receiving.obstacle, isInTheWay(obstacle),
-      hello.epoch == obstacle.epoch,
+      hello.lineage.newest?.identifier == obstacle.incarnation,
       hello.disks[obstacle.disk.index].byteCount >= obstacle.end
     else { return nil }
     return text(obstacle)

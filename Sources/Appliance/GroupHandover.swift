@@ -87,24 +87,29 @@ extension Group {
   private func closeState() {
     handover.phase = .closing
     let attempt = handover.attempt
-    let stores = disks.map(\.store)
+    let disks = disks
     // What a failed group has on disk is for a recovery to judge, as after a crash.
     let stateKeeper = failure == nil ? stateKeeper : nil
     let isPlain = journal == nil
     let durable = journal?.durable ?? .none
     let peerDurable = journal.flatMap { link?.peerDurable($0.watermarks) }
     let promised = promisedAtStop
+    let known = knownOfOthers
     keeper.submit { [self] in
       var failure: String?
+      let unsynced = isPlain ? Group.sync(disks) : []
       do {
-        if isPlain { for store in stores { try store.sync() } }
+        if let first = unsynced.first { throw first.error }
         try stateKeeper?.update {
           $0.noteStop(durable: durable, peerDurable: peerDurable, promised: promised)
+          known.note(in: &$0)
         }
-        for store in stores { store.disconnect() }
+        for disk in disks { disk.store.disconnect() }
       } catch { failure = "\(error)" }
       let problem = failure
       loop.post { [self] in
+        // No FLUSH has heard of it.
+        syncFailed(unsynced)
         guard handover.attempt == attempt else { return }
         handover.phase = .paused
         reach(problem)

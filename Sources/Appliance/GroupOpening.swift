@@ -2,13 +2,20 @@ import Analyzer
 import BlockModel
 import Configuration
 import Journal
+import Replication
 import Storage
 import SystemIO
 
 /// Why a site cannot start, or cannot do what was asked: one sentence for the administrator.
 public struct SiteError: Error, Sendable, CustomStringConvertible {
   public let description: String
-  init(_ description: String) { self.description = description }
+  /// What is missing may come by itself.
+  let isPassing: Bool
+
+  init(_ description: String, isPassing: Bool = false) {
+    self.description = description
+    self.isPassing = isPassing
+  }
 }
 
 /// What a group is made of, opened and recovered, before its loop takes it.
@@ -24,23 +31,32 @@ struct GroupParts {
   var lock: File?
 }
 
-/// Opens a group's disks and recovers its journal. Blocks; before the loops start. Changes nothing
-/// of a journal that is there.
+/// Opens a group's disks and recovers its journal. Blocks; on the group's own thread. Changes
+/// nothing of a journal that is there.
 enum GroupOpening {
   /// A journal that keeps records for longer than this checks their sums once more before it
   /// applies them. It costs a read of every byte, mostly of the page cache.
   private static let longHistoryNanoseconds: UInt64 = 60_000_000_000
 
-  /// - Parameter files: those that another process gave to this one.
+  /// - Parameters:
+  ///   - known: what this process has served before under this name: nothing else will do. A file
+  ///     system that is not mounted looks like a new group.
+  ///   - files: those that another process gave to this one.
   static func open(
     _ configuration: GroupConfiguration, dataDirectory: String, origin: ConfigurationOrigin?,
-    files: InheritedFiles = InheritedFiles(), log: (String) -> Void
+    known: GroupIdentifier? = nil, files: InheritedFiles = InheritedFiles(), log: (String) -> Void
   ) throws(SiteError) -> GroupParts {
     let name = configuration.name
     try checkMode(configuration)
     let folder = "\(dataDirectory)/\(name)"
-    let known = configuration.role == .plain ? [:] : try knownByteCounts(folder)
-    let disks = try openDisks(configuration, origin, known, files)
+    if configuration.role == .plain {
+      try leaveJournal(configuration, folder)
+    } else {
+      try requireNotLeft(name, folder)
+    }
+    if let known { try requireKnown(known, folder) }
+    let byteCounts = configuration.role == .plain ? [:] : try knownByteCounts(folder)
+    let disks = try openDisks(configuration, origin, byteCounts, files)
     let signal: AppendSignal
     do throws(Errno) { signal = try AppendSignal() } catch { throw SiteError("\(error)") }
     var parts = GroupParts(
@@ -67,15 +83,31 @@ enum GroupOpening {
     }
   }
 
-  /// The sizes of the group's disks by name, when it was open last; empty at its first start.
-  private static func knownByteCounts(_ folder: String) throws(SiteError) -> [String: UInt64] {
+  private static func requireKnown(
+    _ group: GroupIdentifier, _ folder: String
+  ) throws(SiteError) {
+    let found = try presentState(folder)?.group
+    if found == group { return }
+    let what = found.map { "the journal of another group (\($0))" } ?? "no journal"
+    throw SiteError(
+      "folder \(folder) holds \(what) now, not that of group \(group), which was open "
+        + "before: is its file system mounted?")
+  }
+
+  /// What the state file says; nil when there is none, or none was written.
+  private static func presentState(_ folder: String) throws(SiteError) -> JournalState? {
     let path = "\(folder)/\(JournalStateFile<File>.name)"
-    guard Directory.exists(path) else { return [:] }
+    guard Directory.exists(path) else { return nil }
     let file: File
     do throws(Errno) { file = try File(opening: path, .readOnly) } catch {
       throw SiteError("\(path): \(error)")
     }
-    let state = try readState(JournalStateFile(file), folder)?.0
+    return try readState(JournalStateFile(file), folder)?.0
+  }
+
+  /// The sizes of the group's disks by name, when it was open last; empty at its first start.
+  private static func knownByteCounts(_ folder: String) throws(SiteError) -> [String: UInt64] {
+    let state = try presentState(folder)
     return Dictionary(
       (state?.disks ?? []).map { ($0.name, $0.byteCount) }, uniquingKeysWith: { first, _ in first })
   }
@@ -105,7 +137,11 @@ enum GroupOpening {
         disks.append(
           GroupDisk(name: disk.name, number: DiskNumber(UInt16(number)), store: store))
       } catch {
-        throw SiteError("\(place)group \(configuration.name), disk \(disk.name): \(error)")
+        var isPassing = false
+        if case .disconnected = error { isPassing = true }
+        throw SiteError(
+          "\(place)group \(configuration.name), disk \(disk.name): \(error)",
+          isPassing: isPassing)
       }
     }
     return disks
@@ -137,7 +173,10 @@ enum GroupOpening {
     }
     if Directory.exists("\(folder)/\(JournalStateFile<File>.name)") {
       let name = JournalStateFile<File>.name
-      do throws(Errno) { stateFile = JournalStateFile(try storage.open(name)) } catch {
+      do throws(Errno) {
+        stateFile = JournalStateFile(try storage.open(name))
+        try stateFile.settle()
+      } catch {
         throw SiteError("\(folder)/\(name): \(error.withAdvice)")
       }
       if let read = try readState(stateFile, folder) {
@@ -158,20 +197,12 @@ enum GroupOpening {
     try check(state, against: configuration, own, folder)
     try requireOwn(storage, state)
     state.disks = own
+    let isNew = generation == 0
     let recovered = try JournalRecovery(storage, state: state)
     for note in recovered.notes { log("group \(configuration.name): \(note)") }
-    #if MUTANTS
-      if Mutant.keepEpoch.isOn { state.isClean = true }
-    #endif
-    // Also when damage has cost the last segment, whose records are all applied: another one will
-    // get its number.
-    if configuration.role == .protected, !state.isClean || !recovered.endsWithLastSegment {
-      state.beginEpoch(after: recovered.lastSequence)
-    }
-    // A segment of an epoch that a crash ended is never appended to again. A receiving side goes
-    // on in it: what may lie behind its end is what will be sent again.
-    let lastEpoch = recovered.segments.last?.header.epoch
-    let continues = lastEpoch == state.epoch || configuration.role == .recovery
+    // Each start is another timeline, and each timeline has its own segments: this folder may be an
+    // older one put back, or a copy of one with which somebody else goes on.
+    if configuration.role == .protected, !isNew { beginIncarnation(of: &state, recovered) }
     state.isClean = false
     parts.journal = Journal(
       storage: storage,
@@ -179,7 +210,7 @@ enum GroupOpening {
         segmentByteCount: Int(configuration.journal.segmentSizeBytes),
         capacityByteCount: Int(configuration.journal.capacityBytes),
         verifiesBeforeApply: configuration.historyNanoseconds >= longHistoryNanoseconds),
-      state: state, recovered: recovered, continuesLastSegment: continues)
+      state: state, recovered: recovered, continuesLastSegment: configuration.role == .recovery)
     if configuration.role == .protected {
       // The link may end a full copy before the loop has closed its first instant, and without one
       // the copy would be good for any.
@@ -201,8 +232,23 @@ enum GroupOpening {
       at: SystemClock.monotonicNanoseconds(), boot: SystemInfo.bootIdentifier)
   }
 
+  private static func beginIncarnation(
+    of state: inout JournalState, _ recovered: JournalRecovery<FolderStorage>
+  ) {
+    #if MUTANTS
+      if Mutant.keepIncarnation.isOn, state.isClean { return }
+      if Mutant.keepEpoch.isOn, !state.isClean { return }
+    #endif
+    // The state file may have lost the change that began one.
+    for incarnation in recovered.incarnations where incarnation.epoch > state.epoch {
+      state.lineage.note(incarnation)
+    }
+    state.beginIncarnation(
+      after: .init(recovered.lastSequence, recovered.lastTimestamp), above: recovered.newestEpoch)
+  }
+
   /// A new group begins only where no journal is: it would write over the segments.
-  private static func requireUnused(_ storage: FolderStorage, _ problem: String) throws {
+  static func requireUnused(_ storage: FolderStorage, _ problem: String) throws {
     guard let first = try JournalRecovery.filesInUse(storage, notOf: nil).first else { return }
     throw SiteError(
       "\(problem), but segments of a journal (\(first.name) …) are beside it: put the state file "
@@ -225,7 +271,7 @@ enum GroupOpening {
 
   static func lockPath(_ folder: String) -> String { "\(folder)/lock" }
 
-  private static func lock(_ folder: String, _ files: InheritedFiles) throws -> File {
+  static func lock(_ folder: String, _ files: InheritedFiles) throws -> File {
     let path = lockPath(folder)
     if let file = files.file(at: path) { return file }
     let file =
@@ -253,7 +299,7 @@ enum GroupOpening {
     return state
   }
 
-  private static func readState(
+  static func readState(
     _ file: JournalStateFile<File>, _ folder: String
   ) throws(SiteError) -> (JournalState, UInt64)? {
     let reading: JournalStateFile<File>.Reading
@@ -268,10 +314,10 @@ enum GroupOpening {
         "\(folder)/state is damaged; the journal beside it may be whole: "
           + "`tapline journal verify \(folder)` tells, and `tapline journal export --salvage` gets "
           + "the disks out")
-    case .newerVersion(let version):
+    case .otherVersion(let version):
       throw SiteError(
-        "\(folder)/state was written by a newer version of tapline (format \(version)); start "
-          + "that version instead")
+        "\(folder)/state "
+          + FormatVersion.advice(version, own: JournalStateFile<File>.version))
     }
   }
 
@@ -304,11 +350,33 @@ enum GroupOpening {
   }
 }
 
+extension GroupOpening {
+  /// What sends the group's records; nil where nothing is sent.
+  static func link(
+    _ parts: GroupParts, site: String, _ log: @escaping @Sendable (String) -> Void
+  ) -> LinkSender<DiskStore>? {
+    guard parts.configuration.role == .protected, let peer = parts.configuration.peer,
+      let address = peer.address, let journal = parts.journal,
+      let state = parts.stateKeeper?.state
+    else { return nil }
+    let hello = LinkHello(
+      site: site, groupName: parts.configuration.name, group: state.group,
+      lineage: state.lineage, segmentByteCount: UInt32(journal.options.segmentByteCount),
+      disks: state.disks)
+    return LinkSender(
+      .init(
+        endpoint: SocketEndpoint(address), hello: hello, catalog: journal.catalog,
+        watermarks: journal.watermarks, signal: parts.signal, stores: parts.disks.map(\.store),
+        log: log),
+      peerSite: peer.site)
+  }
+}
+
 extension Group {
   /// Writes down that the group is in use, and what its opening decided, before it serves. Durable
   /// when it returns. Blocks; before the loop starts.
   func noteUse() throws(SiteError) {
-    do throws(Errno) { try stateKeeper?.update(promiseChange) } catch {
+    do throws(Errno) { try stateKeeper?.update(firstPromise) } catch {
       throw SiteError("group \(configuration.name): writing its state file: \(error.withAdvice)")
     }
   }

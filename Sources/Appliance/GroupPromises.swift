@@ -21,7 +21,7 @@ struct GroupPromises {
 extension Group {
   /// A state file that is at rest is written so often.
   private static var changePeriodNanoseconds: UInt64 { 25_000_000_000 }
-  private static var askedPeriodNanoseconds: UInt64 { 2_000_000_000 }
+  private static var askedPeriodNanoseconds: UInt64 { 5_000_000_000 }
   private static var retryPeriodNanoseconds: UInt64 { 1_000_000_000 }
 
   /// The present in the group's time.
@@ -30,10 +30,25 @@ extension Group {
       wall: loop.now, monotonic: loop.monotonicNow, floor: journal?.floor ?? .zero)
   }
 
+  /// What instants that are named by their age are counted from.
+  var present: Timestamp { configuration.role == .recovery ? loop.now : readClock() }
+
+  /// What `noteUse` writes down, before the loop has the group.
+  var firstPromise: @Sendable (inout JournalState) -> Void {
+    promiseChange(
+      at: clock.read(
+        wall: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()),
+        monotonic: SystemClock.monotonicNanoseconds(), floor: journal?.floor ?? .zero))
+  }
+
   /// Makes it so that `state`, when it is written next, holds what was or may be promised.
   var promiseChange: @Sendable (inout JournalState) -> Void {
+    promiseChange(at: configuration.role == .protected ? readClock() : .zero)
+  }
+
+  private func promiseChange(at present: Timestamp) -> @Sendable (inout JournalState) -> Void {
     if configuration.role == .protected {
-      let (present, boot) = (readClock(), promises.boot)
+      let boot = promises.boot
       return { $0.promise.reserve(present, at: SystemClock.monotonicNanoseconds(), boot: boot) }
     }
     let known = promises.known
@@ -86,7 +101,7 @@ extension Group {
     promises.changes += 1
     promises.lastChangeNanoseconds = SystemClock.monotonicNanoseconds()
     let change = change ?? promiseChange
-    workers.submit { [self] in
+    lanes.files.submit { [self] in
       var failure: Errno?
       do throws(Errno) { try stateKeeper.update(change) } catch { failure = error }
       let result = failure

@@ -18,6 +18,10 @@ struct ReceivingState {
   var isBaselineStored = false
   /// The record that comes next does not fit its disk here.
   var obstacle: Obstacle?
+  /// What both sites say while an operator must decide.
+  var divergence: String?
+  /// The newest record of which the peer has said that it is durable there.
+  var ownerDurable = JournalState.OwnerMark.unknown
   /// Why a peer was refused last; said once, though it tries again and again.
   var refusal: String?
   /// Waits until no view and no job uses the journal.
@@ -34,6 +38,23 @@ struct ReceivingState {
       if Mutant.viewDuringReset.isOn { return false }
     #endif
     return pendingReset != nil || isResetting
+  }
+}
+
+/// What a recovery group learns beside its records, and writes down when it writes anyway. Empty at
+/// others.
+struct KnownOfOthers: Sendable {
+  var lineage: Lineage?
+  var ownerDurable = JournalState.OwnerMark.unknown
+
+  func note(in state: inout JournalState) {
+    guard let lineage else { return }
+    state.lineage = lineage
+    state.ownerDurable = ownerDurable
+  }
+
+  func isNews(to state: JournalState) -> Bool {
+    lineage != nil && state.ownerDurable != ownerDurable
   }
 }
 
@@ -86,11 +107,15 @@ extension Group {
 
   private func welcome(_ state: JournalState) -> LinkWelcome {
     let position = journal?.acceptPosition
+    let last =
+      journal.map { LastRecord.newest($0.catalog, $0.watermarks) } ?? LastRecord(.none, .zero)
     return LinkWelcome(
       site: siteName, needsBaseline: state.baseline != .complete,
-      epoch: journal?.currentEpoch ?? 0, sequence: journal?.stamped ?? .none,
+      lineage: journal?.lineage.holding(through: last.sequence) ?? Lineage(), last: last,
       position: StreamPosition(
         segment: position?.segment ?? 0, offset: UInt32(position?.offset ?? 0)),
+      segmentIncarnation: journal?.newestSegment?.header.incarnation.identifier ?? .none,
+      ownerDurable: receiving.ownerDurable,
       applied: max(state.applyTarget.sequence, state.applied.sequence),
       diskByteCounts: diskByteCounts)
   }
@@ -106,21 +131,83 @@ extension Group {
 
   func receiverClosed(_ receiver: LinkReceiver) {
     guard receiving.receiver === receiver else { return }
-    log("group \(configuration.name): link from \(receiving.peerSite ?? "peer") is down")
+    // What is tried again and again meanwhile is no news.
+    if receiving.divergence == nil {
+      log("group \(configuration.name): link from \(receiving.peerSite ?? "peer") is down")
+    }
     closeReceiver()
   }
 
   func resumeReceiving() { receiving.receiver?.resume() }
 
+  // MARK: Two histories
+
+  /// Throws unless the peer has everything that is here, so that it may be dropped or written over,
+  /// or an operator has given up just what is here.
+  ///
+  /// - Parameter end: what would be kept; nil: nothing.
+  func requireCommon(
+    _ hello: LinkHello, discarding seen: JournalState.OwnerMark?,
+    droppingAfter end: SequenceNumber?
+  ) throws(LinkError) {
+    guard let welcome = presentWelcome, let journal, seen != welcome.seen else { return }
+    #if MUTANTS
+      if Mutant.eraseMore.isOn { return }
+    #endif
+    let last = hello.last
+    let match: LastRecord.Match =
+      last.sequence <= welcome.sequence
+      ? last.match(in: journal.catalog, of: hello.lineage.holder(of: last.sequence)?.identifier)
+      : .unknown
+    let cause = ResumeDecision.objection(
+      of: welcome, to: hello, match: match, droppingAfter: end)
+    guard cause == nil else {
+      throw .protocolViolation(
+        "\(hello.site) would write over records to \(welcome.sequence.rawValue), which it lacks; "
+          + "they are kept")
+    }
+  }
+
+  /// The peer says that each site has records which the other lacks.
+  func diverged(_ text: String) { receiving.divergence = text }
+
+  /// - Parameter lineage: the peer's.
+  func noteOwnerDurable(_ sequence: SequenceNumber, _ lineage: Lineage) {
+    guard let holder = lineage.holder(of: sequence) else { return }
+    let known = receiving.ownerDurable
+    // After a power cut it may know less of what is durable than it said before.
+    guard sequence > known.sequence || !lineage.contains(known.incarnation) else { return }
+    receiving.ownerDurable = .init(holder.identifier, sequence)
+  }
+
+  /// At a recovery group: whose its records are, and what it has heard of the peer.
+  var knownOfOthers: KnownOfOthers {
+    guard configuration.role == .recovery, let journal else { return KnownOfOthers() }
+    return KnownOfOthers(
+      lineage: journal.lineage.holding(through: journal.appended),
+      ownerDurable: receiving.ownerDurable)
+  }
+
   // MARK: Going back
 
-  /// The peer lost what it had sent after `sequence`; so it goes here, too.
-  func cut(after sequence: SequenceNumber, _ receiver: LinkReceiver) {
+  /// The peer lost what it had sent after `sequence`, or an operator gave it up; so it goes here,
+  /// too.
+  func cut(after sequence: SequenceNumber, isDiscarded: Bool, _ receiver: LinkReceiver) {
     whenUnused { [self] in
+      let peer = receiving.peerSite ?? "the peer"
       log(
-        "group \(configuration.name): records after \(sequence.rawValue) never became durable at "
-          + "\(receiving.peerSite ?? "the peer"), which lost power; they are dropped")
+        "group \(configuration.name): records after \(sequence.rawValue) "
+          + (isDiscarded
+            ? "were given up by an operator at \(peer)"
+            : "never became durable at \(peer), which lost power") + "; they are dropped")
+      let lineage = journal?.lineage.holding(through: sequence) ?? Lineage()
+      if receiving.ownerDurable.sequence > sequence { receiving.ownerDurable = .unknown }
+      let ownerDurable = receiving.ownerDurable
       reload(receiver) { state in
+        state.lineage = lineage
+        state.ownerDurable = ownerDurable
+        // What the peer that goes on has promised is another matter.
+        if isDiscarded { state.promise = .none }
         // Apply may have gone further by now; then only a full copy helps, and the peer will find
         // out.
         state.durable = min(state.durable, max(sequence, state.applied.sequence))
@@ -134,6 +221,7 @@ extension Group {
   func beginBaseline(_ hello: LinkHello, start: SequenceNumber, _ receiver: LinkReceiver) {
     log("group \(configuration.name): a full copy from \(hello.site) begins")
     let now = loop.now
+    receiving.ownerDurable = .unknown
     whenUnused { [self] in
       reload(receiver) { state in
         if state.baseline == .complete {
@@ -142,8 +230,8 @@ extension Group {
         }
         state.group = hello.group
         state.baseline = .copying
-        state.epoch = hello.epoch
-        state.epochs = []
+        state.lineage = hello.lineage.holding(through: start)
+        state.ownerDurable = .unknown
         state.applied = .init(start, .zero)
         state.applyTarget = state.applied
         state.durable = start

@@ -7,11 +7,11 @@ import SystemIO
 extension Group {
   /// On the loop, once, before anything else.
   func begin() {
-    // What is in the journal has its checkpoints.
+    // What was there before this start is no news.
     checkpoints.quietThrough = stamped
-    loop.every(milliseconds: 50) { [unowned self] in tick() }
-    loop.every(milliseconds: 200) { [unowned self] in noteConditions() }
-    loop.every(milliseconds: 1000) { [unowned self] in
+    loop.every(milliseconds: 50, for: self) { [unowned self] in tick() }
+    loop.every(milliseconds: 200, for: self) { [unowned self] in noteConditions() }
+    loop.every(milliseconds: 1000, for: self) { [unowned self] in
       for connection in connections.members { connection.giveBackIdleMemory() }
     }
     tick()
@@ -116,7 +116,7 @@ extension Group {
       appended: journal.appended, peerDurable: marks.sequence(.peerDurable),
       now: loop.monotonicNow)
     let lagBytes =
-      [.connected, .waiting, .refused].contains(peer.state)
+      [.connected, .waiting, .refused, .diverged].contains(peer.state)
       ? journal.byteCount(after: marks.sequence(.peerDurable)) : 0
     return LinkStatus(
       peerSite: link.peerSite, state: peer.state.rawValue, detail: peer.detail,
@@ -133,7 +133,9 @@ extension Group {
     let known = journal.floor
     return LinkStatus(
       peerSite: receiving.peerSite ?? configuration.peer?.site ?? "",
-      state: receiving.receiver == nil ? "waiting" : "connected", detail: "",
+      state: receiving.divergence != nil
+        ? "diverged" : receiving.receiver == nil ? "waiting" : "connected",
+      detail: receiving.divergence ?? "",
       rpoSeconds: known == .zero ? nil : Double(loop.now.nanoseconds(since: known)) / 1e9,
       lagRecords: 0, lagBytes: 0, sentBytes: 0, wireBytes: 0, reconnects: 0, syncProgress: nil)
   }

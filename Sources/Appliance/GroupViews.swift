@@ -186,7 +186,7 @@ extension Group {
     guard commit() else { return completion(.failure(.unavailable("group has failed"))) }
     let instant: Timestamp
     do throws(History.Refusal) {
-      instant = try history.instant(of: expression, now: loop.now)
+      instant = try history.instant(of: expression, now: present)
     } catch { return completion(.failure(.outside("\(error)"))) }
     secure(instant) { [self] problem in
       if let problem {
@@ -215,7 +215,7 @@ extension Group {
     let identifier = views.add(plan)
     let stores = disks.map(\.store)
     let catalog = journal.catalog
-    workers.submit { [self] in
+    lanes.views.submit { [self] in
       do throws(VolumeError) {
         let view = try View(plan, applied: applied, stores: stores, catalog: catalog)
         loop.post { [self] in views.setView(identifier, view) }

@@ -184,11 +184,18 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     group.access(to: disk, for: client)
   }
 
-  /// Who may not open a disk is told what he is told of one that is not there.
+  /// Nil, once the client has been answered, when there is none for it. Who may not open a disk is
+  /// told what he is told of one that is not there.
   private func permittedDisk(named name: String) -> (Group, GroupDisk)? {
-    guard let found = front.disk(named: name) else { return nil }
-    if access(found.1, in: found.0) != .none { return found }
-    front.log("\(client) may not open disk \(name)")
+    switch front.find(name) {
+    case .open(let group, let disk)? where access(disk, in: group) != .none: return (group, disk)
+    case .closed(let disk, let reason)? where disk.access(for: client) != .none:
+      answer(.unknown(message: reason))
+      return nil
+    case .open?, .closed?: front.log("\(client) may not open disk \(name)")
+    case nil: break
+    }
+    answer(.unknown(message: "no disk \(name.quotedForMessage) at this site"))
     return nil
   }
 
@@ -208,9 +215,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     do throws(InstantSyntaxError) { name = try ExportName(parsing: text) } catch {
       return answer(.unknown(message: "\(error)"))
     }
-    guard let (group, disk) = permittedDisk(named: name.disk) else {
-      return answer(.unknown(message: "no disk \(name.disk.quotedForMessage) at this site"))
-    }
+    guard let (group, disk) = permittedDisk(named: name.disk) else { return }
     if intent == .serve {
       do throws(ClientAdmission.Refusal) {
         place = try front.admission.admit(to: disk.name)
@@ -322,9 +327,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     do throws(InstantSyntaxError) { name = try ExportName(parsing: request.exportName) } catch {
       return answer(.unknown(message: "\(error)"))
     }
-    guard let (group, disk) = permittedDisk(named: name.disk) else {
-      return answer(.unknown(message: "no disk \(name.disk.quotedForMessage) at this site"))
-    }
+    guard let (group, disk) = permittedDisk(named: name.disk) else { return }
     if name.instant == nil, let refusal = liveRefusal(group, disk) { return answer(refusal) }
     switch request.intent {
     case .list: list(request, group)

@@ -40,6 +40,15 @@ import TLS
     precondition(!isLent, "memory in which staged records lie is moved or freed")
   }
 
+  #if MUTANTS
+    /// As if another client's buffer lay where this one was when it ended.
+    mutating func overwrite() {
+      unsafe (memory.base + headroom).initializeMemory(
+        as: UInt8.self, repeating: 0xEE, count: touched - headroom)
+      isLent = false
+    }
+  #endif
+
   @inline(__always) var count: Int { end &- start }
   @inline(__always) var first: UnsafeMutableRawPointer { unsafe memory.base + start }
   @inline(__always) var unread: UnsafeRawBufferPointer {

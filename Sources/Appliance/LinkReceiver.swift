@@ -56,7 +56,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
 
   /// On the group's loop.
   func begin() {
-    socket.enableKeepAlive(seconds: 15)
+    socket.keepAlive(.receiving)
     do throws(Errno) {
       try group.loop.add(self, socket, .readable)
     } catch { return close() }
@@ -126,6 +126,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     let body = unsafe UnsafeRawBufferPointer(
       start: input.first + LinkFrame.byteCount, count: frame.bodyByteCount)
     try unsafe handle(frame, body)
+    if isClosed { return false }
     input.consume(LinkFrame.byteCount + frame.bodyByteCount)
     return true
   }
@@ -133,18 +134,31 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
   private func handle(_ frame: LinkFrame, _ body: UnsafeRawBufferPointer) throws(LinkError) {
     switch (phase, frame.kind) {
     case (.agreeing, .begin):
+      try group.requireCommon(hello, discarding: nil, droppingAfter: group.journal?.appended)
+      group.receiving.divergence = nil
       phase = .streaming
       group.receiving.applyLimit = SequenceNumber(.max)
       group.log("group \(group.configuration.name): receiving from \(hello.site)")
       tellGrowth()
     case (.agreeing, .cut):
+      let sequence = SequenceNumber(frame.argument)
+      let seen = try unsafe LinkMessage.decodeDiscarded(Array(body))
+      try group.requireCommon(hello, discarding: seen, droppingAfter: sequence)
       phase = .resetting
-      group.cut(after: SequenceNumber(frame.argument), self)
+      group.cut(after: sequence, isDiscarded: seen != nil, self)
     case (.agreeing, .baselineBegin):
       // Before anything is forgotten.
       if let reason = group.refusalOfCopy(from: hello) { throw .diskTooSmall(reason) }
+      let seen = try unsafe LinkMessage.decodeDiscarded(Array(body))
+      try group.requireCommon(hello, discarding: seen, droppingAfter: nil)
+      group.receiving.divergence = nil
       phase = .resetting
       group.beginBaseline(hello, start: SequenceNumber(frame.argument), self)
+    case (.agreeing, .diverged):
+      group.diverged(unsafe String(decoding: body, as: UTF8.self))
+      end()
+    case (.streaming, .durable):
+      group.noteOwnerDurable(SequenceNumber(frame.argument), hello.lineage)
     case (.streaming, .hello):
       let again = try unsafe LinkHello(decoding: Array(body))
       guard again.disks.map(\.name) == hello.disks.map(\.name) else {
@@ -242,7 +256,8 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     switch error {
     case .storage: group.fail("\(error)")
     case .behindEnd(let sequence, let disk, let end):
-      let obstacle = Obstacle(epoch: hello.epoch, sequence: sequence, disk: disk, end: end)
+      let obstacle = Obstacle(
+        incarnation: hello.lineage.newest?.identifier, sequence: sequence, disk: disk, end: end)
       return .diskTooSmall(group.stopReceiving(before: obstacle))
     default: break
     }

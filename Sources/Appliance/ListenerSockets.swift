@@ -8,6 +8,19 @@ public struct ListeningSocket: Sendable {
   public let socket: Socket
   /// A service manager opened it, and keeps it when this process ends.
   public let isActivated: Bool
+  /// Its name in the file system, if it is this process's to remove.
+  private let file: SocketFile?
+
+  init(identity: ListenerIdentity, socket: Socket, isActivated: Bool) {
+    self.identity = identity
+    self.socket = socket
+    self.isActivated = isActivated
+    if !isActivated, case .unix(let path) = identity.address {
+      file = try? SocketFile(at: path)
+    } else {
+      file = nil
+    }
+  }
 
   /// Where it listens. The configuration does not say when its port is 0, nor of a socket that was
   /// passed by name.
@@ -24,16 +37,29 @@ public struct ListeningSocket: Sendable {
     if address != identity.address { log("\(identity): listens at \(address)") }
   }
 
-  /// The name of a unix socket in the file system is removed, unless it is another's to remove.
-  public func removeName() {
-    if !isActivated, case .unix(let path) = identity.address { try? Directory.remove(path) }
-  }
+  /// The name of a unix socket in the file system is removed, unless it is another's to remove:
+  /// of a service manager, or of whoever has put another file there.
+  public func removeName() { _ = try? file?.remove() }
 
   public static func listen(
     at identity: ListenerIdentity, backlog: Int32 = 512
   ) throws(Errno) -> ListeningSocket {
     let socket = try Socket.listen(on: SocketEndpoint(identity.address), backlog: backlog)
     return ListeningSocket(identity: identity, socket: socket, isActivated: false)
+  }
+}
+
+extension Errno {
+  /// Why nobody can listen, and what to do.
+  public var asListenFailure: String {
+    switch code {
+    case Errno.notSocket.code:
+      "a file that is no socket has this path, and was left as it is; name another path, or move "
+        + "the file away"
+    case Errno.addressInUse.code:
+      "another process listens there; end it, or listen elsewhere"
+    default: "\(self)"
+    }
   }
 }
 

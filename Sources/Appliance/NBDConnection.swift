@@ -75,6 +75,10 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private var bodyIsFirstPiece = false
   private var bodyOffset: UInt64 = 0
   private var bodyRemaining = 0
+  /// The body in hand, where workers change the disk.
+  private var change: PlainChange?
+  /// The disk is changed without a journal, by calls that may not return for long.
+  private let changesOnWorkers: Bool
 
   private var interest: Poller.Interest = .readable
   /// Replies that workers prepare, and about how many bytes they have.
@@ -83,6 +87,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   /// Requests whose reply comes later: reads on workers, waits for durability.
   private var pendingReplies = 0
   private var waitsForRoom = false
+  /// As many pieces of changes as may be are with workers.
+  private var waitsForWorkers = false
   /// A request in hand goes on in the next turn, so that others have theirs.
   private var givesWay = false
   private var isResuming = false
@@ -90,6 +96,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private var isIdle = false
   private var recordsInTurn = 0
   var prefetchesUnderWay = 0
+  /// A sync of a plain group's disk has failed, and no request has been answered with that yet.
+  var owedFailure: StorageError?
   private var isEnding = false
   private var isPaused = false
   /// Another process goes on with the socket.
@@ -111,6 +119,11 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     clientLimits = limits
     self.loop = loop
     self.target = target
+    if case .live(let group) = target, group.journal == nil {
+      changesOnWorkers = reader.store.mayHang
+    } else {
+      changesOnWorkers = false
+    }
     self.disk = disk
     self.reader = reader
     self.workers = workers
@@ -221,8 +234,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
         #if MUTANTS
           if Mutant.acknowledgeFlushEarly.isOn { return reply(request.tag, nil) }
         #endif
-        pendingReplies += 1
-        group.wait(for: group.stamped, self, request.tag)
+        waitForSync(group, group.stamped, request.tag)
       } else {
         reply(request.tag, nil)
       }
@@ -251,6 +263,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     guard case .live(let group) = target else { preconditionFailure("a view is read-only") }
     let piece = min(bodyRemaining, group.payloadLimit)
     guard input.count >= piece else { return false }
+    if changesOnWorkers { return changeDisk(.write, piece, payloadBytes: piece) }
     guard group.hasRoom(payloadByteCount: piece) else { return waitForRoom(group) }
     return stage(.write, piece, group, payloadBytes: piece)
   }
@@ -260,6 +273,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     guard case .live(let group) = target else { preconditionFailure("a view is read-only") }
     guard group.hasRoom(payloadByteCount: 0) else { return waitForRoom(group) }
     let piece = min(bodyRemaining, group.zeroLimit)
+    if changesOnWorkers { return changeDisk(kind, piece, payloadBytes: 0) }
     if bodyRemaining > piece, recordsInTurn >= Self.zeroRecordsInTurn { return continueLater() }
     return stage(kind, piece, group, payloadBytes: 0)
   }
@@ -281,11 +295,58 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     bodyIsFirstPiece = false
     bodyOffset += UInt64(length)
     bodyRemaining -= length
-    if bodyRemaining == 0 {
+    if group.journal == nil, let failure = group.plain.ofRequest {
+      group.plain.ofRequest = nil
+      refuseRest(failure)
+    } else if bodyRemaining == 0 {
       body = .none
       finishWrite(group, sequence)
     }
     return true
+  }
+
+  /// The store of a plain group has failed the request in hand: what is to come of its payload is
+  /// thrown away, then the client is told.
+  private func refuseRest(_ failure: StorageError) {
+    let rest = if case .write = body { bodyRemaining } else { 0 }
+    body = .none
+    requests.refusal = .init(
+      tag: bodyRequest.tag, error: NBDError(failure), text: NBDError.text(failure),
+      remainingBytes: rest)
+  }
+
+  /// Gives the next piece of the request in hand to a worker; false when too many are under way.
+  private func changeDisk(_ kind: RecordKind, _ length: Int, payloadBytes: Int) -> Bool {
+    guard hasByteRoom, jobsUnderWay < Self.jobLimit else {
+      waitsForWorkers = true
+      return false
+    }
+    let change = self.change ?? PlainChange(bodyRequest)
+    let isLast = length == bodyRemaining
+    unsafe changeOnWorker(
+      kind, ByteRange(start: bodyOffset, length: UInt64(length)),
+      UnsafeRawBufferPointer(rebasing: input.unread.prefix(payloadBytes)), of: change,
+      isLast: isLast)
+    input.consume(payloadBytes)
+    bodyIsFirstPiece = false
+    bodyOffset += UInt64(length)
+    bodyRemaining -= length
+    self.change = isLast ? nil : change
+    if isLast { body = .none }
+    return true
+  }
+
+  /// A worker has finished a piece.
+  func workerCame() {
+    waitsForWorkers = false
+    process()
+  }
+
+  /// Replies once everything up to `sequence` is durable.
+  func waitForSync(_ group: Group, _ sequence: SequenceNumber, _ tag: NBDRequestTag) {
+    if tellsOwedFailure(tag) { return }
+    pendingReplies += 1
+    group.wait(for: sequence, self, tag)
   }
 
   /// A staged write's reply leaves at the end of the turn, after the commit; with FUA, after the
@@ -296,8 +357,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
       if Mutant.acknowledgeFUAEarly.isOn { return reply(bodyRequest.tag, nil) }
     #endif
     if bodyRequest.isFUA {
-      pendingReplies += 1
-      group.wait(for: sequence, self, bodyRequest.tag)
+      waitForSync(group, sequence, bodyRequest.tag)
     } else {
       reply(bodyRequest.tag, nil)
       #if MUTANTS
@@ -416,11 +476,20 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   func append(_ bytes: [UInt8]) { output.append(bytes) }
 
+  /// What the client wrote may be lost, and it was not told yet: this request's answer says so.
+  @inline(__always)
+  private func tellsOwedFailure(_ tag: NBDRequestTag) -> Bool {
+    guard let failure = owedFailure else { return false }
+    owedFailure = nil
+    reply(tag, NBDError(failure), NBDError.text(failure))
+    return true
+  }
+
   /// The reply to a request that had to wait. On the loop; the caller touches the connection.
-  func completeWait(_ tag: NBDRequestTag, _ error: NBDError?) {
+  func completeWait(_ tag: NBDRequestTag, _ failure: StorageError? = nil) {
     pendingReplies -= 1
     if isClosed { return }
-    reply(tag, error)
+    reply(tag, failure.map { NBDError($0) }, failure.map { NBDError.text($0) })
     touch()
   }
 
@@ -485,7 +554,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   private func updateInterest() {
     var wanted: Poller.Interest = []
-    if !isEnding, !waitsForRoom, !givesWay, mayTakeRequests { wanted.insert(.readable) }
+    let isWaiting = waitsForRoom || waitsForWorkers || givesWay
+    if !isEnding, !isWaiting, mayTakeRequests { wanted.insert(.readable) }
     if output.pendingByteCount > 0 { wanted.insert(.writable) }
     if wanted != interest {
       interest = wanted
@@ -613,13 +683,17 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   }
 
   /// What another process needs to go on with the socket, which this one does not shut down any
-  /// more. Nil when none can: TLS keeps its state elsewhere, and changed blocks are found once.
+  /// more. Nil when none can: TLS keeps its state elsewhere, changed blocks are found once, and
+  /// the other process would not know of a failure that the client must be told.
   ///
   /// - Precondition: `isAtRest`.
   func handOver(group: String, disk: String) -> (state: ConnectionState, socket: Socket)? {
     precondition(isAtRest, "a connection is handed over with requests under way")
     let isAllocationOnly = contexts.allSatisfy { $0.isAllocation }
-    guard !isClosed, statuses.isEmpty, transport.tls == nil, isAllocationOnly else { return nil }
+    // An error of a piece of the request in hand would be forgotten.
+    guard !isClosed, statuses.isEmpty, transport.tls == nil, isAllocationOnly,
+      owedFailure == nil, change?.failure == nil
+    else { return nil }
     var instant: UInt64?
     if case .view(let view, _) = target {
       if view.isDetached { return nil }
@@ -696,6 +770,12 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   @inline(__always)
   private func commitLent() {
     guard input.isLent else { return }
+    #if MUTANTS
+      if Mutant.endBufferEarly.isOn, isClosed {
+        _ = unsafe Unmanaged.passRetained(self)
+        return input.overwrite()
+      }
+    #endif
     if case .live(let group) = target { _ = group.commit() }
     input.settle()
   }

@@ -12,13 +12,11 @@ import TLS
 /// A running site: exports, groups, links.
 ///
 /// Threads: one front loop (listeners, handshakes, views); loops over which the groups are spread,
-/// as many as there are groups but at most one a core; four workers for what blocks; for each group
-/// one keeper and, if it has a peer, one link thread; one analyzer thread. Public methods may be
-/// called from any thread.
+/// as many as there are groups but at most one a core; for each group one that opens it and, if it
+/// has a peer, one link thread, and those of its `GroupLanes`; one analyzer thread. Public methods
+/// may be called from any thread.
 public final class Site: Sendable {
   public static let version = "0.1.0"
-  private static let workerCount = 4
-  private static let linkDrainMilliseconds = 2_000
   private static let questionTimeoutMilliseconds: Int32 = 5_000
 
   let configuration: SiteConfiguration
@@ -26,12 +24,8 @@ public final class Site: Sendable {
   let present: Mutex<SiteConfiguration>
   let front: FrontDesk
   private let loops: [EventLoop]
-  let groups: [Group]
-  let links: [LinkSender<DiskStore>]
-  private let workers: WorkerPool
-  private let keepers: [WorkerPool]
+  let hosts: [GroupHost]
   private let analysis: AnalysisThread
-  private let locks: [File]
   let listening: [ListeningSocket]
   let tls: [ListenerIdentity: ListenerTLS]
   private let inheritance: SiteInheritance?
@@ -59,43 +53,90 @@ public final class Site: Sendable {
   }
 
   /// Recovers the journals, opens the stores and listens. No journal and no disk is changed, and
-  /// nobody is served, before `serve`. Blocks.
+  /// nobody is served, before `serve`. Blocks; groups are opened at the same time.
+  ///
+  /// A group that cannot be opened stays closed, and is tried again. When that is so of all, and
+  /// nothing that could come by itself is missing, this throws.
   ///
   /// - Parameters:
   ///   - sockets: those that listen already; what the site's listeners do not take stays in it.
   ///   - inheritance: of the process whose place this one takes. It must have let go by `serve`.
+  ///     Throws when a group that was open there cannot be opened here.
   public static func open(
     _ configuration: SiteConfiguration, sockets: inout ListenerSockets,
     inheritance: SiteInheritance? = nil, log: @escaping @Sendable (String) -> Void
   ) throws(SiteError) -> Site {
     try OpenFiles.secure(configuration)
+    for group in configuration.groups { try GroupOpening.checkMode(group) }
     do throws(Errno) {
       try Directory.create(configuration.dataDirectory)
     } catch { throw SiteError("data folder \(configuration.dataDirectory): \(error)") }
     let files = inheritance?.files ?? InheritedFiles()
     try files.check(areAmong: configuration.lockedPaths)
-    var parts: [GroupParts] = []
-    for group in configuration.groups {
-      parts.append(
-        try GroupOpening.open(
-          group, dataDirectory: configuration.dataDirectory, origin: configuration.origin,
-          files: files, log: log))
-    }
     var tls: [ListenerIdentity: ListenerTLS] = [:]
-    var listening: [ListeningSocket] = []
     for listener in configuration.listen.nbd {
-      let identity = ListenerIdentity(.nbd, listener.address)
-      listening.append(try listen(at: identity, &sockets))
-      tls[identity] = try listener.tls.map { (tls) throws(SiteError) in
-        ListenerTLS(try prepare(tls, listener.address))
+      tls[ListenerIdentity(.nbd, listener.address)] = try listener.tls.map {
+        (tls) throws(SiteError) in ListenerTLS(try prepare(tls, listener.address))
       }
     }
-    if let address = configuration.listen.link {
-      listening.append(try listen(at: ListenerIdentity(.link, address), &sockets))
-    }
+    var loops: [EventLoop] = []
+    let front: EventLoop
     do throws(Errno) {
-      return try Site(configuration, parts, listening, tls, inheritance, log: log)
+      for index in 0..<max(1, min(configuration.groups.count, SystemInfo.processorCount)) {
+        loops.append(try EventLoop(name: "loop-\(index)"))
+      }
+      front = try EventLoop(name: "front")
     } catch { throw SiteError("cannot start: \(error)") }
+    let surroundings = GroupHost.Surroundings(
+      site: configuration.site, dataDirectory: configuration.dataDirectory, log: log)
+    let hosts = configuration.groups.enumerated().map { index, group in
+      GroupHost(
+        group, origin: configuration.origin, loop: loops[index % loops.count], files: files,
+        surroundings)
+    }
+    do throws(SiteError) {
+      try openGroups(hosts, inheritance)
+      var listening: [ListeningSocket] = []
+      for listener in configuration.listen.nbd {
+        listening.append(try listen(at: ListenerIdentity(.nbd, listener.address), &sockets))
+      }
+      if let address = configuration.listen.link {
+        listening.append(try listen(at: ListenerIdentity(.link, address), &sockets))
+      }
+      return Site(configuration, loops, front, hosts, listening, tls, inheritance, log: log)
+    } catch {
+      for host in hosts { host.stop() }
+      for host in hosts { host.join() }
+      throw error
+    }
+  }
+
+  private static func openGroups(
+    _ hosts: [GroupHost], _ inheritance: SiteInheritance?
+  ) throws(SiteError) {
+    for host in hosts { host.start() }
+    var refusals: [(host: GroupHost, error: SiteError)] = []
+    for host in hosts {
+      if let error = host.firstRefusal() { refusals.append((host, error)) }
+    }
+    let isServed = { (name: String) in inheritance?.groups[name] != nil }
+    if let lost = refusals.first(where: { isServed($0.host.name) }) { throw lost.error }
+    if let twice = refusals.first(where: { uses($0.host, aFileOf: hosts) }) { throw twice.error }
+    if !refusals.isEmpty, refusals.count == hosts.count,
+      !refusals.contains(where: \.error.isPassing)
+    {
+      throw SiteError(refusals.map(\.error.description).joined(separator: "; "))
+    }
+    for (host, error) in refusals { host.logRefusal(error) }
+  }
+
+  /// One file under two names would be the disk of whichever group opens it first.
+  private static func uses(_ host: GroupHost, aFileOf hosts: [GroupHost]) -> Bool {
+    let files = hosts.compactMap(\.group).flatMap { $0.disks.compactMap(\.store.lockedFile) }
+    return host.configuration.disks.contains { disk in
+      guard case .file(let path) = disk.backing else { return false }
+      return files.contains { $0.isFile(at: path) }
+    }
   }
 
   /// Reads the credentials; blocks.
@@ -118,90 +159,45 @@ public final class Site: Sendable {
   ) throws(SiteError) -> ListeningSocket {
     if let socket = sockets.take(identity) { return socket }
     do throws(Errno) { return try .listen(at: identity) } catch {
-      throw SiteError("cannot listen on \(identity.address): \(error)")
+      throw SiteError("cannot listen on \(identity.address): \(error.asListenFailure)")
     }
   }
 
   private init(
-    _ configuration: SiteConfiguration, _ parts: [GroupParts], _ listening: [ListeningSocket],
+    _ configuration: SiteConfiguration, _ loops: [EventLoop], _ frontLoop: EventLoop,
+    _ hosts: [GroupHost], _ listening: [ListeningSocket],
     _ tls: [ListenerIdentity: ListenerTLS], _ inheritance: SiteInheritance?,
     log: @escaping @Sendable (String) -> Void
-  ) throws(Errno) {
+  ) {
     self.configuration = configuration
     present = Mutex(configuration)
     self.log = log
-    locks = parts.compactMap(\.lock)
     self.listening = listening
     self.tls = tls
     self.inheritance = inheritance
-    let workers = WorkerPool(name: "worker", threadCount: Self.workerCount)
-    self.workers = workers
-    var loops: [EventLoop] = []
-    for index in 0..<max(1, min(parts.count, SystemInfo.processorCount)) {
-      loops.append(try EventLoop(name: "loop-\(index)"))
-    }
     self.loops = loops
-    var keepers: [WorkerPool] = []
-    var groups: [Group] = []
-    var links: [LinkSender<DiskStore>] = []
-    for (index, part) in parts.enumerated() {
-      let keeper = WorkerPool(
-        name: "keeper-\(part.configuration.name)", threadCount: 1, priority: .background)
-      keepers.append(keeper)
-      let group = Group(
-        part, loop: loops[index % loops.count], workers: workers, keeper: keeper, log: log)
-      group.siteName = configuration.site
-      if let link = Self.link(part, configuration, log) {
-        group.link = link.monitor
-        links.append(link)
-      }
-      groups.append(group)
-    }
-    self.keepers = keepers
-    self.groups = groups
-    self.links = links
-    analysis = AnalysisThread(groups)
-    front = FrontDesk(
-      loop: try EventLoop(name: "front"), workers: workers, groups: groups,
-      limits: configuration.limits, log: log)
+    self.hosts = hosts
+    analysis = AnalysisThread(hosts)
+    front = FrontDesk(loop: frontLoop, hosts: hosts, limits: configuration.limits, log: log)
   }
 
-  private static func link(
-    _ part: GroupParts, _ configuration: SiteConfiguration,
-    _ log: @escaping @Sendable (String) -> Void
-  ) -> LinkSender<DiskStore>? {
-    guard part.configuration.role == .protected, let peer = part.configuration.peer,
-      let address = peer.address, let journal = part.journal,
-      let state = part.stateKeeper?.state
-    else { return nil }
-    let hello = LinkHello(
-      site: configuration.site, groupName: part.configuration.name, group: state.group,
-      epoch: state.epoch, segmentByteCount: UInt32(journal.options.segmentByteCount),
-      disks: state.disks)
-    return LinkSender(
-      .init(
-        endpoint: SocketEndpoint(address), hello: hello, catalog: journal.catalog,
-        watermarks: journal.watermarks, signal: part.signal, stores: part.disks.map(\.store),
-        epochs: state.epochs, log: log),
-      peerSite: peer.site)
-  }
-
-  /// Serves when it returns. Once. Throws when the site cannot be written to; nobody was served
-  /// then.
+  /// Serves when it returns. Once. Throws when no group can be written to; nobody was served then.
   public func serve() throws(SiteError) {
-    for group in groups { try group.noteUse() }
+    try noteUse()
     let front = self.front
     let adoption = ConnectionAdoption(front: front)
     let connections = inheritance?.connections ?? []
-    for group in groups {
-      let state = inheritance?.groups[group.configuration.name]
-      group.loop.post { if let state { group.restore(state) } }
+    for host in hosts {
+      host.serves()
+      guard let group = host.group, let state = inheritance?.groups[host.name] else { continue }
+      host.loop.post { group.restore(state) }
     }
     adoption.openViews(connections)
     for group in groups { group.loop.post { group.begin() } }
     adoption.serveDisks(connections)
     for loop in loops { loop.start() }
-    for link in links { link.start() }
+    for host in hosts { host.opening?.link?.start() }
+    for host in hosts { host.release() }
     analysis.start()
     front.loop.start()
     for listener in listening { listener.logChosenAddress(log) }
@@ -211,9 +207,33 @@ public final class Site: Sendable {
     front.loop.post { front.open(nbd: nbd, link: link) }
   }
 
+  private func noteUse() throws(SiteError) {
+    var refusals: [SiteError] = []
+    for host in hosts {
+      do throws(SiteError) { try host.noteUse() } catch { refusals.append(error) }
+    }
+    guard !refusals.isEmpty, groups.isEmpty else { return }
+    for host in hosts { host.stop() }
+    for host in hosts { host.join() }
+    throw SiteError(refusals.map(\.description).joined(separator: "; "))
+  }
+
+  /// Groups that are not open now, for a service manager; nil when all are.
+  public var closedSummary: String? {
+    let closed = hosts.filter { $0.group == nil }
+    if closed.isEmpty { return nil }
+    return "\(hosts.count - closed.count) of \(hosts.count) groups serve; not open: "
+      + closed.map(\.name).joined(separator: ", ")
+  }
+
+  /// Those that are open.
+  var groups: [Group] { hosts.compactMap(\.group) }
+
   /// What keeps other processes from the journals and the disks.
   var lockedFiles: [File] {
-    locks + groups.flatMap { $0.disks.compactMap(\.store.lockedFile) }
+    groups.flatMap { group in
+      [group.lock].compactMap { $0 } + group.disks.compactMap(\.store.lockedFile)
+    }
   }
 
   // MARK: Stopping
@@ -227,23 +247,12 @@ public final class Site: Sendable {
       front.close()
       done(())
     }
-    for group in groups {
-      ask(group.loop) { done in
-        group.beginStop()
-        done(())
-      }
-    }
     for socket in listening { socket.removeName() }
-    for link in links { link.stop(drainMilliseconds: Self.linkDrainMilliseconds) }
-    for group in groups {
-      ask(group.loop, timeoutMilliseconds: -1) { done in group.drain { done(()) } }
-    }
+    for host in hosts { host.stop() }
+    for host in hosts { host.join() }
     analysis.stop()
-    // The loops first: what they hand to workers must still be taken.
     front.loop.stop()
     for loop in loops { loop.stop() }
-    workers.finish()
-    for keeper in keepers { keeper.finish() }
   }
 
   // MARK: Questions
@@ -254,9 +263,7 @@ public final class Site: Sendable {
     _ loop: EventLoop, timeoutMilliseconds: Int32 = Site.questionTimeoutMilliseconds,
     _ question: @escaping @Sendable (@escaping @Sendable (Answer) -> Void) -> Void
   ) -> Answer? {
-    let reply = Reply<Answer>()
-    loop.post { question { reply.give($0) } }
-    return reply.wait(timeoutMilliseconds: timeoutMilliseconds)
+    loop.ask(timeoutMilliseconds: timeoutMilliseconds, question)
   }
 
   public func status() -> SiteStatus {
@@ -264,8 +271,9 @@ public final class Site: Sendable {
       site: configuration.site, version: Self.version,
       now: "\(Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()))",
       listeners: listening.map(status(of:)),
-      groups: groups.map { group in
-        ask(group.loop) { done in done(group.status) } ?? group.unansweredStatus
+      groups: hosts.map { host in
+        guard let group = host.group else { return host.closedStatus }
+        return ask(group.loop) { done in done(group.status) } ?? group.unansweredStatus
       })
   }
 
@@ -303,26 +311,15 @@ public final class Site: Sendable {
     return try answer.get()
   }
 
-  private func find(_ name: String) throws(SiteError) -> Group {
-    if let group = groups.first(where: { $0.configuration.name == name }) { return group }
-    let known = groups.map(\.configuration.name).joined(separator: ", ")
-    throw SiteError("no group \(name.quotedForMessage) at this site; it has: \(known)")
-  }
-}
-
-/// One answer, handed from a loop to the thread that asked.
-private final class Reply<Answer: Sendable>: Sendable {
-  private let answer = Mutex<Answer?>(nil)
-  private let wakeup = try? Wakeup()
-
-  func give(_ value: Answer) {
-    answer.withLock { $0 = value }
-    wakeup?.signal()
-  }
-
-  func wait(timeoutMilliseconds: Int32) -> Answer? {
-    guard let wakeup, wakeup.wait(timeoutMilliseconds: timeoutMilliseconds) else { return nil }
-    return answer.withLock { $0 }
+  func find(_ name: String) throws(SiteError) -> Group {
+    guard let host = hosts.first(where: { $0.name == name }) else {
+      let known = hosts.map(\.name).joined(separator: ", ")
+      throw SiteError("no group \(name.quotedForMessage) at this site; it has: \(known)")
+    }
+    guard let group = host.group else {
+      throw SiteError("group \(name) is not open: \(host.closedReason)")
+    }
+    return group
   }
 }
 

@@ -83,8 +83,16 @@ private struct HandoverDriver {
 
   // MARK: Steps
 
+  /// Groups that are closed stay so: the other process tries to open them when it serves.
   private func settle() -> HandoverGiver.Event {
-    askGroups("work in the background did not end in time") { $0.settle($1) }
+    for host in site.hosts {
+      let now = SystemClock.monotonicNanoseconds()
+      let left = deadline > now ? (deadline - now) / 1_000_000 : 0
+      guard host.hold(milliseconds: left) else {
+        return .failed("group \(host.name) is just being opened")
+      }
+    }
+    return askGroups("work in the background did not end in time") { $0.settle($1) }
   }
 
   /// Whoever is on the way to a disk arrives there, and goes over with it.
@@ -120,7 +128,7 @@ private struct HandoverDriver {
   private mutating func release() throws(HandoverError) {
     // A peer must not hear two processes: this one would take back what the other sends.
     areLinksSuspended = true
-    for link in site.links { link.suspend() }
+    for host in site.hosts { host.opening?.link?.suspend() }
     try channel.send(.yours, deadline: deadline)
   }
 
@@ -191,7 +199,8 @@ private struct HandoverDriver {
       let desk = site.front
       desk.loop.post { desk.resume() }
     }
-    if areLinksSuspended { for link in site.links { link.resume() } }
+    if areLinksSuspended { for host in site.hosts { host.opening?.link?.resume() } }
+    for host in site.hosts { host.release() }
     site.log("this process keeps the site: \(reason)")
   }
 

@@ -76,7 +76,13 @@ extension Site {
       error.reason += Self.nothingChanged
       throw error
     }
-    let next = present.takingOver(from: new)
+    var next = present.takingOver(from: new)
+    let closed = closedGroups(in: new)
+    for group in closed {
+      if let index = next.groups.firstIndex(where: { $0.name == group.name }) {
+        next.groups[index] = group
+      }
+    }
     let plans: [Plan]
     let terms: [ListenerTLS.Terms?]
     do throws(SiteError) {
@@ -100,10 +106,27 @@ extension Site {
     }
     present = next
     present.origin = new.origin
+    for host in hosts {
+      guard let group = next.groups.first(where: { $0.name == host.name }) else { continue }
+      if host.group == nil, host.retry(with: group, new.origin) {
+        status.applied.append("group \(host.name): tried again at once")
+      } else {
+        host.note(group, new.origin)
+      }
+    }
     if !failures.isEmpty {
       throw SiteError(failures.joined(separator: "; ") + ". Everything else was applied")
     }
     return status
+  }
+
+  /// What the file says of groups that are closed here: they are opened with all of it, but their
+  /// names and roles stay.
+  private func closedGroups(in new: SiteConfiguration) -> [GroupConfiguration] {
+    new.groups.filter { group in
+      guard let host = hosts.first(where: { $0.name == group.name }) else { return false }
+      return host.group == nil && host.role == group.role
+    }
   }
 
   private static var nothingChanged: String { "; nothing was changed" }
@@ -155,11 +178,23 @@ extension Site {
       do throws(StorageError) {
         done.append((disk.store, try disk.store.extend(to: byteCount)))
       } catch {
-        for (store, change) in done.reversed() { try? store.takeBack(change) }
         let place = origin?.place(ofDisk: disk.name) ?? ""
-        throw SiteError("\(place)disk \(disk.name): \(error)")
+        throw SiteError("\(place)disk \(disk.name): \(error)" + takeBack(done))
       }
     }
+  }
+
+  /// What must be added to the error for which the files become as short as they were: those that
+  /// do not are refused by the next start.
+  private func takeBack(_ done: [(DiskStore, DiskStore.Extension)]) -> String {
+    var text = ""
+    for (store, change) in done.reversed() {
+      do throws(StorageError) { try store.takeBack(change) } catch {
+        text += "; \(store.description) stays larger than its disk (\(error)): truncate it, or "
+        text += "give the disk that size"
+      }
+    }
+    return text
   }
 
   /// The state file first: a record that needs the new size must never be there without it. Returns

@@ -30,6 +30,8 @@ public struct GroupStatus: Codable, Sendable {
   public var health: String
   /// The worst first.
   public var conditions: [ConditionStatus]?
+  /// Absent while the group is open.
+  public var closed: OpeningStatus?
   public var epoch: UInt64
   public var watermarks: WatermarkStatus
   public var history: HistoryStatus?
@@ -40,20 +42,22 @@ public struct GroupStatus: Codable, Sendable {
   public var analysis: GroupAnalysisSnapshot?
 
   enum CodingKeys: String, CodingKey {
-    case name, role, health, conditions, epoch, watermarks, history, journal, link, disks
+    case name, role, health, conditions, closed, epoch, watermarks, history, journal, link, disks
     case analysis
     case writeLatency = "write_latency"
   }
 
   init(
-    name: String, role: String, conditions: [ConditionStatus], epoch: UInt64,
-    watermarks: WatermarkStatus, history: HistoryStatus? = nil, journal: JournalStatus? = nil,
+    name: String, role: String, conditions: [ConditionStatus], closed: OpeningStatus? = nil,
+    epoch: UInt64, watermarks: WatermarkStatus, history: HistoryStatus? = nil,
+    journal: JournalStatus? = nil,
     link: LinkStatus? = nil, writeLatency: LatencyStatus? = nil, disks: [DiskStatus],
     analysis: GroupAnalysisSnapshot? = nil
   ) {
     self.name = name
     self.role = role
     self.conditions = conditions
+    self.closed = closed
     health = conditions.health
     self.epoch = epoch
     self.watermarks = watermarks
@@ -63,6 +67,22 @@ public struct GroupStatus: Codable, Sendable {
     self.writeLatency = writeLatency
     self.disks = disks
     self.analysis = analysis
+  }
+}
+
+/// Of a group that is not open: nothing of it is served, and the site tries to open it.
+public struct OpeningStatus: Codable, Sendable {
+  /// Absent while the first attempt is made.
+  public var reason: String?
+  /// Attempts that failed since the group was open last.
+  public var failedAttempts: Int
+  /// Until the next attempt; absent while one is made.
+  public var retrySeconds: Double?
+
+  enum CodingKeys: String, CodingKey {
+    case reason
+    case failedAttempts = "failed_attempts"
+    case retrySeconds = "retry_seconds"
   }
 }
 

@@ -10,12 +10,15 @@
 #include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/file.h>
+#include <sys/vfs.h>
 #include <pthread.h>
 
 extern int accept4(int, struct sockaddr *, socklen_t *, int);
 extern int pthread_setname_np(pthread_t, const char *);
 extern ssize_t preadv2(int, const struct iovec *, int, off_t, int);
 extern int fallocate(int, int, off_t, off_t);
+extern int renameat2(int, const char *, int, const char *, unsigned int);
+enum { LINUX_RENAME_NOREPLACE = 1 };
 extern int sync_file_range(int, off_t, off_t, unsigned int);
 
 // Messages of a unix socket that carry one open descriptor, or none (-1). The macros for control
@@ -77,4 +80,6 @@ enum {
   LINUX_FALLOC_ZERO_RANGE = 16,
   LINUX_SEEK_DATA = 3,
   LINUX_SEEK_HOLE = 4,
+  LINUX_SYNC_WAIT_BEFORE = 1,
+  LINUX_SYNC_WRITE = 2,
 };

@@ -34,6 +34,11 @@ public struct ControlClient: Sendable {
     try perform(ControlRequest(command: "reload"))
   }
 
+  /// What a diverged peer has more is given up. Waits until that is done, for some seconds.
+  public func discardFollower(group: String) throws(ControlError) -> SyncStatus {
+    try perform(ControlRequest(command: "discard-follower", group: group))
+  }
+
   private func perform<Result: Codable & Sendable>(
     _ request: ControlRequest
   ) throws(ControlError) -> Result {

@@ -12,9 +12,11 @@ import Foundation
 ///     {"command":"timeline","group":"shop"}
 ///     {"command":"checkpoint","group":"shop","tag":"before-upgrade"}
 ///     {"command":"reload"}
+///     {"command":"discard-follower","group":"shop"}
 ///
 /// A reply is `{"ok":true,"result":…}`, with a `SiteStatus`, a `TimelineStatus`, a
-/// `TimelineStatus.Checkpoint` or a `ReloadStatus`, or `{"ok":false,"error":"one sentence"}`, with
+/// `TimelineStatus.Checkpoint`, a `ReloadStatus` or a `SyncStatus`, or
+/// `{"ok":false,"error":"one sentence"}`, with
 /// `"cause":"configuration"` when the site's file is at fault. Unknown members are ignored. After
 /// the reply to `{"command":"hand-over","versions":[1]}` the connection speaks another protocol
 /// (`HandoverMessage`). A line longer than `ControlLimits.requestBytes` is refused and ends the
@@ -119,10 +121,12 @@ struct ControlResponder<Subject: ControlledSite>: Sendable {
         return try success(try site.checkpoint(group: group, tag: tag))
       case "reload":
         return try success(try site.reload())
+      case "discard-follower":
+        return try success(try site.discardFollower(group: try group(of: request)))
       default:
         throw ControlError.refused(
           "unknown command \(request.command.quotedForMessage); the commands are status, timeline,"
-            + " checkpoint and reload")
+            + " checkpoint, reload and discard-follower")
       }
     } catch let error as ConfigurationError {
       return Self.failure("\(error)", .configuration)

@@ -74,7 +74,8 @@ public final class Journal<Storage: JournalStorage> {
   private var activeCount: UInt64 = 0
   /// The active segment's own size: one from before a change of the configuration keeps it.
   private var activeLimit = 0
-  private var epoch: UInt64 = 0
+  /// Whose records are here. A protected group stamps as the newest.
+  public private(set) var lineage = Lineage()
   private var index: IndexStack
 
   /// Bytes of records written since the start.
@@ -92,6 +93,8 @@ public final class Journal<Storage: JournalStorage> {
   /// The next record is later: than the newest one, and than what was promised.
   private var stampFloor = Timestamp.zero
   private var promisedTimestamp = Timestamp.zero
+  /// Where the last record begins in its segment, the newest; 0 when that has none.
+  private var lastPosition = 0
   private var durableSequence = SequenceNumber.none
   /// Segments up to here need no sync any more.
   private var syncedThroughSegment: UInt32 = 0
@@ -104,9 +107,9 @@ public final class Journal<Storage: JournalStorage> {
   /// sidecar's word for them, or records lie here for long.
   private var unverifiedSegments: Set<UInt32> = []
 
-  /// - Parameter continuesLastSegment: after a clean stop, and at a receiving side, appending goes
-  ///   on in the last segment; after a crash at the stamping side a new segment of a new epoch
-  ///   begins, so that bytes which a power cut brought back can never verify again.
+  /// - Parameter continuesLastSegment: a receiving side goes on in the last segment. At
+  ///   the stamping side a new segment of a new incarnation begins, so that bytes which a power cut
+  ///   brought back, or which another process wrote to a copy of the folder, never verify there.
   public init(
     storage: Storage, options: Options, state: JournalState,
     recovered: consuming JournalRecovery<Storage>, continuesLastSegment: Bool
@@ -126,7 +129,17 @@ public final class Journal<Storage: JournalStorage> {
     continuesLastSegment: Bool
   ) {
     group = state.group
-    epoch = max(state.epoch, recovered.segments.last?.header.epoch ?? 0)
+    lineage = state.lineage
+    for incarnation in recovered.incarnations where incarnation.epoch > lineage.epoch {
+      lineage.note(incarnation)
+    }
+    // A power cut may have taken segments of the newest incarnations, and left a record that was
+    // cut off before they began.
+    if continuesLastSegment, recovered.endsWithLastSegment, let last = recovered.segments.last,
+      recovered.lastSequence >= last.firstSequence
+    {
+      lineage.dropLater(than: last.header.incarnation)
+    }
     segments = recovered.segments
     slots = recovered.slots.map { .inUse($0.file) }
     slotNames = recovered.slots.map(\.name)
@@ -154,11 +167,7 @@ public final class Journal<Storage: JournalStorage> {
     activeEnd = 0
     activeCount = 0
     activeLimit = 0
-    // Never in a segment of an earlier epoch, not even after a clean stop: behind it may lie what
-    // the crash that ended its epoch had voided.
-    if continuesLastSegment, recovered.endsWithLastSegment, let last = segments.last,
-      last.header.epoch == epoch
-    {
+    if continuesLastSegment, recovered.endsWithLastSegment, let last = segments.last {
       active = last
       activeEnd = last.end
       activeLimit = Int(last.header.segmentByteCount)
@@ -166,6 +175,8 @@ public final class Journal<Storage: JournalStorage> {
     } else {
       segments.last?.seal()
     }
+    lastPosition = recovered.endsWithLastSegment ? recovered.lastRecordPosition : 0
+    publishLastPosition()
     stagedStart = activeEnd
     watermarks[.appended] = lastSequence.rawValue
     watermarks[.appendedTimestamp] = lastTimestamp.rawValue
@@ -190,7 +201,7 @@ public final class Journal<Storage: JournalStorage> {
   public var floor: Timestamp { stampFloor }
   /// The last record that was staged or committed.
   public var stamped: SequenceNumber { lastSequence }
-  public var currentEpoch: UInt64 { epoch }
+  public var currentEpoch: UInt64 { lineage.epoch }
 
   /// Whether a record with this payload can be staged now. When not, the caller stops reading from
   /// its clients until a segment has been recycled or created.
@@ -249,6 +260,7 @@ public final class Journal<Storage: JournalStorage> {
       let source = header.extentSource(segment: segment.number, position: activeEnd)
       index.active.add(header, lastSequence, source)
     }
+    lastPosition = activeEnd
     activeEnd &+= byteCount
     activeCount &+= 1
   }
@@ -276,9 +288,15 @@ public final class Journal<Storage: JournalStorage> {
     stagedStart = activeEnd
     segment.publish(end: activeEnd)
     // In this order: who reads the timestamp first and the sequence then has all records up to it.
+    publishLastPosition()
     watermarks[.appended] = lastSequence.rawValue
     watermarks[.appendedTimestamp] = lastTimestamp.rawValue
     return true
+  }
+
+  private func publishLastPosition() {
+    let number = lastPosition > 0 ? segments.last?.number ?? 0 : 0
+    watermarks[.appendedPosition] = UInt64(number) << 32 | UInt64(lastPosition)
   }
 
   /// Forgets what is staged; the memory in which it lies may end. The journal must then not be used
@@ -313,8 +331,9 @@ public final class Journal<Storage: JournalStorage> {
   private func openNextSegment(firstTimestamp: Timestamp) throws(JournalError) {
     try sealActive()
     let number = (segments.last?.number ?? 0) + 1
+    guard let incarnation = lineage.newest else { preconditionFailure("stamps as nobody") }
     let header = SegmentHeader(
-      identity: SegmentIdentity(group: group, epoch: epoch, number: number),
+      identity: SegmentIdentity(group: group, incarnation: incarnation, number: number),
       segmentByteCount: UInt32(options.segmentByteCount),
       firstSequence: lastSequence.advanced(by: 1), firstTimestamp: firstTimestamp)
     try open(header)
@@ -615,8 +634,13 @@ public final class Journal<Storage: JournalStorage> {
     }
     // A full copy begins with what the peer has not applied; that may be from before its last
     // crash.
-    guard header.epoch >= epoch || segments.isEmpty else {
-      throw .notNext("segment of epoch \(header.epoch), after epoch \(epoch)")
+    if let last = segments.last?.header {
+      guard header.epoch >= last.epoch else {
+        throw .notNext("segment of epoch \(header.epoch), after epoch \(last.epoch)")
+      }
+      guard header.epoch > last.epoch || header.incarnation == last.incarnation else {
+        throw .notNext("segment of another timeline, incarnation \(header.incarnation.identifier)")
+      }
     }
     guard header.firstSequence > .none, header.number > 0, header.number < .max else {
       throw .notNext("segment \(header.number) from record \(header.firstSequence.rawValue)")
@@ -636,7 +660,7 @@ public final class Journal<Storage: JournalStorage> {
     }
     try checkPromise(header.firstTimestamp, of: "segment \(header.number)")
     try sealActive()
-    epoch = header.epoch
+    lineage.note(header.incarnation)
     try open(header)
     // No record of it may be earlier than that: a scan would end there.
     stampFloor = Timestamp(rawValue: header.firstTimestamp.rawValue - 1)

@@ -8,7 +8,7 @@ public enum JournalError: Error, Sendable, CustomStringConvertible {
   case damaged(String)
   /// The folder belongs to another group, or its disks are others.
   case mismatch(String)
-  case newerVersion(UInt32)
+  case otherVersion(UInt32)
   /// What the peer sent is not what must come next.
   case notNext(String)
   /// The next record is right, but ends at byte `end` of a disk that is smaller here.
@@ -23,8 +23,8 @@ public enum JournalError: Error, Sendable, CustomStringConvertible {
         + "`tapline journal export --salvage` gets out what is whole"
     case .mismatch(let what):
       "journal: \(what)"
-    case .newerVersion(let version):
-      "journal was written by a newer version (format \(version)); start that version instead"
+    case .otherVersion(let version):
+      "journal \(FormatVersion.advice(version, own: SegmentHeader.version))"
     case .notNext(let what):
       "replicated records: \(what)"
     case .behindEnd(let sequence, let disk, let end):

@@ -24,6 +24,12 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   public private(set) var generations: [Generation] = []
   public private(set) var lastSequence: SequenceNumber
   public private(set) var lastTimestamp: Timestamp
+  /// Of all segments of the group that were found, also of those that are not kept.
+  public private(set) var newestEpoch: UInt64 = 0
+  /// Of the segments that are kept, and of those at the end whose records are all lost.
+  public private(set) var incarnations: [Incarnation] = []
+  /// Where the last record begins in the last segment; 0 when that has none.
+  private(set) var lastRecordPosition = 0
   /// Sentences for the log: what was cut or dropped, and why that is right.
   public private(set) var notes: [String] = []
   var slots: [Slot] = []
@@ -84,6 +90,9 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
         "records up to \(durable.rawValue) were durable, but whole records end at "
           + "\(lastSequence.rawValue)")
     }
+    newestEpoch = facts.compactMap { $0.header?.epoch }.max() ?? 0
+    incarnations = (decision.chain.compactMap(\.facts.header) + decision.emptied)
+      .map(\.incarnation)
     if let row = decision.stop {
       notes.append(
         "dropped what followed record \(lastSequence.rawValue), which was never durable "
@@ -259,8 +268,8 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     if let failure { throw .storage(failure, doing: "reading a segment header") }
     do {
       return try SegmentHeader(decoding: bytes)
-    } catch .newerVersion(let version) {
-      throw .newerVersion(version)
+    } catch .otherVersion(let version) {
+      throw .otherVersion(version)
     } catch {
       return nil
     }
@@ -298,6 +307,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
       }
       guard let record else { break }
       lastTimestamp = max(lastTimestamp, record.header.timestamp)
+      if isLast { lastRecordPosition = record.position }
       if record.sequence > state.applied.sequence {
         try Self.index(record, segment: header.number, state: state, into: &index)
       }

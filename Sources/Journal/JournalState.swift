@@ -12,16 +12,6 @@ public struct JournalState: Equatable, Sendable {
     }
   }
 
-  /// The first sequence number of an epoch.
-  public struct EpochStart: Equatable, Sendable {
-    public var epoch: UInt64
-    public var firstSequence: SequenceNumber
-    public init(epoch: UInt64, firstSequence: SequenceNumber) {
-      self.epoch = epoch
-      self.firstSequence = firstSequence
-    }
-  }
-
   /// How far the base disks are a copy of the protected ones.
   public enum Baseline: Equatable, Sendable {
     /// The base was never filled: a recovery group that has not met its peer, or whose peer told
@@ -32,7 +22,7 @@ public struct JournalState: Equatable, Sendable {
     case complete
   }
 
-  public struct Mark: Equatable, Sendable {
+  public struct Mark: Hashable, Sendable {
     public var sequence: SequenceNumber
     public var timestamp: Timestamp
     public init(_ sequence: SequenceNumber, _ timestamp: Timestamp) {
@@ -42,12 +32,22 @@ public struct JournalState: Equatable, Sendable {
     public static let origin = Mark(.none, .zero)
   }
 
+  /// A record, and the incarnation that stamped it.
+  public struct OwnerMark: Hashable, Sendable {
+    public var incarnation: IncarnationIdentifier
+    public var sequence: SequenceNumber
+    public init(_ incarnation: IncarnationIdentifier, _ sequence: SequenceNumber) {
+      self.incarnation = incarnation
+      self.sequence = sequence
+    }
+    public static let unknown = OwnerMark(.none, .none)
+  }
+
   public var groupName: String
   public var group: GroupIdentifier
-  public var epoch: UInt64
-  /// Oldest first; bounded by `epochLimit` (older ones are forgotten: a peer that far back is
-  /// copied anew).
-  public var epochs: [EpochStart]
+  /// At a protected group its incarnations, the newest being the one that stamps; at a recovery
+  /// group those of which it has records.
+  public var lineage: Lineage
   /// The bases hold everything up to here.
   public var applied: Mark
   /// An apply step up to here may have begun: the bases may hold parts of what lies between.
@@ -56,6 +56,8 @@ public struct JournalState: Equatable, Sendable {
   public var durable: SequenceNumber
   /// At least this much is durable at the peer; nil when there is none or it must be copied anew.
   public var peerDurable: SequenceNumber?
+  /// At a recovery group: the newest record of which it has heard that it was durable at its owner.
+  public var ownerDurable: OwnerMark
   public var baseline: Baseline
   /// That no record at or before it will follow: at the stamping side what may be given, at a
   /// receiving side what the peer gave when all records up to it were durable here.
@@ -76,18 +78,21 @@ public struct JournalState: Equatable, Sendable {
     }
   }
 
-  public static let epochLimit = 256
   public static let gapLimit = 64
 
+  public var epoch: UInt64 { lineage.epoch }
+
+  /// A group whose disks are complete begins its first incarnation.
   public init(groupName: String, group: GroupIdentifier, disks: [Disk], baseline: Baseline) {
     self.groupName = groupName
     self.group = group
-    epoch = 1
-    epochs = [EpochStart(epoch: 1, firstSequence: SequenceNumber(1))]
+    lineage = Lineage()
+    if baseline == .complete { lineage.begin(after: .origin, replacingNewest: false) }
     applied = .origin
     applyTarget = .origin
     durable = .none
     peerDurable = nil
+    ownerDurable = .unknown
     self.baseline = baseline
     promise = .none
     historyStart = .zero
@@ -108,31 +113,26 @@ public struct JournalState: Equatable, Sendable {
     self.peerDurable = peerDurable
   }
 
-  /// Begins the next epoch with the record after `last`.
-  public mutating func beginEpoch(after last: SequenceNumber) {
-    epoch += 1
-    noteEpoch(EpochStart(epoch: epoch, firstSequence: last.advanced(by: 1)))
+  /// Begins the next incarnation with the record after `last`. One that ended cleanly before it had
+  /// stamped anything leaves no trace.
+  ///
+  /// - Parameter floor: as in `Lineage.begin`.
+  public mutating func beginIncarnation(after last: Mark, above floor: UInt64 = 0) {
+    let isEmpty = isClean && lineage.newest?.after.sequence == last.sequence
+    lineage.begin(after: last, replacingNewest: isEmpty, above: floor)
     #if MUTANTS
       if Mutant.keepPeerMark.isOn { return }
     #endif
     // The peer may have had more, of what is lost; its records are not those that will come.
-    peerDurable = peerDurable.map { min($0, last) }
+    peerDurable = peerDurable.map { min($0, last.sequence) }
   }
 
   /// The change after this one was written down and may be lost: that the group is in use, that an
-  /// epoch has begun, that the peer's mark was set back.
+  /// incarnation has begun, that the peer's mark was set back.
   public mutating func distrust() {
     isClean = false
-    epoch += 1
     promise.distrust()
     peerDurable = peerDurable.map { _ in .none }
-  }
-
-  public mutating func noteEpoch(_ start: EpochStart) {
-    epoch = max(epoch, start.epoch)
-    epochs.removeAll { $0.epoch >= start.epoch }
-    epochs.append(start)
-    if epochs.count > Self.epochLimit { epochs.removeFirst(epochs.count - Self.epochLimit) }
   }
 
   public mutating func noteGap(_ gap: Gap) {

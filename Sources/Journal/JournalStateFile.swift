@@ -4,14 +4,14 @@ import SystemIO
 /// The state of a group on disk: two copies in one file, written in turn, so that a torn write
 /// leaves the other. The one with the higher generation and a right checksum holds.
 ///
-/// A copy is 32 KiB: `TAPLSTAT`, format version (32 bits), generation (64), byte count of the
+/// A copy is 64 KiB: `TAPLSTAT`, format version (32 bits), generation (64), byte count of the
 /// encoded state (32), CRC-32C in standard form of the encoded state (32), then the state itself:
 /// the fields of `JournalState` in the order of `encode`, big-endian.
 public final class JournalStateFile<File: JournalFile>: Sendable {
   public static var name: String { "state" }
-  static var copyByteCount: Int { 32 << 10 }
+  static var copyByteCount: Int { 64 << 10 }
   static var magic: UInt64 { 0x5441_504C_5354_4154 }  // "TAPLSTAT"
-  static var version: UInt32 { 2 }
+  public static var version: UInt33 { 3 }
 
   private let file: File
 
@@ -23,13 +23,21 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     JournalStateFile(try storage.create(name, byteCount: 2 * copyByteCount))
   }
 
+  /// What is read from here on is on the disk. Before a process takes the file over: a kill may
+  /// have left in memory what the disk does not have yet, and a failed sync what it never will. The
+  /// next write goes over the other copy, and a power cut then leaves neither. Blocks.
+  public func settle() throws(Errno) {
+    file.forgetCached()
+    try file.syncData()
+  }
+
   public enum Reading: Equatable, Sendable {
     case state(JournalState, generation: UInt64)
     /// Neither copy was ever written.
     case blank
     /// Something is there and none of it verifies.
     case damaged
-    case newerVersion(UInt32)
+    case otherVersion(UInt32)
   }
 
   /// Whether the copy that was written before or after the one that `read` finds is torn, damaged
@@ -62,9 +70,9 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     for copy in 0..<2 {
       let reading = try read(copy: copy)
       switch (best, reading) {
-      // Written last, by a newer program: what stands beside it is out of date.
-      case (.newerVersion, _): break
-      case (_, .newerVersion): best = reading
+      // Written last, by another program: what stands beside it is out of date.
+      case (.otherVersion, _): break
+      case (_, .otherVersion): best = reading
       case (.state(_, let old), .state(_, let new)) where new > old: best = reading
       case (.state, _): break
       case (_, .blank): break
@@ -105,7 +113,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
       let generation = try decoder.take(UInt64.self)
       let count = Int(try decoder.take(UInt32.self))
       let sum = try decoder.take(UInt32.self)
-      guard version == Self.version else { return .newerVersion(version) }
+      guard version == Self.version else { return .otherVersion(version) }
       let start = copyByteCount - decoder.remaining
       guard count <= decoder.remaining else { return .damaged }
       let body = Array(bytes[start..<start + count])
@@ -123,18 +131,14 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(state.groupName)
     encoder.put(state.group.high)
     encoder.put(state.group.low)
-    encoder.put(state.epoch)
-    encoder.put(UInt16(state.epochs.count))
-    for start in state.epochs {
-      encoder.put(start.epoch)
-      encoder.put(start.firstSequence.rawValue)
-    }
+    encoder.put(state.lineage)
     for mark in [state.applied, state.applyTarget] {
       encoder.put(mark.sequence.rawValue)
       encoder.put(mark.timestamp.rawValue)
     }
     encoder.put(state.durable.rawValue)
     encoder.put(state.peerDurable?.rawValue ?? .max)
+    encoder.put(state.ownerDurable)
     encoder.put(baselineCode(state.baseline))
     encoder.put(state.historyStart.rawValue)
     encoder.put(state.promise.through.rawValue)
@@ -160,17 +164,13 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     let name = try decoder.takeString()
     let group = GroupIdentifier(high: try decoder.take(), low: try decoder.take())
     var state = JournalState(groupName: name, group: group, disks: [], baseline: .missing)
-    state.epoch = try decoder.take()
-    state.epochs = []
-    for _ in 0..<(try decoder.take(UInt16.self)) {
-      state.epochs.append(
-        .init(epoch: try decoder.take(), firstSequence: SequenceNumber(try decoder.take())))
-    }
+    state.lineage = try decoder.takeLineage()
     state.applied = try takeMark(&decoder)
     state.applyTarget = try takeMark(&decoder)
     state.durable = SequenceNumber(try decoder.take())
     let peer = try decoder.take(UInt64.self)
     state.peerDurable = peer == .max ? nil : SequenceNumber(peer)
+    state.ownerDurable = try decoder.takeOwnerMark()
     switch try decoder.take(UInt8.self) {
     case 0: state.baseline = .missing
     case 1: state.baseline = .copying

@@ -39,12 +39,15 @@ public protocol JournalFile: AnyObject, Sendable {
   ) throws(Errno) -> Bool
   /// What was written before is durable when this returns.
   func syncData() throws(Errno)
+  /// Throws if something that was written is lost already, once. Does not block.
+  func checkLosses() throws(Errno)
   /// Reads do not come from memory any more where the disk may hold something else: after a failed
   /// sync it may for ever.
   func forgetCached()
 }
 
 extension JournalFile {
+  public func checkLosses() throws(Errno) {}
   public func forgetCached() {}
 }
 

@@ -35,6 +35,7 @@ struct SegmentFacts: Equatable {
 /// | 4 | yes | no | no | any | stop: the one before lost its unsynced tail at a power cut |
 /// | 5 | no | – | – | any | stop: a whole segment was lost at a power cut |
 /// | 6 | yes | any | any | older | stop: left over from before a fork (dropped before the walk) |
+/// | 7 | yes | any | any | equal, of another incarnation | stop: of another timeline |
 ///
 /// *successor*: its number is the last kept one's plus 1. *continues*: its first sequence is the
 /// last kept record's plus 1. *overlaps*: its first sequence is lower than that. After a stop
@@ -43,7 +44,7 @@ struct SegmentFacts: Equatable {
 struct RecoveryDecision: Equatable {
   enum Row: Int, CaseIterable {
     case keep = 1
-    case keepAndCutPrevious, doubleNumber, lostTail, lostSegment, olderEpoch
+    case keepAndCutPrevious, doubleNumber, lostTail, lostSegment, olderEpoch, otherTimeline
   }
 
   /// A segment of the chain, oldest first, with the records that count.
@@ -60,7 +61,7 @@ struct RecoveryDecision: Equatable {
   var emptied: [SegmentHeader] = []
   /// Slots that may be used again.
   var freeSlots: [Int] = []
-  /// Rows 3 to 6, when one ended the walk before the last segment.
+  /// Rows 3 to 7, when one ended the walk before the last segment.
   var stop: Row?
 
   /// The last record's number, or `applied` when the journal holds nothing after it.
@@ -71,8 +72,9 @@ struct RecoveryDecision: Equatable {
   }
 
   static func row(
-    number: UInt32, first: SequenceNumber, epoch: UInt64, after last: Kept
+    number: UInt32, first: SequenceNumber, incarnation: Incarnation, after last: Kept
   ) -> Row {
+    let epoch = incarnation.epoch
     guard let previous = last.facts.header else { preconditionFailure("kept without a header") }
     let next = last.facts.firstSequence.advanced(by: last.recordCount)
     #if MUTANTS
@@ -80,6 +82,8 @@ struct RecoveryDecision: Equatable {
     #endif
     if number != previous.number + 1 { return .lostSegment }
     if epoch < previous.epoch { return .olderEpoch }
+    // Each timeline counts its epochs for itself.
+    if epoch == previous.epoch, incarnation != previous.incarnation { return .otherTimeline }
     if first == next { return .keep }
     if first > next { return .lostTail }
     return epoch > previous.epoch ? .keepAndCutPrevious : .doubleNumber
@@ -148,8 +152,8 @@ struct RecoveryDecision: Equatable {
         continue
       }
       let row = Self.row(
-        number: header.number, first: header.firstSequence, epoch: header.epoch,
-        after: chain[chain.count - 1])
+        number: header.number, first: header.firstSequence,
+        incarnation: header.incarnation, after: chain[chain.count - 1])
       switch row {
       case .keepAndCutPrevious:
         while let last = chain.last, last.facts.firstSequence >= header.firstSequence {
@@ -163,7 +167,7 @@ struct RecoveryDecision: Equatable {
         chain.append(Kept(facts: fact, recordCount: fact.recordCount))
       case .keep:
         chain.append(Kept(facts: fact, recordCount: fact.recordCount))
-      case .doubleNumber, .lostTail, .lostSegment, .olderEpoch:
+      case .doubleNumber, .lostTail, .lostSegment, .olderEpoch, .otherTimeline:
         stop = row
         freeSlots.append(fact.slot)
       }

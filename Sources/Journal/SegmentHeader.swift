@@ -6,19 +6,20 @@ import SystemIO
 /// | bytes | field |
 /// |---|---|
 /// | 0–7 | `TAPLSEG1` |
-/// | 8–11 | format version, 1 |
+/// | 8–11 | format version, 2 |
 /// | 12–15 | size of the segment file, bytes |
 /// | 16–31 | group identifier |
-/// | 32–39 | epoch |
-/// | 40–47 | segment number |
-/// | 48–55 | sequence number of the first record |
-/// | 56–63 | timestamp of the first record |
-/// | 64–4091 | zero |
+/// | 32–39 | segment number |
+/// | 40–47 | sequence number of the first record |
+/// | 48–55 | timestamp of the first record |
+/// | 56–119 | incarnation: identity, parent, term, epoch, and number and timestamp of the record
+///   after which it begins |
+/// | 120–4091 | zero |
 /// | 4092–4095 | CRC-32C (standard form) of bytes 0–4091 |
 public struct SegmentHeader: Equatable, Sendable {
   public static let byteCount = 4096
   public static let magic: UInt64 = 0x5441_504C_5345_4731  // "TAPLSEG1"
-  public static let version: UInt32 = 1
+  public static let version: UInt32 = 2
 
   public let identity: SegmentIdentity
   public let segmentByteCount: UInt32
@@ -36,6 +37,7 @@ public struct SegmentHeader: Equatable, Sendable {
   }
 
   public var number: UInt32 { identity.number }
+  public var incarnation: Incarnation { identity.incarnation }
   public var epoch: UInt64 { identity.epoch }
 
   public func encoded() -> [UInt8] {
@@ -45,10 +47,10 @@ public struct SegmentHeader: Equatable, Sendable {
     encoder.put(segmentByteCount)
     encoder.put(identity.group.high)
     encoder.put(identity.group.low)
-    encoder.put(identity.epoch)
     encoder.put(UInt64(identity.number))
     encoder.put(firstSequence.rawValue)
     encoder.put(firstTimestamp.rawValue)
+    encoder.put(identity.incarnation)
     encoder.pad(to: Self.byteCount - 4)
     unsafe encoder.put(encoder.bytes.withUnsafeBytes { unsafe CRC32C.standard($0) })
     return encoder.bytes
@@ -56,10 +58,10 @@ public struct SegmentHeader: Equatable, Sendable {
 
   public enum Refusal: Error, Equatable, Sendable {
     /// Never used, or torn while it was being replaced: nothing durable is in the segment. Also
-    /// what verifies and cannot be: segments and records are numbered from 1, and no record is of
-    /// 1970-01-01T00:00:00Z.
+    /// what verifies and cannot be: segments and records are numbered from 1, no record is of
+    /// 1970-01-01T00:00:00Z, and none is of before its incarnation.
     case blank
-    case newerVersion(UInt32)
+    case otherVersion(UInt32)
   }
 
   public init(decoding bytes: [UInt8]) throws(Refusal) {
@@ -73,17 +75,19 @@ public struct SegmentHeader: Equatable, Sendable {
       }
       var tail = WireDecoder(Array(bytes[(Self.byteCount - 4)...]))
       guard try tail.take(UInt32.self) == sum else { throw Refusal.blank }
-      guard version == Self.version else { throw Refusal.newerVersion(version) }
+      guard version == Self.version else { throw Refusal.otherVersion(version) }
       segmentByteCount = try decoder.take()
       let group = GroupIdentifier(high: try decoder.take(), low: try decoder.take())
-      let epoch = try decoder.take(UInt64.self)
       guard let number = UInt32(exactly: try decoder.take(UInt64.self)) else {
         throw Refusal.blank
       }
-      identity = SegmentIdentity(group: group, epoch: epoch, number: number)
       firstSequence = SequenceNumber(try decoder.take())
       firstTimestamp = Timestamp(rawValue: try decoder.take())
-      guard number > 0, number < .max, firstSequence > .none, firstTimestamp > .zero else {
+      identity = SegmentIdentity(
+        group: group, incarnation: try decoder.takeIncarnation(), number: number)
+      guard number > 0, number < .max, firstSequence > .none, firstTimestamp > .zero,
+        firstSequence > identity.incarnation.after.sequence
+      else {
         throw Refusal.blank
       }
     } catch let refusal as Refusal {

@@ -29,19 +29,24 @@ public struct GroupIdentifier: Hashable, Sendable, CustomStringConvertible {
 /// left behind never verify, and a record sealed at the protected site verifies at the other.
 public struct SegmentIdentity: Hashable, Sendable {
   public let group: GroupIdentifier
-  public let epoch: UInt64
+  public let incarnation: Incarnation
   public let number: UInt32
 
-  public init(group: GroupIdentifier, epoch: UInt64, number: UInt32) {
+  public init(group: GroupIdentifier, incarnation: Incarnation, number: UInt32) {
     self.group = group
-    self.epoch = epoch
+    self.incarnation = incarnation
     self.number = number
   }
 
-  /// CRC-32C (raw form, from all ones) of group, epoch and number, big-endian, 8 bytes each word.
+  public var epoch: UInt64 { incarnation.epoch }
+
+  /// CRC-32C (raw form, from all ones) of group, incarnation and number, big-endian, 8 bytes each
+  /// word.
   public var checksumSeed: UInt32 {
+    let identifier = incarnation.identifier
     var words = (
-      group.high.bigEndian, group.low.bigEndian, epoch.bigEndian, UInt64(number).bigEndian
+      group.high.bigEndian, group.low.bigEndian, identifier.high.bigEndian,
+      identifier.low.bigEndian, UInt64(number).bigEndian
     )
     return unsafe withUnsafeBytes(of: &words) { unsafe CRC32C.extend(.max, $0) }
   }

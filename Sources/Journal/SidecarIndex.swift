@@ -11,18 +11,18 @@ import SystemIO
 /// | bytes | field |
 /// |---|---|
 /// | 0–7 | `TAPLIDX1` |
-/// | 8–11 | format version, 1 |
+/// | 8–11 | format version, 2 |
 /// | 12–15 | byte count of the body |
 /// | 16–31 | group identifier |
-/// | 32–39 | epoch |
-/// | 40–47 | segment number |
-/// | 48–55 | sequence number of the first record |
-/// | 56–63 | number of records, at least 1 |
-/// | 64–71 | position of the end of the last record |
-/// | 72–79 | timestamp of the first record |
-/// | 80–87 | timestamp of the last record |
-/// | 88–91 | CRC-32C (standard form) of the body |
-/// | 92–123 | zero |
+/// | 32–47 | identity of the incarnation |
+/// | 48–55 | segment number |
+/// | 56–63 | sequence number of the first record |
+/// | 64–71 | number of records, at least 1 |
+/// | 72–79 | position of the end of the last record |
+/// | 80–87 | timestamp of the first record |
+/// | 88–95 | timestamp of the last record |
+/// | 96–99 | CRC-32C (standard form) of the body |
+/// | 100–123 | zero |
 /// | 124–127 | CRC-32C (standard form) of bytes 0–123 |
 /// | 128– | body |
 ///
@@ -33,7 +33,7 @@ import SystemIO
 public struct SidecarIndex: Sendable {
   public static let headerByteCount = 128
   public static let magic: UInt64 = 0x5441_504C_4944_5831  // "TAPLIDX1"
-  public static let version: UInt32 = 1
+  public static let version: UInt32 = 2
   private static let extentByteCount = 20
   private static let zeros = UInt32.max
   private static let hole = UInt32.max - 1
@@ -74,7 +74,8 @@ public struct SidecarIndex: Sendable {
     encoder.put(UInt32(body.count))
     encoder.put(identity.group.high)
     encoder.put(identity.group.low)
-    encoder.put(identity.epoch)
+    encoder.put(identity.incarnation.identifier.high)
+    encoder.put(identity.incarnation.identifier.low)
     encoder.put(UInt64(identity.number))
     encoder.put(span.firstSequence.rawValue)
     encoder.put(recordCount)
@@ -159,7 +160,7 @@ public struct SidecarIndex: Sendable {
     return try got.get() == count ? bytes : nil
   }
 
-  /// The first 48 bytes.
+  /// The first 56 bytes.
   private static func prefix(of identity: SegmentIdentity, bodyByteCount: UInt32) -> [UInt8] {
     var encoder = WireEncoder()
     encoder.put(magic)
@@ -167,7 +168,8 @@ public struct SidecarIndex: Sendable {
     encoder.put(bodyByteCount)
     encoder.put(identity.group.high)
     encoder.put(identity.group.low)
-    encoder.put(identity.epoch)
+    encoder.put(identity.incarnation.identifier.high)
+    encoder.put(identity.incarnation.identifier.low)
     encoder.put(UInt64(identity.number))
     return encoder.bytes
   }
@@ -181,7 +183,7 @@ public struct SidecarIndex: Sendable {
   private init(
     _ head: [UInt8], _ body: [UInt8], of header: SegmentHeader, disks: [UInt64]
   ) throws {
-    var decoder = WireDecoder(Array(head[48..<92]))
+    var decoder = WireDecoder(Array(head[56..<100]))
     let first = SequenceNumber(try decoder.take())
     let count = try decoder.take(UInt64.self)
     let end = try decoder.take(UInt64.self)

@@ -19,6 +19,9 @@ public final class Watermarks: Sendable {
     case appendedTimestamp, durableTimestamp, peerDurableTimestamp
     /// No record at or before this timestamp will follow those appended.
     case completeThrough
+    /// Where the newest appended record begins: number of its segment and position in it, 32 bits
+    /// each. 0 when no segment holds it.
+    case appendedPosition
   }
 
   public init() { values = Mark.allCases.map { _ in Cell() } }

@@ -23,7 +23,10 @@ final class ExportTarget {
       guard request.replacesTarget else {
         throw .refused("\(path) exists; --force replaces it")
       }
-      let isDevice = (try? File(opening: path, .readOnly).isBlockDevice()) ?? false
+      let isDevice: Bool
+      do throws(Errno) { isDevice = try File(opening: path, .readOnly).isBlockDevice() } catch {
+        throw .file(path, error, doing: "opening")
+      }
       guard !isDevice else { throw .refused("\(path) is a block device; export to a file") }
     }
     do throws(Errno) {

@@ -12,14 +12,15 @@ public final class JournalFolder: Sendable {
     case state(JournalState)
     /// One sentence without a full stop.
     case problem(String)
-    case newerVersion(UInt32)
+    case otherVersion(UInt32)
 
     /// What is wrong with it; nil when nothing is.
     public var problem: String? {
       switch self {
       case .state: nil
       case .problem(let problem): problem
-      case .newerVersion(let version): "it was written by a newer version (format \(version))"
+      case .otherVersion(let version):
+        "it \(FormatVersion.advice(version, own: JournalStateFile<File>.version))"
       }
     }
   }
@@ -43,7 +44,7 @@ public final class JournalFolder: Sendable {
   public var state: JournalState? { stateReading.state }
 
   var isOfNewerVersion: Bool {
-    if case .newerVersion = stateReading { true } else { false }
+    if case .otherVersion = stateReading { true } else { false }
   }
 
   /// The journal's segments, oldest first. Without a state file, all that have a header.
@@ -123,12 +124,18 @@ public final class JournalFolder: Sendable {
     } catch { throw .file(folder, error, doing: "reading") }
   }
 
+  private static let lockAttempts = 5
+
   private static func takeLock(_ folder: String) -> (File?, isInUse: Bool) {
     guard let file = try? File(opening: "\(folder)/\(lockName)", .readOnly) else {
       return (nil, false)
     }
-    let isFree = (try? file.tryLock()) ?? true
-    return (isFree ? file : nil, !isFree)
+    // A child that this process is starting holds what is open here until it runs its program.
+    for attempt in 0..<lockAttempts {
+      if attempt > 0 { Thread.sleep(milliseconds: 20) }
+      if (try? file.tryLock()) ?? true { return (file, false) }
+    }
+    return (nil, true)
   }
 
   private static func readState(_ folder: String) -> StateReading {
@@ -138,7 +145,7 @@ public final class JournalFolder: Sendable {
       case .state(let state, _): .state(state)
       case .blank: .problem("it was never written")
       case .damaged: .problem("neither of its two copies verifies")
-      case .newerVersion(let version): .newerVersion(version)
+      case .otherVersion(let version): .otherVersion(version)
       }
     } catch { return .problem("it cannot be read: \(error)") }
   }

@@ -74,7 +74,9 @@ extension JournalFolder {
   /// Whether a record lost its place to a later epoch.
   private func isVoid(_ sequence: SequenceNumber, epoch: UInt64) -> Bool {
     guard let state else { return false }
-    return state.epochs.contains { $0.epoch > epoch && $0.firstSequence <= sequence }
+    return state.lineage.incarnations.contains {
+      $0.epoch > epoch && $0.after.sequence < sequence
+    }
   }
 
   /// Says what lies behind the last record that the scan reached. `next` is the number with which

@@ -148,11 +148,11 @@ extension JournalFolder {
   ) throws(JournalToolsError) {
     switch segment.reading {
     case .whole, .blank, .later: break
-    case .newerVersion(let version):
+    case .otherVersion(let version):
       report.damages.append(
         JournalDamage(
           file: segment.name, position: 0,
-          what: "the header is of a newer version (format \(version))",
+          what: "it \(FormatVersion.advice(version, own: SegmentHeader.version))",
           remedy: .startNewerVersion))
     case .foreign(let header):
       // What an interrupted full copy left is void.

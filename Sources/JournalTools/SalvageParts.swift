@@ -49,13 +49,12 @@ extension JournalFolder {
 
   /// The first record number that an epoch later than this one took over; beyond all when none.
   func voidBegins(afterEpoch epoch: UInt64) -> SequenceNumber {
-    let known =
-      state?.epochs.map { (epoch: $0.epoch, first: $0.firstSequence) }
-      ?? segments.compactMap(\.header).map { (epoch: $0.epoch, first: $0.firstSequence) }
-    return known.filter { $0.epoch > epoch }.map(\.first).min() ?? SequenceNumber(.max)
+    let known = state?.lineage.incarnations ?? segments.compactMap { $0.header?.incarnation }
+    return known.filter { $0.epoch > epoch }.map { $0.after.sequence.advanced(by: 1) }.min()
+      ?? SequenceNumber(.max)
   }
 
-  /// The number and epoch whose first record lies in a segment without a readable header.
+  /// The number and incarnation whose first record lies in a segment without a readable header.
   func identityByFirstRecord(
     of segment: SegmentFile
   ) throws(JournalToolsError) -> SegmentIdentity? {
@@ -65,12 +64,11 @@ extension JournalFolder {
     let taken = Set(headers.map(\.number))
     let last = taken.max() ?? 0
     let first = max(1, min(taken.min() ?? 1, last) - 1)
-    let epochs = Set(
-      headers.map(\.epoch) + (state.map { $0.epochs.map(\.epoch) + [$0.epoch] } ?? []))
+    let incarnations = Set(headers.map(\.incarnation) + (state?.lineage.incarnations ?? []))
     for number in first...UInt32(clamping: UInt64(last) + Self.missingNumberLimit)
     where !taken.contains(number) {
-      for epoch in epochs {
-        let identity = SegmentIdentity(group: group, epoch: epoch, number: number)
+      for incarnation in incarnations {
+        let identity = SegmentIdentity(group: group, incarnation: incarnation, number: number)
         let found = image.record(
           at: SegmentHeader.byteCount, index: 0, seed: identity.checksumSeed, after: .zero)
         if found != nil { return identity }

@@ -10,7 +10,7 @@ public struct SegmentFile: Sendable {
     case blank
     /// Something is there that does not verify.
     case unreadable
-    case newerVersion(UInt32)
+    case otherVersion(UInt32)
     /// Verifies, but belongs to another group.
     case foreign(SegmentHeader)
     /// Opened by a running site after the folder began to be read: no part of what is shown.
@@ -127,8 +127,8 @@ public struct SegmentFile: Sendable {
       let header = try SegmentHeader(decoding: bytes)
       if let group, header.identity.group != group { return .foreign(header) }
       return header.number > newest ? .later(header) : .whole(header)
-    } catch .newerVersion(let version) {
-      return .newerVersion(version)
+    } catch .otherVersion(let version) {
+      return .otherVersion(version)
     } catch {
       return bytes.allSatisfy { $0 == 0 } ? .blank : .unreadable
     }

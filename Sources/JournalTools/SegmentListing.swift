@@ -4,9 +4,11 @@ import Journal
 /// A line of `tapline journal ls`.
 public struct SegmentListing: Codable, Equatable, Sendable {
   public var file: String
-  /// Absent, with the six below, when the file has no readable header.
+  /// Absent, with the seven below, when the file has no readable header.
   public var number: UInt32?
   public var epoch: UInt64?
+  /// 32 hexadecimal digits.
+  public var incarnation: String?
   public var firstSequence: UInt64?
   /// Absent, with the instants, when the segment has no record.
   public var lastSequence: UInt64?
@@ -24,7 +26,7 @@ public struct SegmentListing: Codable, Equatable, Sendable {
   public var state: String
 
   enum CodingKeys: String, CodingKey {
-    case file, number, epoch, records, state
+    case file, number, epoch, incarnation, records, state
     case firstSequence = "first_sequence"
     case lastSequence = "last_sequence"
     case firstInstant = "first_instant"
@@ -45,6 +47,7 @@ public struct SegmentListing: Codable, Equatable, Sendable {
     }
     number = header.number
     epoch = header.epoch
+    incarnation = header.incarnation.identifier.description
     firstSequence = header.firstSequence.rawValue
     guard records > 0 else { return }
     lastSequence = header.firstSequence.advanced(by: records - 1).rawValue
@@ -54,7 +57,7 @@ public struct SegmentListing: Codable, Equatable, Sendable {
 
   private static func state(of segment: SegmentFile) -> String {
     switch segment.reading {
-    case .unreadable, .newerVersion: return "unreadable"
+    case .unreadable, .otherVersion: return "unreadable"
     case .foreign: return "foreign"
     case .later: return "new"
     case .blank, .whole: break

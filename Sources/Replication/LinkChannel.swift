@@ -18,7 +18,7 @@ final class LinkChannel: @unchecked Sendable {
   init(connectingTo endpoint: SocketEndpoint) throws(LinkError) {
     do throws(Errno) {
       socket = try Socket.connect(to: endpoint)
-      socket.enableKeepAlive(seconds: 15)
+      socket.keepAlive(.sending)
       try socket.setNonblocking()
     } catch { throw .network("cannot connect to \(endpoint): \(error)") }
   }

@@ -21,6 +21,10 @@ public enum LinkFrameKind: UInt16, Sendable {
   case compressedRecords = 10
   /// Nothing earlier than the timestamp is missing after the last record sent.
   case heartbeat = 11
+  /// Everything up to the record is durable at the protected site.
+  case durable = 12
+  /// The sites have diverged: nothing is sent until an operator decides. The words for it follow.
+  case diverged = 13
 
   // From the recovery site.
   case welcome = 32

@@ -5,25 +5,29 @@ import Journal
 /// have grown.
 public struct LinkHello: Equatable, Sendable {
   public static let magic: UInt64 = 0x5441_504C_4C49_4E4B  // "TAPLLINK"
-  public static let version: UInt32 = 1
+  public static let version: UInt32 = 2
   /// As many as a group's configuration may have.
   static let diskLimit = 256
 
   public var site: String
   public var groupName: String
   public var group: GroupIdentifier
-  public var epoch: UInt64
+  /// Its incarnations, the one that sends being the newest, and its last record.
+  public var lineage: Lineage
+  public var last: LastRecord
   public var segmentByteCount: UInt32
   public var disks: [JournalState.Disk]
 
   public init(
-    site: String, groupName: String, group: GroupIdentifier, epoch: UInt64,
-    segmentByteCount: UInt32, disks: [JournalState.Disk]
+    site: String, groupName: String, group: GroupIdentifier, lineage: Lineage,
+    last: LastRecord = LastRecord(.none, .zero), segmentByteCount: UInt32,
+    disks: [JournalState.Disk]
   ) {
     self.site = site
     self.groupName = groupName
     self.group = group
-    self.epoch = epoch
+    self.lineage = lineage
+    self.last = last
     self.segmentByteCount = segmentByteCount
     self.disks = disks
   }
@@ -36,7 +40,8 @@ public struct LinkHello: Equatable, Sendable {
     encoder.put(groupName)
     encoder.put(group.high)
     encoder.put(group.low)
-    encoder.put(epoch)
+    encoder.put(lineage)
+    encoder.put(last)
     encoder.put(segmentByteCount)
     encoder.put(UInt16(disks.count))
     for disk in disks {
@@ -57,7 +62,8 @@ public struct LinkHello: Equatable, Sendable {
       site = try decoder.takeString()
       groupName = try decoder.takeString()
       group = GroupIdentifier(high: try decoder.take(), low: try decoder.take())
-      epoch = try decoder.take()
+      lineage = try decoder.takeLineage()
+      last = try decoder.takeLastRecord()
       segmentByteCount = try decoder.take()
       disks = []
       let count = try decoder.take(UInt16.self)
@@ -77,26 +83,41 @@ public struct LinkHello: Equatable, Sendable {
 /// The recovery site's answer: what it has. Sent again when its disks have grown; then only the
 /// sizes count.
 public struct LinkWelcome: Equatable, Sendable {
+  public var sequence: SequenceNumber { last.sequence }
+
+  /// Names what it has: a decision about that is not one about anything else.
+  public var seen: JournalState.OwnerMark {
+    .init(lineage.newest?.identifier ?? .none, last.sequence)
+  }
+
   public var site: String
   /// It has no baseline: a full copy must come first.
   public var needsBaseline: Bool
-  public var epoch: UInt64
-  /// Its last record, and the end of that record in the stream.
-  public var sequence: SequenceNumber
+  /// The incarnations of which it has records, its last record, and where the next byte belongs in
+  /// the stream.
+  public var lineage: Lineage
+  public var last: LastRecord
   public var position: StreamPosition
+  /// Of the segment that `position` names: it may hold no record yet.
+  public var segmentIncarnation: IncarnationIdentifier
+  /// The newest record of which it has heard that it was durable at its owner.
+  public var ownerDurable: JournalState.OwnerMark
   public var applied: SequenceNumber
   /// The sizes of its disks, in the order of the group.
   public var diskByteCounts: [UInt64]
 
   public init(
-    site: String, needsBaseline: Bool, epoch: UInt64, sequence: SequenceNumber,
-    position: StreamPosition, applied: SequenceNumber, diskByteCounts: [UInt64] = []
+    site: String, needsBaseline: Bool, lineage: Lineage, last: LastRecord,
+    position: StreamPosition, segmentIncarnation: IncarnationIdentifier,
+    ownerDurable: JournalState.OwnerMark, applied: SequenceNumber, diskByteCounts: [UInt64] = []
   ) {
     self.site = site
     self.needsBaseline = needsBaseline
-    self.epoch = epoch
-    self.sequence = sequence
+    self.lineage = lineage
+    self.last = last
     self.position = position
+    self.segmentIncarnation = segmentIncarnation
+    self.ownerDurable = ownerDurable
     self.applied = applied
     self.diskByteCounts = diskByteCounts
   }
@@ -106,9 +127,11 @@ public struct LinkWelcome: Equatable, Sendable {
     encoder.put(LinkHello.version)
     encoder.put(site)
     encoder.put(needsBaseline ? UInt8(1) : 0)
-    encoder.put(epoch)
-    encoder.put(sequence.rawValue)
+    encoder.put(lineage)
+    encoder.put(last)
     encoder.put(position.argument)
+    encoder.put(segmentIncarnation)
+    encoder.put(ownerDurable)
     encoder.put(applied.rawValue)
     encoder.put(UInt16(diskByteCounts.count))
     for byteCount in diskByteCounts { encoder.put(byteCount) }
@@ -122,9 +145,11 @@ public struct LinkWelcome: Equatable, Sendable {
       guard version == LinkHello.version else { throw LinkError.otherVersion(version) }
       site = try decoder.takeString()
       needsBaseline = try decoder.take(UInt8.self) == 1
-      epoch = try decoder.take()
-      sequence = SequenceNumber(try decoder.take())
+      lineage = try decoder.takeLineage()
+      last = try decoder.takeLastRecord()
       position = StreamPosition(argument: try decoder.take())
+      segmentIncarnation = try decoder.takeIdentifier()
+      ownerDurable = try decoder.takeOwnerMark()
       applied = SequenceNumber(try decoder.take())
       let count = try decoder.take(UInt16.self)
       guard count <= LinkHello.diskLimit else {
@@ -135,6 +160,26 @@ public struct LinkWelcome: Equatable, Sendable {
     } catch let error as LinkError {
       throw error
     } catch { throw .protocolViolation("welcome is malformed") }
+  }
+}
+
+/// The body of `cut` and `baselineBegin`: empty, or what the operator has given up.
+public enum LinkMessage {
+  static func encodeDiscarded(_ seen: JournalState.OwnerMark?) -> [UInt8] {
+    guard let seen else { return [] }
+    var encoder = WireEncoder()
+    encoder.put(seen)
+    return encoder.bytes
+  }
+
+  public static func decodeDiscarded(
+    _ bytes: [UInt8]
+  ) throws(LinkError) -> JournalState.OwnerMark? {
+    if bytes.isEmpty { return nil }
+    var decoder = WireDecoder(bytes)
+    do throws(WireDecoder.Failure) { return try decoder.takeOwnerMark() } catch {
+      throw .protocolViolation("what is to be dropped is malformed")
+    }
   }
 }
 
@@ -227,6 +272,8 @@ public enum LinkError: Error, Sendable, CustomStringConvertible {
   case protocolViolation(String)
   case otherVersion(UInt32)
   case refused(String)
+  /// Each site has records that the other lacks; an operator must decide.
+  case diverged(String)
   /// The records that the peer needs next are not in the journal any more.
   case tooFarBehind
   /// A disk of this site, the receiver, is too small for what comes; the peer is told so.
@@ -242,7 +289,7 @@ public enum LinkError: Error, Sendable, CustomStringConvertible {
         + "run the same version of tapline at both sites"
     case .refused(let text): "the peer refuses: \(text)"
     case .tooFarBehind: "the peer is further behind than the journal reaches"
-    case .diskTooSmall(let text), .local(let text): text
+    case .diskTooSmall(let text), .local(let text), .diverged(let text): text
     }
   }
 }

@@ -5,7 +5,7 @@ import Synchronization
 /// What the link's thread tells the rest of the site about itself. Any thread.
 public final class LinkMonitor: Sendable {
   public enum State: String, Sendable {
-    case connecting, waiting, refused, syncing, connected, stopped
+    case connecting, waiting, refused, diverged, syncing, connected, stopped
   }
 
   public struct Snapshot: Sendable {
@@ -23,11 +23,16 @@ public final class LinkMonitor: Sendable {
     public var completeThroughNanoseconds: UInt64 = 0
     /// The sizes of the peer's disks, as it last said; empty before.
     public var peerDiskByteCounts: [UInt64] = []
+    /// What the peer had when the sites were found to have diverged, and words for it; nil while
+    /// they have not.
+    public var divergence: (seen: JournalState.OwnerMark, text: String)?
   }
 
   public let peerSite: String
   private let content = Mutex(Snapshot())
   private let detached = Atomic<Bool>(false)
+  /// The operator gives up what a peer has that ends with this record.
+  private let discarded = Mutex<JournalState.OwnerMark?>(nil)
   private let onDetach = Mutex<(@Sendable () -> Void)?>(nil)
 
   public init(peerSite: String) { self.peerSite = peerSite }
@@ -49,6 +54,22 @@ public final class LinkMonitor: Sendable {
   public func detach() {
     detached.store(true, ordering: .releasing)
     onDetach.withLock { $0?() }
+  }
+
+  /// The operator's decision that the peer's copy gives way; it is carried out when the link
+  /// connects next, if the peer still has what was shown. False when the sites have not diverged.
+  public func discardFollower() -> Bool {
+    guard let seen = snapshot.divergence?.seen else { return false }
+    discarded.withLock { $0 = seen }
+    return true
+  }
+
+  func mayDiscard(_ seen: JournalState.OwnerMark) -> Bool { discarded.withLock { $0 == seen } }
+
+  /// The sites agree.
+  func agreed() {
+    discarded.withLock { $0 = nil }
+    update { $0.divergence = nil }
   }
 
   func attach() { detached.store(false, ordering: .releasing) }

@@ -16,20 +16,19 @@ import SystemIO
 public final class LinkSender<Store: BackingStore>: Sendable {
   public struct Parts: Sendable {
     public var endpoint: SocketEndpoint
-    /// The sizes of the disks in it are those of the stores when it is sent.
+    /// The sizes of the disks in it are those of the stores when it is sent, its last record is the
+    /// journal's.
     public var hello: LinkHello
     public var catalog: SegmentCatalog<File>
     public var watermarks: Watermarks
     public var signal: AppendSignal
     public var stores: [Store]
-    /// The group's epochs, oldest first.
-    public var epochs: [JournalState.EpochStart]
     public var log: @Sendable (String) -> Void
 
     public init(
       endpoint: SocketEndpoint, hello: LinkHello, catalog: SegmentCatalog<File>,
       watermarks: Watermarks, signal: AppendSignal, stores: [Store],
-      epochs: [JournalState.EpochStart], log: @escaping @Sendable (String) -> Void
+      log: @escaping @Sendable (String) -> Void
     ) {
       self.endpoint = endpoint
       self.hello = hello
@@ -37,12 +36,12 @@ public final class LinkSender<Store: BackingStore>: Sendable {
       self.watermarks = watermarks
       self.signal = signal
       self.stores = stores
-      self.epochs = epochs
       self.log = log
     }
 
     var presentHello: LinkHello {
       var present = hello
+      present.last = .newest(catalog, watermarks)
       for (index, store) in stores.enumerated() { present.disks[index].byteCount = store.byteCount }
       return present
     }
@@ -105,7 +104,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     var wait = Self.retryMilliseconds.lowerBound
     while !stops {
       do throws(LinkError) {
-        monitor.update { $0.state = .connecting }
+        monitor.update { if $0.state != .diverged { $0.state = .connecting } }
         try session()
         wait = Self.retryMilliseconds.lowerBound
       } catch {
@@ -123,11 +122,17 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     let before = monitor.snapshot
     let wasStreaming = before.state == .connected || before.state == .syncing
     monitor.update {
-      if case .refused = error { $0.state = .refused } else { $0.state = .waiting }
+      switch error {
+      case .refused: $0.state = .refused
+      case .diverged: $0.state = .diverged
+      default: $0.state = .waiting
+      }
       $0.detail = "\(error)"
       $0.syncProgress = nil
       if wasStreaming { $0.reconnectCount += 1 }
     }
+    // A condition of the group tells it.
+    if case .diverged = error { return false }
     if before.detail != "\(error)" || wasStreaming {
       parts.log("group \(parts.hello.groupName): link to \(monitor.peerSite): \(error)")
     }
@@ -149,6 +154,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     var stream = LinkStream(parts: parts, hello: hello, monitor: monitor, channel: channel)
     defer { stream.end() }
     try agree(channel, &stream)
+    monitor.agreed()
     monitor.update { $0.detail = "" }
     parts.log(
       "group \(parts.hello.groupName): linked to \(monitor.peerSite), "
@@ -164,14 +170,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     for round in 0..<2 {
       let welcome = try receiveWelcome(channel)
       monitor.update { $0.peerDiskByteCounts = welcome.diskByteCounts }
-      let oldest = parts.catalog.oldest?.firstSequence
-      let decision =
-        monitor.isDetached
-        ? .baseline
-        : ResumeDecision.decide(
-          welcome, epochs: parts.epochs,
-          last: parts.watermarks.sequence(.appended), oldest: oldest)
-      switch decision {
+      switch decision(on: welcome) {
       case .resume where isForked(welcome):
         // It has records in the segment and keeps them: damage has cost this site its own segment
         // of that number, whose records are applied.
@@ -187,30 +186,72 @@ public final class LinkSender<Store: BackingStore>: Sendable {
           if Mutant.ignoreFork.isOn, try stream.resume(welcome) { return }
         #endif
         try goBack(channel, welcome, after: after)
+      case .diverged(let divergence):
+        #if MUTANTS
+          if Mutant.eraseMore.isOn { return try stream.beginBaseline() }
+        #endif
+        guard monitor.mayDiscard(welcome.seen) else { throw report(divergence, welcome, channel) }
+        parts.log(
+          "group \(parts.hello.groupName): what \(monitor.peerSite) has more is given up, as the "
+            + "operator has decided: record \(welcome.sequence.rawValue) was its last")
+        guard let common = divergence.common?.sequence, welcome.applied <= common else {
+          return try stream.beginBaseline(discarding: welcome.seen)
+        }
+        try goBack(channel, welcome, after: common, discarding: welcome.seen)
       }
     }
     throw .protocolViolation("the peer did not go back as asked")
   }
 
+  private func decision(on welcome: LinkWelcome) -> ResumeDecision {
+    let oldest = parts.catalog.oldest?.firstSequence
+    let last = LastRecord.newest(parts.catalog, parts.watermarks)
+    let match = welcome.last.match(
+      in: parts.catalog, of: welcome.lineage.newest?.identifier)
+    return ResumeDecision.decide(
+      welcome, owner: SiteHistory(parts.hello.lineage, last: last.mark), oldest: oldest,
+      match: match, isDetached: monitor.isDetached)
+  }
+
+  /// Both sites stop here until an operator decides.
+  private func report(
+    _ divergence: Divergence, _ welcome: LinkWelcome, _ channel: LinkChannel
+  ) -> LinkError {
+    let text = divergence.text(
+      of: parts.hello.groupName, owner: parts.hello.site, follower: monitor.peerSite)
+    monitor.update { $0.divergence = (welcome.seen, text) }
+    do throws(LinkError) { try channel.send(LinkFrame(.diverged), Array(text.utf8)) } catch {
+      return error
+    }
+    // It closes the connection when it has read that.
+    _ = try? channel.receive(timeoutMilliseconds: 5_000)
+    return .diverged(text)
+  }
+
   /// The receiver has begun a segment, without a record yet, that was lost here with its header:
-  /// another epoch has, or will have, a segment of that number.
+  /// another incarnation has, or will have, a segment of that number.
   private func isForked(_ welcome: LinkWelcome) -> Bool {
     let number = welcome.position.segment
     #if MUTANTS
       if Mutant.resumeStaleSegment.isOn { return false }
     #endif
-    if let own = parts.catalog.segment(number) { return own.header.epoch != welcome.epoch }
+    if number == 0 { return false }
+    if let own = parts.catalog.segment(number) {
+      return own.header.incarnation.identifier != welcome.segmentIncarnation
+    }
     return parts.catalog.newest.map { number > $0.number } ?? false
   }
 
   private func goBack(
-    _ channel: LinkChannel, _ welcome: LinkWelcome, after sequence: SequenceNumber
+    _ channel: LinkChannel, _ welcome: LinkWelcome, after sequence: SequenceNumber,
+    discarding seen: JournalState.OwnerMark? = nil
   ) throws(LinkError) {
     parts.log(
       "group \(parts.hello.groupName): \(monitor.peerSite) has records up to "
         + "\(welcome.sequence.rawValue) or a segment that were lost here; it goes back to "
         + "\(sequence.rawValue)")
-    try channel.send(LinkFrame(.cut, argument: sequence.rawValue))
+    try channel.send(
+      LinkFrame(.cut, argument: sequence.rawValue), LinkMessage.encodeDiscarded(seen))
   }
 
   private func receiveWelcome(_ channel: LinkChannel) throws(LinkError) -> LinkWelcome {

@@ -32,6 +32,9 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   private let packed = PageBuffer(byteCount: LZ4.compressedLimit(Self.chunkByteLimit) + 4)
   private var idleSteps = 0
   private var lastHeartbeat: UInt64 = 0
+  /// Of what the peer was told that it is durable here.
+  private var toldDurable: UInt64 = 0
+  private var lastDurableTold: UInt64 = 0
 
   init(
     parts: LinkSender<Store>.Parts, hello: LinkHello, monitor: LinkMonitor, channel: LinkChannel
@@ -109,7 +112,11 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
 
   /// Starts a full copy. Records are sent from the segment that holds the first one which the base
   /// does not hold yet, so whatever the copy misses, they bring.
-  mutating func beginBaseline() throws(LinkError) {
+  ///
+  /// - Parameter seen: what the receiver has, all of which the operator has given up.
+  mutating func beginBaseline(
+    discarding seen: JournalState.OwnerMark? = nil
+  ) throws(LinkError) {
     let applied = parts.watermarks[.applied]
     var start = applied
     if let first = parts.catalog.segment(holding: applied + 1) {
@@ -121,7 +128,8 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     parts.watermarks[.peerDurable] = start
     parts.watermarks[.peerApplied] = start
     monitor.attach()
-    try channel.send(LinkFrame(.baselineBegin, argument: start))
+    try channel.send(
+      LinkFrame(.baselineBegin, argument: start), LinkMessage.encodeDiscarded(seen))
     baseline = BaselineReader(parts.stores, byteCounts: hello.disks.map(\.byteCount))
     monitor.update {
       $0.state = .syncing
@@ -139,6 +147,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     try tellGrowth()
     let isCopying = try sendBaseline()
     let sent = try sendRecords()
+    try tellDurable()
     monitor.update { $0.wireByteCount += channel.takeSentByteCount() }
     if isCopying || sent >= Self.smallBatchByteCount {
       idleSteps = 0
@@ -332,6 +341,17 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   }
 
   // MARK: Progress
+
+  /// What is durable here is not lost at a power cut: the peer may tell one from worse by it.
+  private mutating func tellDurable() throws(LinkError) {
+    let durable = parts.watermarks[.durable]
+    guard durable > toldDurable else { return }
+    let monotonic = SystemClock.monotonicNanoseconds()
+    guard monotonic - lastDurableTold >= Self.heartbeatNanoseconds else { return }
+    lastDurableTold = monotonic
+    toldDurable = durable
+    try channel.send(LinkFrame(.durable, argument: durable))
+  }
 
   private mutating func sendHeartbeat() throws(LinkError) {
     let monotonic = SystemClock.monotonicNanoseconds()

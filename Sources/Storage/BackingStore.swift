@@ -45,8 +45,11 @@ public protocol BackingStore: Sendable {
   func sync() throws(StorageError)
 
   /// Starts to move what was written towards the disk, after waiting for what was started before.
-  /// Makes nothing durable; a hint that may do nothing.
-  func writeOut()
+  /// Makes nothing durable, and may do nothing. Blocks.
+  ///
+  /// When it throws, that is what `sync` would have said, and says no more: the caller does what it
+  /// does after an error of `sync`.
+  func writeOut() throws(StorageError)
 
   /// Tells that the range will be read soon. A hint that may do nothing; may block.
   func prefetch(_ range: ByteRange)
@@ -65,7 +68,7 @@ public protocol BackingStore: Sendable {
 }
 
 extension BackingStore {
-  public func writeOut() {}
+  public func writeOut() throws(StorageError) {}
   public func prefetch(_ range: ByteRange) {}
   public var tellsHoles: Bool { false }
 

@@ -36,6 +36,15 @@ public enum DiskStore: BackingStore {
     }
   }
 
+  /// Whether a write may wait for another machine, or for a process: then no loop must make it. A
+  /// file of a local file system takes writes into the page cache.
+  public var mayHang: Bool {
+    switch self {
+    case .file(let store): store.isRemote
+    case .nbd: true
+    }
+  }
+
   @inline(__always) public var byteCount: UInt64 {
     switch self {
     case .file(let store): store.byteCount
@@ -96,10 +105,10 @@ public enum DiskStore: BackingStore {
     }
   }
 
-  public func writeOut() {
+  public func writeOut() throws(StorageError) {
     switch self {
-    case .file(let store): store.writeOut()
-    case .nbd(let store): store.writeOut()
+    case .file(let store): try store.writeOut()
+    case .nbd(let store): try store.writeOut()
     }
   }
 

@@ -65,7 +65,9 @@ extension FileStore {
   fileprivate func setLength(_ byteCount: UInt64) throws(StorageError) -> UInt64 {
     do throws(Errno) {
       let before = try file.size()
-      if before != byteCount { try Self.grow(file, to: byteCount) }
+      if before != byteCount {
+        try owing { () throws(Errno) in try Self.grow(file, to: byteCount) }
+      }
       return before
     } catch { throw StorageError(request(.extend), error) }
   }

@@ -6,8 +6,13 @@ import SystemIO
 public final class FileStore: BackingStore {
   public let description: String
   public let isBlockDevice: Bool
+  /// Behind it is another machine, or a process.
+  let isRemote: Bool
   let file: File
   private let size: Atomic<UInt64>
+  /// The system tells a lost write once, to whichever call asks first. What another call than
+  /// `sync` was told is owed to the next `sync`. Held while the system is asked.
+  private let owed = Mutex<Errno?>(nil)
 
   /// Block devices zero only whole logical blocks; none in use is larger.
   private static let deviceBlockBytes: UInt64 = 4096
@@ -16,6 +21,7 @@ public final class FileStore: BackingStore {
     self.file = file
     size = Atomic(byteCount)
     self.isBlockDevice = isBlockDevice
+    isRemote = file.isRemote
     description = file.path
   }
 
@@ -70,13 +76,36 @@ public final class FileStore: BackingStore {
 
   public func sync() throws(StorageError) {
     do throws(Errno) {
-      try file.syncData()
+      try owed.withLock { owed throws(Errno) in
+        // Also when it is clear already that it fails: what is told now is not told again.
+        defer { owed = nil }
+        try file.syncData()
+        if let owed { throw owed }
+      }
     } catch {
       throw StorageError(request(.sync), error)
     }
   }
 
-  public func writeOut() { try? file.writeOut() }
+  public func writeOut() throws(StorageError) {
+    #if MUTANTS
+      if Mutant.swallowWriteOut.isOn {
+        try? file.writeOut()
+        return
+      }
+    #endif
+    do throws(Errno) { try file.writeOut() } catch { throw StorageError(request(.sync), error) }
+  }
+
+  /// Runs what may be told of lost writes, and does not answer for them.
+  func owing<Result>(_ body: () throws(Errno) -> Result) throws(Errno) -> Result {
+    try owed.withLock { owed throws(Errno) in
+      do throws(Errno) { return try body() } catch {
+        owed = error
+        throw error
+      }
+    }
+  }
 
   // MARK: Zeros
 
@@ -100,11 +129,22 @@ public final class FileStore: BackingStore {
       do {
         return try file.punchHole(at: range.start, count: range.length)
       } catch { if !Self.meansUnavailable(error) { throw error } }
+      if tellsHoles { return try clearData(in: range) }
     }
     do {
       return try file.zeroRange(at: range.start, count: range.length)
     } catch { if !Self.meansUnavailable(error) { throw error } }
     try writeZeros(range)
+  }
+
+  /// Where no hole can be made, those that are there must not be filled: that may need space which
+  /// nobody has.
+  private func clearData(in range: ByteRange) throws(Errno) {
+    var position = range.start
+    while let data = try dataRange(from: position, limit: range.end) {
+      try writeZeros(data)
+      position = data.end
+    }
   }
 
   private func writeZeros(_ range: ByteRange) throws(Errno) {
@@ -134,6 +174,13 @@ public final class FileStore: BackingStore {
   ) throws(StorageError) -> ByteRange? {
     guard offset < limit else { return nil }
     try checked(.findData, offset, limit - offset)
+    do throws(Errno) { return try dataRange(from: offset, limit: limit) } catch {
+      throw StorageError(request(.findData, offset, limit - offset), error)
+    }
+  }
+
+  private func dataRange(from offset: UInt64, limit: UInt64) throws(Errno) -> ByteRange? {
+    guard offset < limit else { return nil }
     do throws(Errno) {
       guard let start = try file.nextData(from: offset), start < limit else { return nil }
       let end = try file.nextHole(from: start)
@@ -141,8 +188,6 @@ public final class FileStore: BackingStore {
     } catch .invalid {
       // The file system cannot tell data from holes.
       return ByteRange(start: offset, end: limit)
-    } catch {
-      throw StorageError(request(.findData, offset, limit - offset), error)
     }
   }
 }

@@ -57,6 +57,7 @@ enum NBDFailure: Error {
         throw unsafe failure(handle)
       }
     }
+    KeepAlive.standard.apply(to: unsafe nbd_aio_get_fd(handle))
     let traits = unsafe NBDTraits(of: handle)
     self.traits = traits
     return traits

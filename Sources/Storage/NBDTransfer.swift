@@ -69,10 +69,30 @@ extension NBDConnection {
       let count = min(NBDLimits.zeroBytes, parts.middle.end - position)
       let piece = ByteRange(start: position, length: count)
       if isOffered { isOffered = try tryZero(piece, mayFreeSpace: mayFreeSpace) }
-      if !isOffered { try writeZeros(piece, traits) }
+      if !isOffered {
+        if mayFreeSpace, traits.hasAllocationContext {
+          try clearData(in: piece, traits)
+        } else {
+          try writeZeros(piece, traits)
+        }
+      }
       position += count
     }
     try writeZeros(parts.tail, traits)
+  }
+
+  /// Leaves alone what is zeros already: it may have no space, and need none.
+  private func clearData(in range: ByteRange, _ traits: NBDTraits) throws(NBDFailure) {
+    var position = range.start
+    while position < range.end,
+      let data = try nextDataRange(from: position, limit: range.end, traits: traits)
+    {
+      let parts = AlignedParts(of: data, block: traits.blockBytes)
+      let start = parts.head.isEmpty ? data.start : data.start & ~(traits.blockBytes - 1)
+      let end = parts.tail.isEmpty ? data.end : (data.end | (traits.blockBytes - 1)) + 1
+      try writeZeros(ByteRange(start: start, end: end), traits)
+      position = end
+    }
   }
 
   /// False when the server does not do it.

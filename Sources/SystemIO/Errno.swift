@@ -9,6 +9,7 @@ public struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConvertib
   /// The calling thread's `errno`.
   public static var current: Errno { Errno(errno) }
 
+  public static let addressInUse = Errno(EADDRINUSE)
   public static let again = Errno(EAGAIN)
   public static let badFile = Errno(EBADF)
   public static let brokenPipe = Errno(EPIPE)
@@ -19,6 +20,7 @@ public struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConvertib
   public static let io = Errno(EIO)
   public static let notFound = Errno(ENOENT)
   public static let noSpace = Errno(ENOSPC)
+  public static let notSocket = Errno(ENOTSOCK)
   public static let notSupported = Errno(EOPNOTSUPP)
   public static let protocolError = Errno(EPROTO)
   public static let timedOut = Errno(ETIMEDOUT)

@@ -84,6 +84,9 @@ public final class File: Sendable {
     return status.st_mode & S_IFMT == S_IFBLK
   }
 
+  /// Whether its file system is of the network or of a process (FUSE).
+  public var isRemote: Bool { SystemCalls.isRemote(descriptor.raw) }
+
   public func truncate(to byteCount: UInt64) throws(Errno) {
     _ = try retrying { SystemCalls.truncate(descriptor.raw, off_t(byteCount)) }
   }
@@ -169,17 +172,27 @@ public final class File: Sendable {
   }
 
   /// Data written before is durable when this returns. After an error it may not be, and a later
-  /// success does not mean that it is.
+  /// success does not mean that it is: what was lost must be written again.
   public func syncData() throws(Errno) {
     _ = try retrying { SystemCalls.syncData(descriptor.raw) }
   }
 
   /// Starts to write what is dirty to the disk, after waiting for what was started before. Makes
   /// nothing durable: it keeps a later sync short, and the disk's queue from being filled at once.
+  ///
+  /// Throws what a sync would: Linux tells of a write that was lost once for each open file. After
+  /// that, a sync succeeds.
   public func writeOut() throws(Errno) {
-    let waitBefore: UInt32 = 1
-    let start: UInt32 = 2
-    _ = try retrying { SystemCalls.syncRange(descriptor.raw, waitBefore | start) }
+    let flags = UInt32(LINUX_SYNC_WAIT_BEFORE | LINUX_SYNC_WRITE)
+    _ = try retrying { SystemCalls.syncRange(descriptor.raw, 0, flags) }
+  }
+
+  /// Throws if something that was written to the file is lost, as far as the system knows, and this
+  /// object was not told yet. Does not block.
+  public func checkLosses() throws(Errno) {
+    let behindAll = off_t(1) << 62
+    let flags = UInt32(LINUX_SYNC_WAIT_BEFORE)
+    _ = try retrying { SystemCalls.syncRange(descriptor.raw, behindAll, flags) }
   }
 
   /// As `syncData`, with all metadata.
@@ -212,8 +225,12 @@ public final class File: Sendable {
   }
 
   /// What is read from now on comes from the disk, but for what is not written to it yet. After a
-  /// failed sync memory holds bytes that count as written and never were.
-  public func forgetCached() { SystemCalls.forgetCached(descriptor.raw) }
+  /// failed sync memory holds bytes that count as written and never were. Of those no sync tells
+  /// any more, as nobody reads them.
+  public func forgetCached() {
+    try? checkLosses()
+    SystemCalls.forgetCached(descriptor.raw)
+  }
 
   /// The first offset at or after `offset` that holds data; nil when only a hole follows.
   public func nextData(from offset: UInt64) throws(Errno) -> UInt64? {
@@ -233,8 +250,11 @@ public final class File: Sendable {
   }
 
   /// Takes the file's exclusive lock without waiting: false when another process holds it. The
-  /// lock ends with this object or the process.
+  /// lock ends with `unlock`, this object or the process.
   public func tryLock() throws(Errno) -> Bool {
     try retryingNonblocking { SystemCalls.lock(descriptor.raw) } != nil
   }
+
+  /// Lets others have the lock though the file stays open.
+  public func unlock() { SystemCalls.unlock(descriptor.raw) }
 }

@@ -35,14 +35,12 @@ public final class Socket: Sendable {
 
   // MARK: Making sockets
 
-  /// Listens, nonblocking. A stale unix socket file, on which nobody listens, is replaced.
+  /// Listens, nonblocking. A unix socket on which nobody listens any more is replaced, and nothing
+  /// else: throws ENOTSOCK when another file has the path, and EADDRINUSE when somebody listens.
   public static func listen(on endpoint: SocketEndpoint, backlog: Int32 = 512)
     throws(Errno) -> Socket
   {
-    if case .unix(let path) = endpoint, Directory.exists(path) {
-      if (try? connect(to: endpoint)) != nil { throw Errno(EADDRINUSE) }
-      try Directory.remove(path)
-    }
+    if case .unix(let path) = endpoint { try SocketFile.makeWay(at: path) }
     let socket = try make(endpoint)
     if case .tcp = endpoint { socket.setOption(SOL_SOCKET, SO_REUSEADDR, 1) }
     try unsafe socket.withAddress(endpoint) { (address, length) throws(Errno) in
@@ -69,6 +67,18 @@ public final class Socket: Sendable {
       }
     }
     socket.disableDelay()
+    socket.keepAlive(.standard)
+    return socket
+  }
+
+  /// Connects to a unix socket, nonblocking; throws EAGAIN when the listener's queue is full.
+  static func connectAtOnce(toUnix path: String) throws(Errno) -> Socket {
+    let endpoint = SocketEndpoint.unix(path: path)
+    let socket = try make(endpoint)
+    try socket.setNonblocking()
+    try unsafe socket.withAddress(endpoint) { (address, length) throws(Errno) in
+      _ = try retrying { unsafe SystemCalls.connect(socket.rawDescriptor, address, length) }
+    }
     return socket
   }
 
@@ -84,6 +94,7 @@ public final class Socket: Sendable {
     guard let raw else { return nil }
     let socket = Socket(owning: raw)
     socket.disableDelay()
+    socket.keepAlive(.standard)
     return socket
   }
 
@@ -154,14 +165,7 @@ public final class Socket: Sendable {
     setOption(SOL_SOCKET, SO_RCVBUF, receive)
   }
 
-  /// A peer that has vanished is noticed after about `seconds`, also while nothing is sent.
-  public func enableKeepAlive(seconds: Int32) {
-    setOption(SOL_SOCKET, SO_KEEPALIVE, 1)
-    setOption(Int32(IPPROTO_TCP), TCP_KEEPIDLE, max(1, seconds / 2))
-    setOption(Int32(IPPROTO_TCP), TCP_KEEPINTVL, max(1, seconds / 6))
-    setOption(Int32(IPPROTO_TCP), TCP_KEEPCNT, 3)
-    setOption(Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, seconds * 1000)
-  }
+  public func keepAlive(_ how: KeepAlive) { how.apply(to: descriptor.raw) }
 
   private func setOption(_ level: Int32, _ name: Int32, _ value: Int32) {
     var value = value

@@ -30,7 +30,8 @@ public final class ScratchBudget: Sendable {
 /// The file is a log: what is stored goes to its end, and an extent map of each disk says where.
 /// Zeros take no bytes of it. Bytes are in the file before the map names them, and where the map
 /// points nothing is written again, so a reader never sees half of what is being stored. The file
-/// is never synced: it means nothing after a restart.
+/// is never synced: it means nothing after a restart. What the system could not write is not
+/// served: the overlay is lost then.
 ///
 /// One thread at a time stores; any thread reads meanwhile.
 public final class SavedExtents<File: JournalFile>: Sendable {
@@ -48,6 +49,8 @@ public final class SavedExtents<File: JournalFile>: Sendable {
     var end: UInt64 = 0
     var charged: UInt64 = 0
     var failure: VolumeError?
+    /// What was stored may not be there any more.
+    var loss: Errno?
   }
 
   private let budget: ScratchBudget
@@ -140,13 +143,32 @@ public final class SavedExtents<File: JournalFile>: Sendable {
       return true
     }
     guard let file = state.withLock({ $0.file }) else { throw .scratch(.io) }
-    let count: Int
+    let isRead: Bool
     do throws(Errno) {
-      if !waits { return try unsafe file.readIfCached(into: buffer, at: source.rawValue) }
-      count = try unsafe file.read(into: buffer, at: source.rawValue)
+      if waits {
+        let count = try unsafe file.read(into: buffer, at: source.rawValue)
+        if count < buffer.count { throw .io }
+        isRead = true
+      } else {
+        isRead = try unsafe file.readIfCached(into: buffer, at: source.rawValue)
+      }
     } catch { throw .scratch(error) }
-    if count < buffer.count { throw .scratch(.io) }
-    return true
+    if isRead { try checkLosses(of: file) }
+    return isRead
+  }
+
+  /// Pages that could not be written to the disk are read as what is there once they have left
+  /// memory. The system told of that before, to whoever asked: so it is asked after the read, and
+  /// under the lock, because it tells once.
+  private func checkLosses(of file: File) throws(VolumeError) {
+    let loss = state.withLock { state -> Errno? in
+      do throws(Errno) { try file.checkLosses() } catch {
+        state.loss = error
+        state.failure = state.failure ?? .scratch(error)
+      }
+      return state.loss
+    }
+    if let loss { throw .scratch(loss) }
   }
 
   // MARK: Giving up

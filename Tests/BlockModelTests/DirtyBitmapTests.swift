@@ -24,7 +24,8 @@ import Testing
   }
 
   /// One chunk, a short last chunk, whole words, one chunk more, and no word border at the end.
-  static let disks = [1, 64, 65, 64 * 64, 64 * 64 + 1, 64 * 200 - 17].map(Disk.init(sizeBytes:))
+  static let disks = ([1, 64, 65, 64 * 64, 64 * 64 + 1, 64 * 200 - 17] as [UInt64])
+    .map(Disk.init(sizeBytes:))
 
   @Test(arguments: disks, [1, 2, 3] as [UInt64])
   func randomMarksAndClearsAgreeWithAPlainArray(disk: Disk, seed: UInt64) throws {

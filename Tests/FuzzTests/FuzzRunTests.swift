@@ -19,7 +19,7 @@ import Testing
     let finished = try run(
       Self.tool, [target.rawValue, "\(Self.seconds)"], within: Self.limit)
     if finished.status == Self.noFuzzer, !skipNothing {
-      try Test.cancel("\(finished.stderr.suffix(200))")
+      try skipTest("\(finished.stderr.suffix(200))")
     }
     #expect(finished.status == 0, "\(finished)")
     let runs = finished.stderr.firstMatch(of: /Done (\d+) runs/).flatMap { Int($0.1) }

@@ -78,7 +78,7 @@ public final class FaultyStorage: JournalStorage {
 
 /// What goes wrong next, and the generator of chance. Shared by a storage and its files.
 public final class Faults: Sendable {
-  public enum Operation: Hashable, Sendable { case read, write, sync, create }
+  public enum Operation: Hashable, Sendable { case read, write, sync, create, writeBack }
 
   private struct State {
     var generator: SeededGenerator
@@ -222,6 +222,16 @@ public final class FaultyFile: JournalFile {
       images.dirty.removeAll()
     }
     if let failure { throw failure }
+  }
+
+  /// As Linux: fails once for what was lost, which is not in memory any more.
+  public func checkLosses() throws(Errno) {
+    guard let failure = faults.take(.writeBack) else { return }
+    images.withLock { images in
+      images.cached = images.durable
+      images.dirty.removeAll()
+    }
+    throw failure
   }
 
   func crash() {

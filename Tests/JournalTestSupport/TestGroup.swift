@@ -72,8 +72,7 @@ public final class TestGroup {
     try self.init(seed: seed, settings)
     isReceiving = true
     state.group = sender.group
-    state.epoch = 0
-    state.epochs = []
+    state.lineage = Lineage()
     try updateState { _ in }
     try reopen()
   }
@@ -91,6 +90,7 @@ public final class TestGroup {
   }
 
   public func updateState(_ change: (inout JournalState) -> Void) throws {
+    if isReceiving { state.lineage = journal.lineage.holding(through: journal.appended) }
     change(&state)
     stateGeneration += 1
     try stateFile.write(state, generation: stateGeneration)
@@ -264,7 +264,7 @@ public final class TestGroup {
     let recovered = try JournalRecovery(storage, state: state)
     notes = recovered.notes
     let continues = state.isClean || isReceiving
-    if !continues { state.beginEpoch(after: recovered.lastSequence) }
+    if !continues { state.beginIncarnation(after: .init(recovered.lastSequence, .zero)) }
     state.isClean = false
     arenaEnd = 0
     indexJob = nil
@@ -307,16 +307,20 @@ public final class TestGroup {
 
   /// Goes back to `sequence`, as the peer demands.
   public func cut(after sequence: SequenceNumber) throws {
-    try updateState { $0.durable = min($0.durable, sequence) }
+    try updateState {
+      $0.durable = min($0.durable, sequence)
+      $0.lineage = $0.lineage.holding(through: sequence)
+    }
     let recovered = try JournalRecovery(storage, state: state, cut: sequence)
     journal.adopt(recovered, state: state, continuesLastSegment: true)
   }
 
   /// Forgets its records: a full copy begins, which holds those up to `start`.
-  public func beginBaseline(_ start: SequenceNumber) throws {
+  ///
+  /// - Parameter lineage: of the sender.
+  public func beginBaseline(_ start: SequenceNumber, _ lineage: Lineage) throws {
     try updateState {
-      $0.epoch = 0
-      $0.epochs = []
+      $0.lineage = lineage.holding(through: start)
       $0.applied = .init(start, .zero)
       $0.applyTarget = $0.applied
       $0.durable = start
@@ -332,7 +336,7 @@ public final class TestGroup {
   ) throws {
     try updateState {
       $0.durable = min($0.durable, sequence)
-      if newEpoch { $0.beginEpoch(after: sequence) }
+      if newEpoch { $0.beginIncarnation(after: .init(sequence, .zero)) }
     }
     arenaEnd = 0
     journal.adopt(recovered, state: state, continuesLastSegment: !newEpoch)

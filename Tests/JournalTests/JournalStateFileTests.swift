@@ -13,7 +13,8 @@ import Testing
       groupName: "läden", group: GroupIdentifier(high: 1, low: .max),
       disks: [.init(name: "root", byteCount: 20 << 30), .init(name: "data", byteCount: 1)],
       baseline: .copying)
-    state.beginEpoch(after: SequenceNumber(41))
+    state.lineage = Lineage([.numbered(1), .numbered(2, after: 41, at: 110)])
+    state.ownerDurable = .init(.numbered(2), SequenceNumber(44))
     state.applied = .init(SequenceNumber(10), Timestamp(rawValue: 100))
     state.applyTarget = .init(SequenceNumber(12), Timestamp(rawValue: 120))
     state.durable = SequenceNumber(40)
@@ -85,7 +86,7 @@ import Testing
     let (storage, file) = try Self.file()
     try file.write(Self.state, generation: 1)
     let raw = try storage.open("state")
-    raw.damage((32 << 10) + 40) { $0 ^ 1 }
+    raw.damage((64 << 10) + 40) { $0 ^ 1 }
     #expect(try file.read() == .damaged)
   }
 
@@ -115,21 +116,46 @@ import Testing
     #expect(try file.lacksCopy(beside: 1))
     raw.damage(40) { $0 ^ 1 }
     try file.write(Self.state, generation: 3)
-    raw.damage((32 << 10) + 40) { $0 ^ 1 }
+    raw.damage((64 << 10) + 40) { $0 ^ 1 }
     #expect(try file.read() == .state(Self.state, generation: 2))
     #expect(try file.lacksCopy(beside: 2))
-    raw.damage((32 << 10) + 40) { $0 ^ 1 }
+    raw.damage((64 << 10) + 40) { $0 ^ 1 }
     #expect(try !file.lacksCopy(beside: 3))
     raw.damage(40) { $0 ^ 1 }
     #expect(try file.read() == .state(Self.state, generation: 3))
     #expect(try file.lacksCopy(beside: 3))
   }
 
+  /// The most disks, with the longest names, and lists as long as they get.
+  @Test func `the largest state has its place`() throws {
+    let (_, file) = try Self.file()
+    let name = String(repeating: "n", count: 64)
+    var state = JournalState(
+      groupName: name, group: GroupIdentifier(high: 1, low: 2),
+      disks: (0..<256).map { _ in .init(name: name, byteCount: 1) }, baseline: .complete)
+    state.isClean = false
+    for number in UInt64(1)...400 {
+      state.beginIncarnation(after: .init(SequenceNumber(number), .zero))
+      state.noteGap(.init(from: .zero, to: Timestamp(rawValue: number)))
+    }
+    try file.write(state, generation: 1)
+    #expect(try file.read() == .state(state, generation: 1))
+  }
+
+  @Test func `a state of an older version is refused with words`() throws {
+    let (storage, file) = try Self.file()
+    try file.write(Self.state, generation: 2)
+    try storage.open("state").damage(11) { _ in 1 }
+    #expect(try file.read() == .otherVersion(1))
+    #expect(FormatVersion.advice(1, own: 2).contains("older version"))
+    #expect(FormatVersion.advice(3, own: 2).contains("start that version"))
+  }
+
   @Test func aNewerVersionIsNamed() throws {
     let (storage, file) = try Self.file()
     try file.write(Self.state, generation: 2)
     try storage.open("state").damage(11) { _ in 9 }
-    #expect(try file.read() == .newerVersion(9))
+    #expect(try file.read() == .otherVersion(9))
   }
 
   /// A newer program wrote last: what an older one wrote before it is history.
@@ -138,9 +164,9 @@ import Testing
     let (storage, file) = try Self.file()
     try file.write(Self.state, generation: generation)
     try file.write(Self.state, generation: generation + 1)
-    let newer = Int((generation + 1) % 2) * (32 << 10)
-    try storage.open("state").damage(newer + 11) { _ in 2 }
-    #expect(try file.read() == .newerVersion(2))
+    let newer = Int((generation + 1) % 2) * (64 << 10)
+    try storage.open("state").damage(newer + 11) { _ in 9 }
+    #expect(try file.read() == .otherVersion(9))
   }
 
   @Test(arguments: [Faults.Operation.write, .sync])
@@ -153,35 +179,14 @@ import Testing
 
 /// The lists in the state are bounded, and keep the newest.
 @Suite struct JournalStateTests {
-  @Test func epochsBeginAfterTheLastRecord() {
-    var state = JournalStateFileTests.state
-    state.beginEpoch(after: SequenceNumber(50))
-    #expect(state.epoch == 3)
-    #expect(
-      state.epochs == [
-        .init(epoch: 1, firstSequence: SequenceNumber(1)),
-        .init(epoch: 2, firstSequence: SequenceNumber(42)),
-        .init(epoch: 3, firstSequence: SequenceNumber(51)),
-      ])
-  }
-
-  @Test func notingAnEpochReplacesItAndLaterOnes() {
-    var state = JournalStateFileTests.state
-    state.beginEpoch(after: SequenceNumber(50))
-    state.noteEpoch(.init(epoch: 2, firstSequence: SequenceNumber(30)))
-    #expect(state.epoch == 3)
-    #expect(state.epochs.map(\.epoch) == [1, 2])
-    #expect(state.epochs.last?.firstSequence == SequenceNumber(30))
-  }
-
   @Test func listsAreBoundedAndKeepTheNewest() {
     var state = JournalStateFileTests.state
     for round in UInt64(0)..<400 {
-      state.beginEpoch(after: SequenceNumber(100 + round))
+      state.beginIncarnation(after: .init(SequenceNumber(100 + round), .zero))
       state.noteGap(.init(from: Timestamp(rawValue: round), to: Timestamp(rawValue: round + 1)))
     }
-    #expect(state.epochs.count == JournalState.epochLimit)
-    #expect(state.epochs.last?.epoch == state.epoch)
+    #expect(state.lineage.incarnations.count == Lineage.limit)
+    #expect(state.lineage.newest?.after.sequence == SequenceNumber(499))
     #expect(state.gaps.count == JournalState.gapLimit)
     #expect(state.gaps.last?.to == Timestamp(rawValue: 400))
   }

@@ -18,7 +18,7 @@ import Testing
 
   static let identity = SegmentIdentity(
     group: GroupIdentifier(high: 0x0123_4567_89AB_CDEF, low: 0xFEDC_BA98_7654_3210),
-    epoch: 7, number: 42)
+    incarnation: .numbered(7), number: 42)
 
   /// Checksums by a bitwise CRC-32C (polynomial 0x82F63B78) outside of this project.
   static let table: [Golden] = [
@@ -28,7 +28,7 @@ import Testing
         timestamp: Timestamp(rawValue: 0x1122_3344_5566_7788), offset: 0xA0_B0C0, length: 4),
       payload: "tap!", index: 5,
       bytes: [
-        0xD7, 0xB3, 0x6F, 0x8E, 0x01, 0x02, 0x00, 0x01, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66,
+        0x35, 0x60, 0x95, 0x4B, 0x01, 0x02, 0x00, 0x01, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66,
         0x77, 0x88, 0x00, 0x00, 0x00, 0x00, 0x00, 0xA0, 0xB0, 0xC0, 0x00, 0x00, 0x00, 0x04,
       ]),
     Golden(
@@ -37,7 +37,7 @@ import Testing
         offset: 0x1_0000_0000, length: .max),
       payload: "", index: 0,
       bytes: [
-        0xB5, 0x99, 0x5D, 0x99, 0x00, 0x01, 0x00, 0x04, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x7F, 0x4D, 0x7C, 0x9D, 0x00, 0x01, 0x00, 0x04, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
         0x00, 0x20, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0xFF, 0xFF, 0xFF, 0xFF,
       ]),
     Golden(
@@ -46,7 +46,7 @@ import Testing
         length: 8192),
       payload: "", index: 1,
       bytes: [
-        0x38, 0x95, 0xFE, 0x5A, 0x00, 0x02, 0x00, 0x06, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0xF2, 0x41, 0xDF, 0x5E, 0x00, 0x02, 0x00, 0x06, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
         0x00, 0x03, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x10, 0x00, 0x00, 0x00, 0x20, 0x00,
       ]),
     Golden(
@@ -55,7 +55,7 @@ import Testing
         length: 3),
       payload: "one", index: 0x12345,
       bytes: [
-        0x6E, 0xA9, 0x7E, 0x60, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x88, 0x17, 0xD7, 0x71, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
         0x00, 0x99, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x03,
       ]),
   ]
@@ -82,7 +82,7 @@ import Testing
 
   @Test(arguments: table)
   func bytesAreThoseOfTheFormat(golden: Golden) {
-    #expect(Self.identity.checksumSeed == 0xA76A_70EE)
+    #expect(Self.identity.checksumSeed == 0xFC76_C6F0)
     #expect(Self.sealed(golden, in: Self.identity) == golden.bytes + golden.payload.utf8)
   }
 
@@ -118,12 +118,13 @@ import Testing
       #expect(!Self.verifies(record, index: index, in: own))
     }
     let others = [
-      SegmentIdentity(group: own.group, epoch: 7, number: 43),
-      SegmentIdentity(group: own.group, epoch: 7, number: 0),
-      SegmentIdentity(group: own.group, epoch: 8, number: 42),
-      SegmentIdentity(group: own.group, epoch: 42, number: 7),
+      SegmentIdentity(group: own.group, incarnation: .numbered(7), number: 43),
+      SegmentIdentity(group: own.group, incarnation: .numbered(7), number: 0),
+      SegmentIdentity(group: own.group, incarnation: .numbered(8), number: 42),
+      SegmentIdentity(group: own.group, incarnation: .numbered(42), number: 7),
       SegmentIdentity(
-        group: GroupIdentifier(high: own.group.low, low: own.group.high), epoch: 7, number: 42),
+        group: GroupIdentifier(high: own.group.low, low: own.group.high),
+        incarnation: .numbered(7), number: 42),
     ]
     for other in others {
       #expect(!Self.verifies(record, index: golden.index, in: other), "\(other)")
@@ -134,7 +135,8 @@ import Testing
     var seeds: Set<UInt32> = []
     for epoch in UInt64(0)..<40 {
       for number in UInt32(0)..<250 {
-        let identity = SegmentIdentity(group: Self.identity.group, epoch: epoch, number: number)
+        let identity = SegmentIdentity(
+          group: Self.identity.group, incarnation: .numbered(epoch), number: number)
         seeds.insert(identity.checksumSeed)
       }
     }

@@ -1,4 +1,5 @@
 import BlockModel
+import JournalTestSupport
 import Testing
 
 @testable import Journal
@@ -22,7 +23,7 @@ import Testing
       SegmentFacts(
         slot: slot,
         header: SegmentHeader(
-          identity: SegmentIdentity(group: group, epoch: epoch, number: number),
+          identity: SegmentIdentity(group: group, incarnation: .numbered(epoch), number: number),
           segmentByteCount: 1 << 20, firstSequence: SequenceNumber(records.lowerBound),
           firstTimestamp: Timestamp(rawValue: records.lowerBound)),
         recordCount: UInt64(records.count), end: 4096 + 28 * records.count,
@@ -65,12 +66,23 @@ import Testing
       facts: File(5, epoch: 4, 50..<60).facts(slot: 0), recordCount: 10)
     let found = RecoveryDecision.row(
       number: row.next.number, first: SequenceNumber(row.next.records.lowerBound),
-      epoch: row.next.epoch, after: last)
+      incarnation: .numbered(row.next.epoch), after: last)
     #expect(found == row.row)
   }
 
+  /// Another timeline counts its epochs alike.
+  @Test(arguments: [60, 59] as [UInt64])
+  func `a segment of another incarnation with the same epoch ends the walk`(first: UInt64) {
+    let last = RecoveryDecision.Kept(
+      facts: File(5, epoch: 4, 50..<60).facts(slot: 0), recordCount: 10)
+    let other = Incarnation(identifier: .numbered(99), epoch: 4, after: .origin)
+    let found = RecoveryDecision.row(
+      number: 6, first: SequenceNumber(first), incarnation: other, after: last)
+    #expect(found == .otherTimeline)
+  }
+
   @Test func theTableHasNoOtherRows() {
-    #expect(RecoveryDecision.Row.allCases.map(\.rawValue) == [1, 2, 3, 4, 5, 6])
+    #expect(RecoveryDecision.Row.allCases.map(\.rawValue) == [1, 2, 3, 4, 5, 6, 7])
   }
 
   // MARK: Chains

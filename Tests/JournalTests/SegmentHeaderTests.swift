@@ -1,4 +1,5 @@
 import BlockModel
+import JournalTestSupport
 import SystemIO
 import Testing
 
@@ -10,7 +11,10 @@ import Testing
   static let header = SegmentHeader(
     identity: SegmentIdentity(
       group: GroupIdentifier(high: 0x0102_0304_0506_0708, low: 0x1112_1314_1516_1718),
-      epoch: 0x2122_2324_2526_2728, number: 0x3132_3334),
+      incarnation: Incarnation(
+        identifier: .init(high: 0x6162, low: 0x6364), parent: .init(high: 0x6566, low: 0x6768),
+        term: 3, epoch: 7, after: .init(SequenceNumber(0x7172), Timestamp(rawValue: 0x7374))),
+      number: 0x3132_3334),
     segmentByteCount: 64 << 20, firstSequence: SequenceNumber(0x4142_4344_4546_4748),
     firstTimestamp: Timestamp(rawValue: 0x5152_5354_5556_5758))
 
@@ -21,16 +25,22 @@ import Testing
   }
 
   @Test func bytesAreThoseOfTheFormat() {
-    let expected: [UInt8] =
-      Array("TAPLSEG1".utf8) + [0, 0, 0, 1] + [4, 0, 0, 0]
-      + [1, 2, 3, 4, 5, 6, 7, 8] + [0x11, 0x12, 0x13, 0x14, 0x15, 0x16, 0x17, 0x18]
-      + [0x21, 0x22, 0x23, 0x24, 0x25, 0x26, 0x27, 0x28] + [0, 0, 0, 0, 0x31, 0x32, 0x33, 0x34]
-      + [0x41, 0x42, 0x43, 0x44, 0x45, 0x46, 0x47, 0x48]
-      + [0x51, 0x52, 0x53, 0x54, 0x55, 0x56, 0x57, 0x58]
+    var expected = Array("TAPLSEG1".utf8)
+    expected += [0, 0, 0, 2]
+    expected += [4, 0, 0, 0]
+    let words: [UInt64] = [
+      0x0102_0304_0506_0708, 0x1112_1314_1516_1718, 0x3132_3334, 0x4142_4344_4546_4748,
+      0x5152_5354_5556_5758, 0x6162, 0x6364, 0x6566, 0x6768, 3, 7, 0x7172, 0x7374,
+    ]
+    for word in words {
+      for place in 0..<8 {
+        expected.append(UInt8(truncatingIfNeeded: word >> UInt64(56 - 8 * place)))
+      }
+    }
     let bytes = Self.header.encoded()
     #expect(bytes.count == 4096)
-    #expect(Array(bytes[..<64]) == expected)
-    #expect(bytes[64..<4092].allSatisfy { $0 == 0 })
+    #expect(Array(bytes[..<120]) == expected)
+    #expect(bytes[120..<4092].allSatisfy { $0 == 0 })
     #expect(bytes == Self.resealed(bytes))
   }
 
@@ -58,8 +68,9 @@ import Testing
   @Test func aTornReplacementIsBlankOrWhole() throws {
     let old = Self.header
     let new = SegmentHeader(
-      identity: SegmentIdentity(group: old.identity.group, epoch: old.epoch, number: 9),
-      segmentByteCount: 64 << 20, firstSequence: SequenceNumber(5),
+      identity: SegmentIdentity(
+        group: old.identity.group, incarnation: old.incarnation, number: 9),
+      segmentByteCount: 64 << 20, firstSequence: SequenceNumber(0x8000_0000),
       firstTimestamp: Timestamp(rawValue: 6))
     for mixture in 0..<256 {
       var bytes = old.encoded()
@@ -80,15 +91,15 @@ import Testing
 
   @Test func aNewerVersionIsNamed() {
     var bytes = Self.header.encoded()
-    bytes[11] = 2
-    #expect(throws: SegmentHeader.Refusal.newerVersion(2)) {
+    bytes[11] = 3
+    #expect(throws: SegmentHeader.Refusal.otherVersion(3)) {
       try SegmentHeader(decoding: Self.resealed(bytes))
     }
   }
 
   @Test func aSegmentNumberBeyond32BitsIsRefused() {
     var bytes = Self.header.encoded()
-    bytes[43] = 1
+    bytes[35] = 1
     #expect(throws: SegmentHeader.Refusal.blank) {
       try SegmentHeader(decoding: Self.resealed(bytes))
     }
@@ -100,7 +111,8 @@ import Testing
     number: UInt32, first: UInt64, timestamp: UInt64
   ) {
     let header = SegmentHeader(
-      identity: SegmentIdentity(group: Self.header.identity.group, epoch: 1, number: number),
+      identity: SegmentIdentity(
+        group: Self.header.identity.group, incarnation: .numbered(1), number: number),
       segmentByteCount: 64 << 20, firstSequence: SequenceNumber(first),
       firstTimestamp: Timestamp(rawValue: timestamp))
     #expect(throws: SegmentHeader.Refusal.blank) {

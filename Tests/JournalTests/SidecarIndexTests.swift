@@ -69,10 +69,11 @@ import Testing
     }
     let own = segment.header.identity
     for identity in [
-      SegmentIdentity(group: own.group, epoch: own.epoch + 1, number: own.number),
-      SegmentIdentity(group: own.group, epoch: own.epoch, number: own.number + 1),
+      SegmentIdentity(group: own.group, incarnation: .numbered(own.epoch + 1), number: own.number),
+      SegmentIdentity(group: own.group, incarnation: own.incarnation, number: own.number + 1),
       SegmentIdentity(
-        group: GroupIdentifier(high: 1, low: own.group.low), epoch: own.epoch, number: own.number),
+        group: GroupIdentifier(high: 1, low: own.group.low), incarnation: own.incarnation,
+        number: own.number),
     ] {
       let reading = try SidecarIndex.read(file, of: other(identity), disks: Self.disks(group))
       guard case .other = reading else {

@@ -41,7 +41,8 @@ import Testing
       spans = recovered.generations.map(\.span)
       checkpoints = recovered.generations.flatMap(\.checkpoints)
       indexes = recovered.generations.map { generation in
-        let identity = SegmentIdentity(group: .init(high: 0, low: 0), epoch: 0, number: 0)
+        let identity = SegmentIdentity(
+          group: .init(high: 0, low: 0), incarnation: .numbered(0), number: 0)
         let sidecar = SidecarIndex(
           identity: identity, end: 0, generation: generation.flattened())
         return unsafe sidecar.encoded().withUnsafeBytes { unsafe CRC32C.standard($0) }

@@ -53,7 +53,7 @@ final class JournalFixture {
   /// Starts again as after a crash: recovers, and begins the next epoch.
   func restartAfterCrash(slots: Int = 6) throws {
     let recovered = try JournalRecovery(storage, state: state)
-    state.beginEpoch(after: recovered.lastSequence)
+    state.beginIncarnation(after: .init(recovered.lastSequence, .zero))
     try saveState(isClean: false)
     journal = try Self.open(storage, state, slots: slots, continuesLastSegment: false)
     try createSlots()
@@ -61,7 +61,7 @@ final class JournalFixture {
 
   /// Goes back to `sequence` and begins the next epoch there, as after a failover.
   func fork(after sequence: SequenceNumber, slots: Int = 6) throws {
-    state.beginEpoch(after: sequence)
+    state.beginIncarnation(after: .init(sequence, .zero))
     try saveState(isClean: false)
     let recovered = try JournalRecovery(storage, state: state, cut: sequence)
     journal = Journal(
@@ -178,7 +178,7 @@ final class JournalFixture {
         bytes[position + index] = UInt8(truncatingIfNeeded: sum >> UInt32(24 - 8 * index))
       }
     }
-    seal(SidecarIndex.headerByteCount..<bytes.count, at: 88)
+    seal(SidecarIndex.headerByteCount..<bytes.count, at: 96)
     seal(0..<124, at: 124)
     try storage.replace(name, with: bytes)
   }

@@ -19,14 +19,14 @@ import Testing
     #expect(reply(error, .simple) == simple)
     let text = [UInt8]("so it is".utf8)
     let payload: [UInt8] = [0, 0, 0, number, 0, UInt8(text.count)] + text
-    let structured: [UInt8] =
-      [0x66, 0x8e, 0x33, 0xef, 0, 1, 0x80, 1] + Self.cookie + u32(UInt32(payload.count)) + payload
+    let chunk: [UInt8] = [0x66, 0x8e, 0x33, 0xef, 0, 1, 0x80, 1]
+    let structured = [chunk, Self.cookie, u32(UInt32(payload.count)), payload].flatMap { $0 }
     #expect(reply(error, .structured) == (error == nil ? simple : structured))
     let magic: [UInt8] = [0x6e, 0x8a, 0x27, 0x8c, 0, 1]
-    let success = magic + [0, 0] + Self.cookie + Self.offset + u64(0)
-    let failure =
-      magic + [0x80, 1] + Self.cookie + Self.offset + u64(UInt64(payload.count))
-      + payload
+    let success = [magic, [0, 0], Self.cookie, Self.offset, u64(0)].flatMap { $0 }
+    let failure = [
+      magic, [0x80, 1], Self.cookie, Self.offset, u64(UInt64(payload.count)), payload,
+    ].flatMap { $0 }
     #expect(reply(error, .extended) == (error == nil ? success : failure))
   }
 
@@ -44,13 +44,16 @@ import Testing
     let extents = [
       NBDStatusExtent(length: 0x1_0000, flags: 3), NBDStatusExtent(length: 512, flags: 0),
     ]
-    let structured: [UInt8] =
-      [0x66, 0x8e, 0x33, 0xef, 0, 0, 0, 5] + Self.cookie + u32(4 + 16)
-      + u32(9) + u32(0x1_0000) + u32(3) + u32(512) + u32(0)
+    var structured: [UInt8] = [0x66, 0x8e, 0x33, 0xef, 0, 0, 0, 5]
+    structured += Self.cookie
+    for word in [4 + 16, 9, 0x1_0000, 3, 512, 0] as [UInt32] { structured += u32(word) }
     #expect(status(extents, isLast: false, .structured) == structured)
-    let extended: [UInt8] =
-      [0x6e, 0x8a, 0x27, 0x8c, 0, 1, 0, 6] + Self.cookie + Self.offset + u64(8 + 32)
-      + u32(9) + u32(2) + u64(0x1_0000) + u64(3) + u64(512) + u64(0)
+    var extended: [UInt8] = [0x6e, 0x8a, 0x27, 0x8c, 0, 1, 0, 6]
+    extended += Self.cookie
+    extended += Self.offset
+    extended += u64(8 + 32)
+    for word in [9, 2] as [UInt32] { extended += u32(word) }
+    for word in [0x1_0000, 3, 512, 0] as [UInt64] { extended += u64(word) }
     #expect(status(extents, isLast: true, .extended) == extended)
   }
 

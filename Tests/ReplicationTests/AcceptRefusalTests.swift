@@ -165,7 +165,7 @@ struct AcceptRefusalTests {
     _ record: Outside, _ payload: [UInt8]
   ) throws -> (header: SegmentHeader, record: [UInt8]) {
     let header = SegmentHeader(
-      identity: SegmentIdentity(group: FolderJournal.group, epoch: 1, number: 1),
+      identity: SegmentIdentity(group: FolderJournal.group, incarnation: .numbered(1), number: 1),
       segmentByteCount: UInt32(FolderJournal.segmentByteCount), firstSequence: SequenceNumber(1),
       firstTimestamp: Timestamp(rawValue: 1_000))
     let fields = RecordHeader(
@@ -184,7 +184,8 @@ struct AcceptRefusalTests {
   struct Wrong: CustomTestStringConvertible, Sendable {
     let testDescription: String
     var group = FolderJournal.group
-    var epoch: UInt64 = 3
+    /// Of the source's three.
+    var epoch = 3
     var number: UInt32 = 2
     var firstSequence: UInt64 = 6
     var firstTimestamp: UInt64 = 1_900_000_000_000_000_000
@@ -208,9 +209,12 @@ struct AcceptRefusalTests {
       outcome: .mismatch),
   ]
 
-  private static func header(_ fields: Wrong) -> SegmentHeader {
+  private static func header(_ fields: Wrong, _ lineage: [Incarnation] = []) -> SegmentHeader {
     SegmentHeader(
-      identity: .init(group: fields.group, epoch: fields.epoch, number: fields.number),
+      identity: .init(
+        group: fields.group,
+        incarnation: lineage.first { $0.epoch == fields.epoch } ?? .numbered(UInt64(fields.epoch)),
+        number: fields.number),
       segmentByteCount: UInt32(fields.byteCount),
       firstSequence: SequenceNumber(fields.firstSequence),
       firstTimestamp: Timestamp(rawValue: fields.firstTimestamp))
@@ -228,10 +232,14 @@ struct AcceptRefusalTests {
     let before = replica.position
     try #require(before.stamped == SequenceNumber(5) && before.epoch == 3)
 
-    #expect(try replica.acceptSegment(Self.header(wrong)) == wrong.outcome)
+    let lineage = source.journal.lineage.incarnations
+    #expect(try replica.acceptSegment(Self.header(wrong, lineage)) == wrong.outcome)
     #expect(replica.position == before)
     #expect(replica.segments.first?.isSealed == false)
-    let next = Self.header(Wrong(testDescription: "the next"))
+    // Of another timeline, which has the same count of starts.
+    let other = Self.header(Wrong(testDescription: "the same epoch"))
+    #expect(try replica.acceptSegment(other) == .notNext)
+    let next = Self.header(Wrong(testDescription: "the next"), lineage)
     #expect(try replica.acceptSegment(next) == .taken(SegmentHeader.byteCount))
   }
 

@@ -1,7 +1,9 @@
 import BlockModel
 import Journal
-import Replication
+import JournalTestSupport
 import Testing
+
+@testable import Replication
 
 /// A second power cut may take more than the first left: then a later epoch begins before an
 /// earlier one did, and the receiver must go back to the lower fork.
@@ -40,15 +42,18 @@ import Testing
     Case("at the end of the newest epoch", epoch: 3, has: 150, .resume),
   ])
   func `the receiver goes back to the lower fork`(given: Case) {
+    let lineage = Lineage([
+      .numbered(1), .numbered(2, after: 100), .numbered(3, after: 90),
+    ])
     let welcome = LinkWelcome(
-      site: "west", needsBaseline: false, epoch: given.epoch,
-      sequence: SequenceNumber(given.sequence), position: StreamPosition(segment: 1, offset: 4096),
-      applied: SequenceNumber(given.applied))
-    let epochs = zip(UInt64(1)..., [1, 101, 91] as [UInt64]).map {
-      JournalState.EpochStart(epoch: $0, firstSequence: SequenceNumber($1))
-    }
+      site: "west", needsBaseline: false,
+      lineage: Lineage(lineage.incarnations.filter { $0.epoch <= given.epoch }),
+      last: LastRecord(SequenceNumber(given.sequence), .zero),
+      position: StreamPosition(segment: 1, offset: 4096), segmentIncarnation: .none,
+      ownerDurable: .unknown, applied: SequenceNumber(given.applied))
     let decision = ResumeDecision.decide(
-      welcome, epochs: epochs, last: SequenceNumber(150), oldest: SequenceNumber(1))
+      welcome, owner: SiteHistory(lineage, last: .init(SequenceNumber(150), .zero)),
+      oldest: SequenceNumber(1))
     #expect(decision == given.expected)
   }
 }

@@ -26,7 +26,7 @@ final class FolderJournal {
     let storage = try FolderStorage(path: path)
     var state = JournalState(
       groupName: "shop", group: Self.group, disks: Self.disks, baseline: .complete)
-    while state.epoch < epoch { state.beginEpoch(after: .none) }
+    while state.epoch < epoch { state.beginIncarnation(after: .init(.none, .zero)) }
     journal = Journal(
       storage: storage,
       options: .init(

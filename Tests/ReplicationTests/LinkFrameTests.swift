@@ -8,7 +8,7 @@ import Testing
 struct LinkFrameTests {
   static let kinds: [LinkFrameKind] = [
     .hello, .begin, .cut, .baselineBegin, .baselineData, .baselineZeros, .baselineEnd, .segment,
-    .records, .compressedRecords, .heartbeat, .welcome, .refused, .progress,
+    .records, .compressedRecords, .heartbeat, .durable, .diverged, .welcome, .refused, .progress,
   ]
 
   private static func parse(_ bytes: [UInt8]) -> LinkFrame? {
@@ -37,7 +37,7 @@ struct LinkFrameTests {
       ])
   }
 
-  @Test(arguments: [0, 12, 31, 35, 256, 0x2000, .max] as [UInt16])
+  @Test(arguments: [0, 14, 31, 35, 256, 0x2000, .max] as [UInt16])
   func `an unknown kind is refused`(kind: UInt16) {
     #expect(Self.parse(Self.header(kind: kind, bodyByteCount: 0)) == nil)
   }

@@ -15,13 +15,18 @@ struct LinkMessageTests {
     let decodeAndEncode: @Sendable ([UInt8]) throws -> [UInt8]
   }
 
+  static let last = LastRecord(
+    SequenceNumber(1_000_000), Timestamp(rawValue: 1_795_000_000_000_000_001),
+    position: StreamPosition(segment: 12, offset: 36_000), checksum: 0x89AB_CDEF)
   static let hello = LinkHello(
-    site: "east", groupName: "größe", group: GroupIdentifier(high: 7, low: .max), epoch: 3,
+    site: "east", groupName: "größe", group: GroupIdentifier(high: 7, low: .max),
+    lineage: Lineage([.numbered(1), .numbered(3, after: 20, at: 7)]), last: last,
     segmentByteCount: 64 << 20,
     disks: [.init(name: "root", byteCount: 1 << 40), .init(name: "", byteCount: 0)])
   static let welcome = LinkWelcome(
-    site: "west", needsBaseline: true, epoch: 2, sequence: SequenceNumber(1_000_000),
-    position: StreamPosition(segment: 12, offset: 40_960), applied: SequenceNumber(999_000),
+    site: "west", needsBaseline: true, lineage: Lineage([.numbered(2)]), last: last,
+    position: StreamPosition(segment: 12, offset: 40_960), segmentIncarnation: .numbered(3),
+    ownerDurable: .init(.numbered(2), SequenceNumber(900_000)), applied: SequenceNumber(999_000),
     diskByteCounts: [1 << 40, 1])
   static let progress = LinkProgress(
     isRecoverable: true, received: SequenceNumber(30), durable: SequenceNumber(20),
@@ -113,7 +118,7 @@ struct LinkMessageTests {
   }
 
   @Test func `another version is named`() throws {
-    #expect(refusal(of: Self.hello.encoded(), changing: 11) == .otherVersion(0))
+    #expect(refusal(of: Self.hello.encoded(), changing: 11) == .otherVersion(3))
     var bytes = Self.welcome.encoded()
     bytes[3] = 9
     let error = #expect(throws: LinkError.self) { try LinkWelcome(decoding: bytes) }

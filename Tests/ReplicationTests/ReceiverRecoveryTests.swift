@@ -135,7 +135,8 @@ import Testing
     let receiver = try Self.receiver(of: sender)
     // The copy holds records up to 20; the segment with them is sent from its beginning.
     let segment = try #require(sent.last { $0.header.firstSequence <= SequenceNumber(20) })
-    try receiver.beginBaseline(SequenceNumber(segment.header.firstSequence.rawValue - 1))
+    try receiver.beginBaseline(
+      SequenceNumber(segment.header.firstSequence.rawValue - 1), sender.state.lineage)
     try receiver.accept(segment: segment.header)
     #expect(try receiver.accept(segment.body) == segment.body.count)
     #expect(

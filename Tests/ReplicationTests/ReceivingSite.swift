@@ -31,6 +31,9 @@ final class ReceivingSite {
   private(set) var framesSeen: [LinkFrameKind: Int] = [:]
   private(set) var cuts: [SequenceNumber] = []
   private(set) var knownThrough: UInt64 = 0
+  /// What the sender has said to be durable, and of two histories.
+  var ownerDurable = JournalState.OwnerMark.unknown
+  private(set) var divergence: String?
   private(set) var baselineEnd: SequenceNumber?
 
   private let listener: Socket
@@ -132,7 +135,8 @@ final class ReceivingSite {
       needsBaseline = true
       isStreaming = true
       baselineEnd = nil
-      try group.beginBaseline(SequenceNumber(frame.argument))
+      try group.beginBaseline(
+        SequenceNumber(frame.argument), hellos.last?.lineage ?? Lineage())
     case .baselineData, .baselineZeros: try takePiece(frame.kind, body)
     case .baselineEnd:
       baselineEnd = SequenceNumber(frame.argument)
@@ -141,6 +145,11 @@ final class ReceivingSite {
     case .compressedRecords:
       try checkPosition(frame)
       try takeCompressed(body)
+    case .durable:
+      let sequence = SequenceNumber(frame.argument)
+      let holder = hellos.last?.lineage.holder(of: sequence)?.identifier
+      ownerDurable = .init(holder ?? .none, sequence)
+    case .diverged: divergence = String(decoding: body, as: UTF8.self)
     case .heartbeat: knownThrough = max(knownThrough, frame.argument)
     default: throw Violation(description: "unexpected \(frame.kind)")
     }
@@ -187,15 +196,18 @@ final class ReceivingSite {
 
   func welcome() throws {
     let position = group.journal.acceptPosition
+    let last = LastRecord.newest(group.journal.catalog, group.journal.watermarks)
     defer { claimedOffset = nil }
     send(
       LinkFrame(.welcome),
       LinkWelcome(
-        site: "west", needsBaseline: needsBaseline, epoch: group.journal.currentEpoch,
-        sequence: group.journal.stamped,
+        site: "west", needsBaseline: needsBaseline,
+        lineage: group.journal.lineage.holding(through: last.sequence), last: last,
         position: StreamPosition(
           segment: position?.segment ?? 0,
           offset: UInt32(claimedOffset ?? position?.offset ?? 0)),
+        segmentIncarnation: group.journal.newestSegment?.header.incarnation.identifier ?? .none,
+        ownerDurable: ownerDurable,
         applied: group.journal.applied, diskByteCounts: diskByteCounts
       ).encoded())
   }

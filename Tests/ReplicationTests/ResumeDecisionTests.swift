@@ -1,108 +1,206 @@
 import BlockModel
 import Journal
 import JournalTestSupport
-import Replication
 import TestSupport
 import Testing
 
-/// Proves where the sender goes on with a receiver, from what the receiver says it has: never past
-/// a hole, and never on top of records that the protected site does not have.
+@testable import Replication
+
+/// Proves where the owner goes on with a follower, from what the follower says it has: never past a
+/// hole, never on top of records that the owner does not have, and never at the cost of records
+/// that were durable.
 struct ResumeDecisionTests {
-  /// The sender began epoch 1 with record 1, epoch 3 with record 101, epoch 4 with record 201; it
-  /// ends with record 250.
+  /// The owner began incarnation 1 with record 1, 3 with 101, 4 with 201; it ends with
+  /// record 250.
   struct Case: CustomTestStringConvertible, Sendable {
     let testDescription: String
     var needsBaseline = false
-    var epoch: UInt64
+    /// Those of which the follower has records.
+    var incarnations: [Incarnation]
     var sequence: UInt64
     var applied: UInt64
-    /// The first record in the sender's journal; nil when it holds none.
+    /// What was durable at the owner when the follower heard last.
+    var durable: JournalState.OwnerMark
+    /// The first record in the owner's journal; nil when it holds none.
     var oldest: UInt64? = 50
-    let expected: ResumeDecision
+    var match = LastRecord.Match.unknown
+    var isDetached = false
+    let expected: Expected
 
     init(
-      _ description: String, needsBaseline: Bool = false, epoch: UInt64, has sequence: UInt64,
-      applied: UInt64 = 0, oldest: UInt64? = 50, _ expected: ResumeDecision
+      _ description: String, needsBaseline: Bool = false, in epoch: UInt64, has sequence: UInt64,
+      applied: UInt64 = 0, durable: (epoch: UInt64, sequence: UInt64) = (1, 0),
+      oldest: UInt64? = 50, match: LastRecord.Match = .unknown, isDetached: Bool = false,
+      _ expected: Expected
     ) {
       testDescription = description
       self.needsBaseline = needsBaseline
-      self.epoch = epoch
+      incarnations = ResumeDecisionTests.lineage.incarnations.filter { $0.epoch < epoch }
+      incarnations.append(
+        ResumeDecisionTests.lineage.incarnations.first { $0.epoch == epoch }
+          ?? .numbered(epoch, after: 60))
       self.sequence = sequence
       self.applied = applied
+      self.durable = .init(.numbered(durable.epoch), SequenceNumber(durable.sequence))
       self.oldest = oldest
+      self.match = match
+      self.isDetached = isDetached
       self.expected = expected
+    }
+
+    var welcome: LinkWelcome {
+      LinkWelcome(
+        site: "west", needsBaseline: needsBaseline, lineage: Lineage(incarnations),
+        last: LastRecord(SequenceNumber(sequence), Timestamp(rawValue: sequence)),
+        position: StreamPosition(segment: 1, offset: 4096), segmentIncarnation: .none,
+        ownerDurable: durable, applied: SequenceNumber(applied))
     }
   }
 
-  private static let epochs: [JournalState.EpochStart] = [
-    .init(epoch: 1, firstSequence: SequenceNumber(1)),
-    .init(epoch: 3, firstSequence: SequenceNumber(101)),
-    .init(epoch: 4, firstSequence: SequenceNumber(201)),
-  ]
-  private static let last = SequenceNumber(250)
+  enum Expected: Equatable, Sendable {
+    case resume, baseline
+    case cut(UInt64)
+    /// With the last common record; 0: none is known.
+    case diverged(common: UInt64)
+
+    init(_ decision: ResumeDecision) {
+      switch decision {
+      case .resume: self = .resume
+      case .baseline: self = .baseline
+      case .cut(let after): self = .cut(after.rawValue)
+      case .diverged(let divergence):
+        self = .diverged(common: divergence.common?.sequence.rawValue ?? 0)
+      }
+    }
+  }
+
+  static let lineage = Lineage([.numbered(1), .numbered(3, after: 100), .numbered(4, after: 200)])
+  static let owner = SiteHistory(
+    lineage, last: .init(SequenceNumber(250), Timestamp(rawValue: 250)))
 
   static let cases = [
-    Case("in step", epoch: 4, has: 250, .resume),
-    Case("in step, the journal is empty", epoch: 4, has: 250, oldest: nil, .resume),
-    Case("behind", epoch: 4, has: 230, .resume),
-    Case("behind, in the epoch before", epoch: 3, has: 150, .resume),
-    Case("at the end of the epoch before", epoch: 3, has: 200, .resume),
-    Case("behind, in the oldest epoch", epoch: 1, has: 70, .resume),
-    Case("the next record is the journal's oldest", epoch: 1, has: 49, .resume),
-    Case("one record behind the journal", epoch: 1, has: 48, .baseline),
-    Case("has nothing, the journal begins later", epoch: 1, has: 0, .baseline),
-    Case("has nothing, the journal has everything", epoch: 1, has: 0, oldest: 1, .resume),
-    Case("behind, the journal is empty", epoch: 4, has: 249, oldest: nil, .baseline),
+    Case("in step", in: 4, has: 250, .resume),
+    Case("in step, and it is the same record", in: 4, has: 250, match: .same, .resume),
+    Case("in step, the journal is empty", in: 4, has: 250, oldest: nil, .resume),
+    Case("behind", in: 4, has: 230, .resume),
+    Case("behind, in the incarnation before", in: 3, has: 150, .resume),
+    Case("at the end of the incarnation before", in: 3, has: 200, .resume),
+    Case("behind, in the oldest incarnation", in: 1, has: 70, .resume),
+    Case("the next record is the journal's oldest", in: 1, has: 49, .resume),
+    Case("behind, and more was durable than it has", in: 1, has: 70, durable: (3, 120), .resume),
+    // Only recycled: the owner has, or had, all that it has.
+    Case("one record behind the journal", in: 1, has: 48, .baseline),
+    Case("behind, the journal is empty", in: 4, has: 249, oldest: nil, .baseline),
+    Case("given up by a full journal", in: 4, has: 240, isDetached: true, .baseline),
+    // No record at all.
+    Case("has nothing, the journal begins later", in: 1, has: 0, .baseline),
+    Case("has nothing, the journal has everything", in: 1, has: 0, oldest: 1, .resume),
+    Case("has nothing, of nobody known", in: 9, has: 0, oldest: 1, .resume),
+    // A power cut took from the owner what was durable nowhere else.
+    Case("ahead in an older incarnation", in: 3, has: 201, .cut(200)),
+    Case("far ahead in the oldest one", in: 1, has: 10_000, applied: 99, .cut(100)),
+    Case("ahead, applied up to the fork", in: 3, has: 240, applied: 200, .cut(200)),
+    Case("ahead, durable up to the fork", in: 3, has: 240, durable: (3, 200), .cut(200)),
+    Case("ahead, less was durable", in: 3, has: 240, durable: (1, 80), .cut(200)),
+    Case("ahead, applied beyond the fork", in: 3, has: 240, applied: 201, .baseline),
+    Case("ahead in the newest incarnation", in: 4, has: 251, .cut(250)),
+    Case("ahead in the newest one and applied", in: 4, has: 251, applied: 251, .baseline),
+    Case("ahead, and given up", in: 3, has: 240, isDetached: true, .baseline),
+    // The owner lacks what was durable.
     Case(
-      "ahead in an older epoch", epoch: 3, has: 201, .cut(after: SequenceNumber(200))),
+      "ahead, durable beyond the fork", in: 3, has: 240, durable: (3, 201),
+      .diverged(common: 200)),
     Case(
-      "far ahead in the oldest epoch", epoch: 1, has: 10_000, applied: 99,
-      .cut(after: SequenceNumber(100))),
+      "ahead, durable and applied beyond the fork", in: 3, has: 240, applied: 240,
+      durable: (3, 240), .diverged(common: 200)),
     Case(
-      "ahead, applied up to the fork", epoch: 3, has: 240, applied: 200,
-      .cut(after: SequenceNumber(200))),
-    Case("ahead, applied beyond the fork", epoch: 3, has: 240, applied: 201, .baseline),
-    Case("ahead in the newest epoch", epoch: 4, has: 251, .cut(after: SequenceNumber(250))),
+      "ahead in the newest incarnation, durable", in: 4, has: 260, durable: (4, 255),
+      .diverged(common: 250)),
     Case(
-      "ahead in the newest epoch and applied", epoch: 4, has: 251, applied: 251, .baseline),
-    Case("an epoch between two of the sender's", epoch: 2, has: 100, .baseline),
-    Case("an epoch that is still to come", epoch: 5, has: 250, .baseline),
-    Case("an epoch that is forgotten", epoch: 0, has: 250, .baseline),
-    Case("needs a baseline", needsBaseline: true, epoch: 4, has: 250, .baseline),
+      "ahead, durable in one that is unknown", in: 3, has: 240, durable: (5, 230),
+      .diverged(common: 200)),
     Case(
-      "needs a baseline and is ahead", needsBaseline: true, epoch: 3, has: 240, .baseline),
+      "ahead, durable beyond the fork, and given up", in: 3, has: 240, durable: (3, 201),
+      isDetached: true, .diverged(common: 200)),
+    Case("in an incarnation of nobody known", in: 2, has: 100, .diverged(common: 60)),
+    Case("in one that is still to come", in: 5, has: 250, .diverged(common: 60)),
+    Case(
+      "in one of nobody known, and given up", in: 5, has: 260, isDetached: true,
+      .diverged(common: 60)),
+    // One incarnation goes on twice.
+    Case("the same number, another record", in: 4, has: 240, match: .other, .diverged(common: 0)),
+    Case("the last number, another record", in: 4, has: 250, match: .other, .diverged(common: 0)),
+    // Nothing complete is there.
+    Case("needs a baseline", needsBaseline: true, in: 4, has: 250, .baseline),
+    Case("needs a baseline and is ahead", needsBaseline: true, in: 3, has: 240, .baseline),
+    Case("needs a baseline, of nobody known", needsBaseline: true, in: 9, has: 240, .baseline),
   ]
 
-  @Test(arguments: cases) func `the sender decides`(given: Case) {
-    let welcome = LinkWelcome(
-      site: "west", needsBaseline: given.needsBaseline, epoch: given.epoch,
-      sequence: SequenceNumber(given.sequence), position: StreamPosition(segment: 1, offset: 4096),
-      applied: SequenceNumber(given.applied))
+  @Test(arguments: cases) func `the owner decides`(given: Case) {
     let decision = ResumeDecision.decide(
-      welcome, epochs: Self.epochs, last: Self.last, oldest: given.oldest.map { SequenceNumber($0) }
-    )
-    #expect(decision == given.expected)
+      given.welcome, owner: Self.owner, oldest: given.oldest.map { SequenceNumber($0) },
+      match: given.match, isDetached: given.isDetached)
+    #expect(Expected(decision) == given.expected)
+  }
+
+  /// The follower sees for itself that what it is to drop is not lost with it.
+  @Test(arguments: cases) func `the follower objects where the owner must not go on`(given: Case) {
+    let hello = LinkHello(
+      site: "east", groupName: "g", group: GroupIdentifier(high: 1, low: 1),
+      lineage: Self.lineage, last: LastRecord(Self.owner.last.sequence, Self.owner.last.timestamp),
+      segmentByteCount: 1, disks: [])
+    func objects(_ end: SequenceNumber?) -> Bool {
+      ResumeDecision.objection(
+        of: given.welcome, to: hello, match: given.match, droppingAfter: end) != nil
+    }
+    switch given.expected {
+    case .diverged: #expect(objects(nil) && objects(SequenceNumber(given.sequence)))
+    case .baseline, .resume: #expect(!objects(nil))
+    case .cut(let after):
+      #expect(!objects(SequenceNumber(after)))
+      #expect(objects(SequenceNumber(after - 1)))
+    }
+    if given.expected == .resume, given.sequence > 0 {
+      #expect(objects(SequenceNumber(given.sequence - 1)))
+    }
   }
 
   @Test(arguments: 1...4 as ClosedRange<UInt64>)
-  func `a cut is always below what the receiver has and not below what it applied`(seed: UInt64) {
+  func `a cut is always below what the follower has and not below what is needed`(seed: UInt64) {
     var random = SeededGenerator(seed: seed)
     for _ in 0..<1000 {
       let sequence = random.below(4) == 0 ? random.next() : random.next() % 300
-      let welcome = LinkWelcome(
-        site: "west", needsBaseline: false, epoch: random.next() % 6,
-        sequence: SequenceNumber(sequence), position: StreamPosition(argument: random.next()),
-        applied: SequenceNumber(random.next() % 300))
+      let given = Case(
+        "", in: 1 + random.next() % 5, has: sequence, applied: random.next() % 300,
+        durable: (1 + random.next() % 5, random.next() % 300), .resume)
       let decision = ResumeDecision.decide(
-        welcome, epochs: Self.epochs, last: Self.last, oldest: SequenceNumber(50))
+        given.welcome, owner: Self.owner, oldest: SequenceNumber(50))
       switch decision {
       case .cut(let end):
-        #expect(end < welcome.sequence && end >= welcome.applied)
+        #expect(end.rawValue < sequence && end >= given.welcome.applied)
+        let isOwn = given.durable.incarnation == given.incarnations.last?.identifier
+        #expect(!isOwn || given.durable.sequence <= end)
       case .resume:
-        #expect(welcome.sequence <= Self.last && welcome.sequence.rawValue >= 49)
-      case .baseline:
+        #expect(sequence <= 250 && (sequence >= 49 || sequence == 0))
+      case .baseline, .diverged:
         break
       }
+    }
+  }
+
+  @Test func `the words name both sites, the numbers and a way out`() throws {
+    let given = Case("", in: 3, has: 240, durable: (3, 230), .resume)
+    let decision = ResumeDecision.decide(given.welcome, owner: Self.owner, oldest: nil)
+    guard case .diverged(let divergence) = decision else {
+      Issue.record("\(decision)")
+      return
+    }
+    let text = divergence.text(of: "shop", owner: "east", follower: "west")
+    for part in [
+      "record 230 was durable at east", "last record of both is 200", "east has records 201 to 250",
+      "west records 201 to 240", "tapline sync shop --discard-follower",
+    ] {
+      #expect(text.contains(part), "\(part) in \(text)")
     }
   }
 }

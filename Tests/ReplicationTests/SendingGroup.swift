@@ -37,6 +37,7 @@ final class SendingGroup {
       disks: diskByteCounts.enumerated().map {
         .init(name: "disk\($0.offset)", byteCount: UInt64($0.element))
       }, baseline: .complete)
+    state.isClean = false
     history = RecordHistory(diskByteCounts: diskByteCounts)
     journal = Journal(
       storage: storage, options: options, state: state,
@@ -116,7 +117,7 @@ final class SendingGroup {
 
   private func restart() throws {
     let recovered = try JournalRecovery(storage, state: state)
-    state.beginEpoch(after: recovered.lastSequence)
+    state.beginIncarnation(after: .init(recovered.lastSequence, .zero))
     journal = Journal(
       storage: storage, options: options, state: state, recovered: recovered,
       continuesLastSegment: false)
@@ -135,10 +136,10 @@ final class SendingGroup {
       .init(
         endpoint: endpoint,
         hello: LinkHello(
-          site: "east", groupName: state.groupName, group: state.group, epoch: state.epoch,
+          site: "east", groupName: state.groupName, group: state.group, lineage: state.lineage,
           segmentByteCount: UInt32(options.segmentByteCount), disks: state.disks),
         catalog: journal.catalog, watermarks: journal.watermarks, signal: signal, stores: stores,
-        epochs: state.epochs, log: { [log] line in log.append(line) }), peerSite: "west")
+        log: { [log] line in log.append(line) }), peerSite: "west")
     sender.start()
     self.sender = sender
   }

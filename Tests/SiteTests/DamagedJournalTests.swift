@@ -67,10 +67,10 @@ import Testing
       func number(_ position: Int, _ count: Int = 8) -> UInt64 {
         bytes[position..<position + count].reduce(0) { $0 << 8 | UInt64($1) }
       }
-      let copies = [0, 32768].map { (generation: number($0 + 12), body: $0 + 28) }
+      let copies = [0, 65536].map { (generation: number($0 + 12), body: $0 + 28) }
       guard let newest = copies.max(by: { $0.generation < $1.generation }) else { return 0 }
-      let epochs = newest.body + 2 + Int(number(newest.body, 2)) + 16 + 8
-      return number(epochs + 2 + Int(number(epochs, 2)) * 16 + 32)
+      let lineage = newest.body + 2 + Int(number(newest.body, 2)) + 16
+      return number(lineage + 2 + Int(number(lineage, 2)) * 64 + 32)
     }
 
     func path(_ name: String) -> String { "\(folder)/\(name)" }
@@ -152,8 +152,9 @@ import Testing
           atPath: $0.path(name), withIntermediateDirectories: false)
       }),
     Case(
-      testDescription: "a segment of a newer version", refusal: ["newer version (format 17)"],
-      verified: "newer version (format 17)", salvaged: 15,
+      testDescription: "a segment of a newer version",
+      refusal: ["newer version of tapline (format 17)"],
+      verified: "newer version of tapline (format 17)", salvaged: 15,
       harm: { scene in
         let name = try scene.segment(2)
         var header = Array(try Data(contentsOf: URL(fileURLWithPath: scene.path(name)))[..<4092])
@@ -186,7 +187,7 @@ import Testing
       verified: "neither of its two copies", disk: "#0",
       harm: {
         try $0.change("state", at: 60)
-        try $0.change("state", at: 32768 + 60)
+        try $0.change("state", at: 65536 + 60)
       }),
     Case(
       testDescription: "a state file of a newer version",
@@ -205,8 +206,8 @@ import Testing
       harm: { scene in
         // The one that is not in force: the older generation.
         let bytes = Array(try Data(contentsOf: URL(fileURLWithPath: scene.path("state"))))
-        let isFirstNewer = bytes[19] > bytes[32768 + 19]
-        try scene.change("state", at: (isFirstNewer ? 32768 : 0) + 60)
+        let isFirstNewer = bytes[19] > bytes[65536 + 19]
+        try scene.change("state", at: (isFirstNewer ? 65536 : 0) + 60)
       }),
     Case(
       testDescription: "a torn sidecar",

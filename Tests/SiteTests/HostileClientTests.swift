@@ -1,9 +1,9 @@
 import TestSupport
 import Testing
 
-/// Proves that a client which stops keeping to the protocol, or ends, in the middle of what it sends
-/// costs nobody else anything: its whole writes are journaled like any others, with the bytes that
-/// it sent, and the other clients of the group go on.
+/// Proves that a client which stops keeping to the protocol, or ends, in the middle of what it
+/// sends costs nobody else anything: its whole writes are journaled like any others, with the bytes
+/// that it sent, and the other clients of the group go on.
 @Suite(.scratch) struct HostileClientTests {
   enum Ending: String, CaseIterable, CustomTestStringConvertible {
     case garbage, oversizedWrite, halfAHeader, halfAWrite

@@ -49,7 +49,7 @@ import Testing
   }
 
   private func cost(_ load: Load, requests: Int) throws -> PathCounter.Counts {
-    let threads = ["loop-", "front", "worker-"]
+    let threads = ["loop-", "front", "sync-", "disk0-"]
     let before = try counter.counts(single.site, threads: threads)
     try drive(load, requests: requests)
     return try counter.counts(single.site, threads: threads) - before

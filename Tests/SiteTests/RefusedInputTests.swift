@@ -96,6 +96,24 @@ import Testing
     #expect(try single.site.connect("disk").read(at: 0, count: 1) == [0])
   }
 
+  @Test(arguments: [false, true])
+  func `a listener's path that leads to a file is refused and the file stays`(
+    control: Bool
+  ) throws {
+    let site = try stoppedSite()
+    let path = try site.scratch.socket("typo")
+    try "a disk".write(toFile: path, atomically: false, encoding: .utf8)
+    if control {
+      site.configuration.control = "unix:\(path)"
+    } else {
+      site.configuration.nbd = ["unix:\(path)"]
+    }
+    let refused = try start(site)
+    #expect(refused.status == 1)
+    #expect(refused.stderr.contains("a file that is no socket has this path"), "\(refused)")
+    #expect(try String(contentsOfFile: path, encoding: .utf8) == "a disk")
+  }
+
   @Test func `one data folder is used by one site, whatever their configurations`() throws {
     let single = try SingleSite(size: 1 << 20)
     let other = try Site("north", in: single.scratch)
@@ -104,16 +122,5 @@ import Testing
     let refused = try start(other)
     #expect(refused.status == 1)
     #expect(refused.stderr.contains("in use by another tapline process"), "\(refused)")
-  }
-
-  /// The first group opens, and only then the second is refused.
-  @Test func `group before one that is refused is left as it was`() throws {
-    let site = try stoppedSite()
-    let folder = "\(site.configuration.data)/g"
-    let before = try FolderBytes(folder)
-    site.addDisk(
-      "none", size: 1 << 20, backing: "file:/nowhere/x.raw", group: "h", role: .protected)
-    #expect(try start(site).status == 1)
-    #expect(try FolderBytes(folder) == before)
   }
 }

@@ -26,8 +26,8 @@ import Testing
     try pair.expectNothingLost(by: load, history)
     // No process told the peer to drop what another one had sent.
     #expect(!pair.east.allLogs.contains("goes back"))
-    // No restart of it was taken for a crash.
-    #expect(try pair.east.counter("epoch") == 1)
+    // Each process that stamped is an incarnation of its own.
+    #expect(try pair.east.counter("epoch") > 1)
   }
 
   @Test func `instants from before a hand-over open after it`() throws {
@@ -59,7 +59,7 @@ import Testing
     try load.stop()
     try single.site.start()
     #expect(history.violations(in: try single.site.image("disk")) == [])
-    #expect(try single.site.counter("epoch") == 2)
+    #expect(try single.site.counter("epoch") == 3)
   }
 
   @Test func `a view stays open at its instant, at both sites`() throws {

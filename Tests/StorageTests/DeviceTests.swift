@@ -72,6 +72,8 @@ import Testing
     #expect(throws: StorageError.noSpace(.init(path, .zero, 0, 2 << 20))) {
       try store.zero(ByteRange(start: 0, length: 2 << 20), mayFreeSpace: false)
     }
+    // Holes need none, however many.
+    try store.zero(ByteRange(start: 0, length: 4 << 20), mayFreeSpace: true)
   }
 
   @Test(.enabled(if: canMount, "needs root and mount(8)"))
@@ -87,6 +89,26 @@ import Testing
   }
 
   // MARK: Devices
+
+  /// Linux tells it to one call, and then no more: that one must not keep it to itself.
+  @Test(.enabled(if: hasLoop && canMount, "needs root, mount(8) and a free loop device"))
+  func whatTheDeviceLosesLaterIsToldByWriteOut() throws {
+    let folder = ScratchFolder()
+    let mount = try #require(Mount(folder, options: "size=1m"))
+    try File(creating: mount.path + "/image").truncate(to: 8 << 20)
+    let device = try #require(LoopDevice(mount.path + "/image"))
+    let store = try FileStore.open(device.path, expectedSize: nil)
+    let bytes = pattern(4 << 20)
+    try store.write(bytes, at: 0)
+    try store.writeOut()
+    #expect(throws: StorageError.self) { try store.writeOut() }
+    // What is told now is only what was not told yet.
+    try? store.sync()
+    #expect(Tools.run("mount", "-o", "remount,size=16m", mount.path) != nil)
+    try store.write(bytes, at: 0)
+    try store.sync()
+    #expect(try Array(contents(mount.path + "/image")[..<bytes.count]) == bytes)
+  }
 
   @Test(.enabled(if: hasLoop, "needs root and a free loop device"), arguments: [512, 4096])
   func aBlockDeviceBehavesAsAnArrayOfBytes(sectorBytes: Int) throws {

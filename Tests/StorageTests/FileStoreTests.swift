@@ -97,6 +97,14 @@ import Testing
     }
   }
 
+  /// Linux tells of lost writes once: what makes the file larger may be told in place of a sync.
+  @Test func whatAnotherCallIsToldOfLostWritesTheNextSyncSays() throws {
+    let store = try FileStore.open(folder["disk"], expectedSize: 4096, createIfMissing: true)
+    #expect(throws: Errno.io) { try store.owing { () throws(Errno) in throw .io } }
+    #expect(throws: StorageError.self) { try store.sync() }
+    try store.sync()
+  }
+
   @Test func aFileThatShrinksIsNoticed() throws {
     let path = try folder.makeFile("disk", byteCount: 8192)
     let store = try FileStore.open(path, expectedSize: nil)

@@ -14,7 +14,7 @@ public struct GuestKernel: Sendable {
     do {
       return try prepared.get()
     } catch  where !skipNothing {
-      try Test.cancel("no guest: \(error)")
+      try skipTest("no guest: \(error)")
     }
   }
 

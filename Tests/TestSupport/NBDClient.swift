@@ -76,10 +76,13 @@ import Foundation
     try complete(submitWrite(bytes, at: offset, fua: fua))
   }
 
-  public func zero(at offset: UInt64, count: Int, fua: Bool = false) throws {
+  public func zero(
+    at offset: UInt64, count: Int, fua: Bool = false, keepsSpace: Bool = false
+  ) throws {
+    let flags = Self.flags(fua) | (keepsSpace ? UInt32(LIBNBD_CMD_FLAG_NO_HOLE) : 0)
     try complete(
       unsafe start(keeping: nil) { done in
-        unsafe nbd_aio_zero(handle, UInt64(count), offset, done, Self.flags(fua))
+        unsafe nbd_aio_zero(handle, UInt64(count), offset, done, flags)
       })
   }
 
@@ -100,6 +103,14 @@ import Foundation
     unsafe buffer.copyBytes(from: bytes)
     return try unsafe start(keeping: buffer) { done in
       unsafe nbd_aio_pwrite(handle, buffer.baseAddress, bytes.count, offset, done, Self.flags(fua))
+    }
+  }
+
+  /// What is read is thrown away.
+  public func submitRead(at offset: UInt64, count: Int) throws -> Request {
+    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: count, alignment: 16)
+    return try unsafe start(keeping: buffer) { done in
+      unsafe nbd_aio_pread(handle, buffer.baseAddress, count, offset, done, 0)
     }
   }
 

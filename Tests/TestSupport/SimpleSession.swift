@@ -12,12 +12,24 @@ public final class SimpleSession: Sendable {
   /// What a client sends to open an export, from its flags on.
   public static func opening(_ export: String) -> [UInt8] {
     let name = Array(export.utf8)
-    return bytes(3, 4) + Array("IHAVEOPT".utf8) + bytes(7, 4) + bytes(name.count + 6, 4)
-      + bytes(name.count, 4) + name + [0, 0]
+    var message = option(7, byteCount: name.count + 6)
+    message += bytes(name.count, 4)
+    message += name
+    message += [0, 0]
+    return message
   }
 
   /// What a client sends to begin TLS.
-  public static let startTLS = bytes(3, 4) + Array("IHAVEOPT".utf8) + bytes(5, 4) + bytes(0, 4)
+  public static let startTLS = option(5, byteCount: 0)
+
+  /// The client's flags and the head of its first option.
+  private static func option(_ number: Int, byteCount: Int) -> [UInt8] {
+    var message = bytes(3, 4)
+    message += Array("IHAVEOPT".utf8)
+    message += bytes(number, 4)
+    message += bytes(byteCount, 4)
+    return message
+  }
 
   public static func request(
     _ command: Command, at offset: Int = 0, count: Int = 0, cookie: Int = 0,

@@ -24,6 +24,10 @@ public enum TaplineContract {
     ["timeline", group, "--json", "--control", site.control]
   }
 
+  public static func discardFollower(group: String, site: SiteConfiguration) -> [String] {
+    ["sync", group, "--discard-follower", "--control", site.control]
+  }
+
   public static func reload(site: SiteConfiguration) -> [String] {
     ["reload", "--json", "--control", site.control]
   }

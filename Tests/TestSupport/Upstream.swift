@@ -40,6 +40,8 @@ public final class Upstream {
     try process?.wait()
   }
 
+  public func signal(_ signal: Int32) { process?.kill(signal) }
+
   public func stop() throws { try process?.terminate() }
 
   /// Waits until the server ends by itself.

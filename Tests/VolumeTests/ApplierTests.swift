@@ -99,6 +99,22 @@ import Volume
     #expect(stores[1].memory.durableBytes == group.history.last.disks[1])
   }
 
+  @Test func zerosForWhichThereIsNoSpaceBecomeHoles() throws {
+    let group = try Self.group()
+    try group.record(.write(disk: 0, offset: 0, Self.block(1, 65536)))
+    try group.record(.zero(disk: 0, offset: 4096, length: 8192))
+    let stores = Self.stores()
+    stores[0].memory.failNext(.zero, with: .noSpace)
+    let applier = Applier(catalog: group.journal.catalog, stores: stores)
+    let outcome = try applier.apply(Self.generations(group))
+    #expect(outcome.thinnedBytes == 8192 && outcome.zeroedBytes == 8192)
+    let range = ByteRange(start: 4096, length: 8192)
+    #expect(stores[0].calls.contains(.zero(range, mayFreeSpace: true)))
+    #expect(stores[0].memory.durableBytes == group.history.last.disks[0])
+    stores[0].memory.failNext(.zero, with: .io)
+    #expect(throws: VolumeError.self) { try applier.applyAll(Self.generations(group)) }
+  }
+
   @Test func nothingToApplyTouchesNothing() throws {
     let group = try Self.group()
     let stores = Self.stores()
@@ -142,13 +158,24 @@ import Volume
     let applier = Applier(catalog: group.journal.catalog, stores: stores)
     let generations = try Self.generations(group)
     stores[0].memory.failNext(operation, with: .io)
-    do {
-      try applier.applyAll(generations)
-      Issue.record("the error was swallowed")
-    } catch VolumeError.base(let error) {
-      #expect(error.errno == .io)
-    }
+    let error = #expect(throws: VolumeError.self) { try applier.applyAll(generations) }
+    guard case .base(let failure) = error else { throw RigError("\(String(describing: error))") }
+    #expect(failure.errno == .io)
     stores[0].memory.dropUnsynced()
+    try applier.applyAll(generations)
+    #expect(stores[0].memory.durableBytes == group.history.last.disks[0])
+  }
+
+  @Test func whatIsLostBetweenTheWritesOfAStepIsWrittenAgain() throws {
+    let group = try Self.group()
+    for index in 0..<100 {
+      try group.record(.write(disk: 0, offset: index * 8192, Self.block(index)))
+    }
+    let stores = Self.stores()
+    let applier = Applier(catalog: group.journal.catalog, stores: stores)
+    let generations = try Self.generations(group)
+    stores[0].loseBeforeWriteOut()
+    #expect(throws: VolumeError.self) { try applier.applyAll(generations) }
     try applier.applyAll(generations)
     #expect(stores[0].memory.durableBytes == group.history.last.disks[0])
   }

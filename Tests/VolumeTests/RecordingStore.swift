@@ -14,6 +14,7 @@ final class RecordingStore: BackingStore {
 
   let memory: MemoryStore
   private let log = Mutex<[Call]>([])
+  private let isLosing = Atomic(false)
 
   init(byteCount: Int) { memory = MemoryStore(byteCount: byteCount) }
 
@@ -54,7 +55,14 @@ final class RecordingStore: BackingStore {
     try memory.sync()
   }
 
-  func writeOut() { memory.writeOut() }
+  /// The next `writeOut` is told that something was lost, as `sync` then is not any more.
+  func loseBeforeWriteOut() { isLosing.store(true, ordering: .relaxed) }
+
+  func writeOut() throws(StorageError) {
+    guard isLosing.exchange(false, ordering: .relaxed) else { return }
+    memory.dropUnsynced()
+    throw StorageError(request(.sync), .io)
+  }
 
   func nextDataRange(
     from offset: UInt64, limit: UInt64

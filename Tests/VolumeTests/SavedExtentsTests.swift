@@ -104,6 +104,19 @@ import Volume
     #expect(try overlay.contents(disk: 0, count: 4) == [nil, 4, 5, nil])
   }
 
+  /// Memory has forgotten them: what the disk has there is something else.
+  @Test func `bytes that could not be written back are not served, now or later`() throws {
+    let overlay = overlay(ScratchBudget(byteLimit: 1 << 20))
+    try overlay.store([1, 2, 3], disk: 0, at: 0)
+    #expect(try overlay.contents(disk: 0, count: 3) == [1, 2, 3])
+    storage.faults.fail(.writeBack, with: .io)
+    for _ in 0..<2 {
+      let error = #expect(throws: VolumeError.self) { try overlay.contents(disk: 0, count: 3) }
+      #expect(error?.isScratch(.io) == true)
+    }
+    #expect(overlay.isLost)
+  }
+
   @Test func `keeps the first reason for which it was given up`() {
     let overlay = overlay(ScratchBudget(byteLimit: 0))
     #expect(!overlay.isLost && overlay.failure == nil)

@@ -79,7 +79,7 @@ struct FolderCheck {
     let bytes = Int(SegmentWriter.segmentByteCount)
     let last = recovery.lastSequence
     var state = state
-    state.beginEpoch(after: last)
+    state.beginIncarnation(after: .init(last, .zero))
     state.durable = min(state.durable, last)
     let journal = Journal(
       storage: folder, options: .init(segmentByteCount: bytes, capacityByteCount: 16 * bytes),

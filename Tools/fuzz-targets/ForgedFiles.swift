@@ -18,7 +18,7 @@ struct ForgedSidecar {
     encoder.put(UInt32(body.count))
     encoder.put(identity.group.high)
     encoder.put(identity.group.low)
-    encoder.put(identity.epoch)
+    encoder.put(identity.incarnation.identifier)
     encoder.put(UInt64(identity.number))
     for field in fields { encoder.put(field) }
     encoder.put(sum(body))
@@ -34,13 +34,13 @@ private func sum(_ bytes: [UInt8]) -> UInt32 {
 
 /// The state file: whatever is read is written and read again as the same.
 enum StateFileCheck {
-  private static let copyByteCount = 32 << 10
+  private static let copyByteCount = 64 << 10
 
   /// One copy with the body's sum, unless the input chooses another.
   static func forged(body: [UInt8], _ input: inout FuzzInput) -> [UInt8] {
     var encoder = WireEncoder()
     encoder.put(UInt64(0x5441_504c_5354_4154))
-    encoder.put(UInt32(input.byte() == 255 ? 2 : 1))
+    encoder.put(UInt32(input.byte() == 255 ? 1 : 2))
     encoder.put(UInt64(input.byte()))
     encoder.put(input.byte() == 255 ? UInt32(input.integer(UInt32.self)) : UInt32(body.count))
     encoder.put(input.byte() == 255 ? UInt32(1) : sum(body))

@@ -1,5 +1,5 @@
-/// What the fuzzer drives: production code that reads bytes from a wire or a disk, without the
-/// wire and the disk.
+/// What the fuzzer drives: production code that reads bytes from a wire or a disk; but for `group`
+/// without the wire and the disk.
 public enum FuzzTarget: String, CaseIterable, Sendable {
   /// The NBD handshake, and the transmission phase when it gets there.
   case handshake
@@ -9,6 +9,8 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
   case link
   /// Recovery of a journal folder: segments, sidecars, the state file.
   case journal
+  /// Whole connections of several clients, and a whole group behind them.
+  case group
 
   /// Runs one input, which may be any bytes. The same input does the same each time.
   ///
@@ -20,6 +22,7 @@ public enum FuzzTarget: String, CaseIterable, Sendable {
     case .transmission: try TransmissionTarget.run(input)
     case .link: try LinkTarget.run(input)
     case .journal: try JournalTarget.run(input)
+    case .group: try GroupTarget.run(input)
     }
   }
 }

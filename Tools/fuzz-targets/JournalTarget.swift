@@ -64,7 +64,7 @@ struct FolderWriter {
     names.append(name)
     let file = folder.create(name, byteCount: Int(SegmentWriter.segmentByteCount))
     overwrite(file, at: 0, segments.begin(&input))
-    state.epoch = segments.newestEpoch
+    state.lineage.note(SegmentWriter.incarnation(segments.newestEpoch))
   }
 
   private mutating func writeRecord(_ input: inout FuzzInput) {

@@ -49,11 +49,13 @@ enum LinkMessageCheck {
 
   /// A sender with three epochs and records 6…30 decides what such a receiver gets.
   private static func checkResume(_ welcome: LinkWelcome) throws(FuzzViolation) {
-    let epochs = [(1, 1), (2, 11), (5, 21)].map { epoch, first in
-      JournalState.EpochStart(epoch: UInt64(epoch), firstSequence: SequenceNumber(UInt64(first)))
-    }
+    let lineage = Lineage([
+      SegmentWriter.incarnation(1), SegmentWriter.incarnation(2, after: 10),
+      SegmentWriter.incarnation(5, after: 20),
+    ])
     let (last, oldest) = (SequenceNumber(30), SequenceNumber(6))
-    switch ResumeDecision.decide(welcome, epochs: epochs, last: last, oldest: oldest) {
+    let owner = SiteHistory(lineage, last: .init(last, .zero))
+    switch ResumeDecision.decide(welcome, owner: owner, oldest: oldest) {
     case .resume:
       try require(
         welcome.sequence <= last && welcome.sequence.rawValue >= 5 && !welcome.needsBaseline,
@@ -62,7 +64,7 @@ enum LinkMessageCheck {
       try require(
         after < welcome.sequence && after >= welcome.applied && !welcome.needsBaseline,
         "a receiver at \(welcome.sequence.rawValue) is cut to \(after.rawValue)")
-    case .baseline: break
+    case .baseline, .diverged: break
     }
   }
 }

@@ -70,16 +70,21 @@ struct PeerWriter {
     let disks = (0..<input.below(4)).map { JournalState.Disk(name: "d\($0)", byteCount: 4096) }
     let hello = LinkHello(
       site: String(decoding: input.bytes(input.below(8)), as: UTF8.self), groupName: "g",
-      group: SegmentWriter.group, epoch: segments.near(1, &input),
+      group: SegmentWriter.group,
+      lineage: Lineage([SegmentWriter.incarnation(segments.near(1, &input))]),
       segmentByteCount: SegmentWriter.segmentByteCount, disks: disks)
     return hello.encoded()
   }
 
   private func welcome(_ input: inout FuzzInput) -> [UInt8] {
     LinkWelcome(
-      site: "west", needsBaseline: input.byte() == 1, epoch: segments.near(2, &input),
-      sequence: SequenceNumber(segments.near(10, &input)),
+      site: "west", needsBaseline: input.byte() == 1,
+      lineage: Lineage([SegmentWriter.incarnation(segments.near(2, &input))]),
+      last: LastRecord(SequenceNumber(segments.near(10, &input)), .zero),
       position: StreamPosition(argument: segments.near(1 << 32 | 4096, &input)),
+      segmentIncarnation: .none,
+      ownerDurable: .init(
+        .init(high: 3, low: segments.near(2, &input)), SequenceNumber(segments.near(8, &input))),
       applied: SequenceNumber(segments.near(5, &input))
     ).encoded()
   }
@@ -105,7 +110,7 @@ struct LinkPlayer: ~Copyable {
   private static let slotCount = 4
 
   private let disks: [UInt64]
-  private let folder = MemoryFolder()
+  private let folder: MemoryFolder
   private let journal: Journal<MemoryFolder>
   private var recordBytesLeft = 0
 
@@ -117,7 +122,7 @@ struct LinkPlayer: ~Copyable {
   }
 
   private init(_ disks: [UInt64]) throws(FuzzViolation) {
-    self.disks = disks
+    let folder = MemoryFolder()
     for slot in 0..<Self.slotCount {
       _ = folder.create("segment-0000\(slot)", byteCount: Int(SegmentWriter.segmentByteCount))
     }
@@ -125,10 +130,12 @@ struct LinkPlayer: ~Copyable {
       groupName: "g", group: SegmentWriter.group,
       disks: disks.map { .init(name: "d", byteCount: $0) }, baseline: .complete)
     let bytes = Int(SegmentWriter.segmentByteCount)
-    let folder = folder
     let recovered = try mustSucceed("recovery of an empty folder") { () throws(JournalError) in
       try JournalRecovery(folder, state: state)
     }
+    // Nothing is set before all that can throw has gone well: Swift 6.2 would end it twice.
+    self.disks = disks
+    self.folder = folder
     journal = Journal(
       storage: folder,
       options: .init(segmentByteCount: bytes, capacityByteCount: bytes * Self.slotCount),

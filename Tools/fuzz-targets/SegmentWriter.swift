@@ -23,6 +23,12 @@ struct SegmentWriter {
 
   init(disks: [UInt64]) { self.disks = disks }
 
+  static func incarnation(_ epoch: UInt64, after sequence: UInt64 = 0) -> Incarnation {
+    Incarnation(
+      identifier: .init(high: 3, low: epoch), epoch: epoch,
+      after: .init(SequenceNumber(sequence), .zero))
+  }
+
   /// The header of another segment.
   mutating func begin(_ input: inout FuzzInput) -> [UInt8] {
     let next = (header?.epoch ?? 1) + (input.byte() & 7 == 7 ? 1 : 0)
@@ -34,7 +40,8 @@ struct SegmentWriter {
     let time = near(lastTimestamp + 1, &input)
     let size = near(UInt64(Self.segmentByteCount), &input)
     let identity = SegmentIdentity(
-      group: isForeign ? GroupIdentifier(high: 1, low: 1) : Self.group, epoch: epoch,
+      group: isForeign ? GroupIdentifier(high: 1, low: 1) : Self.group,
+      incarnation: Self.incarnation(epoch),
       number: UInt32(truncatingIfNeeded: number))
     let begun = SegmentHeader(
       identity: identity, segmentByteCount: UInt32(truncatingIfNeeded: size),

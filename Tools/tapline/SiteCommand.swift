@@ -13,6 +13,10 @@ enum SiteCommand {
       Recovers the journals, opens the backing stores, listens, and prints the line 'ready' on
       standard output when it serves. The log goes to standard error.
 
+      A group that cannot be opened (a missing disk, a damaged journal) does not keep the others: it
+      is tried again by itself, and at once by 'tapline reload'; 'tapline status' says why. The site
+      does not start when that is so of all its groups, unless an NBD server is all that is missing.
+
       SIGTERM and SIGINT stop the site: it takes no more requests, makes everything it has
       acknowledged durable, applies its protected groups' journals, so that their backing stores
       alone are the whole, current disks, and exits with 0.
@@ -58,7 +62,7 @@ enum SiteCommand {
       Output.write("ready\n")
       Output.flush()
     }
-    ServiceManager.notify("READY=1")
+    ServiceManager.notify("READY=1" + (site.closedSummary.map { "\nSTATUS=\($0)" } ?? ""))
     var signal = signals.wait()
     while signal == TerminationSignals.hangUp {
       // The site logs how it went.
@@ -140,7 +144,10 @@ enum SiteCommand {
     if let socket = sockets.take(identity) { return socket }
     do throws(Errno) {
       return try .listen(at: identity, backlog: ControlLimits.backlog)
-    } catch { throw ControlError.refused("control cannot listen at \(address): \(error)") }
+    } catch {
+      throw ControlError.refused(
+        "control cannot listen at \(address): \(error.asListenFailure)")
+    }
   }
 
   private static func serve(

@@ -46,6 +46,7 @@ enum Tapline {
     case ["checkpoint"]: try CheckpointCommand.run(invocation)
     case ["timeline"]: try TimelineCommand.run(invocation)
     case ["reload"]: try ReloadCommand.run(invocation)
+    case ["sync"]: try SyncCommand.run(invocation)
     case ["journal", "ls"]: try JournalListCommand.run(invocation)
     case ["journal", "verify"]: try JournalVerifyCommand.run(invocation)
     case ["journal", "dump"]: try JournalDumpCommand.run(invocation)
@@ -60,7 +61,7 @@ enum Tapline {
       + " they were at any instant.",
     subcommands: [
       SiteCommand.command, StatusCommand.command, CheckpointCommand.command,
-      TimelineCommand.command, ReloadCommand.command, journalCommand,
+      TimelineCommand.command, ReloadCommand.command, SyncCommand.command, journalCommand,
     ], exitCodes: ExitCode.help)
 
   private static let journalCommand = Command(

@@ -10,7 +10,11 @@ import Glibc
   public init(_ state: consuming State) {
     self.state = state
     unsafe pthread_mutex_init(mutex, nil)
-    unsafe pthread_cond_init(condition, nil)
+    var attributes = pthread_condattr_t()
+    unsafe pthread_condattr_init(&attributes)
+    unsafe pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+    unsafe pthread_cond_init(condition, &attributes)
+    unsafe pthread_condattr_destroy(&attributes)
   }
 
   deinit {
@@ -48,6 +52,26 @@ import Glibc
     while true {
       if let result = body(&state) { return result }
       unsafe pthread_cond_wait(condition, mutex)
+    }
+  }
+
+  /// As `wait`, but for at most `milliseconds`: then `body` is called with `isLate` once, and what
+  /// it returns is the result.
+  public func wait<Result>(
+    milliseconds: UInt64, _ body: (inout State, _ isLate: Bool) -> Result?
+  ) -> Result? {
+    var end = timespec()
+    unsafe clock_gettime(CLOCK_MONOTONIC, &end)
+    let nanoseconds = end.tv_nsec + Int(milliseconds % 1000) * 1_000_000
+    end.tv_sec += Int(milliseconds / 1000) + nanoseconds / 1_000_000_000
+    end.tv_nsec = nanoseconds % 1_000_000_000
+    unsafe pthread_mutex_lock(mutex)
+    defer { unsafe pthread_mutex_unlock(mutex) }
+    while true {
+      if let result = body(&state, false) { return result }
+      if unsafe pthread_cond_timedwait(condition, mutex, &end) == ETIMEDOUT {
+        return body(&state, true)
+      }
     }
   }
 }

@@ -40,6 +40,18 @@ enum SystemCalls {
     unsafe fstat(descriptor, &status)
   }
 
+  /// By the numbers of statfs(2): NFS, SMB (3), FUSE, 9P, Ceph, AFS, OCFS2, GFS2, Lustre.
+  private static let remoteFileSystems: Set<UInt32> = [
+    0x6969, 0x517B, 0xFF53_4D42, 0xFE53_4D42, 0x6573_5546, 0x0102_1997, 0x00C3_6400, 0x5346_414F,
+    0x7461_636F, 0x0116_1970, 0x0BD0_0BD0,
+  ]
+
+  static func isRemote(_ descriptor: Int32) -> Bool {
+    var facts = statfs()
+    guard unsafe fstatfs(descriptor, &facts) == 0 else { return false }
+    return remoteFileSystems.contains(UInt32(truncatingIfNeeded: facts.f_type))
+  }
+
   @inline(__always)
   static func truncate(_ descriptor: Int32, _ byteCount: off_t) -> Int32 {
     ftruncate(descriptor, byteCount)
@@ -82,8 +94,8 @@ enum SystemCalls {
   static func syncAll(_ descriptor: Int32) -> Int32 { fsync(descriptor) }
 
   @inline(__always)
-  static func syncRange(_ descriptor: Int32, _ flags: UInt32) -> Int32 {
-    sync_file_range(descriptor, 0, 0, flags)
+  static func syncRange(_ descriptor: Int32, _ offset: off_t, _ flags: UInt32) -> Int32 {
+    sync_file_range(descriptor, offset, 0, flags)
   }
 
   @inline(__always)
@@ -105,12 +117,21 @@ enum SystemCalls {
 
   @inline(__always)
   static func lock(_ descriptor: Int32) -> Int32 { flock(descriptor, LOCK_EX | LOCK_NB) }
+  static func unlock(_ descriptor: Int32) { flock(descriptor, LOCK_UN) }
 
   // MARK: Names
 
   static func makeFolder(_ path: String) -> Int32 { unsafe mkdir(path, 0o700) }
   static func remove(_ path: String) -> Int32 { unsafe unlink(path) }
   static func rename(_ from: String, _ to: String) -> Int32 { unsafe Glibc.rename(from, to) }
+  /// Fails with EEXIST when `to` exists, and with EINVAL when the file system cannot tell.
+  static func renameAnew(_ from: String, _ to: String) -> Int32 {
+    unsafe renameat2(AT_FDCWD, from, AT_FDCWD, to, UInt32(LINUX_RENAME_NOREPLACE))
+  }
+  /// Of a link itself, not of what it leads to.
+  static func linkStatus(_ path: String, _ status: inout stat) -> Int32 {
+    unsafe lstat(path, &status)
+  }
   static func exists(_ path: String) -> Bool { unsafe access(path, F_OK) == 0 }
 
   /// All names in a folder; nil, with `errno`, when it cannot be read.
@@ -253,6 +274,8 @@ enum SystemCalls {
     else { return 0 }
     return text.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
   }
+
+  static func processIdentifier() -> Int32 { getpid() }
 
   static func processorCount() -> Int { sysconf(Int32(_SC_NPROCESSORS_ONLN)) }
 

@@ -24,6 +24,9 @@ public final class Thread: Sendable {
     }
   }
 
+  /// Tells the calling thread from others that run. Not zero.
+  public static var current: UInt { UInt(pthread_self()) }
+
   private let handle: pthread_t
 
   /// - Parameter name: the first 15 bytes are shown by `top -H` and `ps -L`.
@@ -45,7 +48,10 @@ public final class Thread: Sendable {
     self.handle = handle
   }
 
-  /// Blocks until the function has returned. Call it once.
+  /// Nobody will join it: what it took is given back when its function has returned.
+  public func detach() { pthread_detach(handle) }
+
+  /// Blocks until the function has returned. Call it once, and not after `detach`.
   public func join() { pthread_join(handle, nil) }
 }
 

@@ -99,6 +99,10 @@ extension SystemCalls {
     }
     let part = unsafe UnsafeRawBufferPointer(rebasing: buffer[..<count])
     unsafe inode.write(part, at: UInt64(offset))
+    if simulation.random.chance(machine.faults.writeBack) {
+      let delay = UInt64(simulation.random.below(300_000_000))
+      simulation.at(simulation.now + delay) { writeBack(inode.snapshot(), of: file, on: machine) }
+    }
     if let onWrite = machine.onWrite {
       onWrite(file.path, UInt64(offset), unsafe Array(part))
     }
@@ -140,23 +144,48 @@ extension SystemCalls {
     }
     let machine = machine
     let snapshot = inode.snapshot()
-    let faults = machine.faults
-    let range = (faults.isQuick(file.path) ? DiskFaults() : faults).syncNanoseconds
-    simulation.sleep(
-      nanoseconds: range.lowerBound
-        + UInt64(simulation.random.below(Int(range.upperBound - range.lowerBound) + 1)))
-    if machine.faults.applies(file.path), simulation.random.chance(machine.faults.syncError) {
-      simulation.trace("\(machine.name): sync of \(file.path) fails")
-      inode.fail(snapshot, &simulation.random)
-      machine.onSyncError?(file.path)
-      return fail(EIO)
-    }
-    inode.complete(snapshot)
-    return 0
+    simulation.sleep(nanoseconds: duration(of: file, on: machine))
+    writeBack(snapshot, of: file, on: machine)
+    return file.hearsOfLoss() ? fail(EIO) : 0
   }
 
-  static func syncRange(_ descriptor: Int32, _ flags: UInt32) -> Int32 {
+  private static func duration(of file: OpenFile, on machine: Machine) -> UInt64 {
+    let faults = machine.faults
+    let range = (faults.isQuick(file.path) ? DiskFaults() : faults).syncNanoseconds
+    return range.lowerBound
+      + UInt64(simulation.random.below(Int(range.upperBound - range.lowerBound) + 1))
+  }
+
+  private static func writeBack(
+    _ snapshot: Inode.Snapshot, of file: OpenFile, on machine: Machine
+  ) {
+    guard let inode = file.inode else { return }
+    guard machine.faults.applies(file.path), simulation.random.chance(machine.faults.syncError)
+    else { return inode.complete(snapshot) }
+    simulation.trace("\(machine.name): writing \(file.path) back fails")
+    // A segment's pages were written a moment ago and stay; the next sync, of which a journal has
+    // many, tells.
+    let forgets = machine.forgetsLost && !file.path.contains("/segment-")
+    inode.fail(snapshot, forgets: forgets, &simulation.random)
+    machine.onSyncError?(file.path)
+  }
+
+  static func syncRange(_ descriptor: Int32, _ offset: off_t, _ flags: UInt32) -> Int32 {
     simulation.pass()
+    guard let (file, inode) = file(descriptor) else { return -1 }
+    if flags & UInt32(LINUX_SYNC_WAIT_BEFORE) != 0 {
+      if UInt64(offset) < inode.byteCount, simulation.now < inode.writeOutEnd {
+        simulation.sleep(nanoseconds: inode.writeOutEnd - simulation.now)
+      }
+      if file.hearsOfLoss() { return fail(EIO) }
+    }
+    guard flags & UInt32(LINUX_SYNC_WRITE) != 0 else { return 0 }
+    let machine = machine
+    let snapshot = inode.snapshot()
+    if snapshot.isEmpty { return 0 }
+    let end = simulation.now + duration(of: file, on: machine)
+    inode.writeOutEnd = max(inode.writeOutEnd, end)
+    simulation.at(end) { writeBack(snapshot, of: file, on: machine) }
     return 0
   }
 
@@ -170,6 +199,7 @@ extension SystemCalls {
       inode.allocate(UInt64(offset + count))
     } else {
       let isHole = mode & Int32(LINUX_FALLOC_PUNCH_HOLE) != 0
+      if !isHole, !hasSpace(inode.missingBytes(UInt64(offset), Int(count))) { return fail(ENOSPC) }
       inode.zero(UInt64(offset), UInt64(count), asHole: isHole)
     }
     return 0
@@ -181,11 +211,19 @@ extension SystemCalls {
     file(descriptor)?.1.forgetCached()
   }
 
+  static func isRemote(_ descriptor: Int32) -> Bool { false }
+
   static func lock(_ descriptor: Int32) -> Int32 {
     guard let (file, inode) = file(descriptor) else { return -1 }
     if let holder = inode.lock, holder !== file { return fail(EWOULDBLOCK) }
     inode.lock = file
     return 0
+  }
+
+  static func unlock(_ descriptor: Int32) {
+    guard let (file, inode) = file(descriptor), inode.lock === file else { return }
+    inode.lock = nil
+    Simulation.running.noteChange()
   }
 
   // MARK: Names
@@ -199,7 +237,7 @@ extension SystemCalls {
 
   static func remove(_ path: String) -> Int32 {
     simulation.pass()
-    if simulation.network.socketFiles.remove(path) != nil { return 0 }
+    if simulation.network.socketFiles.removeValue(forKey: path) != nil { return 0 }
     guard machine.files.inode(path) != nil else { return fail(ENOENT) }
     machine.files.remove(path)
     return 0
@@ -213,7 +251,7 @@ extension SystemCalls {
   }
 
   static func exists(_ path: String) -> Bool {
-    machine.files.exists(path) || simulation.network.socketFiles.contains(path)
+    machine.files.exists(path) || simulation.network.socketFiles[path] != nil
   }
 
   static func names(_ path: String) -> [String]? {

@@ -64,6 +64,15 @@ struct FileTree {
     for change in changes { durableNames[change.path] = change.inode }
   }
 
+  /// With files of their own, all of which are durable.
+  func copied() -> FileTree {
+    var copy = FileTree()
+    copy.folders = folders
+    copy.names = names.mapValues { $0.copied() }
+    copy.durableNames = copy.names
+    return copy
+  }
+
   mutating func losePower(_ random: inout SimulationRandom) {
     for folder in pending.keys.sorted() {
       let changes = pending[folder] ?? []
@@ -81,12 +90,17 @@ final class OpenFile: OpenObject {
   /// Nil for a folder.
   let inode: Inode?
   let isReadOnly: Bool
+  private var lossMark: UInt64
 
   init(_ path: String, _ inode: Inode?, isReadOnly: Bool) {
+    lossMark = inode?.lossMark ?? 0
     self.path = path
     self.inode = inode
     self.isReadOnly = isReadOnly
   }
+
+  /// Something that was written was lost, and nobody who has this open file was told.
+  func hearsOfLoss() -> Bool { inode?.tellsLoss(since: &lossMark) ?? false }
 
   override var isReadable: Bool { true }
   override var isWritable: Bool { true }

@@ -4,9 +4,13 @@ import Glibc
 /// cut.
 ///
 /// Fault model. Since its last sync a page may have had several versions. A power cut leaves of
-/// each 512-byte sector any one of them, or what was synced. A failed sync writes some pages and
-/// marks all of them clean, as Linux does: what was not written can be read until the
-/// pages leave memory. New holes are not lost that way: the file system's journal has them.
+/// each 512-byte sector any one of them, or what was synced. A write-back that fails, in a sync or
+/// by itself, writes some pages and marks all of them clean, as Linux does: what was not written
+/// can be read until the pages leave memory, which is at once in some worlds. New holes are not
+/// lost that way: the file system's journal has them.
+///
+/// Each open file is told of a loss once, by the first call that asks (Linux's errseq). One that is
+/// opened later hears nothing, unless nobody has been told yet.
 final class Inode {
   static let pageBytes = 4096
   static let sectorBytes = 512
@@ -37,6 +41,10 @@ final class Inode {
   private var version: UInt64 = 0
   /// The open file that has the lock.
   weak var lock: OpenFile?
+  private var lossCount: UInt64 = 0
+  private var isLossTold = true
+  /// When the last write-out that was started will have ended.
+  var writeOutEnd: UInt64 = 0
 
   private static let versionLimit = 4
   static let zeros = [UInt8](repeating: 0, count: pageBytes)
@@ -175,14 +183,21 @@ final class Inode {
     for synced in snapshot.pages {
       guard var page = pages[synced.index] else { continue }
       page.persist(synced.bytes, synced.version)
-      if page.version == synced.version { page.isDirty = false }
+      if page.version == synced.version {
+        page.isDirty = false
+        page.current = synced.bytes
+      }
       pages[synced.index] = page
     }
     durableByteCount = max(min(durableByteCount, byteCount), snapshot.byteCount)
   }
 
   /// Some pages reach the disk; all count as clean.
-  func fail(_ snapshot: Snapshot, _ random: inout SimulationRandom) {
+  ///
+  /// - Parameter forgets: what was lost is not in memory any more either.
+  func fail(_ snapshot: Snapshot, forgets: Bool, _ random: inout SimulationRandom) {
+    lossCount += 1
+    isLossTold = false
     for synced in snapshot.pages {
       guard var page = pages[synced.index] else { continue }
       // Holes are the file system's own, and not lost with the data.
@@ -190,9 +205,21 @@ final class Inode {
       if page.version == synced.version {
         page.isDirty = false
         page.older = []
+        if forgets { page.current = page.durable }
       }
       pages[synced.index] = page
     }
+  }
+
+  /// What an open file keeps, to find out what happens after its opening.
+  var lossMark: UInt64 { isLossTold ? lossCount : lossCount - 1 }
+
+  /// Whether something was lost since `mark`, which is told with this.
+  func tellsLoss(since mark: inout UInt64) -> Bool {
+    if mark == lossCount { return false }
+    mark = lossCount
+    isLossTold = true
+    return true
   }
 
   /// Clean pages are read from the disk again; what a failed sync has lost shows now.
@@ -217,6 +244,8 @@ final class Inode {
     if byteCount != durableByteCount, random.chance(keep) { durableByteCount = byteCount }
     byteCount = durableByteCount
     lock = nil
+    isLossTold = true
+    writeOutEnd = 0
   }
 
   private static func torn(
@@ -238,6 +267,19 @@ final class Inode {
 
   // MARK: Past the system
 
+  /// Another file with the same bytes, all of them durable.
+  func copied() -> Inode {
+    let copy = Inode()
+    copy.pages = pages.mapValues { page in
+      var page = Page(current: page.current, durable: page.current)
+      page.isDirty = false
+      return page
+    }
+    copy.byteCount = byteCount
+    copy.durableByteCount = byteCount
+    return copy
+  }
+
   /// Whether its bytes are these, in pages of `pageBytes`, of which the last may be shorter.
   func holds(_ pages: [[UInt8]], byteCount: Int) -> Bool {
     guard UInt64(byteCount) == self.byteCount else { return false }
@@ -255,6 +297,17 @@ final class Inode {
   var allBytes: [UInt8] {
     var bytes = [UInt8](repeating: 0, count: Int(byteCount))
     _ = unsafe bytes.withUnsafeMutableBytes { unsafe read(into: $0, at: 0) }
+    return bytes
+  }
+
+  /// What is read once memory has forgotten what is clean.
+  var settledBytes: [UInt8] {
+    var bytes = allBytes
+    for (index, page) in pages where !page.isDirty && index * Self.pageBytes < bytes.count {
+      let end = min((index + 1) * Self.pageBytes, bytes.count)
+      let durable = (page.durable ?? Self.zeros).prefix(end - index * Self.pageBytes)
+      bytes.replaceSubrange(index * Self.pageBytes..<end, with: durable)
+    }
     return bytes
   }
 

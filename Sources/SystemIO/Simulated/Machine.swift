@@ -8,7 +8,9 @@ public final class Machine {
   private(set) var bootIdentifier: UInt64 = 1
   /// Every write to a file, when it has been done and before the caller goes on.
   public var onWrite: ((_ path: String, _ offset: UInt64, _ bytes: [UInt8]) -> Void)?
-  /// A sync of the file has failed.
+  /// What could not be written back leaves memory at once.
+  public var forgetsLost = false
+  /// A sync of the file has failed, or what was written back without one.
   public var onSyncError: ((_ path: String) -> Void)?
   public private(set) var processes: [Process] = []
 
@@ -52,6 +54,9 @@ public final class Machine {
 
   public func contents(of path: String) -> [UInt8]? { files.inode(path)?.allBytes }
 
+  /// What a process reads that lets memory forget what counts as written.
+  public func settledContents(of path: String) -> [UInt8]? { files.inode(path)?.settledBytes }
+
   /// Whether a file has these bytes, in pages of 4096.
   public func file(_ path: String, holds pages: [[UInt8]], byteCount: Int) -> Bool {
     files.inode(path)?.holds(pages, byteCount: byteCount) ?? false
@@ -81,8 +86,11 @@ public final class Machine {
 public struct DiskFaults {
   public var readError = 0.0
   public var writeError = 0.0
-  /// After it, some of what was to be synced is lost though it can be read for now.
+  /// Of a sync, or of what is written back without one. After it, some of what was to be written is
+  /// lost, though it may be readable for now.
   public var syncError = 0.0
+  /// After a write, the system writes the file back by itself soon.
+  public var writeBack = 0.0
   /// Reads that may not wait find nothing in memory.
   public var cacheMiss = 0.05
   /// A write takes only a part.

@@ -34,4 +34,20 @@ public final class Monitor<State: ~Copyable & Sendable>: @unchecked Sendable {
       Simulation.running.block()
     }
   }
+
+  public func wait<Result>(
+    milliseconds: UInt64, _ body: (inout State, _ isLate: Bool) -> Result?
+  ) -> Result? {
+    let end = Simulation.running.now + milliseconds * 1_000_000
+    while true {
+      if let result = body(&state, false) { return result }
+      guard let fiber = Simulation.running.currentFiber else {
+        fatalError("waiting between fibers")
+      }
+      if Simulation.running.now >= end { return body(&state, true) }
+      waiters.append(fiber)
+      Simulation.running.block(until: end)
+      waiters.removeAll { $0 === fiber }
+    }
+  }
 }

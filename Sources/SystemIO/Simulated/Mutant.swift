@@ -19,20 +19,27 @@ public enum Mutant: String, CaseIterable {
   case trustClock = "trust-clock"
   case forgetPromise = "forget-promise"
 
+  case endBufferEarly = "end-buffer-early"
+  case checkpointAtRest = "checkpoint-at-rest"
+
   // Of apply and views.
   case applyOutOfOrder = "apply-out-of-order"
   case applyEarly = "apply-early"
   case recycleEarly = "recycle-early"
   case overwriteUnsaved = "overwrite-unsaved"
   case openTooLate = "open-too-late"
+  case swallowWriteOut = "swallow-write-out"
 
   // Of recovery.
   case acceptStaleSegment = "accept-stale-segment"
   case skipChecksum = "skip-checksum"
   case keepEpoch = "keep-epoch"
+  case keepIncarnation = "keep-incarnation"
+  case eraseMore = "erase-more"
   case keepPeerMark = "keep-peer-mark"
   case forgetEmptied = "forget-emptied"
   case trustMemory = "trust-memory"
+  case reopenTooEarly = "reopen-too-early"
 
   // Of the link.
   case dropOnReconnect = "drop-on-reconnect"

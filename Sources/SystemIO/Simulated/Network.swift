@@ -15,8 +15,9 @@ public final class Network {
 
   private var held: [Route] = []
   var listeners: [SocketName: OpenSocket] = [:]
-  /// Unix sockets whose files exist, with or without a listener.
-  var socketFiles: Set<String> = []
+  /// Unix sockets whose files exist, with or without a listener: the inode by path.
+  var socketFiles: [String: UInt64] = [:]
+  var lastSocketInode: UInt64 = 1 << 32
   private var connections: [(OpenSocket, OpenSocket)] = []
 
   init() {}

@@ -26,9 +26,34 @@ extension SystemCalls {
     let name = unsafe name(address)
     if simulation.network.listeners[name] != nil { return fail(EADDRINUSE) }
     if case .unix(let path) = name {
-      guard simulation.network.socketFiles.insert(path).inserted else { return fail(EADDRINUSE) }
+      let network = simulation.network
+      guard network.socketFiles[path] == nil else { return fail(EADDRINUSE) }
+      network.lastSocketInode += 1
+      network.socketFiles[path] = network.lastSocketInode
     }
     socket.name = name
+    return 0
+  }
+
+  /// Knows sockets; other names are files.
+  static func linkStatus(_ path: String, _ status: inout stat) -> Int32 {
+    if let inode = simulation.network.socketFiles[path] {
+      status.st_mode = S_IFSOCK
+      status.st_ino = UInt(inode)
+      return 0
+    }
+    guard exists(path) else { return fail(ENOENT) }
+    status.st_mode = S_IFREG
+    return 0
+  }
+
+  /// Of sockets.
+  static func renameAnew(_ from: String, _ to: String) -> Int32 {
+    if exists(to) { return fail(EEXIST) }
+    guard let inode = simulation.network.socketFiles.removeValue(forKey: from) else {
+      return fail(ENOENT)
+    }
+    simulation.network.socketFiles[to] = inode
     return 0
   }
 

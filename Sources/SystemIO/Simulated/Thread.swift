@@ -2,6 +2,11 @@
 public final class Thread: @unchecked Sendable {
   public enum Priority: Sendable { case normal, background, idle }
 
+  public static var current: UInt {
+    guard let fiber = Simulation.running.currentFiber else { return 1 }
+    return UInt(bitPattern: ObjectIdentifier(fiber))
+  }
+
   private let fiber: Fiber
 
   public init(
@@ -11,6 +16,8 @@ public final class Thread: @unchecked Sendable {
     fiber = Fiber(name, simulation.process, body)
     simulation.add(fiber)
   }
+
+  public func detach() {}
 
   public func join() {
     let fiber = fiber

@@ -23,8 +23,11 @@ final class Inspector: @unchecked Sendable {
   private(set) var statuses: [GroupStatus] = []
   /// Grows with every answer.
   private(set) var answerCount = 0
+  /// Groups whose peer's records an operator gives up.
+  var discards: [Int] = []
   private var watermarks: [WatermarkStatus?]
   private var resets: [Int]
+  private var closings: [Int]
 
   init(_ site: Site, _ host: SiteHost, _ world: World) {
     self.site = site
@@ -33,19 +36,24 @@ final class Inspector: @unchecked Sendable {
     instants = world.groups.map { _ in nil }
     watermarks = instants.map { _ in nil }
     resets = instants.map { _ in 0 }
+    closings = host.closings
   }
 
   private func role(_ group: Int) -> Role { world.role(of: group, at: host.index) }
 
   func stopSite() { site.stop() }
 
-  /// Right after the start: where each group's order ends now. Blocks until all have answered.
+  /// Right after the start: where each group's order ends now. Blocks until all have answered that
+  /// are open; the site says later when the others are.
   func waitForFirstAnswer() {
     var waiting = Set(world.groups.indices)
     while !waiting.isEmpty {
-      for (group, status) in site.status().groups.enumerated()
-      where waiting.contains(group) && status.epoch > 0 {
-        host.restarted(group, appended: status.watermarks.appended)
+      for (group, status) in site.status().groups.enumerated() where waiting.contains(group) {
+        if status.journal != nil {
+          host.restarted(group, appended: status.watermarks.appended)
+        } else if status.closed == nil {
+          continue
+        }
         waiting.remove(group)
       }
     }
@@ -55,8 +63,13 @@ final class Inspector: @unchecked Sendable {
   func inspect() {
     Thread.sleep(milliseconds: UInt64(10 + world.simulation.random.below(200)))
     let resets = world.groups.map(\.recovery.resetCount)
+    let closings = host.closings
     let status = site.status()
-    for (group, groupStatus) in status.groups.enumerated() where groupStatus.epoch > 0 {
+    for (group, groupStatus) in status.groups.enumerated() {
+      // What was said of an opening that has ended says nothing of the next.
+      if host.closings[group] != self.closings[group] { watermarks[group] = nil }
+      guard groupStatus.journal != nil, host.closings[group] == closings[group] else { continue }
+      self.closings[group] = closings[group]
       check(group, groupStatus)
       if role(group) == .protected, world.groups[group].recovery.resetCount == resets[group] {
         checkPeerDurable(group, groupStatus.watermarks)
@@ -70,6 +83,18 @@ final class Inspector: @unchecked Sendable {
     statuses = status.groups
     answerCount += 1
     if !world.isQuiet, world.simulation.random.chance(0.1) { makeCheckpoint() }
+    discardFollowers()
+  }
+
+  private func discardFollowers() {
+    let groups = discards
+    discards = []
+    for group in groups {
+      let name = world.groups[group].name
+      do { _ = try site.discardFollower(group: name) } catch {
+        world.groups[group].violation("the peer's records cannot be given up: \(error)")
+      }
+    }
   }
 
   private func makeCheckpoint() {

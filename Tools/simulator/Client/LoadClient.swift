@@ -60,7 +60,10 @@ final class LoadClient: @unchecked Sendable {
     world.trace.note("client \(number): connected to \(oracle.diskNames[disk])")
     nextSend = now
     while !world.isQuiet || !outstanding.isEmpty {
-      if !world.isQuiet, outstanding.count < load.depth, now >= nextSend { try send(client) }
+      if !world.isQuiet, outstanding.count < load.depth, now >= nextSend {
+        if world.plan.isHostile, world.simulation.random.below(20) == 0 { try misbehave(client) }
+        try send(client)
+      }
       let pause = nextSend > now ? (nextSend - now) / 1_000_000 + 1 : 1
       let wait = outstanding.count < load.depth && !world.isQuiet ? min(pause, 50) : 50
       while let reply = try client.receive(milliseconds: outstanding.isEmpty ? 0 : Int32(wait)) {
@@ -119,6 +122,27 @@ final class LoadClient: @unchecked Sendable {
     return ClientRequest(number: number, .flush, [], disk: disk, offset: 0, length: 0)
   }
 
+  /// Sends whole requests and then something else, in one piece, and leaves: the requests may be in
+  /// the order, and what follows them may not.
+  private func misbehave(_ client: NBDClient) throws(ClientError) {
+    var bytes: [UInt8] = []
+    for _ in 0..<1 + world.simulation.random.below(4) {
+      let request = makeRequest()
+      guard request.changesDisk else { continue }
+      oracle.protected.sent(request)
+      bytes += NBDClient.message(request)
+      world.trace.note("client \(number): sends \(request)")
+    }
+    let ending = HostileEnding.allCases[
+      world.simulation.random.below(HostileEnding.allCases.count)]
+    world.trace.note("client \(number): ends with \(ending)")
+    try client.send(raw: bytes + ending.bytes(disk: disk))
+    if world.simulation.random.chance(0.5) {
+      Thread.sleep(milliseconds: UInt64(1 + world.simulation.random.below(20)))
+    }
+    throw .lost("misbehaved")
+  }
+
   private func makeRange() -> (offset: Int, length: Int) {
     let size = world.plan.groups[group].disks[disk].byteCount
     let isUnaligned = world.simulation.random.chance(load.unalignedShare)
@@ -134,7 +158,7 @@ final class LoadClient: @unchecked Sendable {
 
   /// Hardly two writes are the same, not even in parts: the number of the request is in every 64
   /// bytes of it, its lowest byte first. Some of them can be compressed.
-  private static func payload(_ number: UInt64, _ length: Int) -> [UInt8] {
+  static func payload(_ number: UInt64, _ length: Int) -> [UInt8] {
     var bytes = [UInt8](repeating: UInt8(truncatingIfNeeded: number) | 1, count: length)
     var word = number
     for index in 0..<length {

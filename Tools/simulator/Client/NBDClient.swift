@@ -36,6 +36,20 @@ final class NBDClient {
   func close() { socket.close() }
 
   func send(_ request: ClientRequest) throws(ClientError) {
+    let message = Self.message(request)
+    if request.command == .read {
+      reads[request.number] = Reply(
+        cookie: request.number, error: 0, data: [UInt8](repeating: 0xEE, count: request.length))
+      readOffsets[request.number] = request.offset
+    }
+    try socket.send(message)
+  }
+
+  /// Sends what need not be a request, in one piece.
+  func send(raw bytes: [UInt8]) throws(ClientError) { try socket.send(bytes) }
+
+  /// The request as it goes over the wire.
+  static func message(_ request: ClientRequest) -> [UInt8] {
     var message = WireBuffer()
     message.put(NBDMagic.request)
     message.put(request.flags.rawValue)
@@ -44,12 +58,7 @@ final class NBDClient {
     message.put(UInt64(request.offset))
     message.put(UInt32(request.length))
     if request.command == .write { message.put(request.payload) }
-    if request.command == .read {
-      reads[request.number] = Reply(
-        cookie: request.number, error: 0, data: [UInt8](repeating: 0xEE, count: request.length))
-      readOffsets[request.number] = request.offset
-    }
-    try socket.send(message.bytes)
+    return message.bytes
   }
 
   private var readOffsets: [UInt64: Int] = [:]

@@ -27,6 +27,8 @@ final class GroupOracle {
   /// The last full copy began after this record.
   private var copyStart = 0
   private var isPeerDetached = false
+  /// Each site has records that the other lacks, and nobody has decided.
+  var isDiverged = false
 
   init(
     name: String, diskNames: [String], initial: [[UInt8]], violation: @escaping (String) -> Never
@@ -164,10 +166,17 @@ final class GroupOracle {
     return simulator.difference(of: found, from: expected, at: offset)
   }
 
+  /// The peer drops what the protected site lacks.
+  func cut(to last: UInt64) {
+    if isDiverged { violation("records after \(last), which only the peer has, are dropped") }
+    recovery.cut(to: last)
+  }
+
   // MARK: Full copies
 
   /// A full copy begins at the recovery site: its journal is empty and goes on after `start`.
   func erased(start: UInt64) {
+    if isDiverged { violation("a full copy erases what only the peer has") }
     if !mustCopy, !protected.isDamaged, !recovery.isDamaged {
       violation(
         "a full copy begins after record \(start), and the peer could have gone on after record "

@@ -155,6 +155,18 @@ final class ProtectedOracle {
 
   // MARK: Restarts
 
+  /// The site's disk is that of another time, with these records; others that it had are on no disk
+  /// of its own.
+  func restored(_ records: [Record]) {
+    for record in line.records { record.isVoid = true }
+    for record in records { record.isVoid = false }
+    line.adopt(records)
+    let last = UInt64(records.count)
+    durableFloor = min(durableFloor, last)
+    seenFloor = min(seenFloor, last)
+    acknowledgedFloor = min(acknowledgedFloor, last)
+  }
+
   /// The power was cut, or a sync has failed.
   func mayLose() { mayHaveLost = true }
 

@@ -130,9 +130,12 @@ final class RecoveryOracle {
     guard isEndUncertain else { return }
     // When the newest segment is damaged, the record may be one of before a cut.
     isEndUncertain = isDamaged
-    let found = segments.places(of: appended).lazy
+    let places = segments.places(of: appended)
       .compactMap { [archive] in archive.record($0.identity, $0.index) }
-      .first { Self.isWhole(through: $0, after: applied, in: segments) }
+    // For a damaged segment a sidecar may stand, which the watcher does not know.
+    let found =
+      places.first { Self.isWhole(through: $0, after: applied, in: segments) }
+      ?? (isDamaged ? places.first : nil)
     if let found { return adopt(lineEndingWith: found) }
     // All that is left is in the base.
     guard appended <= line.count else {

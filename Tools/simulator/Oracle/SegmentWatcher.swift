@@ -76,6 +76,11 @@ final class SegmentWatcher {
     while next(use) != nil {}
   }
 
+  /// Files that are not there any more.
+  func forget(_ isGone: (_ name: String) -> Bool) {
+    for name in uses.keys.sorted() where isGone(name) { uses[name] = nil }
+  }
+
   /// The segments that hold the record, and its index there; the newest epoch first.
   func places(of sequence: UInt64) -> [(identity: SegmentIdentity, index: Int)] {
     uses.values.compactMap { use -> (identity: SegmentIdentity, index: Int)? in

@@ -139,7 +139,9 @@ final class Chaos {
       faults.cacheMiss = 0.5
     case .readErrors: faults.readError = probability
     case .writeErrors: faults.writeError = probability
-    case .syncErrors: faults.syncError = probability
+    case .syncErrors:
+      faults.syncError = probability
+      faults.writeBack = simulation.random.pick([0, 0.1, 0.5])
     default: faults.capacityBytes = host.machine.usedBytes + simulation.random.below(64 << 10)
     }
     let place = simulation.random.pick(["/", "/disks", Plan.dataPath, "/state", "/segment-"])

@@ -23,6 +23,7 @@ final class GroupFiles {
     segments = SegmentWatcher { [unowned self] in handle($0) }
   }
 
+  var name: String { oracle.name }
   var state: JournalState? { states.state }
 
   func wrote(
@@ -60,13 +61,19 @@ final class GroupFiles {
   func reload(from machine: Machine) {
     if role == .protected { oracle.protected.mayLose() }
     reloadSegments(from: machine)
-    states.replace(with: machine.contents(of: folder + JournalStateFile<File>.name))
+    reloadState(from: machine)
+  }
+
+  /// What a start reads of the state: not what a failed sync has left in memory.
+  private func reloadState(from machine: Machine) {
+    states.replace(with: machine.settledContents(of: folder + JournalStateFile<File>.name))
     if role == .recovery, states.state?.baseline == .complete { oracle.notErased() }
     if role == .recovery { oracle.recoveryState = states.state }
   }
 
   /// The site's process is about to start.
-  func restarting(clock: Timestamp) {
+  func restarting(clock: Timestamp, on machine: Machine) {
+    reloadState(from: machine)
     oracle.restarting(role)
     switch role {
     case .protected: oracle.protected.restarting(clock: clock)
@@ -95,6 +102,7 @@ final class GroupFiles {
   }
 
   private func reloadSegments(from machine: Machine) {
+    segments.forget { machine.contents(of: folder + $0) == nil }
     for path in machine.fileNames() where path.hasPrefix(folder) {
       let name = String(path.dropFirst(folder.count))
       if Self.isSegment(name) { segments.reload(name, machine.contents(of: path) ?? []) }

@@ -47,8 +47,14 @@ struct Plan {
   let isFrail: Bool
   /// From one crash at a chosen moment to the next; nil: there is none.
   let ambushInterval: UInt64?
+  /// Clients that end in the middle of what they send, or send what is no request.
+  let isHostile: Bool
+  /// Of each site's machine: what could not be written back leaves memory at once.
+  let forgetsLost: [Bool]
   /// How long a sync of a segment takes at each site; nil: no longer than others.
   let segmentSyncs: [ClosedRange<UInt64>?]
+  /// Nil: the protected site's machine does not come back as it was before.
+  let restoration: RestorationPlan?
 
   init(seed: UInt64) {
     var random = SimulationRandom(seed: seed &* 0x2545_F491_4F6C_DD1D)
@@ -86,6 +92,11 @@ struct Plan {
     segmentSyncs = Self.siteNames.indices.map { site in
       isFrail && groups[0].home == site ? slowest / 4...slowest : nil
     }
+    isHostile = !isFrail && others.chance(0.25)
+    // One machine is the protected site of all groups, or none is put back.
+    let drawn = RestorationPlan.draw(&others)
+    restoration = isMixed ? nil : drawn
+    forgetsLost = Self.siteNames.map { _ in others.chance(0.5) }
   }
 
   private static func group(

@@ -30,11 +30,16 @@ final class SiteHost: @unchecked Sendable {
   var hadDiskErrors: Bool { hadErrors || isDamaged }
   private let files: [GroupFiles]
   private var latestClock = Timestamp.zero
+  /// Groups that are not open yet, or not again, in this life.
+  private var closedGroups: Set<Int> = []
+  /// By group: how often it was closed, in all lives.
+  private(set) var closings: [Int]
 
   init(_ index: Int, _ world: World) {
     self.index = index
     self.world = world
     name = Plan.siteNames[index]
+    closings = world.groups.map { _ in 0 }
     machine = world.machines[index]
     files = world.groups.indices.map { group in
       GroupFiles(group, world.role(of: group, at: index), world)
@@ -54,7 +59,8 @@ final class SiteHost: @unchecked Sendable {
     hadErrors = machine.faults.hasErrors
     inspector = nil
     world.statistics.starts += 1
-    for group in files { group.restarting(clock: latestClock) }
+    for group in files { group.restarting(clock: latestClock, on: machine) }
+    closedGroups = Set(files.indices)
     let life = life
     process = machine.start("site") { [self] in run(life) }
   }
@@ -112,12 +118,22 @@ final class SiteHost: @unchecked Sendable {
     for group in files { group.reload(from: machine) }
   }
 
+  /// Its disk is that of another time. While it is down.
+  func restoreDisk(_ copy: DiskCopy) {
+    machine.restoreDisk(copy)
+    for group in files { group.reload(from: machine) }
+  }
+
   /// Before its clock jumps, too.
   func noteClock() {
     latestClock = max(latestClock, Timestamp(nanoseconds: machine.realtimeNanoseconds))
   }
 
-  func restarted(_ group: Int, appended: UInt64) { files[group].restarted(appended: appended) }
+  /// A group is open, as far as this life knows for the first time: nil when that is known already.
+  func restarted(_ group: Int, appended: UInt64) {
+    guard closedGroups.remove(group) != nil else { return }
+    files[group].restarted(appended: appended)
+  }
 
   func noteDiskErrors() { hadErrors = true }
 
@@ -135,27 +151,40 @@ final class SiteHost: @unchecked Sendable {
     world.trace.note("\(name): says: \(line)")
     noteCut(line)
     glance(line)
-    guard line.contains("serves nothing until a restart") else { return }
-    guard hadDiskErrors else { world.violation("site \(name): \(line)") }
-    // Somebody is told, and restarts it.
-    let delay = world.simulation.random.pick(logarithmic: .milliseconds(10)...(.seconds(1)))
-    world.simulation.at(world.simulation.now + delay) { [self] in
-      guard self.life == life, state != .down else { return }
-      kill()
-      startLater()
+    followOpenings(line)
+  }
+
+  /// "group g0: open again, and serves; its order ends with record 17", and what comes before it.
+  private func followOpenings(_ line: String) {
+    guard let group = files.indices.first(where: { line.hasPrefix("group \(files[$0].name)") })
+    else { return }
+    if line.contains("serves nothing until it is opened again")
+      || line.contains("cannot be opened, and is tried again")
+    {
+      guard hadDiskErrors || machine.faults.hasErrors else {
+        world.violation("site \(name): \(line)")
+      }
+    } else if line.contains("everything of it has ended") {
+      closedGroups.insert(group)
+      closings[group] += 1
+      noteClock()
+      files[group].restarting(clock: latestClock, on: machine)
       world.ambushes.restartsAfterFailedSync(self)
+    } else if line.contains("open again, and serves"), let last = line.split(separator: " ").last {
+      world.statistics.reopenings += 1
+      restarted(group, appended: UInt64(last) ?? 0)
     }
   }
 
-  /// "group g0: records after 17 never became durable at …"
+  /// "group g0: records after 17 never became durable at …", or "… were given up by …"
   private func noteCut(_ line: String) {
     let words = line.split(separator: " ")
-    guard line.contains("never became durable at"), words.count > 4,
+    guard line.contains("; they are dropped"), words.count > 4,
       let oracle = world.groups.first(where: { "\($0.name):" == words[1] }),
       let last = UInt64(words[4])
     else { return }
     world.statistics.cuts += 1
-    oracle.recovery.cut(to: last)
+    oracle.cut(to: last)
     world.ambushes.wentBack(self)
   }
 
@@ -164,7 +193,7 @@ final class SiteHost: @unchecked Sendable {
     guard let group = world.groups.firstIndex(where: { line.hasPrefix("group \($0.name):") })
     else { return }
     if line.contains("the peer will be copied anew") { world.groups[group].peerDetached() }
-    guard line.contains("never became durable at") || line.contains(": a full copy from"),
+    guard line.contains("; they are dropped") || line.contains(": a full copy from"),
       !world.isQuiet, let inspector, let instants = inspector.instants[group]
     else { return }
     for _ in 0..<3 { Viewer(world.nextViewerNumber(), world).glance(self, group, instants) }
@@ -176,10 +205,11 @@ final class SiteHost: @unchecked Sendable {
 
   func wrote(_ path: String, _ offset: Int, _ bytes: [UInt8]) {
     world.ambushes.wrote(path, offset, bytes, at: self)
-    for group in files where path.hasPrefix(group.folder) {
+    for (index, group) in files.enumerated() where path.hasPrefix(group.folder) {
+      let isStarting = closedGroups.contains(index)
       group.wrote(
         String(path.dropFirst(group.folder.count)), offset, bytes, at: machine,
-        isStarting: state == .starting)
+        isStarting: isStarting)
     }
   }
 

@@ -87,8 +87,9 @@ final class World: @unchecked Sendable {
       ) { [unowned self] in violation($0) }
     }
     hosts = machines.indices.map { SiteHost($0, self) }
-    for (machine, offset) in zip(machines, plan.clockOffsets) {
-      machine.clockOffsetNanoseconds = offset
+    for (site, machine) in machines.enumerated() {
+      machine.clockOffsetNanoseconds = plan.clockOffsets[site]
+      machine.forgetsLost = plan.forgetsLost[site]
     }
     clientMachine.start("director") { [self] in
       for site in machines.indices { prepareDisks(of: site, contents) }
@@ -174,6 +175,7 @@ struct Statistics {
   var refusedViews = 0
   var faults: [FaultKind: Int] = [:]
   var starts = 0
+  var reopenings = 0
   var fullCopies = 0
   var cuts = 0
   var lostRecords = 0

@@ -1,0 +1,378 @@
+import BlockModel
+import Configuration
+import Handover
+import Journal
+import Replication
+import Storage
+import SystemIO
+
+/// One group of a site for as long as the site runs: opens it, ends what has failed, and opens it
+/// again (`GroupLife`). An opening shares nothing with the one before it: it recovers the journal
+/// as the start of a process does, and nothing of the one before runs any more then. While a group
+/// is closed, no file of it is open or locked, so it can be repaired.
+///
+/// Threads: one of its own, which makes these steps. Others may call from any thread but a loop's,
+/// unless it says otherwise.
+final class GroupHost: Sendable {
+  /// Of the site.
+  struct Surroundings: Sendable {
+    let site: String
+    let dataDirectory: String
+    let log: @Sendable (String) -> Void
+  }
+
+  /// A group that is open.
+  struct Opening: Sendable {
+    let group: Group
+    let link: LinkSender<DiskStore>?
+  }
+
+  private struct State: Sendable {
+    var life = GroupLife()
+    var configuration: GroupConfiguration
+    var origin: ConfigurationOrigin?
+    /// For the first attempt.
+    var files: InheritedFiles
+    var opening: Opening?
+    var attempts = 0
+    /// Since when nothing is served; nil while something is.
+    var closedSince: Timestamp?
+    /// Of the last attempt that failed.
+    var refusal: SiteError?
+    var loggedReason: String?
+    /// Of the opening before: which group it was, and what its clients were told is in the journal.
+    var known: GroupIdentifier?
+    var acknowledged = SequenceNumber.none
+  }
+
+  let name: String
+  let role: GroupRole
+  let loop: EventLoop
+  private let surroundings: Surroundings
+  private let state: Monitor<State>
+  private let thread = Monitor<Thread?>(nil)
+
+  private static let linkDrainMilliseconds = 2_000
+  private static let longestWaitMilliseconds: UInt64 = 3_600_000
+
+  /// - Parameter files: those that another process gave to this one.
+  init(
+    _ configuration: GroupConfiguration, origin: ConfigurationOrigin?, loop: EventLoop,
+    files: InheritedFiles, _ surroundings: Surroundings
+  ) {
+    name = configuration.name
+    role = configuration.role
+    self.loop = loop
+    self.surroundings = surroundings
+    state = Monitor(State(configuration: configuration, origin: origin, files: files))
+    loop.groupCount += 1
+  }
+
+  private var now: UInt64 { SystemClock.monotonicNanoseconds() }
+  private var instant: Timestamp {
+    Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
+  }
+
+  private func log(_ line: String) { surroundings.log("group \(name)\(line)") }
+
+  // MARK: What others see
+
+  /// The group, while it is open. Does not block; loops may ask, too.
+  var group: Group? { opening?.group }
+
+  var opening: Opening? {
+    state.withLock { state in
+      switch state.life.phase {
+      case .ready, .serving, .stopping: state.opening
+      case .closed, .opening, .failed, .ending, .stopped: nil
+      }
+    }
+  }
+
+  var configuration: GroupConfiguration { state.withLock { $0.configuration } }
+
+  /// Why it is not open, for people. Does not block; loops may ask, too.
+  var closedReason: String { state.withLock { $0.life.reason } ?? "it is being opened" }
+
+  /// The same, with what the site does about it.
+  var closedHealth: String {
+    let status = openingStatus
+    guard let seconds = status.retrySeconds else { return closedReason }
+    return closedReason
+      + "; it is tried again in \(Int(seconds.rounded(.up))) s, and at once by `tapline reload`"
+  }
+
+  /// Nil while something is served.
+  var closedSince: Timestamp? { state.withLock { $0.closedSince } }
+
+  var openingStatus: OpeningStatus {
+    state.withLock { state in
+      let now = now
+      let isWaiting = state.life.phase == .closed
+      let left = state.life.nextAttempt > now ? state.life.nextAttempt - now : 0
+      return OpeningStatus(
+        reason: state.life.reason, failedAttempts: state.life.failedAttempts,
+        retrySeconds: isWaiting ? Double(left) / 1e9 : nil)
+    }
+  }
+
+  // MARK: The site's start
+
+  /// Makes the first attempt, and no step after it before `release`. Does not wait for it.
+  func start() {
+    let thread = Thread(name: "group-\(name)") { [self] in run() }
+    self.thread.withLock { $0 = thread }
+  }
+
+  /// Blocks until the first attempt has ended. Nil when it was good: the group is open, and nothing
+  /// was written yet.
+  func firstRefusal() -> SiteError? {
+    state.wait { state -> SiteError?? in
+      if state.life.phase == .ready { return .some(nil) }
+      return state.refusal.map { .some($0) }
+    }
+  }
+
+  /// Writes down that the group is in use, and what its opening decided, before it serves. Throws
+  /// when it cannot; the group is closed then. Blocks.
+  func noteUse() throws(SiteError) {
+    guard let group = opening?.group else { return }
+    do throws(SiteError) { try group.noteUse() } catch {
+      letGo(of: group)
+      let (now, instant) = (now, instant)
+      state.update { state in
+        state.opening = nil
+        state.refusal = error
+        state.life.refused("\(error)", now: now)
+        state.closedSince = state.closedSince ?? instant
+      }
+      logRefusal(error)
+      throw error
+    }
+  }
+
+  /// From now on the group serves; what is posted to its loop next finds it so. The link must be
+  /// started yet.
+  func serves() {
+    let now = now
+    state.update { state in
+      guard state.life.phase == .ready else { return }
+      state.life.serves(now: now)
+      state.closedSince = nil
+    }
+  }
+
+  // MARK: From others
+
+  /// Tries at once. What is closed takes the configuration over as a whole; false when the group is
+  /// open, or not known under this role.
+  @discardableResult
+  func retry(with configuration: GroupConfiguration, _ origin: ConfigurationOrigin?) -> Bool {
+    state.update { state in
+      guard state.life.phase == .closed, configuration.role == role else { return false }
+      state.configuration = configuration
+      state.origin = origin
+      state.loggedReason = nil
+      state.life.tryNow()
+      return true
+    }
+  }
+
+  /// A running site has taken part of a configuration over; for the next opening.
+  func note(_ configuration: GroupConfiguration, _ origin: ConfigurationOrigin?) {
+    state.update { state in
+      state.configuration = configuration
+      state.origin = origin
+    }
+  }
+
+  /// No step begins until `release`. False when one was under way and did not end in time.
+  func hold(milliseconds: UInt64) -> Bool {
+    state.update { $0.life.hold(true) }
+    return state.wait(milliseconds: milliseconds) { state, isLate -> Bool? in
+      if !state.life.isBusy { return true }
+      return isLate ? false : nil
+    } ?? false
+  }
+
+  func release() { state.update { $0.life.hold(false) } }
+
+  /// Begins to stop; `join` waits for the end.
+  func stop() {
+    state.update { state in
+      state.life.hold(false)
+      state.life.stop()
+    }
+  }
+
+  /// After `stop`. Blocks until nothing of the group runs any more.
+  func join() { thread.withLock { $0 }?.join() }
+
+  // MARK: On the group's thread
+
+  private func run() {
+    while true {
+      switch nextStep() {
+      case nil: break
+      case .open?: attempt()
+      case .end?: end()
+      case .discard?: discard()
+      case .stop?: stopServing()
+      case .leave?: return
+      }
+    }
+  }
+
+  /// Nil: the time of the next attempt has changed.
+  private func nextStep() -> GroupLife.Step? {
+    let due = state.withLock { $0.life.dueTime }
+    let start = now
+    let wait = due.map { $0 <= start ? 0 : ($0 - start) / 1_000_000 + 1 }
+    let step = state.wait(milliseconds: wait ?? Self.longestWaitMilliseconds) {
+      state, isLate -> GroupLife.Step?? in
+      if let step = state.life.next(now: now) { return .some(step) }
+      return isLate || state.life.dueTime != due ? .some(nil) : nil
+    }
+    return step ?? nil
+  }
+
+  private func attempt() {
+    let (configuration, origin, files, isFirst) = state.withLock { state in
+      state.attempts += 1
+      return (state.configuration, state.origin, state.files, state.attempts == 1)
+    }
+    do throws(SiteError) {
+      let opening = try open(configuration, origin, files)
+      state.update { state in
+        state.files = InheritedFiles()
+        // The site begins to serve all its groups at once.
+        if isFirst { state.life.hold(true) }
+        state.opening = opening
+        state.life.opened()
+      }
+      if !isFirst { try serveAgain(opening) }
+    } catch {
+      let (now, instant) = (now, instant)
+      state.update { state in
+        state.files = InheritedFiles()
+        guard state.life.phase == .opening else { return }
+        if isFirst { state.life.hold(true) }
+        state.refusal = error
+        state.life.refused("\(error)", now: now)
+        state.closedSince = state.closedSince ?? instant
+      }
+      if !isFirst { logRefusal(error) }
+    }
+  }
+
+  /// Said once for each reason.
+  func logRefusal(_ error: SiteError) {
+    let isNew = state.withLock { state in
+      defer { state.loggedReason = "\(error)" }
+      return state.loggedReason != "\(error)"
+    }
+    if isNew { log(" cannot be opened, and is tried again: \(error)") }
+  }
+
+  private func open(
+    _ configuration: GroupConfiguration, _ origin: ConfigurationOrigin?, _ files: InheritedFiles
+  ) throws(SiteError) -> Opening {
+    let log = surroundings.log
+    let parts = try GroupOpening.open(
+      configuration, dataDirectory: surroundings.dataDirectory, origin: origin,
+      known: state.withLock { $0.known }, files: files, log: log)
+    let group = Group(
+      parts, loop: loop,
+      lanes: GroupLanes(group: configuration.name, diskCount: configuration.disks.count), log: log)
+    group.siteName = surroundings.site
+    group.onFailure = { [weak self] reason in self?.hasFailed(reason) }
+    let link = GroupOpening.link(parts, site: surroundings.site, log)
+    group.link = link?.monitor
+    return Opening(group: group, link: link)
+  }
+
+  private func serveAgain(_ opening: Opening) throws(SiteError) {
+    try noteUse()
+    let group = opening.group
+    let last = group.stamped
+    let acknowledged = state.withLock { $0.acknowledged }
+    log(": open again, and serves; its order ends with record \(last.rawValue)")
+    if last < acknowledged {
+      group.loss =
+        "records \(last.rawValue + 1) to \(acknowledged.rawValue) were lost with the failed "
+        + "journal: clients had been told of them, though not that they are durable. Restart the "
+        + "guests of these disks"
+      log(": \(group.loss ?? "")")
+    }
+    serves()
+    loop.post { group.begin() }
+    opening.link?.start()
+  }
+
+  /// By the group, on its loop.
+  private func hasFailed(_ reason: String) {
+    let (now, instant) = (now, instant)
+    state.update { state in
+      state.life.failed(reason, now: now)
+      state.closedSince = instant
+    }
+  }
+
+  // MARK: Ending
+
+  /// Ends what is left of an opening that has failed.
+  private func end() {
+    guard let opening = state.withLock({ $0.opening }) else { return }
+    let group = opening.group
+    opening.link?.stop(drainMilliseconds: 0)
+    loop.perform { group.abandon() }
+    #if MUTANTS
+      if !Mutant.reopenTooEarly.isOn { group.lanes.finish() }
+    #else
+      group.lanes.finish()
+    #endif
+    loop.perform { group.leaveLoop() }
+    letGo(of: group)
+    let now = now
+    state.update { state in
+      if let journal = group.journal { state.acknowledged = journal.appended }
+      state.known = group.stateKeeper?.state.group
+      state.opening = nil
+      state.life.ended(now: now)
+    }
+    log(": everything of it has ended; it is opened again")
+  }
+
+  /// Of what belongs to one opening, when none of its jobs runs any more.
+  private func letGo(of group: Group) {
+    for disk in group.disks {
+      disk.store.disconnect()
+      disk.store.lockedFile?.unlock()
+    }
+    group.lock?.unlock()
+  }
+
+  /// The site does not come to serve. What another process gave stays locked for that: a lock
+  /// belongs to the open file, which both have.
+  private func discard() {
+    state.update { state in
+      state.opening = nil
+      state.life.stopped()
+    }
+  }
+
+  /// Sends what the link still has for a short while, makes everything durable and applies a
+  /// protected group's journal.
+  private func stopServing() {
+    guard let opening = state.withLock({ $0.opening }) else { return }
+    let group = opening.group
+    loop.perform { group.beginStop() }
+    opening.link?.stop(drainMilliseconds: Self.linkDrainMilliseconds)
+    loop.ask { done in group.drain { done(()) } }
+    loop.perform { group.abandon() }
+    group.lanes.finish()
+    loop.perform { group.leaveLoop() }
+    letGo(of: group)
+    state.update { $0.life.stopped() }
+  }
+}

@@ -1,0 +1,37 @@
+import SystemIO
+
+/// The threads that work for one opening of a group, each kind of work for itself: what hangs keeps
+/// neither another group nor another kind of work of this one waiting. Threads that have nothing to
+/// do end, so an idle group has none.
+struct GroupLanes: Sendable {
+  /// Syncs of the journal, or of a plain group's stores: one at a time.
+  let syncs: WorkerPool
+  /// New segment files.
+  let files: WorkerPool
+  /// Views and lists of changes that are opened: they scan the journal.
+  let views: WorkerPool
+  /// What the state file, apply, the index and full copies do, one after the other.
+  let keeper: WorkerPool
+  /// By disk: what must wait for its backing store. So many requests at a time are a store's quota.
+  private let disks: [WorkerPool]
+
+  private static let requestsOfStore = 4
+  private static let openingViews = 2
+
+  init(group name: String, diskCount: Int) {
+    syncs = WorkerPool(name: "sync-\(name)", threadLimit: 1)
+    files = WorkerPool(name: "file-\(name)", threadLimit: 1)
+    views = WorkerPool(name: "view-\(name)", threadLimit: Self.openingViews)
+    keeper = WorkerPool(name: "keeper-\(name)", threadLimit: 1, priority: .background)
+    disks = (0..<diskCount).map { number in
+      WorkerPool(name: "disk\(number)-\(name)", threadLimit: Self.requestsOfStore)
+    }
+  }
+
+  func disk(_ number: Int) -> WorkerPool { disks[number] }
+
+  /// Runs what was submitted and takes nothing more. Blocks until all of it has ended.
+  func finish() {
+    for pool in [syncs, files, views, keeper] + disks { pool.finish() }
+  }
+}

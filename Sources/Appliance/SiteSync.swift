@@ -1,0 +1,52 @@
+import BlockModel
+import SystemIO
+
+/// What came of `tapline sync --discard-follower`.
+public struct SyncStatus: Codable, Equatable, Sendable {
+  public var group: String
+  public var peer: String
+  /// The peer's last record when the sites were found to have diverged.
+  public var discardedThrough: UInt64
+  /// Both sites agree again, or a full copy is under way. False: as soon as the link connects.
+  public var isDone: Bool
+
+  enum CodingKeys: String, CodingKey {
+    case group, peer
+    case discardedThrough = "discarded_through"
+    case isDone = "done"
+  }
+
+  public init(group: String, peer: String, discardedThrough: UInt64, isDone: Bool) {
+    self.group = group
+    self.peer = peer
+    self.discardedThrough = discardedThrough
+    self.isDone = isDone
+  }
+}
+
+extension Site {
+  private static let discardMilliseconds = 10_000
+
+  /// The operator's decision, where the sites have diverged, that this site's records stay and what
+  /// its peer has more is given up. Holds for what the peer was last seen to have, and is forgotten
+  /// at a restart. Waits some seconds until it is carried out.
+  public func discardFollower(group name: String) throws(SiteError) -> SyncStatus {
+    let group = try find(name)
+    guard group.configuration.role == .protected, let link = group.link else {
+      throw SiteError(
+        "group \(name) has no follower at this site; decide at the site where it is protected")
+    }
+    guard let seen = link.snapshot.divergence?.seen, link.discardFollower() else {
+      throw SiteError(
+        "group \(name) has not diverged from \(link.peerSite): there is nothing to give up")
+    }
+    let deadline =
+      SystemClock.monotonicNanoseconds() + UInt64(Self.discardMilliseconds) * 1_000_000
+    while link.snapshot.divergence != nil, SystemClock.monotonicNanoseconds() < deadline {
+      Thread.sleep(milliseconds: 20)
+    }
+    return SyncStatus(
+      group: name, peer: link.peerSite, discardedThrough: seen.sequence.rawValue,
+      isDone: link.snapshot.divergence == nil)
+  }
+}

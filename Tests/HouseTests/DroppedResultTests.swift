@@ -1,0 +1,66 @@
+import Foundation
+import Testing
+
+/// Proves that nothing on the way to the disks drops a result in passing: what a call was told may
+/// be told once, and whoever vouches for the data later then knows nothing of it. Each place that
+/// drops one is counted here, with the reason why that is right. Sockets, listeners and the command
+/// line vouch for no data and are left out.
+struct DroppedResultTests {
+  private static let allowed: [String: (count: Int, because: String)] = [
+    "Appliance/Group.swift": (1, "a commit that fails ends the group, which ends anyway"),
+    "Appliance/GroupApply.swift": (1, "a periodic checkpoint without room is left out"),
+    "Appliance/GroupChanges.swift": (2, "an instant that is not in the history is not offered"),
+    "Appliance/GroupDurability.swift": (1, "what is not noted now is noted by the next change"),
+    "Journal/JournalRecovery.swift": (4, "a segment whose sidecar cannot be read is read itself"),
+    "Journal/JournalStorage.swift": (
+      5, "direct transfers are a hint; unfinished files are removed again before their next use"
+    ),
+    "Journal/SidecarIndex.swift": (1, "what does not decode is damaged, and not trusted"),
+    "JournalTools/ExportTarget.swift": (1, "an unfinished export is removed by the next"),
+    "JournalTools/JournalFolder.swift": (4, "what cannot be read is told as such, or not trusted"),
+    "JournalTools/SegmentFile.swift": (3, "what cannot be read is told as such"),
+    "JournalTools/SegmentImage.swift": (2, "pages that cannot be read are zeros, which are damage"),
+    "JournalTools/SidecarCheck.swift": (1, "what cannot be read is told as such"),
+    "Replication/LastRecord.swift": (1, "what cannot be read counts as another record"),
+    "Replication/LinkSender.swift": (1, "the peer has heard that the sites diverged, or will"),
+    "Storage/FileStore.swift": (1, "a deliberate mistake of the simulator"),
+    "Storage/NBDConnection.swift": (1, "a goodbye that is not answered"),
+    "Storage/NBDConnectionPool.swift": (
+      3, "connecting is tried again; a flush that fails counts as a connection that broke"
+    ),
+    "SystemIO/File.swift": (
+      3, "direct transfers are a hint; who forgets memory reads none of what was lost"
+    ),
+    "Volume/DetachedView.swift": (2, "results of atomics, not of calls that fail"),
+  ]
+
+  private static let modules = [
+    "Appliance/Group", "Journal/", "JournalTools/", "Replication/", "Storage/", "SystemIO/File",
+    "SystemIO/Directory", "Tap/", "Volume/",
+  ]
+
+  @Test func `every result that is dropped on the way to the disks has a reason`() throws {
+    var found: [String: Int] = [:]
+    for file in try Tree.swiftFiles(below: "Sources") {
+      let name = String(file.dropFirst("Sources/".count))
+      guard Self.modules.contains(where: name.hasPrefix) else { continue }
+      let count = try Tree.text(file).split(separator: "\n").count { Self.drops($0) }
+      if count > 0 { found[name] = count }
+    }
+    for name in Set(found.keys).union(Self.allowed.keys).sorted() {
+      #expect(
+        found[name] ?? 0 == Self.allowed[name]?.count ?? 0,
+        "\(name) drops \(found[name] ?? 0) results: handle them, or say in the table why not")
+    }
+  }
+
+  /// `_ = try` drops a value, not an error.
+  private static func drops(_ line: Substring) -> Bool {
+    let code = line.split(separator: "//", maxSplits: 1, omittingEmptySubsequences: false)[0]
+    if code.contains("try?") { return true }
+    guard let place = code.range(of: "_ = ") else { return false }
+    let isName = code[..<place.lowerBound].last?.isLetter ?? false
+    let rest = code[place.upperBound...]
+    return !isName && !rest.hasPrefix("try ") && !rest.hasPrefix("unsafe try ")
+  }
+}

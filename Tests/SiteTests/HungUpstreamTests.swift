@@ -1,0 +1,101 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// Proves that a backing store that does not answer is the affair of its group: the others are
+/// served as quickly as ever, and so are questions to the site.
+@Suite(.scratch, .requires("nbdkit")) struct HungUpstreamTests {
+  private static let size = 64 << 20
+  /// Far above what a busy machine needs, far below what waiting for the store would take.
+  private static let limit = Duration.seconds(5)
+
+  /// Two sites' worth of groups on one site: `slow` behind a server that is stopped, and `quick`.
+  private struct Scene {
+    let site: Site
+    let upstream: Upstream
+
+    init(role: SiteConfiguration.Group.Role) throws {
+      let scratch = try ScratchDirectory()
+      upstream = try Upstream(["memory", "\(HungUpstreamTests.size)"], in: scratch)
+      site = try Site("east", in: scratch)
+      // More groups than loops, so that some share one with the slow group.
+      let others = ProcessInfo.processInfo.activeProcessorCount * 2
+      site.addDisk(
+        "slow", size: HungUpstreamTests.size, backing: upstream.uri, group: "slow", role: role)
+      for number in 0..<others {
+        try site.addDisk(
+          "quick\(number)", size: 1 << 20, group: "quick\(number)", role: .protected)
+        site.configuration.groups[number + 1].journalCapacity = "16M"
+        site.configuration.groups[number + 1].segmentSize = "1M"
+      }
+      try site.start()
+    }
+
+    var quickDisks: [String] { site.configuration.groups.dropFirst().map { $0.disks[0].name } }
+  }
+
+  private func expectQuick(_ what: String, _ body: () throws -> Void) throws {
+    let start = ContinuousClock.now
+    try body()
+    let elapsed = ContinuousClock.now - start
+    #expect(elapsed < Self.limit, "\(what) took \(elapsed)")
+  }
+
+  private func expectOthersQuick(_ scene: Scene) throws {
+    for disk in scene.quickDisks {
+      try expectQuick("a client of \(disk)") {
+        let client = try scene.site.connect(disk)
+        try client.write([1], at: 0)
+        try client.flush()
+        try client.write([2], at: 4096, fua: true)
+        #expect(try client.read(at: 0, count: 1) == [1])
+      }
+    }
+    try expectQuick("a view") {
+      let bytes = try scene.site.connect("quick0@latest").read(at: 0, count: 1)
+      #expect(bytes == [1])
+    }
+    try expectQuick("status") { _ = try scene.site.status() }
+  }
+
+  @Test func `reads that hang in one group keep no other waiting`() throws {
+    let scene = try Scene(role: .protected)
+    let client = try scene.site.connect("slow")
+    scene.upstream.signal(SIGSTOP)
+    defer { scene.upstream.signal(SIGCONT) }
+    let reads = try (0..<16).map { try client.submitRead(at: UInt64($0) << 20, count: 4096) }
+    try expectOthersQuick(scene)
+    #expect(try client.completions(of: Set(reads), within: .zero).isEmpty)
+  }
+
+  @Test func `changes of a plain disk that hang keep no other group waiting, and come to an end`()
+    throws
+  {
+    let scene = try Scene(role: .plain)
+    let client = try scene.site.connect("slow")
+    try client.write([9], at: 0)
+    scene.upstream.signal(SIGSTOP)
+    let large = [UInt8](repeating: 7, count: 3 << 20)
+    var waiting = Set(
+      try (1..<20).map { try client.submitWrite([UInt8($0)], at: UInt64($0) << 20) })
+    waiting.insert(try client.submitWrite(large, at: 40 << 20, fua: true))
+    waiting.insert(try client.submitFlush())
+    try expectOthersQuick(scene)
+    #expect(try client.completions(of: waiting, within: .zero).isEmpty)
+
+    scene.upstream.signal(SIGCONT)
+    try eventually("all are answered", within: .seconds(60)) {
+      for (request, failure) in try client.completions(of: waiting, within: .milliseconds(100)) {
+        if let failure { throw failure }
+        waiting.remove(request)
+      }
+      return waiting.isEmpty
+    }
+    for number in 1..<20 {
+      #expect(try client.read(at: UInt64(number) << 20, count: 1) == [UInt8(number)])
+    }
+    #expect(try client.read(at: 40 << 20, count: large.count) == large)
+    try client.zero(at: 40 << 20, count: large.count)
+    #expect(try client.read(at: 40 << 20, count: large.count).allSatisfy { $0 == 0 })
+  }
+}
