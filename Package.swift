@@ -109,7 +109,9 @@ let package = Package(
     tests("StorageTests", "BlockModel", "Storage", "StorageTesting", "SystemIO", "TestSupport"),
     tests("AnalyzerTests", "Analyzer", "BlockModel", "TestSupport"),
     tests("ConfigurationTests", "Configuration", "BlockModel", "TestSupport"),
-    tests("ApplianceTests", "Appliance", "BlockModel", "Configuration"),
+    tests(
+      "ApplianceTests", "Appliance", "BlockModel", "Configuration", "Journal", "Storage",
+      "SystemIO", "Volume"),
     tests("CommandOptionsTests", "CommandOptions"),
     tests(
       "ControlTests", "BlockModel", "SystemIO", "Configuration", "Handover", "Appliance",

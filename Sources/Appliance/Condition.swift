@@ -32,10 +32,14 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case writesWait = "writes-wait"
   case diverged = "diverged"
   case linkRefused = "link-refused"
+  case linkStalled = "link-stalled"
+  case linkDown = "link-down"
   case peerMustBeCopied = "peer-must-be-copied"
   case diskTooSmall = "disk-too-small"
 
-  case linkDown = "link-down"
+  case linkUnstable = "link-unstable"
+  case linkWaitsForRoom = "link-waits-for-room"
+  case rpoHigh = "rpo-high"
   case peerDiskTooSmall = "peer-disk-too-small"
   case copyIncomplete = "copy-incomplete"
   case clockStepped = "clock-stepped"
@@ -107,10 +111,26 @@ public enum ConditionCode: String, CaseIterable, Sendable {
       Facts(
         .error, "a disk here has no room for what the peer writes, or will write",
         remedy: "make the disk larger here and reload the site")
+    case .linkStalled:
+      Facts(
+        .error, "the peer is connected, and has acknowledged or sent nothing for ten seconds",
+        remedy: "look at the peer's status, log and storage, and at the network between the sites")
     case .linkDown:
       Facts(
-        .warning, "there is no connection with the peer; tried again every few seconds",
+        .error, "there has been no connection with the peer for five seconds; it is tried again",
         remedy: "see that the peer's site runs and that its address is reachable")
+    case .linkUnstable:
+      Facts(
+        .warning, "the connection with the peer has broken five times within a minute",
+        remedy: "see what the logs of both sites say of the link")
+    case .linkWaitsForRoom:
+      Facts(
+        .warning, "the journal here is full, and records of the peer have waited for five seconds",
+        remedy: "see whether apply goes on; or give the journal a larger size")
+    case .rpoHigh:
+      Facts(
+        .warning, "the newest record at the recovery site is more than a minute old",
+        remedy: "compare the rate of writes with what the link and the peer's storage can take")
     case .peerDiskTooSmall:
       Facts(
         .warning, "a disk at the peer is smaller than here",

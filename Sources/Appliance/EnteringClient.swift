@@ -24,7 +24,7 @@ struct EnteringClient: Sendable {
     let connection = NBDConnection(
       self, loop: group.loop, target: .live(group), disk: disk.number, reader: reader,
       workers: group.lanes.disk(disk.number.index), limits: front.limits,
-      onClose: { _ in changes?.release() }, log: front.log)
+      onClose: { _ in changes?.release() }, log: front.clientLog.note)
     changes?.onExpiry { connection.close() }
     connection.begin()
   }
@@ -35,7 +35,7 @@ struct EnteringClient: Sendable {
       self, loop: front.loop, target: .view(opened.view, release: opened.release),
       disk: disk.number, reader: opened.view.reader(disk: disk.number),
       workers: opened.group.lanes.disk(disk.number.index), limits: front.limits,
-      onClose: front.forget, log: front.log)
+      onClose: front.forget, log: front.clientLog.note)
     opened.onExpiry { front.loop.post { connection.close() } }
     front.adopt(connection)
     connection.begin()

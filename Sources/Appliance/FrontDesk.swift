@@ -37,8 +37,8 @@ final class FrontDesk: @unchecked Sendable {
   private var greeters = Roster<LinkGreeter>()
   private(set) var viewConnections = Roster<NBDConnection>()
   private(set) var listeners: [Listener] = []
-  /// How often each line was to be logged once more since `expire` came last.
-  private var repetitions: [String: Int] = [:]
+  /// What clients and peers may cause as often as they like.
+  let clientLog: ClientLog
 
   init(
     loop: EventLoop, hosts: [GroupHost], limits: ClientLimits,
@@ -49,6 +49,7 @@ final class FrontDesk: @unchecked Sendable {
     self.limits = limits
     admission = ClientAdmission(limits)
     self.log = log
+    clientLog = ClientLog(log)
   }
 
   /// On the loop.
@@ -78,7 +79,7 @@ final class FrontDesk: @unchecked Sendable {
     let listener = Listener(socket: socket, accepted: accepted) { [unowned self] listener, error in
       // Until `expire`: what the system lacks now, it would lack again at once.
       loop.setInterest(listener, socket, [])
-      logOnce("cannot take a connection: \(error)")
+      clientLog.note("cannot take a connection: \(error)")
     }
     listeners.append(listener)
     do throws(Errno) { try loop.add(listener, socket, .readable) } catch {
@@ -91,7 +92,8 @@ final class FrontDesk: @unchecked Sendable {
     let now = SystemClock.monotonicNanoseconds()
     let limit = limits.handshakeNanoseconds
     for handshake in handshakes.members where now - handshake.startNanoseconds > limit {
-      logOnce("a client has opened no export within \(TimeSpan.format(limit)) and is cut off")
+      clientLog.note(
+        "a client has opened no export within \(TimeSpan.format(limit)) and is cut off")
       handshake.close()
     }
     for greeter in greeters.members where now - greeter.startNanoseconds > limit {
@@ -99,20 +101,13 @@ final class FrontDesk: @unchecked Sendable {
     }
     for connection in viewConnections.members { connection.giveBackIdleMemory() }
     for listener in listeners { loop.setInterest(listener, listener.socket, .readable) }
-    for (line, count) in repetitions where count > 0 { log("\(line) (\(count) times more)") }
-    repetitions.removeAll()
+    clientLog.endPeriods()
   }
 
   /// Nobody keeps others out by staying silent.
   private func giveUpOldestHandshake() {
-    logOnce("\(limits.connections) clients have opened no export yet; the oldest is cut off")
+    clientLog.note("\(limits.connections) clients have opened no export yet; the oldest is cut off")
     handshakes.members.min { $0.startNanoseconds < $1.startNanoseconds }?.close()
-  }
-
-  /// Logs what many clients may cause once a second, with how often it was.
-  func logOnce(_ line: String) {
-    if repetitions[line] == nil { log(line) }
-    repetitions[line, default: -1] += 1
   }
 
   func forget(_ handshake: HandshakeConnection) {
@@ -251,7 +246,7 @@ final class LinkGreeter: EventHandler, @unchecked Sendable {
       unsafe buffer.baseAddress.flatMap { unsafe LinkFrame(parsing: $0) }
     }
     guard let frame = parsed, frame.kind == .hello else {
-      front.log("link: a peer sent something that is not a hello")
+      front.clientLog.note("link: a peer sent something that is not a hello")
       return close()
     }
     let end = LinkFrame.byteCount + frame.bodyByteCount
@@ -263,15 +258,16 @@ final class LinkGreeter: EventHandler, @unchecked Sendable {
       let hello = try LinkHello(decoding: body)
       let group = try front.group(named: hello.groupName)
       let leftover = Array(input[rest...])
-      let socket = self.socket
+      let (socket, log) = (self.socket, front.clientLog)
       front.loop.remove(self, socket)
       front.forget(self)
       isClosed = true
       group.loop.post {
-        LinkReceiver(socket: socket, leftover: leftover, hello: hello, group: group).begin()
+        LinkReceiver(socket: socket, leftover: leftover, hello: hello, group: group, log: log)
+          .begin()
       }
     } catch {
-      front.log("link: \(error)")
+      front.clientLog.note("link: \(error)")
       let reason: [UInt8]
       if case .refused(let text) = error {
         reason = Array(text.utf8)

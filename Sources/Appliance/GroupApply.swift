@@ -52,6 +52,7 @@ extension Group {
     if handover.isPausing { return }
     guard failure == nil, !isStopping, let journal else { return }
     noteGrowth(journal)
+    boundActiveCheckpoints(journal)
     writeCheckpointIfDue(journal)
     syncInBackground()
     noteDurable()
@@ -98,6 +99,13 @@ extension Group {
     startApply(underPressure: true)
     recycle()
     if hasRoomForNext(journal) { return }
+    // Readers give way, and live on in scratch space, before the peer loses its records or guests
+    // wait.
+    if viewsHoldRoom {
+      detachOldestViews()
+      startApply(underPressure: true)
+      return
+    }
     // Applied records that only the peer still needs.
     if let link, !link.isDetached,
       journal.watermarks[.peerDurable] < journal.applied.rawValue
@@ -108,11 +116,6 @@ extension Group {
           + "not received; they are dropped and the peer will be copied anew")
       link.detach()
       recycle()
-      return
-    }
-    if viewsHoldRoom {
-      detachOldestViews()
-      startApply(underPressure: true)
     }
   }
 
@@ -124,6 +127,15 @@ extension Group {
     apply.lastDataBytes = journal.dataBytes
     apply.lastGrowthNanoseconds = loop.monotonicNow
   }
+
+  /// So many checkpoints of the active generation are enough: who reads its list makes the loop
+  /// copy it when the next one comes.
+  private func boundActiveCheckpoints(_ journal: SiteJournal) {
+    guard journal.activeCheckpoints.count >= Self.activeCheckpointLimit else { return }
+    do throws(JournalError) { try journal.freezeActive() } catch { fail("\(error)") }
+  }
+
+  private static var activeCheckpointLimit: Int { 4096 }
 
   /// Creates the next segment file before it is needed.
   private func createSlot() {

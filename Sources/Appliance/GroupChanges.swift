@@ -21,7 +21,7 @@ struct OpenedChanges: Sendable {
   struct Border: Sendable {
     let group: Group
     let sequence: SequenceNumber
-    let hold: UInt64
+    let hold: OpenViews.Use
   }
 
   /// For each instant that was asked for; nil when it is outside of the history.
@@ -54,12 +54,6 @@ struct OpenedChanges: Sendable {
 }
 
 extension Group {
-  /// Which of the instants are in the history. On the loop.
-  func areInHistory(_ expressions: [InstantExpression]) -> [Bool] {
-    let history = history
-    return expressions.map { (try? history?.instant(of: $0, now: present)) != nil }
-  }
-
   /// Finds what changed since each of the instants: up to the instant of a view, which is opened
   /// first, or (nil) in the disk as it is. On the loop; `completion` is called on a worker or on
   /// the loop.
@@ -67,28 +61,27 @@ extension Group {
     since expressions: [InstantExpression], upTo end: InstantExpression?,
     completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
   ) {
-    guard let end else {
-      return secureChanges(since: expressions, view: nil, completion)
-    }
-    openView(end) { [self] result in
-      switch result {
-      case .failure(let refusal): completion(.failure(refusal))
-      case .success(let view):
-        loop.post { [self] in secureChanges(since: expressions, view: view, completion) }
+    findInstants(expressions) { [self] instants in
+      guard let end else { return secureChanges(since: instants, view: nil, completion) }
+      openView(end) { [self] result in
+        switch result {
+        case .failure(let refusal): completion(.failure(refusal))
+        case .success(let view): secureChanges(since: instants, view: view, completion)
+        }
       }
     }
   }
 
+  /// - Parameter instants: nil for one that is not in the history.
   private func secureChanges(
-    since expressions: [InstantExpression], view: OpenedView?,
+    since instants: [Timestamp?], view: OpenedView?,
     _ completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
   ) {
-    let starts = expressions.map { try? history?.instant(of: $0, now: present) }
-    guard let newest = starts.compactMap({ $0 }).max() else {
-      return findChanges(since: starts, view: view, completion)
+    guard let newest = instants.compactMap({ $0 }).max() else {
+      return findChanges(since: instants, view: view, completion)
     }
     secure(newest) { [self] problem in
-      guard let problem else { return findChanges(since: starts, view: view, completion) }
+      guard let problem else { return findChanges(since: instants, view: view, completion) }
       view?.release()
       completion(.failure(.unavailable("group \(configuration.name): \(problem)")))
     }
@@ -103,10 +96,8 @@ extension Group {
       return completion(.failure(.unavailable("group \(configuration.name) keeps no history")))
     }
     let end = view?.view.instant ?? .distantFuture
-    // Apply may have gone on meanwhile.
-    let starts = instants.map { instant in
-      instant.flatMap { $0 >= history.start && $0 <= end ? $0 : nil }
-    }
+    // What was in the history may have left it meanwhile.
+    let starts = instants.map { $0.flatMap { $0 <= end && $0 >= history.start ? $0 : nil } }
     do throws(JournalError) {
       try journal.freezeActive()
     } catch {

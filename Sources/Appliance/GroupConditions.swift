@@ -100,17 +100,16 @@ extension Group {
   ) -> [Condition] {
     var found: [Condition] = []
     if let divergence = peer.divergence { found.append(Condition(.diverged, divergence.text)) }
-    if peer.state == .refused { found.append(Condition(.linkRefused, peer.detail)) }
+    if peer.state == .refused {
+      found.append(Condition(.linkRefused, peer.detail))
+    } else if peer.divergence == nil, let condition = linkCondition(link.peerSite, peer) {
+      found.append(condition)
+    }
     if link.isDetached {
       found.append(
         Condition(
           .peerMustBeCopied,
           "the journal was full: \(link.peerSite) will be copied anew when it is back"))
-    }
-    if peer.state == .waiting {
-      found.append(
-        Condition(
-          .linkDown, "the link to \(link.peerSite) is down, and tried again: \(peer.detail)"))
     }
     if let (disk, text) = peerTooSmall(peer) {
       found.append(Condition(.peerDiskTooSmall, disk: disk, text))
@@ -124,9 +123,45 @@ extension Group {
     return found
   }
 
+  /// By when things went well last, not by what the link does at this moment.
+  private func linkCondition(_ site: String, _ peer: LinkMonitor.Snapshot) -> Condition? {
+    let missing = journal.map {
+      $0.appended.rawValue - min($0.appended.rawValue, $0.watermarks[.peerDurable])
+    }
+    let waits = missing.map { $0 == 0 ? "" : "; \($0) records wait here" } ?? ""
+    switch peer.vitals.verdict(now: SystemClock.monotonicNanoseconds()) {
+    case .away(let nanoseconds):
+      let reason = peer.detail.isEmpty ? "no answer yet" : peer.detail
+      return Condition(
+        .linkDown,
+        "\(site) has not been reached for \(Self.seconds(nanoseconds)): \(reason)\(waits)")
+    case .stalled(let nanoseconds):
+      return Condition(
+        .linkStalled,
+        "\(site) is connected and has acknowledged nothing for \(Self.seconds(nanoseconds))\(waits)"
+      )
+    case .unstable(let losses):
+      return Condition(
+        .linkUnstable,
+        "the link to \(site) has broken \(losses) times within a minute: \(peer.detail)")
+    case .well:
+      let isTold = conditions.entries.contains { $0.condition.code == .rpoHigh }
+      guard let marks = journal?.watermarks, let age = rpoSeconds(peer, marks),
+        age > Self.highRPOSeconds / (isTold ? 2 : 1)
+      else { return nil }
+      return Condition(
+        .rpoHigh, "the newest record that is durable at \(site) is \(Int(age)) s old\(waits)")
+    }
+  }
+
+  private static var highRPOSeconds: Double { 60 }
+
+  private static func seconds(_ nanoseconds: UInt64) -> String {
+    "\(nanoseconds / 1_000_000_000) s"
+  }
+
   private var receivingConditions: [Condition] {
     var found: [Condition] = []
-    let peer = configuration.peer?.site ?? "the protected site"
     if let (disk, text) = ownTooSmall { found.append(Condition(.diskTooSmall, disk: disk, text)) }
     let isComplete = stateKeeper?.state.baseline == .complete
     if !isComplete {
@@ -136,9 +171,35 @@ extension Group {
       found.append(Condition(.copyIncomplete, text))
     } else if let divergence = receiving.divergence {
       found.append(Condition(.diverged, divergence))
-    } else if receiving.receiver == nil {
-      found.append(Condition(.linkDown, "the link from \(peer) is down"))
+      return found
     }
+    if let condition = incomingCondition { found.append(condition) }
     return found
+  }
+
+  private var incomingCondition: Condition? {
+    let peer = receiving.peerSite ?? configuration.peer?.site ?? "the protected site"
+    let now = SystemClock.monotonicNanoseconds()
+    if let receiver = receiving.receiver, receiver.isPaused {
+      let age = now &- receiver.lastHeard
+      guard receiver.waitsForRoom, age >= LinkVitals.awayNanoseconds else { return nil }
+      return Condition(
+        .linkWaitsForRoom,
+        "the journal is full and what \(peer) sends has waited for \(Self.seconds(age)): "
+          + (apply.failure ?? apply.slotFailure ?? "records are being applied to the disks"))
+    }
+    switch receiving.vitals.verdict(now: now) {
+    case .away(let nanoseconds):
+      return Condition(
+        .linkDown,
+        "\(peer) has not been connected for \(Self.seconds(nanoseconds)): nothing arrives")
+    case .stalled(let nanoseconds):
+      return Condition(
+        .linkStalled, "\(peer) is connected and has sent nothing for \(Self.seconds(nanoseconds))")
+    case .unstable(let losses):
+      return Condition(
+        .linkUnstable, "the link from \(peer) has broken \(losses) times within a minute")
+    case .well: return nil
+    }
   }
 }

@@ -9,6 +9,7 @@ import Volume
 /// What a recovery group knows about its incoming link. Confined to the group's loop.
 struct ReceivingState {
   var receiver: LinkReceiver?
+  var vitals = LinkVitals(now: SystemClock.monotonicNanoseconds())
   var peerSite: String?
   /// Apply may not pass it: during a full copy, pieces that are still to come hold only so much.
   var applyLimit = SequenceNumber(.max)
@@ -71,6 +72,7 @@ extension Group {
     // What the older one had staged was journaled with its end, or could not be.
     if let failure { return receiver.refuse("the group has failed: \(failure)") }
     receiving.receiver = receiver
+    receiving.vitals.began(now: SystemClock.monotonicNanoseconds())
     receiving.peerSite = hello.site
     // A new connection is told everything.
     receiving.reported = ReceivingState().reported
@@ -121,7 +123,10 @@ extension Group {
   }
 
   func closeReceiver() {
-    receiving.receiver?.close()
+    if let receiver = receiving.receiver {
+      receiver.close()
+      receiving.vitals.ended(now: SystemClock.monotonicNanoseconds())
+    }
     receiving.receiver = nil
     receiving.pendingReset = nil
     receiving.baselineEnd = nil
@@ -133,7 +138,8 @@ extension Group {
     guard receiving.receiver === receiver else { return }
     // What is tried again and again meanwhile is no news.
     if receiving.divergence == nil {
-      log("group \(configuration.name): link from \(receiving.peerSite ?? "peer") is down")
+      receiver.log.note(
+        "group \(configuration.name): link from \(receiving.peerSite ?? "peer") is down")
     }
     closeReceiver()
   }
@@ -252,7 +258,7 @@ extension Group {
   }
 
   private func runPendingReset() {
-    guard let action = receiving.pendingReset, views.count == 0, !apply.isRunning,
+    guard let action = receiving.pendingReset, views.isEmpty, !apply.isRunning,
       !durability.isSyncing, !apply.isCreatingSlot
     else { return }
     receiving.pendingReset = nil
@@ -414,6 +420,7 @@ extension Group {
     runPendingReset()
     completeBaselineIfReached()
     reportProgress()
+    receiving.receiver?.stayInTouch()
   }
 
   private func reportProgress() {

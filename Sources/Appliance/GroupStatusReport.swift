@@ -38,17 +38,6 @@ extension Group {
     loop.enlist(self)
   }
 
-  var timeline: TimelineStatus? {
-    guard let history = offeredHistory else { return nil }
-    let isOpen = history.start <= history.end
-    return TimelineStatus(
-      group: configuration.name,
-      start: isOpen ? "\(history.start)" : nil, end: isOpen ? "\(history.end)" : nil,
-      checkpoints: history.checkpoints.filter { $0.timestamp >= history.start }
-        .map(TimelineStatus.Checkpoint.init),
-      gaps: history.gaps.map { .init(from: "\($0.from)", to: "\($0.to)") })
-  }
-
   /// For a loop that does not answer.
   var unansweredStatus: GroupStatus {
     let condition = Condition(.groupUnanswered, "the group's loop does not answer")
@@ -91,11 +80,11 @@ extension Group {
   }
 
   private var historyStatus: HistoryStatus? {
-    guard let history = offeredHistory, history.start <= history.end else { return nil }
+    guard let journal, let history = offeredHistory, history.start <= history.end else { return nil }
     return HistoryStatus(
       start: "\(history.start)", end: "\(history.end)",
       seconds: Double(history.end.nanoseconds(since: history.start)) / 1e9,
-      checkpoints: history.checkpoints.count, openViews: views.count,
+      checkpoints: journal.checkpointCount, openViews: views.count,
       viewScratchBytes: viewScratch.usedByteCount)
   }
 
@@ -111,20 +100,32 @@ extension Group {
     guard let journal else { return nil }
     guard let link, let peer else { return receivingStatus }
     let marks = journal.watermarks
-    let isBehind = marks[.peerDurable] < marks[.appended] || !peer.isRecoverable
-    let age = unsent.age(
-      appended: journal.appended, peerDurable: marks.sequence(.peerDurable),
-      now: loop.monotonicNow)
+    let isBehind = isBehind(peer, marks)
     let lagBytes =
       [.connected, .waiting, .refused, .diverged].contains(peer.state)
       ? journal.byteCount(after: marks.sequence(.peerDurable)) : 0
     return LinkStatus(
       peerSite: link.peerSite, state: peer.state.rawValue, detail: peer.detail,
-      rpoSeconds: !peer.isRecoverable ? nil : isBehind ? Double(age) / 1e9 : 0,
+      rpoSeconds: rpoSeconds(peer, marks),
       lagRecords: marks[.appended] - min(marks[.appended], marks[.peerDurable]),
       lagBytes: isBehind ? lagBytes : 0, sentBytes: peer.sentByteCount,
       wireBytes: peer.wireByteCount, reconnects: peer.reconnectCount,
       syncProgress: peer.syncProgress)
+  }
+
+  private func isBehind(_ peer: LinkMonitor.Snapshot, _ marks: Watermarks) -> Bool {
+    marks[.peerDurable] < marks[.appended] || !peer.isRecoverable
+  }
+
+  /// How old the oldest record is that is not durable at the peer; nil while nothing can be
+  /// recovered there.
+  func rpoSeconds(_ peer: LinkMonitor.Snapshot, _ marks: Watermarks) -> Double? {
+    guard peer.isRecoverable else { return nil }
+    guard isBehind(peer, marks) else { return 0 }
+    let age = unsent.age(
+      appended: marks.sequence(.appended), peerDurable: marks.sequence(.peerDurable),
+      now: loop.monotonicNow)
+    return Double(age) / 1e9
   }
 
   /// At a recovery site: how old the newest durable record is, seen from here.
@@ -138,13 +139,5 @@ extension Group {
       detail: receiving.divergence ?? "",
       rpoSeconds: known == .zero ? nil : Double(loop.now.nanoseconds(since: known)) / 1e9,
       lagRecords: 0, lagBytes: 0, sentBytes: 0, wireBytes: 0, reconnects: 0, syncProgress: nil)
-  }
-}
-
-extension TimelineStatus.Checkpoint {
-  init(_ checkpoint: Checkpoint) {
-    self.init(
-      instant: "\(checkpoint.timestamp)", sequence: checkpoint.sequence.rawValue,
-      tag: checkpoint.tag)
   }
 }

@@ -5,139 +5,23 @@ import Storage
 import SystemIO
 import Volume
 
-/// The instants that are held open. Confined to the group's loop.
-struct OpenViews {
-  struct Hold {
-    let instant: Timestamp
-    /// Nil where only what follows the instant is to stay in the journal.
-    let plan: ViewPlan<SiteSegmentFile>?
-    /// Nil while a worker opens it.
-    var view: SiteView?
-    /// Where apply saves for the view; nil while it holds apply back instead.
-    var overlay: SiteOverlay?
-    /// What it should have saved is gone; its clients were, or will at once be, cut off.
-    var isLost = false
-    /// Cuts the connections off that use it.
-    var expire: (() -> Void)?
-
-    /// A worker still scans the journal for it.
-    var isOpening: Bool { plan != nil && view == nil }
-  }
-
-  private(set) var holds: [UInt64: Hold] = [:]
-  private var nextIdentifier: UInt64 = 1
-
-  var count: Int { holds.count }
-  /// Apply may not go past it; nil when no view holds it back.
-  var oldestInstant: Timestamp? {
-    holds.values.lazy.filter { $0.overlay == nil }.map(\.instant).min()
-  }
-
-  mutating func add(_ plan: ViewPlan<SiteSegmentFile>) -> UInt64 {
-    add(Hold(instant: plan.instant, plan: plan))
-  }
-
-  mutating func hold(_ instant: Timestamp) -> UInt64 {
-    add(Hold(instant: instant, plan: nil))
-  }
-
-  private mutating func add(_ hold: Hold) -> UInt64 {
-    let identifier = nextIdentifier
-    nextIdentifier += 1
-    holds[identifier] = hold
-    return identifier
-  }
-
-  mutating func setView(_ identifier: UInt64, _ view: SiteView) {
-    holds[identifier]?.view = view
-  }
-
-  mutating func setExpiry(_ identifier: UInt64, _ expire: @escaping () -> Void) {
-    holds[identifier]?.expire = expire
-    if holds[identifier]?.isLost == true { expire() }
-  }
-
-  mutating func remove(_ identifier: UInt64) {
-    guard let hold = holds.removeValue(forKey: identifier), hold.overlay == nil else { return }
-    hold.plan?.release()
-  }
-
-  /// Cuts everybody off, also those that are still being opened.
-  mutating func expireAll() {
-    for (identifier, hold) in holds {
-      holds[identifier]?.isLost = true
-      hold.expire?()
-    }
-  }
-
-  // MARK: Detached from the journal's room
-
-  /// Cuts off the clients that want to know what follows the instant. False when there are none, or
-  /// they were told already.
-  mutating func expireChanges(since instant: Timestamp) -> Bool {
-    var any = false
-    for (identifier, hold) in holds where hold.plan == nil && hold.instant == instant {
-      if hold.isLost { continue }
-      holds[identifier]?.isLost = true
-      hold.expire?()
-      any = true
-    }
-    return any
-  }
-
-  func attached(at instant: Timestamp) -> [Hold] {
-    holds.values.filter { $0.overlay == nil && $0.instant == instant }
-  }
-
-  /// The views at this instant hold neither apply nor segments any more.
-  mutating func detach(at instant: Timestamp, _ overlay: SiteOverlay) {
-    for (identifier, hold) in holds where hold.overlay == nil && hold.instant == instant {
-      guard let plan = hold.plan else { continue }
-      plan.release()
-      holds[identifier]?.overlay = overlay
-    }
-  }
-
-  /// One of the views of each overlay, the newest instant first.
-  var savers: [SiteView] {
-    var savers: [(overlay: SiteOverlay, view: SiteView)] = []
-    for (_, hold) in holds.sorted(by: { $0.key < $1.key }) where !hold.isLost {
-      guard let overlay = hold.overlay, let view = hold.view else { continue }
-      if !savers.contains(where: { $0.overlay === overlay }) { savers.append((overlay, view)) }
-    }
-    return savers.map(\.view).sorted { $0.instant > $1.instant }
-  }
-
-  /// Cuts off the views whose overlays were given up since the last time; the reason by instant.
-  mutating func takeLost() -> [Timestamp: VolumeError] {
-    var reasons: [Timestamp: VolumeError] = [:]
-    for (identifier, hold) in holds where !hold.isLost {
-      guard let reason = hold.overlay?.failure else { continue }
-      reasons[hold.instant] = reason
-      holds[identifier]?.isLost = true
-      hold.expire?()
-    }
-    return reasons
-  }
-}
-
-/// A view that a worker has made ready, and the hold it has on its group.
+/// A client's share in a view that is ready, and in the hold that it has on its group.
 struct OpenedView: Sendable {
   let view: SiteView
   let group: Group
-  let identifier: UInt64
+  let use: OpenViews.Use
 
-  /// Any thread. What is still being read then may be wrong, or an error.
+  /// Any thread, once. What is still being read then may be wrong, or an error.
   func release() {
-    group.loop.post { [group, identifier] in
-      group.views.remove(identifier)
+    group.loop.post { [group, use] in
+      group.views.remove(use)
       group.recycle()
     }
   }
 
   /// Any thread. `expire` is called on the group's loop when the view cannot be kept.
   func onExpiry(_ expire: @escaping @Sendable () -> Void) {
-    group.loop.post { [group, identifier] in group.views.setExpiry(identifier, expire) }
+    group.loop.post { [group, use] in group.views.setExpiry(use, expire) }
   }
 }
 
@@ -175,55 +59,112 @@ extension Group {
       gaps: state.gaps)
   }
 
-  /// Opens the group at an instant. `completion` is called on a worker or on the loop.
+  /// Which instant is meant, if it can be opened. Makes nothing, and takes on the loop no time that
+  /// grows with the history: a tag is looked for by a worker. `completion` is called on the loop.
+  func findInstant(
+    _ expression: InstantExpression,
+    completion: @escaping @Sendable (Result<Timestamp, ExportRefusal>) -> Void
+  ) {
+    guard journal != nil, let history, !isStopping else {
+      return completion(.failure(.unavailable("group \(configuration.name) keeps no history")))
+    }
+    guard case .checkpoint = expression else {
+      return completion(history.find(expression, now: present))
+    }
+    let now = present
+    lanes.views.submit { [self] in
+      let found = history.find(expression, now: now)
+      loop.post { completion(found) }
+    }
+  }
+
+  /// As `findInstant`, for several: nil for what cannot be opened.
+  func findInstants(
+    _ expressions: [InstantExpression],
+    completion: @escaping @Sendable ([Timestamp?]) -> Void
+  ) {
+    guard let history else { return completion(expressions.map { _ in nil }) }
+    let now = present
+    let find: @Sendable () -> [Timestamp?] = {
+      expressions.map { try? history.find($0, now: now).get() }
+    }
+    let hasTags = expressions.contains { if case .checkpoint = $0 { true } else { false } }
+    guard hasTags else { return completion(find()) }
+    lanes.views.submit { [self] in
+      let found = find()
+      loop.post { completion(found) }
+    }
+  }
+
+  /// Opens the group at an instant, or gives a share in the view that others have of it. On the
+  /// loop, as `completion`.
   func openView(
     _ expression: InstantExpression,
     completion: @escaping @Sendable (Result<OpenedView, ExportRefusal>) -> Void
   ) {
-    guard let history, !isStopping else {
-      return completion(.failure(.unavailable("group \(configuration.name) keeps no history")))
-    }
-    guard commit() else { return completion(.failure(.unavailable("group has failed"))) }
-    let instant: Timestamp
-    do throws(History.Refusal) {
-      instant = try history.instant(of: expression, now: present)
-    } catch { return completion(.failure(.outside("\(error)"))) }
-    secure(instant) { [self] problem in
-      if let problem {
-        return completion(.failure(.unavailable("group \(configuration.name): \(problem)")))
+    findInstant(expression) { [self] result in
+      switch result {
+      case .failure(let refusal): completion(.failure(refusal))
+      case .success(let instant):
+        guard commit() else { return completion(.failure(.unavailable("group has failed"))) }
+        secure(instant) { [self] problem in
+          // All this took a while.
+          guard let problem else { return openView(at: instant, completion) }
+          completion(.failure(.unavailable("group \(configuration.name): \(problem)")))
+        }
       }
-      openSecured(instant, completion)
     }
   }
 
-  private func openSecured(
-    _ instant: Timestamp,
+  private func openView(
+    at instant: Timestamp,
     _ completion: @escaping @Sendable (Result<OpenedView, ExportRefusal>) -> Void
   ) {
-    guard let journal, let history, !isStopping, commit() else {
+    guard let journal, let history, !isStopping else {
       return completion(.failure(.unavailable("group \(configuration.name) keeps no history")))
     }
-    // Apply may have gone on meanwhile.
-    do throws(History.Refusal) {
-      _ = try history.instant(of: .at(instant), now: instant)
-    } catch { return completion(.failure(.outside("\(error)"))) }
+    guard commit() else { return completion(.failure(.unavailable("group has failed"))) }
+    if case .failure(let refusal) = history.find(.at(instant), now: instant) {
+      return completion(.failure(refusal))
+    }
+    let told: OpenViews.Waiter = { [self] result, use in
+      completion(result.map { OpenedView(view: $0, group: self, use: use) })
+    }
+    if let tell = views.join(instant, told) { return tell() }
     let applied = journal.applied
-    let plan = ViewPlan(
-      instant: instant, generations: journal.maps(notLaterThan: instant),
-      segments: journal.segments(after: applied, through: journal.stamped),
-      diskCount: disks.count)
-    let identifier = views.add(plan)
+    views.add(
+      ViewPlan(
+        instant: instant, generations: journal.maps(notLaterThan: instant),
+        segments: journal.segments(after: applied, through: journal.stamped),
+        diskCount: disks.count), applied: applied, told)
+    openNextView()
+  }
+
+  private func openNextView() {
+    guard let journal, let (identifier, plan, applied) = views.nextToOpen() else { return }
     let stores = disks.map(\.store)
     let catalog = journal.catalog
     lanes.views.submit { [self] in
+      var result: Result<SiteView, ExportRefusal>
       do throws(VolumeError) {
-        let view = try View(plan, applied: applied, stores: stores, catalog: catalog)
-        loop.post { [self] in views.setView(identifier, view) }
-        completion(.success(OpenedView(view: view, group: self, identifier: identifier)))
-      } catch {
-        loop.post { [self] in views.remove(identifier) }
-        completion(.failure(.unavailable("\(error)")))
+        result = .success(try View(plan, applied: applied, stores: stores, catalog: catalog))
+      } catch { result = .failure(.unavailable("\(error)")) }
+      let opened = result
+      loop.post { [self] in
+        let tell = views.opened(identifier, opened)
+        openNextView()
+        tell()
       }
+    }
+  }
+}
+
+extension History {
+  fileprivate func find(
+    _ expression: InstantExpression, now: Timestamp
+  ) -> Result<Timestamp, ExportRefusal> {
+    do throws(Refusal) { return .success(try instant(of: expression, now: now)) } catch {
+      return .failure(.outside("\(error)"))
     }
   }
 }

@@ -43,8 +43,6 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   private lazy var client = identify()
   private var input: [UInt8] = []
   private var output = OutputBuffer(byteCount: HandshakeConnection.outputLimit)
-  /// The last refusal that was logged of this connection.
-  private var loggedRefusal: String?
   private var found: Found?
   /// For the export that was found.
   private var place: ClientAdmission.Place?
@@ -117,7 +115,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
       case .startTLS: return beginTLS()
       case .beginTransmission(let session): return hand(over: session)
       case .close(let reason):
-        if let reason { front.log("handshake: \(reason)") }
+        if let reason { front.clientLog.note("handshake: \(reason)") }
         closesWhenSent = true
       }
     }
@@ -145,11 +143,11 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   private func beginTLS() {
     // What follows in the clear could have been put there by anyone.
     guard input.isEmpty, let tls, (try? output.send(on: transport)) == true else {
-      front.log("handshake: a client sent more in the clear after STARTTLS")
+      front.clientLog.note("handshake: a client sent more in the clear after STARTTLS")
       return close()
     }
     do throws(TLSError) { beginning = try TLSSession(tls, on: transport.socket) } catch {
-      front.log("handshake: \(error)")
+      front.clientLog.note("handshake: \(error)")
       return close()
     }
     continueTLS()
@@ -169,7 +167,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
         receive()
       }
     } catch {
-      front.log("handshake: \(error)")
+      front.clientLog.note("handshake: \(error)")
       close()
     }
   }
@@ -192,7 +190,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     case .closed(let disk, let reason)? where disk.access(for: client) != .none:
       answer(.unknown(message: reason))
       return nil
-    case .open?, .closed?: front.log("\(client) may not open disk \(name)")
+    case .open?, .closed?: front.clientLog.note("\(client) may not open disk \(name)")
     case nil: break
     }
     answer(.unknown(message: "no disk \(name.quotedForMessage) at this site"))
@@ -220,7 +218,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
       do throws(ClientAdmission.Refusal) {
         place = try front.admission.admit(to: disk.name)
       } catch {
-        front.logOnce("a client was refused: \(error.message)")
+        front.clientLog.note("a client was refused: \(error.message)")
         return refuse(.notPermitted(message: error.message))
       }
     }
@@ -231,8 +229,15 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     }
     isLookingUp = true
     group.loop.post { [self] in
-      group.openView(instant) { [self] result in
-        front.loop.post { [self] in viewOpened(result, disk, text, instant) }
+      switch intent {
+      case .describe:
+        group.findInstant(instant) { [self] result in
+          front.loop.post { [self] in instantFound(result, disk, text, instant) }
+        }
+      case .serve:
+        group.openView(instant) { [self] result in
+          front.loop.post { [self] in viewOpened(result, disk, text, instant) }
+        }
       }
     }
   }
@@ -280,6 +285,26 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     isSelected: Bool
   ) {
     found = .view(opened, disk, isSelected: isSelected)
+    describe(disk, name, instant, is: opened.view.instant)
+  }
+
+  /// The client asked, and does not open the export: nothing is made for it.
+  private func instantFound(
+    _ result: Result<Timestamp, ExportRefusal>, _ disk: GroupDisk, _ name: String,
+    _ instant: InstantExpression
+  ) {
+    isLookingUp = false
+    if isClosed { return }
+    switch result {
+    case .failure(let refusal): answer(.unknown(message: refusal.message))
+    case .success(let found): describe(disk, name, instant, is: found)
+    }
+    process()
+  }
+
+  private func describe(
+    _ disk: GroupDisk, _ name: String, _ instant: InstantExpression, is found: Timestamp
+  ) {
     // Two connections that name a moving instant see different disks.
     let isFixed: Bool
     switch instant {
@@ -289,7 +314,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     perform(
       machine.exportFound(
         NBDExport(
-          name: name, description: "\(disk.name) as of \(opened.view.instant)",
+          name: name, description: "\(disk.name) as of \(found)",
           sizeBytes: disk.store.byteCount, isReadOnly: true, canMultiConn: isFixed)))
   }
 
@@ -297,9 +322,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     // Most clients do not show the reason that they are sent.
     switch refusal {
     case .unknown(let message), .notPermitted(let message):
-      // Some clients ask for information first and then open the export all the same.
-      if message != loggedRefusal { front.log("an export was refused: \(message)") }
-      loggedRefusal = message
+      front.clientLog.note("an export was refused: \(message)")
     case .shuttingDown: break
     }
     refuse(refusal)
@@ -340,23 +363,29 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     let queries = all.map { ($0, ContextQuery(parsing: $0)) }
     isLookingUp = true
     group.loop.post { [self] in
-      let isKnown = group.areInHistory(queries.compactMap(\.1.instant))
-      front.loop.post { [self] in
-        isLookingUp = false
-        if isClosed { return }
-        var remaining = isKnown[...]
-        let names = queries.flatMap { text, query -> [String] in
-          switch query {
-          case .allocation: [text]
-          case .changedSince: remaining.removeFirst() ? [text] : []
-          case .wildcard(let names): group.journal == nil ? names.filter(Self.isBase) : names
-          case .unknown: []
-          }
-        }
-        perform(machine.contextsFound(Self.distinct(names)))
-        process()
+      group.findInstants(queries.compactMap(\.1.instant)) { [self] instants in
+        front.loop.post { [self] in listed(queries, instants, group) }
       }
     }
+  }
+
+  /// - Parameter instants: those that the queries name; nil for one that is not in the history.
+  private func listed(
+    _ queries: [(String, ContextQuery)], _ instants: [Timestamp?], _ group: Group
+  ) {
+    isLookingUp = false
+    if isClosed { return }
+    var remaining = instants[...]
+    let names = queries.flatMap { text, query -> [String] in
+      switch query {
+      case .allocation: [text]
+      case .changedSince: remaining.removeFirst() == nil ? [] : [text]
+      case .wildcard(let names): group.journal == nil ? names.filter(Self.isBase) : names
+      case .unknown: []
+      }
+    }
+    perform(machine.contextsFound(Self.distinct(names)))
+    process()
   }
 
   private static func isBase(_ name: String) -> Bool { name == ContextQuery.allocationName }

@@ -21,9 +21,12 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
   private static let inputByteCount = 8 << 20
   /// Pieces of a full copy that wait to be written; above, the link is left unread.
   private static let baselineByteLimit = 32 << 20
+  private static let aliveNanoseconds: UInt64 = 1_000_000_000
 
   private let socket: Socket
   private let group: Group
+  /// For what a peer may cause again and again.
+  let log: ClientLog
   private var hello: LinkHello
   private var input = InputBuffer(byteCount: LinkReceiver.inputByteCount, headroom: 0)
   private var output = OutputBuffer(byteCount: 4096)
@@ -38,11 +41,15 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
   private(set) var waitsForRoom = false
   private var baselineBytesPending = 0
   private var interest: Poller.Interest = .readable
+  /// When the peer was sent something last, and when something of it came; monotonic.
+  private var lastSent: UInt64 = 0
+  private(set) var lastHeard = SystemClock.monotonicNanoseconds()
   private(set) var isClosed = false
 
-  init(socket: Socket, leftover: [UInt8], hello: LinkHello, group: Group) {
+  init(socket: Socket, leftover: [UInt8], hello: LinkHello, group: Group, log: ClientLog) {
     self.socket = socket
     self.group = group
+    self.log = log
     self.hello = hello
     diskByteCounts = group.diskByteCounts
     super.init()
@@ -73,7 +80,14 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
       guard let count = try input.receive(from: Transport(socket), wanted: wanted) else { return }
       if count == 0 { return end() }
     } catch { return end() }
+    noteHeard()
     process()
+  }
+
+  private func noteHeard() {
+    lastHeard = SystemClock.monotonicNanoseconds()
+    // A greeting alone is no success.
+    if phase == .streaming { group.receiving.vitals.succeeded(now: lastHeard) }
   }
 
   /// There is room in the journal, or for more pieces of a full copy.
@@ -82,6 +96,8 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     waitsForRoom = false
     updateInterest()
     process()
+    // What was left unread was no silence of the peer.
+    if !isPaused { noteHeard() }
   }
 
   // MARK: Frames
@@ -90,7 +106,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     do throws(LinkError) {
       while !isClosed, !isPaused, try step() {}
     } catch {
-      group.log("group \(group.configuration.name): link from \(hello.site): \(error)")
+      log.note("group \(group.configuration.name): link from \(hello.site): \(error)")
       if case .diskTooSmall(let reason) = error { send(LinkFrame(.refused), Array(reason.utf8)) }
       return end()
     }
@@ -98,7 +114,8 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     if !isClosed { group.loop.enlist(group) }
   }
 
-  private var isPaused: Bool {
+  /// Nothing is read from the peer for now.
+  var isPaused: Bool {
     waitsForRoom || phase == .resetting || baselineBytesPending > Self.baselineByteLimit
       || group.handover.isPausing
   }
@@ -138,7 +155,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
       group.receiving.divergence = nil
       phase = .streaming
       group.receiving.applyLimit = SequenceNumber(.max)
-      group.log("group \(group.configuration.name): receiving from \(hello.site)")
+      log.note("group \(group.configuration.name): receiving from \(hello.site)")
       tellGrowth()
     case (.agreeing, .cut):
       let sequence = SequenceNumber(frame.argument)
@@ -320,12 +337,21 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     send(LinkFrame(.welcome), welcome.encoded())
   }
 
+  /// Several times a second: the peer hears of this site at least once a second.
+  func stayInTouch() {
+    let now = SystemClock.monotonicNanoseconds()
+    guard phase != .new, !isClosed, output.pendingByteCount == 0,
+      now &- lastSent >= Self.aliveNanoseconds
+    else { return }
+    send(LinkFrame(.alive), [])
+  }
+
   func report(_ progress: LinkProgress) { send(LinkFrame(.progress), progress.encoded()) }
 
   func refuse(_ reason: String) {
     if group.receiving.refusal != reason {
       group.receiving.refusal = reason
-      group.log("group \(hello.groupName): refused \(hello.site): \(reason)")
+      log.note("group \(hello.groupName): refused \(hello.site): \(reason)")
     }
     send(LinkFrame(.refused), Array(reason.utf8))
     close()
@@ -335,6 +361,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     if isClosed { return }
     var frame = frame
     frame.bodyByteCount = body.count
+    lastSent = SystemClock.monotonicNanoseconds()
     output.append(frame.encoded)
     output.append(body)
     send()

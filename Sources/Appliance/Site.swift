@@ -286,13 +286,19 @@ public final class Site: Sendable {
       tls: identity.kind == .nbd ? said : nil)
   }
 
-  public func timeline(group name: String) throws(SiteError) -> TimelineStatus {
+  /// A page of the group's checkpoints. It is made on the calling thread, over what no loop changes
+  /// any more.
+  public func timeline(
+    group name: String, _ query: TimelineQuery = TimelineQuery()
+  ) throws(SiteError) -> TimelineStatus {
     let group = try find(name)
-    guard let answer = ask(group.loop, { done in done(group.timeline) }) else {
+    guard let answer = ask(group.loop, { done in done(group.offeredHistory) }) else {
       throw SiteError("group \(name) does not answer")
     }
-    guard let timeline = answer else { throw SiteError("group \(name) keeps no history") }
-    return timeline
+    guard let history = answer else { throw SiteError("group \(name) keeps no history") }
+    return try TimelineStatus(
+      group: name, history, query,
+      now: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()))
   }
 
   /// Durable when it returns.

@@ -194,26 +194,3 @@ public struct DiskStatus: Codable, Sendable {
     case sizeBytes = "size_bytes"
   }
 }
-
-/// What `tapline timeline` shows: the instants of a group that can be opened.
-public struct TimelineStatus: Codable, Sendable {
-  public struct Checkpoint: Codable, Sendable {
-    public var instant: String
-    public var sequence: UInt64
-    /// Empty for a periodic one.
-    public var tag: String
-  }
-
-  /// An interval in which order was lost; not selectable.
-  public struct Gap: Codable, Sendable {
-    public var from: String
-    public var to: String
-  }
-
-  public var group: String
-  /// Absent, with `end`, when nothing can be opened yet.
-  public var start: String?
-  public var end: String?
-  public var checkpoints: [Checkpoint]
-  public var gaps: [Gap]
-}

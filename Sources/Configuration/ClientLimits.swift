@@ -32,8 +32,7 @@ public struct ClientLimits: Equatable, Sendable {
 extension ConfigurationField {
   func clientLimits() throws(ConfigurationError) -> ClientLimits {
     let mapping = try ConfigurationMapping(
-      self, subject: "limits",
-      keys: ["connections", "connections_per_disk", "requests", "bytes", "handshake"])
+      self, subject: "limits", keys: ClientLimits.keyNames)
     var limits = ClientLimits()
     if let field = mapping["connections"] {
       limits.connections = try field.count(in: ConfigurationLimits.connections)

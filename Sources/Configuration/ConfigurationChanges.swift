@@ -4,16 +4,15 @@ import BlockModel
 // use while clients go on, the rest differs until the site is started anew.
 
 extension SiteConfiguration {
-  /// This configuration with what a running site can take over from `new`: of disks that stay at
-  /// their backing store, the size and the access rules; of listeners, the terms of TLS where there
-  /// is TLS before and after. Whether a size is possible is not looked at.
+  /// This configuration with what a running site can take over from `new`: what the tables of keys
+  /// say, of disks that stay at their backing store and of listeners that stay at their address.
+  /// Whether a size is possible is not looked at.
   public func takingOver(from new: SiteConfiguration) -> SiteConfiguration {
-    var result = takingOverSizes(from: new)
-    result.changeDisks(as: new) { $0.accessRules = $1.accessRules }
+    var result = self
+    result.changeDisks(as: new) { $0.takeOver(from: $1) }
     if hasSameListeners(as: new) {
-      for (index, listener) in new.listen.nbd.enumerated()
-      where listener.tls != nil && listen.nbd[index].tls != nil {
-        result.listen.nbd[index].tls = listener.tls
+      for (index, listener) in new.listen.nbd.enumerated() {
+        result.listen.nbd[index].takeOver(from: listener)
       }
     }
     return result
@@ -22,7 +21,7 @@ extension SiteConfiguration {
   /// As `takingOver`, but of the sizes alone.
   public func takingOverSizes(from new: SiteConfiguration) -> SiteConfiguration {
     var result = self
-    result.changeDisks(as: new) { $0.sizeBytes = $1.sizeBytes }
+    result.changeDisks(as: new) { $0.takeOver(from: $1, only: "size") }
     return result
   }
 
@@ -47,19 +46,17 @@ extension SiteConfiguration {
   /// groups means nothing.
   public func differences(to new: SiteConfiguration) -> [String] {
     var list = DifferenceList()
-    list.add("site", site, new.site)
-    list.add("data", dataDirectory, new.dataDirectory)
-    list.add("listen.nbd", Self.text(listen.nbd), Self.text(new.listen.nbd))
+    list.compare(self, new, "")
+    list.compare(listen, new.listen, "listen.")
     if hasSameListeners(as: new) {
       for (old, new) in zip(listen.nbd, new.listen.nbd) {
-        list.add("listen.nbd \(old.address): tls", Self.text(old.tls), Self.text(new.tls))
+        list.compare(old, new, "listen.nbd \(old.address): ")
       }
     }
-    list.add("listen.link", listen.link?.description, new.listen.link?.description)
-    list.add("listen.control", listen.control?.description, new.listen.control?.description)
+    list.compare(limits, new.limits, "limits.")
     for group in groups {
       if let twin = new.groups.first(where: { $0.name == group.name }) {
-        group.addDifferences(to: twin, &list)
+        list.compareGroups(group, twin)
       } else {
         list.lines.append("group \(group.name): removed")
       }
@@ -69,76 +66,34 @@ extension SiteConfiguration {
     }
     return list.lines
   }
-
-  private static func text(_ listeners: [NBDListenerConfiguration]) -> String {
-    listeners.map(\.address.description).joined(separator: ", ")
-  }
-
-  private static func text(_ tls: TLSConfiguration?) -> String {
-    guard let tls else { return "off" }
-    let mode = tls.isRequired ? "required" : "optional"
-    switch tls.credentials {
-    case .certificates(let folder, let verifies):
-      return "\(mode), certificates \(folder)\(verifies ? "" : ", clients not verified")"
-    case .preSharedKeys(let file): return "\(mode), keys \(file)"
-    }
-  }
-}
-
-extension GroupConfiguration {
-  fileprivate func addDifferences(to new: GroupConfiguration, _ list: inout DifferenceList) {
-    func add(_ key: String, _ old: String?, _ new: String?) {
-      list.add("group \(name): \(key)", old, new)
-    }
-    add("role", role.rawValue, new.role.rawValue)
-    add("peer.site", peer?.site, new.peer?.site)
-    add("peer.address", peer?.address?.description, new.peer?.address?.description)
-    add("mode", mode.rawValue, new.mode.rawValue)
-    let spans: [(String, KeyPath<GroupConfiguration, UInt64>)] = [
-      ("history", \.historyNanoseconds), ("apply_every", \.applyEveryNanoseconds),
-      ("checkpoint_every", \.checkpointEveryNanoseconds),
-    ]
-    for (key, path) in spans {
-      add(key, TimeSpan.format(self[keyPath: path]), TimeSpan.format(new[keyPath: path]))
-    }
-    let sizes: [(String, KeyPath<JournalConfiguration, UInt64>)] = [
-      ("capacity", \.capacityBytes), ("segment_size", \.segmentSizeBytes),
-    ]
-    for (key, path) in sizes {
-      add(
-        "journal.\(key)", ByteCount.format(journal[keyPath: path]),
-        ByteCount.format(new.journal[keyPath: path]))
-    }
-    add(
-      "journal.view_scratch", journal.viewScratchBytes.map(ByteCount.format),
-      new.journal.viewScratchBytes.map(ByteCount.format))
-    add("journal.on_full", journal.onFull.rawValue, new.journal.onFull.rawValue)
-    addDisks(new, &list)
-  }
-
-  private func addDisks(_ new: GroupConfiguration, _ list: inout DifferenceList) {
-    func names(_ group: GroupConfiguration) -> String {
-      group.disks.map(\.name).joined(separator: ", ")
-    }
-    list.add("group \(name): disks", names(self), names(new))
-    for disk in disks {
-      guard let twin = new.disks.first(where: { $0.name == disk.name }) else { continue }
-      let item = "disk \(disk.name)"
-      list.add(
-        "\(item): size", disk.sizeBytes.map(ByteCount.format),
-        twin.sizeBytes.map(ByteCount.format))
-      list.add("\(item): backing", disk.backing.description, twin.backing.description)
-      if disk.accessRules != twin.accessRules { list.lines.append("\(item): access") }
-    }
-  }
 }
 
 /// Lines about values that are not the same.
 private struct DifferenceList {
   var lines: [String] = []
 
-  /// Nil: not given.
-  mutating func add(_ item: String, _ old: String?, _ new: String?) {
-    if old != new { lines.append("\(item): \(old ?? "not given") -> \(new ?? "not given")") }
+  mutating func compareGroups(_ old: GroupConfiguration, _ new: GroupConfiguration) {
+    let item = "group \(old.name): "
+    compare(old, new, item)
+    compare(old.peer, new.peer, item + "peer.")
+    compare(old.journal, new.journal, item + "journal.")
+    for disk in old.disks {
+      if let twin = new.disks.first(where: { $0.name == disk.name }) {
+        compare(disk, twin, "disk \(disk.name): ")
+      }
+    }
+  }
+
+  /// By the table of the section's keys. Nil: the section is not given.
+  mutating func compare<Section: ConfigurationSection>(
+    _ old: Section?, _ new: Section?, _ item: String
+  ) {
+    for key in Section.keys {
+      guard let text = key.text else { continue }
+      let (before, after) = (old.flatMap(text), new.flatMap(text))
+      if before == after { continue }
+      let values = "\(before ?? "not given") -> \(after ?? "not given")"
+      lines.append(item + key.name + (key.hidesValues ? "" : ": \(values)"))
+    }
   }
 }

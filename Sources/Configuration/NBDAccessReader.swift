@@ -6,8 +6,7 @@ extension ConfigurationField {
   func nbdListener() throws(ConfigurationError) -> (ConfigurationField, TLSConfiguration?) {
     guard case .mapping = node.content else { return (self, nil) }
     let mapping = try ConfigurationMapping(
-      self, subject: "an NBD listener",
-      keys: ["address", "tls", "certificates", "verify_clients", "keys"])
+      self, subject: "an NBD listener", keys: NBDListenerConfiguration.keyNames)
     return (try mapping.required("address"), try tls(mapping))
   }
 
@@ -42,7 +41,7 @@ extension ConfigurationField {
     var rules: [AccessRule] = []
     for item in items {
       let mapping = try ConfigurationMapping(
-        item, subject: "an access rule", keys: ["client", "uid", "gid", "allow"])
+        item, subject: "an access rule", keys: AccessRule.keyNames)
       let access: DiskAccess = try mapping.required("allow").choice()
       rules.append(AccessRule(try Self.subject(mapping), access))
     }

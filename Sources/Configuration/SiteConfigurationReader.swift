@@ -31,7 +31,7 @@ struct SiteConfigurationReader {
 
   mutating func site(_ root: ConfigurationField) throws(ConfigurationError) -> SiteConfiguration {
     let mapping = try ConfigurationMapping(
-      root, subject: "the site", keys: ["site", "data", "listen", "limits", "groups"])
+      root, subject: "the site", keys: SiteConfiguration.keyNames)
     let site = try mapping.required("site").name()
     let dataDirectory = try mapping.required("data").path()
     let listen = try listeners(try mapping.required("listen"))
@@ -50,7 +50,7 @@ struct SiteConfigurationReader {
     _ field: ConfigurationField
   ) throws(ConfigurationError) -> ListenConfiguration {
     let mapping = try ConfigurationMapping(
-      field, subject: "listen", keys: ["nbd", "link", "control"])
+      field, subject: "listen", keys: ListenConfiguration.keyNames)
     var listen = ListenConfiguration()
     for item in try mapping["nbd"]?.list(atMost: ConfigurationLimits.nbdListeners) ?? [] {
       let (address, tls) = try item.nbdListener()
@@ -81,11 +81,7 @@ struct SiteConfigurationReader {
     _ field: ConfigurationField, of site: String, listen: ListenConfiguration
   ) throws(ConfigurationError) -> GroupConfiguration {
     let mapping = try ConfigurationMapping(
-      field, subject: "a group",
-      keys: [
-        "name", "role", "peer", "mode", "history", "apply_every", "checkpoint_every", "journal",
-        "disks",
-      ])
+      field, subject: "a group", keys: GroupConfiguration.keyNames)
     let nameField = try mapping.required("name")
     let name = try nameField.name()
     if let line = groupLines.updateValue(nameField.node.place.line, forKey: name) {
@@ -125,7 +121,7 @@ struct SiteConfigurationReader {
     guard role != .plain else {
       throw field.failure("a plain group has no journal and so no 'peer'")
     }
-    let mapping = try ConfigurationMapping(field, subject: "peer", keys: ["site", "address"])
+    let mapping = try ConfigurationMapping(field, subject: "peer", keys: PeerConfiguration.keyNames)
     let siteField = try mapping.required("site")
     var peer = PeerConfiguration(site: try siteField.name())
     guard peer.site != site else {
@@ -147,7 +143,7 @@ struct SiteConfigurationReader {
     _ field: ConfigurationField
   ) throws(ConfigurationError) -> JournalConfiguration {
     let mapping = try ConfigurationMapping(
-      field, subject: "journal", keys: ["capacity", "on_full", "segment_size", "view_scratch"])
+      field, subject: "journal", keys: JournalConfiguration.keyNames)
     var journal = JournalConfiguration()
     if let onFull = mapping["on_full"] { journal.onFull = try onFull.choice() }
     if let size = mapping["segment_size"] {
@@ -195,7 +191,7 @@ struct SiteConfigurationReader {
     _ field: ConfigurationField
   ) throws(ConfigurationError) -> DiskConfiguration {
     let mapping = try ConfigurationMapping(
-      field, subject: "a disk", keys: ["name", "size", "backing", "access"])
+      field, subject: "a disk", keys: DiskConfiguration.keyNames)
     let nameField = try mapping.required("name")
     let name = try nameField.name()
     if let line = diskLines.updateValue(nameField.node.place.line, forKey: name) {

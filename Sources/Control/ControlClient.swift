@@ -18,8 +18,13 @@ public struct ControlClient: Sendable {
     try perform(ControlRequest(command: "status"))
   }
 
-  public func timeline(group: String) throws(ControlError) -> TimelineStatus {
-    try perform(ControlRequest(command: "timeline", group: group))
+  /// A page of the group's checkpoints; the site checks what the arguments mean. See
+  /// `TimelineQuery`.
+  public func timeline(
+    group: String, from: String? = nil, to: String? = nil, limit: Int? = nil
+  ) throws(ControlError) -> TimelineStatus {
+    try perform(
+      ControlRequest(command: "timeline", group: group, from: from, to: to, limit: limit))
   }
 
   /// The checkpoint is durable at the site when it returns.

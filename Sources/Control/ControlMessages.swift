@@ -10,6 +10,7 @@ import Foundation
 ///
 ///     {"command":"status"}
 ///     {"command":"timeline","group":"shop"}
+///     {"command":"timeline","group":"shop","from":"-2h","to":"latest","limit":100}
 ///     {"command":"checkpoint","group":"shop","tag":"before-upgrade"}
 ///     {"command":"reload"}
 ///     {"command":"discard-follower","group":"shop"}
@@ -25,14 +26,21 @@ public struct ControlRequest: Codable, Equatable, Sendable {
   public var command: String
   public var group: String?
   public var tag: String?
+  public var from: String?
+  public var to: String?
+  public var limit: Int?
   public var versions: [UInt16]?
 
   public init(
-    command: String, group: String? = nil, tag: String? = nil, versions: [UInt16]? = nil
+    command: String, group: String? = nil, tag: String? = nil, from: String? = nil,
+    to: String? = nil, limit: Int? = nil, versions: [UInt16]? = nil
   ) {
     self.command = command
     self.group = group
     self.tag = tag
+    self.from = from
+    self.to = to
+    self.limit = limit
     self.versions = versions
   }
 }
@@ -110,7 +118,8 @@ struct ControlResponder<Subject: ControlledSite>: Sendable {
       case "status":
         return try success(site.status())
       case "timeline":
-        return try success(try site.timeline(group: try group(of: request)))
+        return try success(
+          try site.timeline(group: try group(of: request), try timelineQuery(of: request)))
       case "checkpoint":
         let group = try group(of: request)
         guard let tag = request.tag, CheckpointTag.isValid(tag) else {
@@ -144,6 +153,18 @@ struct ControlResponder<Subject: ControlledSite>: Sendable {
       throw .refused("bad request: \(request.command) needs a group")
     }
     return group
+  }
+
+  private func timelineQuery(of request: ControlRequest) throws(ControlError) -> TimelineQuery {
+    func instant(_ name: String, _ text: String?) throws(ControlError) -> InstantExpression? {
+      guard let text else { return nil }
+      do throws(InstantSyntaxError) { return try InstantExpression(parsing: text) } catch {
+        throw .refused("bad request: \(name): \(error)")
+      }
+    }
+    return TimelineQuery(
+      from: try instant("from", request.from), to: try instant("to", request.to),
+      limit: request.limit ?? TimelineQuery.defaultLimit)
   }
 
   func success<Result: Codable & Sendable>(_ result: Result) throws -> [UInt8] {

@@ -5,8 +5,8 @@ import Handover
 /// is made on a thread that serves I/O.
 public protocol ControlledSite: Sendable {
   func status() -> SiteStatus
-  /// Throws when there is no such group.
-  func timeline(group: String) throws -> TimelineStatus
+  /// Throws when there is no such group, or the query is wrong.
+  func timeline(group: String, _ query: TimelineQuery) throws -> TimelineStatus
   /// Durable when it returns.
   func checkpoint(group: String, tag: String) throws -> TimelineStatus.Checkpoint
   /// Reads the configuration again; a `ConfigurationError` when it is wrong. May take as long as

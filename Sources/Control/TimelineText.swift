@@ -13,6 +13,9 @@ public enum TimelineText {
     for gap in timeline.gaps {
       lines.append("  except from \(gap.from) to \(gap.to), where order was lost")
     }
+    if let earlier = timeline.earlier {
+      lines.append("earlier checkpoints: with --to \(earlier)")
+    }
     if timeline.checkpoints.isEmpty {
       lines.append("no checkpoints")
     } else {
@@ -22,6 +25,7 @@ public enum TimelineText {
       }
       lines += table.lines()
     }
+    if let later = timeline.later { lines.append("later checkpoints: with --from \(later)") }
     return lines.joined(separator: "\n") + "\n"
   }
 

@@ -34,6 +34,8 @@ struct IndexLevels {
 
   /// Level 0, oldest first.
   private(set) var generations: [Generation]
+  /// Of `generations`.
+  private(set) var checkpointCount: Int
   /// The number of `generations[0]`; when there is none, of the next one.
   private var first: UInt64
   /// `merged[k − 1][b]` is block `b` of level `k`.
@@ -44,6 +46,7 @@ struct IndexLevels {
   /// - Parameter first: number of the first generation. One journal never uses a number twice.
   init(_ generations: [Generation], first: UInt64) {
     self.generations = generations
+    checkpointCount = generations.reduce(0) { $0 + $1.checkpoints.count }
     self.first = first
   }
 
@@ -52,6 +55,7 @@ struct IndexLevels {
 
   mutating func append(_ generation: Generation) {
     generations.append(generation)
+    checkpointCount += generation.checkpoints.count
     isSettled = false
   }
 
@@ -59,6 +63,7 @@ struct IndexLevels {
   mutating func drop(through sequence: SequenceNumber) {
     let count = generations.prefix { $0.span.lastSequence <= sequence }.count
     if count == 0 { return }
+    checkpointCount -= generations[..<count].reduce(0) { $0 + $1.checkpoints.count }
     generations.removeFirst(count)
     first += UInt64(count)
     let first = first

@@ -22,6 +22,7 @@ struct IndexStack {
   /// Closed generations, oldest first.
   var generations: [Generation] { levels.generations }
   var nextNumber: UInt64 { levels.next }
+  var checkpointCount: Int { levels.checkpointCount + active.checkpoints.count }
   /// How many maps a look-up consults at most.
   var mapCount: Int { newestFirst.count + 1 }
 
@@ -52,7 +53,7 @@ struct IndexStack {
 
   /// The fewest maps that stand for all closed generations that end by `instant`, oldest first.
   func cover(notLaterThan instant: Timestamp) -> [Generation] {
-    levels.cover(levels.generations.prefix { $0.span.lastTimestamp <= instant }.count)
+    levels.cover(levels.generations.firstIndexInOrder { $0.span.lastTimestamp > instant })
   }
 
   /// Where the newest bytes of the disk at `offset` are, and for how many bytes (at most `limit`)

@@ -64,11 +64,15 @@ public final class Journal<Storage: JournalStorage> {
 
   private var slots: [Slot] = []
   private var slotNames: [String] = []
+  /// Of `slots`.
+  private var creatingCount = 0
   private var freeSlots: [Int] = []
   /// Difference between the number in a new file's name and its slot.
   private var fileNumberOffset = 0
   /// In order, oldest first; the last may be the active one.
   private var segments: [Segment<Storage.File>] = []
+  /// How many bytes of records all segments had that were opened before each of `segments`.
+  private var byteCountsBefore: [UInt64] = []
   private var active: Segment<Storage.File>?
   private var activeEnd = 0
   private var activeCount: UInt64 = 0
@@ -141,6 +145,9 @@ public final class Journal<Storage: JournalStorage> {
       lineage.dropLater(than: last.header.incarnation)
     }
     segments = recovered.segments
+    byteCountsBefore = []
+    for segment in segments.indices { byteCountsBefore.append(byteCountBefore(segment)) }
+    creatingCount = 0
     slots = recovered.slots.map { .inUse($0.file) }
     slotNames = recovered.slots.map(\.name)
     freeSlots = recovered.freeSlots
@@ -360,9 +367,10 @@ public final class Journal<Storage: JournalStorage> {
     slots[slot] = .inUse(file)
     let segment = Segment(
       header: header, file: file, slot: slot, end: SegmentHeader.byteCount, isSealed: false)
+    byteCountsBefore.append(byteCountBefore(segments.count))
     segments.append(segment)
     if options.verifiesBeforeApply { unverifiedSegments.insert(segment.number) }
-    catalog.insert(segment)
+    catalog.append(segment)
     active = segment
     activeEnd = SegmentHeader.byteCount
     activeCount = 0
@@ -384,6 +392,7 @@ public final class Journal<Storage: JournalStorage> {
     }
     let slot = slots.count
     slots.append(.creating)
+    creatingCount += 1
     slotNames.append(JournalRecovery<Storage>.slotName(fileNumberOffset + slot))
     return (slot, slotNames[slot])
   }
@@ -399,12 +408,9 @@ public final class Journal<Storage: JournalStorage> {
     slots.count < options.slotLimit || creatingCount > 0
   }
 
-  private var creatingCount: Int {
-    slots.count { if case .creating = $0 { true } else { false } }
-  }
-
   public func slotCreated(_ slot: Int, _ file: Storage.File) {
     slots[slot] = .free(file)
+    creatingCount -= 1
     freeSlots.append(slot)
   }
 
@@ -412,6 +418,7 @@ public final class Journal<Storage: JournalStorage> {
   public func slotFailed(_ slot: Int) {
     guard slot == slots.count - 1 else { return }
     slots.removeLast()
+    creatingCount -= 1
     slotNames.removeLast()
   }
 
@@ -432,6 +439,7 @@ public final class Journal<Storage: JournalStorage> {
         catalog.removeUnlessPinned(oldest)
       else { break }
       segments.removeFirst()
+      byteCountsBefore.removeFirst()
       slots[oldest.slot] = .free(oldest.file)
       freeSlots.append(oldest.slot)
       freed += 1
@@ -485,24 +493,41 @@ public final class Journal<Storage: JournalStorage> {
   /// taken in proportion to the number of records.
   public func byteCount(after sequence: SequenceNumber) -> UInt64 {
     let behind = segments(after: sequence, through: lastSequence)
-    let total = behind.map { UInt64($0.end - SegmentHeader.byteCount) }.reduce(0, +)
-    guard let first = behind.first, sequence >= first.firstSequence else { return total }
-    let next = behind.count > 1 ? behind[1].firstSequence : lastSequence.advanced(by: 1)
+    guard let first = behind.first else { return 0 }
+    let total = byteCountBefore(behind.endIndex) - byteCountsBefore[behind.startIndex]
+    guard sequence >= first.firstSequence else { return total }
+    let next =
+      behind.count > 1
+      ? behind[behind.startIndex + 1].firstSequence : lastSequence.advanced(by: 1)
     let done = sequence.advanced(by: 1).distance(from: first.firstSequence)
     let count = max(1, next.distance(from: first.firstSequence))
     let inFirst = Double(first.end - SegmentHeader.byteCount)
     return total - UInt64(inFirst * Double(min(done, count)) / Double(count))
   }
 
-  /// The segments that hold records in `after < record ≤ through`, oldest first.
+  /// What all segments have, or had, that were opened before the one at `position`.
+  private func byteCountBefore(_ position: Int) -> UInt64 {
+    guard position > 0 else { return 0 }
+    let last = segments[position - 1]
+    return byteCountsBefore[position - 1] + UInt64(last.end - SegmentHeader.byteCount)
+  }
+
+  /// The segments that hold records in `after < record ≤ through`, oldest first. Takes a time that
+  /// grows with the logarithm of the journal's length.
   public func segments(
     after: SequenceNumber, through: SequenceNumber
-  ) -> [Segment<Storage.File>] {
-    segments.indices.filter { position in
-      let next = position + 1 < segments.count ? segments[position + 1].firstSequence : nil
-      let last = next.map { $0.rawValue - 1 } ?? lastSequence.rawValue
-      return last > after.rawValue && segments[position].firstSequence <= through
-    }.map { segments[$0] }
+  ) -> ArraySlice<Segment<Storage.File>> {
+    // The one before the first that begins behind `after + 1` may hold that record.
+    let following = segments.firstIndexInOrder { $0.firstSequence.rawValue > after.rawValue &+ 1 }
+    var first = max(0, following - 1)
+    let end = segments.firstIndexInOrder { $0.firstSequence > through }
+    while first < end, lastSequence(ofSegmentAt: first) <= after { first += 1 }
+    return segments[min(first, end)..<end]
+  }
+
+  private func lastSequence(ofSegmentAt position: Int) -> SequenceNumber {
+    position + 1 < segments.count
+      ? SequenceNumber(segments[position + 1].firstSequence.rawValue - 1) : lastSequence
   }
 
   // MARK: Durability
@@ -579,6 +604,8 @@ public final class Journal<Storage: JournalStorage> {
   /// Of the active generation; nil when it is empty.
   public var activeSpan: RecordSpan? { index.active.span }
   public var activeCheckpoints: [Checkpoint] { index.active.checkpoints }
+  /// Of all generations.
+  public var checkpointCount: Int { index.checkpointCount }
 
   /// Closes the active generation, without closing the segment, so that it can be applied.
   public func freezeActive() throws(JournalError) {
@@ -606,8 +633,8 @@ public final class Journal<Storage: JournalStorage> {
   /// Segments with records up to `sequence` whose sums must be checked before these reach a disk.
   public func segmentsToVerify(through sequence: SequenceNumber) -> [Segment<Storage.File>] {
     if unverifiedSegments.isEmpty { return [] }
-    return segments.filter {
-      unverifiedSegments.contains($0.number) && $0.firstSequence <= sequence
+    return segments(after: appliedSequence, through: sequence).filter {
+      unverifiedSegments.contains($0.number)
     }
   }
 

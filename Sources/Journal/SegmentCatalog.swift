@@ -1,57 +1,64 @@
+import BlockModel
 import Synchronization
 
 /// The segments in use by number, for threads other than the loop: the link and views look a
-/// segment up when they move on to it, not per record.
+/// segment up when they move on to it, not per record. A look-up takes a time that grows with the
+/// logarithm of their count.
 public final class SegmentCatalog<File: JournalFile>: Sendable {
-  private let segments = Mutex<[UInt32: Segment<File>]>([:])
+  /// By number, which is the order of their records.
+  private let segments = Mutex<[Segment<File>]>([])
 
   public init() {}
 
   public func segment(_ number: UInt32) -> Segment<File>? {
-    segments.withLock { $0[number] }
+    segments.withLock { segments in Self.find(number, in: segments).map { segments[$0] } }
   }
 
   /// As `segment`, pinned: it stays until it is unpinned.
   public func pinned(_ number: UInt32) -> Segment<File>? {
     segments.withLock { segments in
-      segments[number]?.pin()
-      return segments[number]
+      guard let index = Self.find(number, in: segments) else { return nil }
+      segments[index].pin()
+      return segments[index]
     }
   }
 
   public var oldest: Segment<File>? {
-    segments.withLock { $0.min { $0.key < $1.key }?.value }
+    segments.withLock { $0.first }
   }
 
   public var newest: Segment<File>? {
-    segments.withLock { $0.max { $0.key < $1.key }?.value }
+    segments.withLock { $0.last }
   }
 
   /// The segment that holds `sequence`, or would hold it next.
   public func segment(holding sequence: UInt64) -> Segment<File>? {
     segments.withLock { segments in
-      segments.values.filter { $0.firstSequence.rawValue <= sequence }
-        .max { $0.number < $1.number }
+      let next = segments.firstIndexInOrder { $0.firstSequence.rawValue > sequence }
+      return next == 0 ? nil : segments[next - 1]
     }
   }
 
   func replaceAll(with new: [Segment<File>]) {
-    segments.withLock { segments in
-      segments.removeAll()
-      for segment in new { segments[segment.number] = segment }
-    }
+    segments.withLock { $0 = new }
   }
 
-  func insert(_ segment: Segment<File>) {
-    segments.withLock { $0[segment.number] = segment }
+  /// It follows all that are here.
+  func append(_ segment: Segment<File>) {
+    segments.withLock { $0.append(segment) }
   }
 
   /// False when it is pinned and must stay.
   func removeUnlessPinned(_ segment: Segment<File>) -> Bool {
     segments.withLock { segments in
       if segment.isPinned { return false }
-      segments[segment.number] = nil
+      if let index = Self.find(segment.number, in: segments) { segments.remove(at: index) }
       return true
     }
+  }
+
+  private static func find(_ number: UInt32, in segments: [Segment<File>]) -> Int? {
+    let index = segments.firstIndexInOrder { $0.number >= number }
+    return index < segments.count && segments[index].number == number ? index : nil
   }
 }

@@ -31,6 +31,9 @@ public enum LinkFrameKind: UInt16, Sendable {
   case refused = 33
   /// How far the receiver has come.
   case progress = 34
+  /// The receiver is there, though it has nothing to report: it is idle, or busy with something
+  /// long. About once a second.
+  case alive = 35
 
   public var isFromRecoverySite: Bool { rawValue >= Self.welcome.rawValue }
 }

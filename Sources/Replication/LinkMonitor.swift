@@ -1,6 +1,7 @@
 import BlockModel
 import Journal
 import Synchronization
+import SystemIO
 
 /// What the link's thread tells the rest of the site about itself. Any thread.
 public final class LinkMonitor: Sendable {
@@ -23,19 +24,23 @@ public final class LinkMonitor: Sendable {
     public var completeThroughNanoseconds: UInt64 = 0
     /// The sizes of the peer's disks, as it last said; empty before.
     public var peerDiskByteCounts: [UInt64] = []
+    public var vitals: LinkVitals
     /// What the peer had when the sites were found to have diverged, and words for it; nil while
     /// they have not.
     public var divergence: (seen: JournalState.OwnerMark, text: String)?
   }
 
   public let peerSite: String
-  private let content = Mutex(Snapshot())
+  private let content: Mutex<Snapshot>
   private let detached = Atomic<Bool>(false)
   /// The operator gives up what a peer has that ends with this record.
   private let discarded = Mutex<JournalState.OwnerMark?>(nil)
   private let onDetach = Mutex<(@Sendable () -> Void)?>(nil)
 
-  public init(peerSite: String) { self.peerSite = peerSite }
+  public init(peerSite: String) {
+    self.peerSite = peerSite
+    content = Mutex(Snapshot(vitals: LinkVitals(now: SystemClock.monotonicNanoseconds())))
+  }
 
   public var snapshot: Snapshot { content.withLock { $0 } }
 

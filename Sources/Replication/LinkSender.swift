@@ -104,7 +104,10 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     var wait = Self.retryMilliseconds.lowerBound
     while !stops {
       do throws(LinkError) {
-        monitor.update { if $0.state != .diverged { $0.state = .connecting } }
+        // A refusal stands until something else is known: nobody is told otherwise for each try.
+        monitor.update {
+          if $0.state != .refused, $0.state != .diverged { $0.state = .connecting }
+        }
         try session()
         wait = Self.retryMilliseconds.lowerBound
       } catch {
@@ -129,6 +132,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
       }
       $0.detail = "\(error)"
       $0.syncProgress = nil
+      $0.vitals.ended(now: SystemClock.monotonicNanoseconds())
       if wasStreaming { $0.reconnectCount += 1 }
     }
     // A condition of the group tells it.
@@ -155,7 +159,10 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     defer { stream.end() }
     try agree(channel, &stream)
     monitor.agreed()
-    monitor.update { $0.detail = "" }
+    monitor.update {
+      $0.detail = ""
+      $0.vitals.began(now: SystemClock.monotonicNanoseconds())
+    }
     parts.log(
       "group \(parts.hello.groupName): linked to \(monitor.peerSite), "
         + "streaming from record \(parts.watermarks[.peerReceived] + 1)")
@@ -262,7 +269,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
       switch frame.kind {
       case .welcome: return try LinkWelcome(decoding: body)
       case .refused: throw .refused(String(decoding: body, as: UTF8.self))
-      case .progress: continue
+      case .progress, .alive: continue
       default: throw .protocolViolation("unexpected \(frame.kind)")
       }
     }

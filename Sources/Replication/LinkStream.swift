@@ -32,6 +32,8 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   private let packed = PageBuffer(byteCount: LZ4.compressedLimit(Self.chunkByteLimit) + 4)
   private var idleSteps = 0
   private var lastHeartbeat: UInt64 = 0
+  /// When the last frame of the peer came.
+  private var lastHeard = SystemClock.monotonicNanoseconds()
   /// Of what the peer was told that it is durable here.
   private var toldDurable: UInt64 = 0
   private var lastDurableTold: UInt64 = 0
@@ -81,6 +83,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
       return false
     }
     try channel.send(LinkFrame(.begin))
+    lastHeard = SystemClock.monotonicNanoseconds()
     monitor.update {
       $0.state = .connected
       $0.isRecoverable = true
@@ -130,6 +133,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     monitor.attach()
     try channel.send(
       LinkFrame(.baselineBegin, argument: start), LinkMessage.encodeDiscarded(seen))
+    lastHeard = SystemClock.monotonicNanoseconds()
     baseline = BaselineReader(parts.stores, byteCounts: hello.disks.map(\.byteCount))
     monitor.update {
       $0.state = .syncing
@@ -144,6 +148,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   mutating func step() throws(LinkError) {
     if monitor.isDetached { throw .tooFarBehind }
     try readProgress(timeoutMilliseconds: 0)
+    try checkIsHeard()
     try tellGrowth()
     let isCopying = try sendBaseline()
     let sent = try sendRecords()
@@ -366,16 +371,38 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     }
   }
 
+  /// A receiver that is there says so each second, whatever it does meanwhile.
+  private func checkIsHeard() throws(LinkError) {
+    let silence = SystemClock.monotonicNanoseconds() - lastHeard
+    guard silence < UInt64(LinkChannel.stallMilliseconds) * 1_000_000 else {
+      throw .network("the peer said nothing for \(LinkChannel.stallMilliseconds / 1000) s")
+    }
+  }
+
+  /// The peer has said something. That is a success if it has more than before, or all, or is at
+  /// work on a full copy.
+  private func noteSuccess(hasMore: Bool) {
+    let hasAll = parts.watermarks[.peerDurable] >= parts.watermarks[.appended]
+    let now = lastHeard
+    monitor.update {
+      if hasMore || hasAll || $0.state == .syncing { $0.vitals.succeeded(now: now) }
+    }
+  }
+
   private mutating func readProgress(timeoutMilliseconds: Int32) throws(LinkError) {
     var timeout = timeoutMilliseconds
     while let (frame, body) = try channel.receive(timeoutMilliseconds: timeout) {
       timeout = 0
+      lastHeard = SystemClock.monotonicNanoseconds()
       switch frame.kind {
+      case .alive:
+        noteSuccess(hasMore: false)
       case .progress:
         let progress = try LinkProgress(decoding: body)
         guard progress.received <= parts.watermarks.sequence(.appended),
           progress.durable <= progress.received
         else { throw .protocolViolation("the peer reports records that were never sent") }
+        let hasMore = progress.durable > parts.watermarks.sequence(.peerDurable)
         parts.watermarks[.peerReceived] = progress.received.rawValue
         parts.watermarks[.peerDurableTimestamp] = progress.durableTimestamp.rawValue
         parts.watermarks[.peerDurable] = progress.durable.rawValue
@@ -388,6 +415,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
             $0.syncProgress = nil
           }
         }
+        noteSuccess(hasMore: hasMore)
       case .welcome:
         // Its disks have grown.
         let welcome = try LinkWelcome(decoding: body)

@@ -24,7 +24,7 @@ public struct ChangesPlan<File: JournalFile>: Sendable {
   ///   - segments: gives the segments that hold the records of a span.
   public init(
     after start: Timestamp, through end: Timestamp, generations: [Generation], diskCount: Int,
-    segments: (RecordSpan) -> [Segment<File>]
+    segments: (RecordSpan) -> ArraySlice<Segment<File>>
   ) {
     self.start = start
     self.end = end

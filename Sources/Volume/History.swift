@@ -44,12 +44,8 @@ public struct History: Sendable {
     }
   }
 
-  /// All checkpoints, oldest first.
-  public var checkpoints: [Checkpoint] {
-    generations.flatMap(\.checkpoints) + activeCheckpoints
-  }
-
-  /// The instant that `expression` names, checked to be in the history.
+  /// The instant that `expression` names, checked to be in the history. To find a tag takes time in
+  /// proportion to the number of checkpoints; the rest is quick.
   public func instant(
     of expression: InstantExpression, now: Timestamp
   ) throws(Refusal) -> Timestamp {
@@ -66,8 +62,9 @@ public struct History: Sendable {
     case .at(let timestamp):
       asked = timestamp
     case .checkpoint(let tag):
-      guard let found = checkpoints.last(where: { $0.tag == tag }), found.timestamp >= start
-      else { throw .noCheckpoint(tag: tag, start: start, end: end) }
+      guard let found = newestCheckpoint(tag: tag) else {
+        throw .noCheckpoint(tag: tag, start: start, end: end)
+      }
       return found.timestamp
     }
     guard asked >= start, asked <= end else {

@@ -17,17 +17,19 @@ public struct ViewPlan<File: JournalFile>: Sendable {
   /// The segment in which the instant may cut, and the records of it that no whole generation has.
   let cutSegment: Segment<File>?
   let cutAfter: SequenceNumber
-  public let segments: [Segment<File>]
+  /// The oldest that the view needs. Segments are recycled in order, so its pin keeps all of them.
+  private let oldestSegment: Segment<File>?
   let diskCount: Int
 
-  /// By the loop. Pins the segments; every plan is `released` once, whether it became a view or
-  /// not.
+  /// By the loop, in a time that does not grow with the history. Pins the segments; every plan is
+  /// `released` once, whether it became a view or not.
   ///
   /// - Parameters:
   ///   - generations: `Journal.maps(notLaterThan: instant)`.
-  ///   - segments: those that hold records which are not applied.
+  ///   - segments: those that hold records which are not applied, oldest first.
   public init(
-    instant: Timestamp, generations: [Generation], segments: [Segment<File>], diskCount: Int
+    instant: Timestamp, generations: [Generation], segments: ArraySlice<Segment<File>>,
+    diskCount: Int
   ) {
     #if MUTANTS
       let instant =
@@ -36,18 +38,17 @@ public struct ViewPlan<File: JournalFile>: Sendable {
     self.instant = instant
     whole = generations
     cutAfter = whole.last?.span.lastSequence ?? .none
-    self.segments = segments.filter { $0.header.firstTimestamp <= instant }
-    cutSegment = self.segments.last
+    let end = segments.firstIndexInOrder { $0.header.firstTimestamp > instant }
+    cutSegment = segments[..<end].last
+    oldestSegment = segments[..<end].first
     self.diskCount = diskCount
-    for segment in self.segments { segment.pin() }
+    oldestSegment?.pin()
   }
 
   /// What the maps name in older segments is in the base.
-  var floor: UInt32 { segments.first?.number ?? .max }
+  var floor: UInt32 { oldestSegment?.number ?? .max }
 
-  public func release() {
-    for segment in segments { segment.unpin() }
-  }
+  public func release() { oldestSegment?.unpin() }
 }
 
 public final class View<File: JournalFile, Store: BackingStore>: Sendable {

@@ -38,7 +38,7 @@ final class StandInSite: ControlledSite {
 
   func status() -> SiteStatus { SampleStatus.status }
 
-  func timeline(group: String) throws -> TimelineStatus {
+  func timeline(group: String, _ query: TimelineQuery) throws -> TimelineStatus {
     guard group == "shop" else { throw Refusal(description: "there is no group '\(group)'") }
     return gate.withLock { _ in SampleStatus.timeline }
   }

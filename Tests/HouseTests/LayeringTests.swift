@@ -1,10 +1,10 @@
 import Foundation
 import Testing
 
-/// Proves that the picture of the layers holds: what a module imports, it may import, so the
-/// architecture in `docs/architecture.md` cannot drift from the code.
+/// Proves that the picture of the layers holds: what a module imports, in whatever form, it may
+/// import, and a C library is named by the modules that are said to use it.
 struct LayeringTests {
-  /// What each folder of `Sources/` and `Tools/` may import beside Swift's own `Synchronization`.
+  /// What each module may import beside Swift's own `Synchronization`.
   private static let allowed: [String: Set<String>] = [
     // CFiber for the simulated machines only.
     "SystemIO": ["CLinux", "CISAL", "CFiber", "Glibc"],
@@ -30,11 +30,21 @@ struct LayeringTests {
     ],
     "JournalTools": ["BlockModel", "SystemIO", "Journal"],
     "CommandOptions": ["BlockModel"],
+    "tapline": [
+      "BlockModel", "SystemIO", "CommandOptions", "Configuration", "Handover", "Appliance",
+      "Control", "JournalTools", "Foundation",
+    ],
   ]
 
-  @Test(arguments: allowed.keys.sorted())
+  static let modules = allowed.keys.sorted()
+
+  private static func files(of module: String) throws -> [String] {
+    try Tree.swiftFiles(below: module == "tapline" ? "Tools/tapline" : "Sources/\(module)")
+  }
+
+  @Test(arguments: modules)
   func `a module imports only what lies below it`(module: String) throws {
-    let files = try Tree.swiftFiles(below: "Sources/\(module)")
+    let files = try Self.files(of: module)
     #expect(!files.isEmpty)
     let allowed = Self.allowed[module, default: []].union(["Synchronization"])
     for file in files {
@@ -48,6 +58,29 @@ struct LayeringTests {
     let folders = try Tree.folders(in: "Sources").filter {
       !FileManager.default.fileExists(atPath: Tree.path("Sources/\($0)/module.modulemap"))
     }
-    #expect(Set(folders) == Set(Self.allowed.keys))
+    #expect(Set(folders) == Set(Self.allowed.keys).subtracting(["tapline"]))
+  }
+
+  /// The table says no more than is so, either.
+  @Test func `what a module may import of the C libraries, it imports`() throws {
+    for module in Self.modules {
+      let imported = try Self.files(of: module).flatMap(Tree.imports(of:))
+      for library in Self.allowed[module, default: []] where library.hasPrefix("C") {
+        let isLibrary = FileManager.default.fileExists(
+          atPath: Tree.path("Sources/\(library)/module.modulemap"))
+        #expect(!isLibrary || imported.contains(library), "\(module) does not import \(library)")
+      }
+    }
+  }
+
+  @Test(arguments: [
+    ("import A", ["A"]), ("@testable import A", ["A"]), ("public import A", ["A"]),
+    ("@preconcurrency public import A", ["A"]), ("import struct A.B", ["A"]),
+    ("  import A.B", ["A"]), ("@_spi(Test) import func A.b", ["A"]),
+    ("import A; import B", ["A", "B"]),
+    ("// import A", []), ("let x = \"import A\"", []), ("important(A)", []),
+  ])
+  func `an import is seen in every form`(text: String, modules: [String]) {
+    #expect(Tree.imports(in: text) == modules)
   }
 }

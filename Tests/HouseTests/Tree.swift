@@ -30,13 +30,17 @@ enum Tree {
   }
 
   /// The modules that a file imports.
-  static func imports(of file: String) throws -> [String] {
-    try text(file).split(separator: "\n").compactMap { line in
-      let words = line.split(separator: " ")
-      guard let index = words.firstIndex(of: "import"), index <= 1, words.count > index + 1,
-        index == 0 || words[0] == "public" || words[0].hasPrefix("@")
-      else { return nil }
-      return String(words[index + 1].prefix { $0 != "." })
+  static func imports(of file: String) throws -> [String] { imports(in: try text(file)) }
+
+  /// In whatever form: with attributes, an access level, or of one declaration alone.
+  static func imports(in text: String) -> [String] {
+    let kinds = "typealias|struct|class|enum|protocol|let|var|func|actor"
+    let form = try? Regex(
+      #"^\s*(?:@\w+(?:\([^)]*\))?\s+|(?:public|package|internal|fileprivate|private)\s+)*"#
+        + #"import\s+(?:(?:\#(kinds))\s+)?(\w+)"#)
+    guard let form else { return [] }
+    return text.split(separator: "\n").flatMap { $0.split(separator: ";") }.compactMap { line in
+      (try? form.firstMatch(in: line))?.output[1].substring.map(String.init)
     }
   }
 }

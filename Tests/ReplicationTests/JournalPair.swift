@@ -86,7 +86,7 @@ final class FolderJournal {
   // MARK: Reading
 
   var segments: [Segment<SystemIO.File>] {
-    journal.segments(after: .none, through: SequenceNumber(.max))
+    Array(journal.segments(after: .none, through: SequenceNumber(.max)))
   }
 
   /// A segment's header and records as they are in its file.

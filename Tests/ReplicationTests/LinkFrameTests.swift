@@ -37,7 +37,7 @@ struct LinkFrameTests {
       ])
   }
 
-  @Test(arguments: [0, 14, 31, 35, 256, 0x2000, .max] as [UInt16])
+  @Test(arguments: [0, 14, 31, 36, 256, 0x2000, .max] as [UInt16])
   func `an unknown kind is refused`(kind: UInt16) {
     #expect(Self.parse(Self.header(kind: kind, bodyByteCount: 0)) == nil)
   }

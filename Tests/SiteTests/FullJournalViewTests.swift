@@ -78,6 +78,28 @@ import Testing
     }
   }
 
+  @Test func `views give way before the peer loses its records`() throws {
+    let pair = try SitePair(disks: ["disk": Self.size]) { east, west in
+      Self.shrink(&east.configuration.groups[0], viewScratch: "32M")
+      west.configuration.groups[0].segmentSize = "1M"
+      east.configuration.groups[0].onFull = "degrade"
+    }
+    var generator = SeededGenerator(seed: testSeed(5))
+    var history = PlainHistory(size: Self.size)
+    let client = try pair.east.connect("disk")
+    try history.drive(client, count: 30, maximumLength: 60_000, using: &generator)
+    try pair.drain()
+    let view = try pair.east.connect("disk@latest")
+    let expected = history.image()
+    pair.cable.cut()
+    try overrun(client, &history, using: &generator)
+    let log = pair.east.log
+    let gaveWay = try #require(log.range(of: "now keeps what apply overwrites"))
+    let dropped = try #require(log.range(of: "they are dropped"))
+    #expect(gaveWay.lowerBound < dropped.lowerBound)
+    #expect(difference(try view.read(at: 0, count: Self.size), expected) == nil)
+  }
+
   @Test func `a view of the recovery site outlives a journal that is overrun there`() throws {
     let pair = try SitePair(disks: ["disk": Self.size]) { east, west in
       east.configuration.groups[0].segmentSize = "1M"

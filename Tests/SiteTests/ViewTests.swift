@@ -89,6 +89,30 @@ import Testing
     }
   }
 
+  /// INFO is a question: the client may never open what it asked about.
+  @Test func `asking about a view makes none, and clients of one instant share one`() throws {
+    let single = try SingleSite(history: "1h")
+    try single.site.connect("disk").write([1, 2, 3], at: 0)
+    let instant = rfc3339(quietInstant())
+    let name = Array("disk@\(instant)".utf8)
+    let data = [0, 0, 0, UInt8(name.count)] + name + [0, 0]
+    let asking = try (0..<4).map { _ in
+      let connection = try RawConnection(unix: single.site.socket)
+      _ = try connection.receive(18)
+      connection.send(
+        [0, 0, 0, 3] + Array("IHAVEOPT".utf8) + [0, 0, 0, 6, 0, 0, 0, UInt8(data.count)] + data)
+      // NBD_REP_INFO: the export's size and flags.
+      let header = try connection.receive(20)
+      #expect(header[12..<16] == [0, 0, 0, 3])
+      return connection
+    }
+    #expect(try single.site.counter("open_views") == 0)
+    let clients = try (0..<4).map { _ in try single.site.connect("disk@\(instant)") }
+    #expect(try single.site.counter("open_views") == clients.count)
+    for client in clients { #expect(try client.read(at: 0, count: 3) == [1, 2, 3]) }
+    withExtendedLifetime(asking) {}
+  }
+
   @Test func `a checkpoint of a group that is not there is refused`() throws {
     let pair = try pair()
     let finished = try pair.east.checkpoint("tag", group: "none")

@@ -85,7 +85,41 @@ import Volume
   }
 
   @Test func checkpointsAreThoseOfTheJournalInOrder() {
-    #expect(Self.history(0, 200).checkpoints.map(\.sequence.rawValue) == [2, 3, 4, 11, 12])
+    #expect(Self.page(nil, nil, 100) == ([2, 3, 4, 11, 12], nil, nil))
+  }
+
+  /// Sequence numbers, and where it goes on.
+  private static func page(
+    _ from: UInt64?, _ through: UInt64?, _ limit: Int, start: UInt64 = 0
+  ) -> ([UInt64], earlier: UInt64?, later: UInt64?) {
+    let page = history(start, 200).checkpoints(
+      from: from.map(Timestamp.init(rawValue:)), through: through.map(Timestamp.init(rawValue:)),
+      limit: limit)
+    return (
+      page.checkpoints.map(\.sequence.rawValue), page.earlier?.rawValue, page.later?.rawValue
+    )
+  }
+
+  @Test func aPageHasTheNewestAndSaysWhatComesBefore() {
+    #expect(Self.page(nil, nil, 2) == ([11, 12], 40, nil))
+    #expect(Self.page(nil, 40, 2) == ([3, 4], 20, 110))
+    #expect(Self.page(nil, 20, 2) == ([2], nil, 30))
+    // Between two.
+    #expect(Self.page(nil, 109, 1) == ([4], 30, 110))
+    #expect(Self.page(nil, 19, 5) == ([], nil, 20))
+  }
+
+  @Test func aPageFromAnInstantHasTheOldestAndSaysWhatComesBehind() {
+    #expect(Self.page(30, nil, 2) == ([3, 4], 20, 110))
+    #expect(Self.page(110, nil, 2) == ([11, 12], 40, nil))
+    #expect(Self.page(121, nil, 2) == ([], 120, nil))
+    #expect(Self.page(25, 110, 2) == ([4, 11], 30, 120))
+  }
+
+  @Test func whatIsOlderThanTheHistoryIsOnNoPage() {
+    #expect(Self.page(nil, nil, 100, start: 25) == ([3, 4, 11, 12], nil, nil))
+    #expect(Self.page(0, nil, 1, start: 25) == ([3], nil, 40))
+    #expect(Self.page(nil, 24, 10, start: 25) == ([], nil, 30))
   }
 
   /// Checkpoints survive what the index goes through, and name their instants.
@@ -104,7 +138,8 @@ import Volume
     group.keepIndex()
     let now = Timestamp(rawValue: 5000)
     let history = group.instants(now: now)
-    #expect(history.checkpoints.count == 15)
+    #expect(history.checkpoints(from: nil, through: nil, limit: 100).checkpoints.count == 15)
+    #expect(group.journal.checkpointCount == 15)
     let instant = try history.instant(of: .checkpoint(tag: "seven"), now: now)
     #expect(instant == Timestamp(rawValue: 750))
     let plan = try group.plan(at: instant)

@@ -1,9 +1,11 @@
 import CLinux
 import Glibc
 
-/// The one funnel: every system call of the product that reads or changes the world outside of the
-/// process is made here, so this file, `Thread` and `Monitor` beside it are all that the simulator
-/// replaces. Results are the kernel's: -1 and `errno` for a failure; see `retrying`.
+/// The one funnel: every system call that a site makes while it serves is made here, in the files
+/// beside this one, or by a library (libnbd, OpenSSL). So these files are all that the simulator
+/// replaces. The exceptions, which no simulated site meets, are listed in `SystemCallTests`, which
+/// looks for others in what the compiler made. Results are the kernel's: -1 and `errno` for a
+/// failure; see `retrying`.
 enum SystemCalls {
   // MARK: Descriptors
 
