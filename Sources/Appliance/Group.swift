@@ -28,8 +28,8 @@ struct GroupDisk: Sendable {
 /// (`GroupHost`).
 ///
 /// The parts: this file (turns and connections), GroupDurability (syncs and who waits for them),
-/// GroupApply (journal to base), GroupReserve (room ahead of need),
-/// GroupIndexing (the index's upkeep), GroupViews (instants),
+/// GroupApply (journal to base), GroupRecycling (segments that come free), GroupReserve (room ahead
+/// of need), GroupIndexing (the index's upkeep), GroupViews (instants),
 /// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
 /// peer), GroupGrowing (sizes that differ or change), GroupPromises (what keeps instants as they
 /// are), GroupHandover (to another process), GroupConditions (what people should know), GroupStatus.
@@ -66,6 +66,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   private(set) lazy var journalSync = makeJournalSync()
   private(set) lazy var plainSync = makePlainSync()
   var apply = ApplyProgress()
+  var recycling = Recycling()
   var indexUpkeep = IndexUpkeep()
   var handover = GroupHandover()
   var views = OpenViews()

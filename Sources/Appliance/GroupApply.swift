@@ -98,7 +98,7 @@ extension Group {
     keepReserve()
     startApply(underPressure: true)
     recycle()
-    if hasRoomForNext(journal) { return }
+    if hasRoomForNext(journal) || willRecycle(journal) { return }
     // Readers give way, and live on in scratch space, before the peer loses its records or guests
     // wait.
     if viewsHoldRoom {
@@ -253,7 +253,7 @@ extension Group {
     guard let stateKeeper else { return }
     let applier = Applier(catalog: journal.catalog, stores: disks.map(\.store))
     let views = viewsToSaveFor
-    let watermarks = journal.watermarks
+    let (watermarks, catalog) = (journal.watermarks, journal.catalog)
     let peer = link
     let known = knownOfOthers
     let unverified = journal.segmentsToVerify(through: mark.sequence)
@@ -274,8 +274,12 @@ extension Group {
         outcome = try applier.apply(generations, savingFor: views)
         try stateKeeper.update {
           $0.applied = mark
-          $0.durable = max($0.durable, watermarks.sequence(.durable), mark.sequence)
+          let durable = watermarks.sequence(.durable)
+          $0.durable = max($0.durable, durable, mark.sequence)
           $0.peerDurable = peer?.peerDurable(watermarks)
+          let oldest = catalog.oldestNeeded(
+            durable: durable, applied: mark.sequence, peerMark: $0.peerDurable)
+          $0.oldestSegment = max($0.oldestSegment, oldest ?? 0)
         }
       } catch let error as Errno {
         failure = "writing the state file: \(error.withAdvice)"
@@ -325,11 +329,6 @@ extension Group {
           + "\(ByteCount.format(outcome.thinnedBytes)) became holes, which read the same; free or "
           + "add space where the disks lie")
     }
-  }
-
-  func recycle() {
-    guard let journal, failure == nil else { return }
-    if journal.recycle(peerMark: link?.peerDurable(journal.watermarks)) > 0 { roomCame() }
   }
 
   // MARK: Checkpoints

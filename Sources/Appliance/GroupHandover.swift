@@ -73,7 +73,8 @@ extension Group {
   }
 
   private var isBusyInBackground: Bool {
-    apply.isRunning || apply.isCreatingSlot || indexUpkeep.isRunning || promises.changes > 0
+    apply.isRunning || apply.isCreatingSlot || indexUpkeep.isRunning || recycling.isNoting
+      || promises.changes > 0
   }
 
   private func reach(_ problem: String? = nil) {

@@ -6,7 +6,7 @@ import SystemIO
 struct GroupLanes: Sendable {
   /// Syncs of the journal, or of a plain group's stores: one at a time.
   let syncs: WorkerPool
-  /// New segment files.
+  /// New segment files, and the note of which are void.
   let files: WorkerPool
   /// Views and lists of changes that are opened: they scan the journal.
   let views: WorkerPool

@@ -204,6 +204,7 @@ enum GroupOpening {
     // older one put back, or a copy of one with which somebody else goes on.
     if configuration.role == .protected, !isNew { beginIncarnation(of: &state, recovered) }
     state.isClean = false
+    state.oldestSegment = recovered.oldestSegment
     parts.journal = Journal(
       storage: storage,
       options: .init(

@@ -259,7 +259,7 @@ extension Group {
 
   private func runPendingReset() {
     guard let action = receiving.pendingReset, views.isEmpty, !apply.isRunning,
-      !durability.isSyncing, !apply.isCreatingSlot
+      !durability.isSyncing, !apply.isCreatingSlot, !recycling.isNoting
     else { return }
     receiving.pendingReset = nil
     action()
@@ -281,10 +281,11 @@ extension Group {
     keeper.submit { [self] in
       let result: Result<JournalRecovery<FolderStorage>, JournalError>
       do throws(JournalError) {
-        do throws(Errno) { try stateKeeper.update(change) } catch {
-          throw JournalError.storage(error, doing: "writing the state file")
-        }
-        result = .success(try recover(storage, stateKeeper.state))
+        try Self.update(stateKeeper, change)
+        let recovered = try recover(storage, stateKeeper.state)
+        // After the erasing: until then what the slots hold is void by the number that was.
+        try Self.update(stateKeeper) { $0.oldestSegment = recovered.oldestSegment }
+        result = .success(recovered)
       } catch { result = .failure(error) }
       loop.post { [self] in
         apply.isRunning = false
@@ -294,6 +295,14 @@ extension Group {
         reloaded(receiver, result)
         if isStopping { continueStop() }
       }
+    }
+  }
+
+  private static func update(
+    _ stateKeeper: StateKeeper, _ change: (inout JournalState) -> Void
+  ) throws(JournalError) {
+    do throws(Errno) { try stateKeeper.update(change) } catch {
+      throw .storage(error, doing: "writing the state file")
     }
   }
 
@@ -391,7 +400,11 @@ extension Group {
     keeper.submit { [self] in
       var failure: Errno?
       do throws(Errno) {
-        try stateKeeper.update { $0.completeBaseline(at: mark.timestamp) }
+        try stateKeeper.update {
+          $0.completeBaseline(at: mark.timestamp)
+          // Instants are offered of which these are part: that they are lost is then damage.
+          $0.durable = max($0.durable, mark.sequence)
+        }
       } catch { failure = error }
       let problem = failure
       loop.post { [self] in

@@ -3,12 +3,12 @@ import Synchronization
 import SystemIO
 
 /// The group's state file and its contents in memory. Any thread reads; changes are made one after
-/// the other, on the group's keeper thread, on a worker when something is promised or, when a disk
-/// grows, on the thread that reloads.
+/// the other, on the group's keeper thread, on a worker that notes which segments are void or what
+/// is promised or, when a disk grows, on the thread that reloads.
 final class StateKeeper: Sendable {
   private let file: JournalStateFile<File>
   private let content: Mutex<(state: JournalState, generation: UInt64)>
-  /// True while a change is made; `content` is free meanwhile.
+  /// Set while a change is made; `content` is free meanwhile.
   private let isWriting = Monitor(false)
 
   init(_ file: JournalStateFile<File>, state: JournalState, generation: UInt64) {

@@ -71,6 +71,8 @@ public final class Journal<Storage: JournalStorage> {
   private var fileNumberOffset = 0
   /// In order, oldest first; the last may be the active one.
   private var segments: [Segment<Storage.File>] = []
+  /// What the state file says; see `JournalState.oldestSegment`.
+  private var oldestNumber: UInt32 = 0
   /// How many bytes of records all segments had that were opened before each of `segments`.
   private var byteCountsBefore: [UInt64] = []
   private var active: Segment<Storage.File>?
@@ -157,6 +159,7 @@ public final class Journal<Storage: JournalStorage> {
       diskCount: state.disks.count, generations: recovered.generations,
       firstNumber: index.nextNumber)
     index.floor = segments.first?.number ?? 0
+    oldestNumber = recovered.oldestSegment
     lastSequence = recovered.lastSequence
     lastTimestamp = recovered.lastTimestamp
     stampFloor = lastTimestamp
@@ -180,7 +183,7 @@ public final class Journal<Storage: JournalStorage> {
       activeLimit = Int(last.header.segmentByteCount)
       activeCount = lastSequence.advanced(by: 1).distance(from: last.firstSequence)
     } else {
-      segments.last?.seal()
+      segments.last?.seal(lastTimestamp: lastTimestamp)
     }
     lastPosition = recovered.endsWithLastSegment ? recovered.lastRecordPosition : 0
     publishLastPosition()
@@ -337,7 +340,7 @@ public final class Journal<Storage: JournalStorage> {
 
   private func openNextSegment(firstTimestamp: Timestamp) throws(JournalError) {
     try sealActive()
-    let number = (segments.last?.number ?? 0) + 1
+    let number = max((segments.last?.number ?? 0) + 1, oldestNumber)
     guard let incarnation = lineage.newest else { preconditionFailure("stamps as nobody") }
     let header = SegmentHeader(
       identity: SegmentIdentity(group: group, incarnation: incarnation, number: number),
@@ -349,7 +352,7 @@ public final class Journal<Storage: JournalStorage> {
   /// Closes the active segment, if there is one. The next record opens another.
   func sealActive() throws(JournalError) {
     try commit()
-    active?.seal()
+    active?.seal(lastTimestamp: index.active.span?.lastTimestamp ?? lastTimestamp)
     active = nil
     index.freeze()
   }
@@ -422,22 +425,36 @@ public final class Journal<Storage: JournalStorage> {
     slotNames.removeLast()
   }
 
-  /// Frees the segments whose records are applied, durable at the peer (unless `peerMark` is nil)
-  /// and not pinned. Returns how many segments became free.
-  @discardableResult
-  public func recycle(peerMark: SequenceNumber?) -> Int {
+  /// The number of the oldest segment that must be kept, if it is newer than the state file's
+  /// `oldestSegment`: older ones are applied, and durable at the peer (unless `peerMark` is nil).
+  /// They can be recycled once the state file has this number.
+  public func oldestNeeded(peerMark: SequenceNumber?) -> UInt32? {
+    let number = catalog.oldestNeeded(
+      durable: durableSequence, applied: disposable, peerMark: peerMark)
+    return number.flatMap { $0 > oldestNumber ? $0 : nil }
+  }
+
+  /// Up to here the disks have all, and those who look up know it.
+  private var disposable: SequenceNumber {
     #if MUTANTS
-      let appliedSequence = Mutant.recycleEarly.isOn ? durableSequence : appliedSequence
+      if Mutant.recycleEarly.isOn { return durableSequence }
     #endif
+    return appliedSequence
+  }
+
+  /// Frees the segments before number `oldest`, as far as they are not pinned and `applyCompleted`
+  /// has told of their records: a step of apply notes the number before that. Returns how many
+  /// became free: their files may be written over at once.
+  ///
+  /// - Parameter oldest: what the state file has as `oldestSegment`, durably.
+  @discardableResult
+  public func recycle(before oldest: UInt32) -> Int {
+    oldestNumber = max(oldestNumber, oldest)
     var freed = 0
-    while segments.count > 1, let oldest = segments.first, oldest !== active {
-      let last = SequenceNumber(segments[1].firstSequence.rawValue - 1)
-      // The newest durable segment stays: a power cut may take all that are newer and leave only
-      // half of what its file gets, and then nobody knew the number of the next segment.
-      guard segments[1].firstSequence <= durableSequence, last <= appliedSequence,
-        last <= (peerMark ?? last),
-        catalog.removeUnlessPinned(oldest)
-      else { break }
+    while segments.count > 1, let oldest = segments.first, oldest.number < oldestNumber,
+      oldest !== active, segments[1].firstSequence <= disposable.advanced(by: 1),
+      catalog.removeUnlessPinned(oldest)
+    {
       segments.removeFirst()
       byteCountsBefore.removeFirst()
       slots[oldest.slot] = .free(oldest.file)
@@ -558,8 +575,8 @@ public final class Journal<Storage: JournalStorage> {
   /// A job that writes the next segment's sidecar; nil when there is none to write. Each is handed
   /// out once: if it fails, the segment goes without. A job may also be dropped.
   ///
-  /// Only for a segment that is durable, that has a successor (nothing is appended to it any more)
-  /// and whose records are all in the index, none of them applied: a start uses no other.
+  /// Only for a segment that is durable and has a successor: nothing is appended to it any more. It
+  /// gets an index if none of its records is applied; else a start needs none.
   public func sidecarJob() -> SidecarJob<Storage>? {
     guard let oldest = segments.first else { return nil }
     while true {
@@ -568,15 +585,15 @@ public final class Journal<Storage: JournalStorage> {
       guard number <= syncedThroughSegment, position + 1 < segments.count else { return nil }
       indexedThroughSegment = number
       let (first, next) = (segments[position].firstSequence, segments[position + 1].firstSequence)
-      if indexedSegments.remove(number) != nil || first <= appliedSequence { continue }
+      let segment = segments[position]
+      if indexedSegments.remove(number) != nil || first == next { continue }
       let parts = index.generations.filter {
         $0.span.firstSequence >= first && $0.span.lastSequence < next
       }
-      if parts.isEmpty { continue }
       return SidecarJob(
-        storage: storage,
-        name: SidecarIndex.name(ofSegmentFile: slotNames[segments[position].slot]),
-        segment: segments[position], generations: parts)
+        storage: storage, name: SidecarIndex.name(ofSegmentFile: slotNames[segment.slot]),
+        segment: segment, seal: segment.seal(before: next),
+        generations: first > appliedSequence ? parts : [])
     }
   }
 
@@ -654,6 +671,9 @@ public final class Journal<Storage: JournalStorage> {
   /// Opens the segment that the peer begins. It must follow the last record.
   public func acceptSegment(_ header: SegmentHeader) throws(JournalError) {
     guard header.identity.group == group else { throw .notNext("segment of another group") }
+    guard header.number >= oldestNumber else {
+      throw .notNext("segment \(header.number), of which all was applied before")
+    }
     guard header.segmentByteCount == options.segmentByteCount else {
       throw .mismatch(
         "the peer's segments have \(header.segmentByteCount) bytes and this site's "

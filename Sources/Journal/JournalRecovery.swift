@@ -3,16 +3,8 @@ import SystemIO
 
 /// Reads a journal folder into what a `Journal` starts from. Works on the folder alone.
 ///
-/// A segment is read and verified from start to end, unless its sidecar can stand for it. That is
-/// so only if all of this holds:
-///
-/// - The sidecar verifies and names the segment that the header names. It was written when the
-///   segment was durable, and a segment's identity and number of records fix its content.
-/// - All its records are later than `applied`. Others may have been recycled: then a power cut may
-///   have lost the new header, but not all of the new records, and the old header would vouch for
-///   bytes that are gone. Applied is durable before anything is recycled.
-/// - A segment follows that begins right after the sidecar's last record. So nothing was appended
-///   or cut after the sidecar was written, and the decision table sees what a scan would tell it.
+/// `SlotSurvey` tells which segments are there, of most by their sidecars, `RecoveryDecision` what
+/// of them counts.
 public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   /// A file and the state of its slot after recovery.
   struct Slot: Sendable {
@@ -36,17 +28,15 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   var freeSlots: [Int] = []
   /// For the name of the next file: not their count, because one may be missing among them.
   var nextFileNumber: Int { (slots.compactMap { Self.slot(named: $0.name) }.max() ?? -1) + 1 }
+  /// For the state file, before the journal is used: `JournalState.oldestSegment`.
+  public private(set) var oldestSegment: UInt32 = 0
   /// The last segment holds the last record. False when it lost applied records to damage: then
   /// the next record's index would not be the number of records in it.
   public private(set) var endsWithLastSegment = true
-  /// By slot, of those that stand for their segments.
-  private var sidecars: [Int: SidecarIndex] = [:]
-  /// What sidecars say of records that are not applied: a segment was durable before it got one.
-  private var vouched: [(epoch: UInt64, last: SequenceNumber)] = []
   /// Segments whose sidecar is there, or must not be made: behind the end of a cut one a scan would
   /// find void records.
   private(set) var indexedSegments: Set<UInt32> = []
-  /// Segments for which a sidecar stood: their records were not verified.
+  /// Segments for which a seal stood and that are not applied: their records were not verified.
   private(set) var trustedSegments: Set<UInt32> = []
 
   static func slotName(_ slot: Int) -> String {
@@ -60,8 +50,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     return UInt32(name.dropFirst("segment-".count)).map { Int($0) }
   }
 
-  /// Blocks: reads and verifies every record that is not applied yet or may be sent again, but for
-  /// those of segments with a sidecar.
+  /// Blocks: reads and verifies the segments for which no sidecar stands: see `SlotSurvey`.
   ///
   /// - Parameter cut: records after it are void, because the peer went back to it; segments that
   ///   hold nothing else are erased.
@@ -71,19 +60,17 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     lastSequence = state.applied.sequence
     lastTimestamp = state.applied.timestamp
     slots = try Self.open(storage)
-    // A sync may have failed before. A later one would succeed, and still leave on the disk what is
-    // there now: that is what counts.
     var isUnsure = !state.isClean && cut == nil
     #if MUTANTS
       if Mutant.trustMemory.isOn { isUnsure = false }
     #endif
-    if isUnsure { for slot in slots { slot.file.forgetCached() } }
-    let facts = try survey(storage, state)
+    let survey = try SlotSurvey(storage, slots, state, isUnsure: isUnsure)
+    let facts = survey.facts
     let decision = RecoveryDecision.decide(
       facts, applied: state.applied.sequence, cut: cut)
     lastSequence = decision.lastSequence(applied: state.applied.sequence)
     // A crash while a full copy began may have left segments of before.
-    let vouched = state.baseline == .complete ? vouchedSequence(decision) : .none
+    let vouched = state.baseline == .complete ? Self.vouched(survey, decision) : .none
     let durable = max(state.durable, vouched)
     if lastSequence < durable, cut == nil {
       throw .damaged(
@@ -102,20 +89,23 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     endsWithLastSegment = decision.lastSequence(applied: .none) == lastSequence
     if cut != nil {
       // The newest first: a crash then leaves no segment behind a hole, which looks like damage.
-      let newestFirst = freeSlots.sorted {
+      let newestFirst = freeSlots.filter { facts[$0].header != nil }.sorted {
         (facts[$0].header?.number ?? 0) > (facts[$1].header?.number ?? 0)
       }
       try erase(newestFirst.map { slots[$0].file })
     }
     for (index, kept) in decision.chain.enumerated() {
-      try adopt(kept, isLast: index == decision.chain.count - 1, state: state)
+      try adopt(kept, survey, isLast: index == decision.chain.count - 1, state: state)
     }
+    oldestSegment = max(state.oldestSegment, segments.first?.number ?? 0)
   }
 
   /// The last record that a sidecar says was durable, and that no later epoch made void.
-  private func vouchedSequence(_ decision: RecoveryDecision) -> SequenceNumber {
+  private static func vouched(
+    _ survey: SlotSurvey<Storage>, _ decision: RecoveryDecision
+  ) -> SequenceNumber {
     let begun = decision.chain.compactMap(\.facts.header) + decision.emptied
-    return vouched.map { sidecar in
+    return survey.vouched.map { sidecar in
       let forks = begun.filter { $0.epoch > sidecar.epoch }.map(\.firstSequence)
       guard let fork = forks.min(), fork <= sidecar.last else { return sidecar.last }
       return SequenceNumber(fork.rawValue - 1)
@@ -178,86 +168,6 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     } catch { throw .storage(error, doing: "opening the segment files") }
   }
 
-  /// What is in each slot: by its sidecar, or else by a scan.
-  private mutating func survey(
-    _ storage: Storage, _ state: JournalState
-  ) throws(JournalError) -> [SegmentFacts] {
-    var headers: [SegmentHeader?] = []
-    for slot in slots {
-      let header = try Self.readHeader(of: slot.file)
-      headers.append(header?.identity.group == state.group ? header : nil)
-    }
-    readSidecars(storage, headers, state)
-    var facts: [SegmentFacts] = []
-    for (index, header) in headers.enumerated() {
-      if let header, let sidecar = sidecars[index] {
-        facts.append(
-          SegmentFacts(
-            slot: index, header: header, recordCount: sidecar.recordCount, end: sidecar.end,
-            lastTimestamp: sidecar.generation.span.lastTimestamp))
-      } else {
-        facts.append(try scan(slot: index, header))
-      }
-    }
-    return facts
-  }
-
-  /// Finds the sidecars that may be trusted. One that cannot be read counts as missing.
-  private mutating func readSidecars(
-    _ storage: Storage, _ headers: [SegmentHeader?], _ state: JournalState
-  ) {
-    let names = Set((try? storage.names()) ?? [])
-    let disks = state.disks.map(\.byteCount)
-    let byNumber = Dictionary(grouping: headers.compactMap { $0 }, by: \.number)
-    for (slot, header) in zip(slots.indices, headers) {
-      let name = SidecarIndex.name(ofSegmentFile: slots[slot].name)
-      guard let header, header.firstSequence > state.applied.sequence, names.contains(name),
-        let file = try? storage.open(name),
-        case .whole(let sidecar) = try? SidecarIndex.read(file, of: header, disks: disks)
-      else { continue }
-      let next = header.firstSequence.advanced(by: sidecar.recordCount)
-      vouched.append((header.epoch, SequenceNumber(next.rawValue - 1)))
-      let isComplete = byNumber[header.number &+ 1]?.contains {
-        $0.firstSequence == next && $0.epoch >= header.epoch
-      }
-      if isComplete == true, hasByte(before: sidecar.end, in: slots[slot].file) {
-        sidecars[slot] = sidecar
-      }
-    }
-  }
-
-  /// A file that was cut short is read, and its damage found.
-  private func hasByte(before end: Int, in file: Storage.File) -> Bool {
-    var byte: UInt8 = 0
-    let count = unsafe withUnsafeMutableBytes(of: &byte) {
-      try? unsafe file.read(into: $0, at: UInt64(end - 1))
-    }
-    return count == 1
-  }
-
-  private func scan(
-    slot: Int, _ header: SegmentHeader?
-  ) throws(JournalError) -> SegmentFacts {
-    var facts = SegmentFacts(
-      slot: slot, header: header, recordCount: 0, end: 0, lastTimestamp: .zero)
-    guard let header else { return facts }
-    do throws(Errno) {
-      var scanner = SegmentScanner(
-        slots[slot].file, header: header, limit: Int(header.segmentByteCount))
-      #if MUTANTS
-        if Mutant.skipChecksum.isOn {
-          scanner = .init(
-            slots[slot].file, header: header, limit: Int(header.segmentByteCount),
-            depth: .headersOnly)
-        }
-      #endif
-      while let record = try scanner.next() { facts.lastTimestamp = record.header.timestamp }
-      facts.recordCount = scanner.recordCount
-      facts.end = scanner.position
-    } catch { throw .storage(error, doing: "reading \(slots[slot].name)") }
-    return facts
-  }
-
   /// The header of a segment file; nil when it is blank or torn. Blocks.
   public static func readHeader(of file: Storage.File) throws(JournalError) -> SegmentHeader? {
     var bytes = [UInt8](repeating: 0, count: SegmentHeader.byteCount)
@@ -277,20 +187,23 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
 
   /// Builds the segment and, for records not applied yet, its generation.
   private mutating func adopt(
-    _ kept: RecoveryDecision.Kept, isLast: Bool, state: JournalState
+    _ kept: RecoveryDecision.Kept, _ survey: SlotSurvey<Storage>, isLast: Bool,
+    state: JournalState
   ) throws(JournalError) {
     guard let header = kept.facts.header else { return }
     let file = slots[kept.facts.slot].file
-    if let sidecar = sidecars[kept.facts.slot], !kept.isCut {
-      lastTimestamp = max(lastTimestamp, sidecar.generation.span.lastTimestamp)
-      segments.append(
-        Segment(
-          header: header, file: file, slot: kept.facts.slot, end: sidecar.end,
-          isSealed: !isLast))
-      generations.append(sidecar.generation)
+    if let seal = survey.seals[kept.facts.slot] {
+      if seal.span.lastSequence > state.applied.sequence { trustedSegments.insert(header.number) }
       indexedSegments.insert(header.number)
-      trustedSegments.insert(header.number)
-      return
+      if !kept.isCut {
+        lastTimestamp = max(lastTimestamp, seal.span.lastTimestamp)
+        segments.append(
+          Segment(
+            header: header, file: file, slot: kept.facts.slot, end: seal.end,
+            isSealed: !isLast, lastTimestamp: seal.span.lastTimestamp))
+        if let sidecar = survey.sidecars[kept.facts.slot] { generations.append(sidecar.generation) }
+        return
+      }
     }
     if kept.isCut { indexedSegments.insert(header.number) }
     var index = ActiveIndex(diskCount: state.disks.count)

@@ -64,6 +64,10 @@ public struct JournalState: Equatable, Sendable {
   public var promise: Promise
   /// Instants before it cannot be opened (set when a sync ends).
   public var historyStart: Timestamp
+  /// Segments of a lower number may have been recycled: whatever a slot holds under such a header
+  /// is void. Durable before such a segment's file is written over, so that a power cut which loses
+  /// a new header and keeps new records leaves no old header that is believed.
+  public var oldestSegment: UInt32
   public var isClean: Bool
   public var disks: [Disk]
   /// Intervals of the timeline in which order was lost, oldest first; bounded by `gapLimit`.
@@ -96,6 +100,7 @@ public struct JournalState: Equatable, Sendable {
     self.baseline = baseline
     promise = .none
     historyStart = .zero
+    oldestSegment = 0
     isClean = true
     self.disks = disks
     gaps = []

@@ -145,6 +145,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(state.promise.reservedAt.rawValue)
     encoder.put(state.promise.monotonicNanoseconds)
     encoder.put(state.promise.boot)
+    encoder.put(state.oldestSegment)
     encoder.put(state.isClean ? UInt8(1) : 0)
     encoder.put(UInt16(state.disks.count))
     for disk in state.disks {
@@ -182,6 +183,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
       through: Timestamp(rawValue: try decoder.take()),
       reservedAt: Timestamp(rawValue: try decoder.take()),
       monotonicNanoseconds: try decoder.take(), boot: try decoder.take())
+    state.oldestSegment = try decoder.take()
     state.isClean = try decoder.take(UInt8.self) == 1
     for _ in 0..<(try decoder.take(UInt16.self)) {
       state.disks.append(

@@ -15,15 +15,20 @@ public final class Segment<File: JournalFile>: Sendable {
 
   private let publishedEnd: Atomic<Int>
   private let sealed: Atomic<Bool>
+  private let sealedTimestamp: Atomic<UInt64>
   private let pinCount = Atomic<Int>(0)
 
-  init(header: SegmentHeader, file: File, slot: Int, end: Int, isSealed: Bool) {
+  init(
+    header: SegmentHeader, file: File, slot: Int, end: Int, isSealed: Bool,
+    lastTimestamp: Timestamp = .zero
+  ) {
     self.header = header
     self.file = file
     self.slot = slot
     checksumSeed = header.identity.checksumSeed
     publishedEnd = Atomic(end)
     sealed = Atomic(isSealed)
+    sealedTimestamp = Atomic(lastTimestamp.rawValue)
   }
 
   public var number: UInt32 { header.number }
@@ -35,7 +40,15 @@ public final class Segment<File: JournalFile>: Sendable {
   public var isSealed: Bool { sealed.load(ordering: .acquiring) }
 
   func publish(end: Int) { publishedEnd.store(end, ordering: .releasing) }
-  func seal() { sealed.store(true, ordering: .releasing) }
+  /// Of the last record, or later and promised to have none at or before it; once it is sealed.
+  var lastTimestamp: Timestamp { Timestamp(rawValue: sealedTimestamp.load(ordering: .relaxed)) }
+
+  /// - Parameter lastTimestamp: of the last record, or a later one that no record will be at or
+  ///   before.
+  func seal(lastTimestamp: Timestamp) {
+    sealedTimestamp.store(lastTimestamp.rawValue, ordering: .relaxed)
+    sealed.store(true, ordering: .releasing)
+  }
 
   /// A pinned segment is not recycled: a view or a read under way still needs its bytes.
   public func pin() { pinCount.add(1, ordering: .relaxed) }

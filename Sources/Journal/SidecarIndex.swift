@@ -26,6 +26,9 @@ import SystemIO
 /// | 124–127 | CRC-32C (standard form) of bytes 0–123 |
 /// | 128– | body |
 ///
+/// A body of no bytes: a *seal*, which knows where the segment ends and does not index it; enough
+/// when all its records are applied.
+///
 /// The body: a 32-bit count of checkpoints, each a sequence number (64), a timestamp (64) and a tag
 /// (16-bit byte count, UTF-8); a 16-bit count of disks, each a 32-bit count of extents; the extents
 /// in ascending order, each an offset (64), a length (64), both in bytes, and the position (32) of
@@ -66,8 +69,15 @@ public struct SidecarIndex: Sendable {
   // MARK: Writing
 
   public func encoded() -> [UInt8] {
-    let body = encodedBody()
-    let span = generation.span
+    let seal = SegmentSeal(identity: identity, end: end, span: generation.span)
+    return Self.encode(seal, body: encodedBody())
+  }
+
+  /// A sidecar without an index.
+  static func encode(_ seal: SegmentSeal) -> [UInt8] { encode(seal, body: []) }
+
+  private static func encode(_ seal: SegmentSeal, body: [UInt8]) -> [UInt8] {
+    let (identity, span) = (seal.identity, seal.span)
     var encoder = WireEncoder()
     encoder.put(Self.magic)
     encoder.put(Self.version)
@@ -78,8 +88,8 @@ public struct SidecarIndex: Sendable {
     encoder.put(identity.incarnation.identifier.low)
     encoder.put(UInt64(identity.number))
     encoder.put(span.firstSequence.rawValue)
-    encoder.put(recordCount)
-    encoder.put(UInt64(end))
+    encoder.put(seal.recordCount)
+    encoder.put(UInt64(seal.end))
     encoder.put(span.firstTimestamp.rawValue)
     encoder.put(span.lastTimestamp.rawValue)
     encoder.put(Self.sum(body[...]))
@@ -122,10 +132,21 @@ public struct SidecarIndex: Sendable {
 
   public enum Reading: Sendable {
     case whole(SidecarIndex)
+    /// It has no index.
+    case sealed(SegmentSeal)
     /// Of an earlier use of the slot, or in another version of the format.
     case other
     /// Torn, or not fit for the group's disks.
     case damaged
+
+    /// Of the segment; nil when the file says nothing of it.
+    public var recordCount: UInt64? {
+      switch self {
+      case .whole(let sidecar): sidecar.recordCount
+      case .sealed(let seal): seal.recordCount
+      case .other, .damaged: nil
+      }
+    }
   }
 
   /// What the file tells about the segment with this header. Blocks. Throws when it cannot be read.
@@ -134,18 +155,47 @@ public struct SidecarIndex: Sendable {
   public static func read<File: JournalFile>(
     _ file: File, of header: SegmentHeader, disks: [UInt64]
   ) throws(Errno) -> Reading {
+    let (seal, head): (SegmentSeal, [UInt8])
+    switch try readHead(file, of: header) {
+    case .whole(let found): (seal, head) = found
+    case .other: return .other
+    case .damaged: return .damaged
+    }
+    let bodyByteCount = word(head, at: 12)
+    if bodyByteCount == 0 { return .sealed(seal) }
+    guard bodyByteCount <= byteLimit(segmentByteCount: header.segmentByteCount),
+      let body = try bytes(of: file, at: UInt64(headerByteCount), count: Int(bodyByteCount)),
+      word(head, at: bodySumPosition) == sum(body[...]),
+      let generation = try? generation(body, of: seal, disks: disks)
+    else { return .damaged }
+    return .whole(SidecarIndex(identity: seal.identity, end: seal.end, generation: generation))
+  }
+
+  /// What the sidecar says of the segment with this header but for its index, which is not read and
+  /// need not be there or verify; nil when the file is of another segment, or torn. Blocks.
+  static func readSeal<File: JournalFile>(
+    _ file: File, of header: SegmentHeader
+  ) throws(Errno) -> SegmentSeal? {
+    if case .whole(let found) = try readHead(file, of: header) { found.seal } else { nil }
+  }
+
+  private enum Head {
+    case whole((seal: SegmentSeal, bytes: [UInt8]))
+    case other, damaged
+  }
+
+  private static func readHead<File: JournalFile>(
+    _ file: File, of header: SegmentHeader
+  ) throws(Errno) -> Head {
     guard let head = try bytes(of: file, at: 0, count: headerByteCount),
       sum(head[..<(headerByteCount - 4)]) == word(head, at: headerByteCount - 4)
     else { return .damaged }
-    let bodyByteCount = word(head, at: 12)
-    guard head.starts(with: prefix(of: header.identity, bodyByteCount: bodyByteCount)) else {
-      return .other
+    guard head.starts(with: prefix(of: header.identity, bodyByteCount: word(head, at: 12)))
+    else { return .other }
+    guard let seal = try? SegmentSeal(decoding: head[fieldsPosition...], of: header) else {
+      return .damaged
     }
-    guard bodyByteCount <= byteLimit(segmentByteCount: header.segmentByteCount),
-      let body = try bytes(of: file, at: UInt64(headerByteCount), count: Int(bodyByteCount)),
-      let sidecar = try? SidecarIndex(head, body, of: header, disks: disks)
-    else { return .damaged }
-    return .whole(sidecar)
+    return .whole((seal, head))
   }
 
   private static func bytes<File: JournalFile>(
@@ -159,6 +209,11 @@ public struct SidecarIndex: Sendable {
     }
     return try got.get() == count ? bytes : nil
   }
+
+  /// Where the fields behind the prefix begin: they are those of `SegmentSeal`, and the sum of the
+  /// body.
+  private static let fieldsPosition = 56
+  private static let bodySumPosition = fieldsPosition + SegmentSeal.byteCount
 
   /// The first 56 bytes.
   private static func prefix(of identity: SegmentIdentity, bodyByteCount: UInt32) -> [UInt8] {
@@ -178,34 +233,12 @@ public struct SidecarIndex: Sendable {
     bytes[position..<position + 4].reduce(0) { $0 << 8 | UInt32($1) }
   }
 
-  private struct Refused: Error {}
-
-  private init(
-    _ head: [UInt8], _ body: [UInt8], of header: SegmentHeader, disks: [UInt64]
-  ) throws {
-    var decoder = WireDecoder(Array(head[56..<100]))
-    let first = SequenceNumber(try decoder.take())
-    let count = try decoder.take(UInt64.self)
-    let end = try decoder.take(UInt64.self)
-    let firstTimestamp = Timestamp(rawValue: try decoder.take())
-    let lastTimestamp = Timestamp(rawValue: try decoder.take())
-    guard try decoder.take(UInt32.self) == Self.sum(body[...]), first == header.firstSequence,
-      count > 0, count <= UInt64(header.segmentByteCount) / UInt64(RecordHeader.byteCount),
-      end > UInt64(SegmentHeader.byteCount), end <= UInt64(header.segmentByteCount),
-      firstTimestamp >= header.firstTimestamp, lastTimestamp >= firstTimestamp
-    else { throw Refused() }
-    identity = header.identity
-    self.end = Int(end)
-    let span = RecordSpan(
-      firstSequence: first, lastSequence: first.advanced(by: count - 1),
-      firstTimestamp: firstTimestamp, lastTimestamp: lastTimestamp)
-    generation = try Self.generation(
-      body, span: span, segment: header.number, end: end, disks: disks)
-  }
+  struct Refused: Error {}
 
   private static func generation(
-    _ body: [UInt8], span: RecordSpan, segment: UInt32, end: UInt64, disks: [UInt64]
+    _ body: [UInt8], of seal: SegmentSeal, disks: [UInt64]
   ) throws -> Generation {
+    let (segment, end) = (seal.identity.number, UInt64(seal.end))
     var decoder = WireDecoder(body)
     var checkpoints: [Checkpoint] = []
     for _ in 0..<(try decoder.take(UInt32.self)) {
@@ -231,7 +264,7 @@ public struct SidecarIndex: Sendable {
       guard isInside, count == 0 || map[count - 1].end <= byteCount else { throw Refused() }
       maps.append(map)
     }
-    return Generation(span: span, checkpoints: checkpoints, maps: maps)
+    return Generation(span: seal.span, checkpoints: checkpoints, maps: maps)
   }
 
   /// The extent at `position` of the body, and whether its bytes lie inside of the segment.

@@ -6,12 +6,17 @@ public struct SidecarJob<Storage: JournalStorage>: Sendable {
   let storage: Storage
   let name: String
   let segment: Segment<Storage.File>
-  /// All of the segment's records, oldest first.
+  let seal: SegmentSeal
+  /// All of the segment's records, oldest first; empty when some are applied, and a start needs no
+  /// index of them.
   let generations: [Generation]
 
   /// A failure means only that the segment is read at the next start; so does an index that is not
-  /// worth a file.
-  public func run() throws(Errno) {
+  /// worth a file, until the segment is applied.
+  public func run() throws(Errno) { try storage.replace(name, with: encoded()) }
+
+  private func encoded() -> [UInt8] {
+    if generations.isEmpty { return SidecarIndex.encode(seal) }
     let merged = Generation.merging(generations)
     let whole = Generation(
       span: merged.span, checkpoints: generations.flatMap(\.checkpoints),
@@ -20,7 +25,7 @@ public struct SidecarJob<Storage: JournalStorage>: Sendable {
       identity: segment.header.identity, end: segment.end, generation: whole)
     let bytes = sidecar.encoded()
     let limit = SidecarIndex.byteLimit(segmentByteCount: segment.header.segmentByteCount)
-    guard bytes.count <= SidecarIndex.headerByteCount + Int(limit) else { return }
-    try storage.replace(name, with: bytes)
+    return bytes.count <= SidecarIndex.headerByteCount + Int(limit)
+      ? bytes : SidecarIndex.encode(seal)
   }
 }

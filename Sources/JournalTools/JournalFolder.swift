@@ -80,7 +80,8 @@ public final class JournalFolder: Sendable {
     stateReading = isInUse ? Self.readState(path) : before
     if case .state(let state) = stateReading {
       let preview = RecoveryPreview(
-        of: segments.map(Self.scan), applied: state.applied.sequence)
+        of: segments.map { Self.scan($0, oldest: state.oldestSegment) },
+        applied: state.applied.sequence)
       for index in segments.indices { segments[index].verdict = preview.verdicts[index] }
       lastSequence = preview.lastSequence
     } else {
@@ -102,9 +103,9 @@ public final class JournalFolder: Sendable {
       let name = SidecarIndex.name(ofSegmentFile: segment.name)
       guard let header = segment.header, header.firstSequence > state.applied.sequence,
         let file = try? File(opening: "\(path)/\(name)", .readOnly),
-        case .whole(let sidecar) = try? SidecarIndex.read(file, of: header, disks: disks)
+        let count = try? SidecarIndex.read(file, of: header, disks: disks).recordCount
       else { continue }
-      var end = header.firstSequence.advanced(by: sidecar.recordCount)
+      var end = header.firstSequence.advanced(by: count)
       for other in segments.compactMap(\.header) where other.epoch > header.epoch {
         end = min(end, max(other.firstSequence, header.firstSequence))
       }
@@ -150,9 +151,10 @@ public final class JournalFolder: Sendable {
     } catch { return .problem("it cannot be read: \(error)") }
   }
 
-  private static func scan(_ segment: SegmentFile) -> RecoveryPreview.Scan {
+  private static func scan(_ segment: SegmentFile, oldest: UInt32) -> RecoveryPreview.Scan {
     RecoveryPreview.Scan(
-      header: segment.header, recordCount: segment.recordCount, end: segment.end,
+      header: segment.header.flatMap { $0.number < oldest ? nil : $0 },
+      recordCount: segment.recordCount, end: segment.end,
       lastTimestamp: segment.lastTimestamp ?? .zero)
   }
 

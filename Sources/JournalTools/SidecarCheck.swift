@@ -23,19 +23,20 @@ extension JournalFolder {
         if !isInUse {
           report.notes.append("\(name) does not verify: \(segment.name) is read in its place")
         }
-      case .whole(let sidecar):
-        let segment = try whole(segment, sidecar)
+      case .whole, .sealed:
+        let count = reading.recordCount ?? 0
+        let segment = try whole(segment, count)
         let scanned = try self.reading(name) { () throws(Errno) in
           try SidecarIndex.scanning(
-            segment.file, header: header, end: segment.end, recordCount: sidecar.recordCount,
+            segment.file, header: header, end: segment.end, recordCount: count,
             diskCount: disks.count)
         }
-        if scanned?.encoded() != sidecar.encoded(), !isRecycled(segment, since: header) {
+        if !Self.agree(scanned, reading), !isRecycled(segment, since: header) {
           report.damages.append(
             JournalDamage(
-              file: name, what: Self.disagreement(sidecar, segment),
+              file: name, what: Self.disagreement(count, segment),
               // Its number of records is evidence of what the segment lost.
-              remedy: sidecar.recordCount > segment.recordCount ? .salvage : .removeSidecar))
+              remedy: count > segment.recordCount ? .salvage : .removeSidecar))
         }
       }
     }
@@ -52,15 +53,23 @@ extension JournalFolder {
   /// The segment as it is now, if a running site has added to it since it was read: what the
   /// sidecar tells of had been written before the sidecar.
   private func whole(
-    _ segment: SegmentFile, _ sidecar: SidecarIndex
+    _ segment: SegmentFile, _ recordCount: UInt64
   ) throws(JournalToolsError) -> SegmentFile {
-    guard isInUse, sidecar.recordCount > segment.recordCount else { return segment }
+    guard isInUse, recordCount > segment.recordCount else { return segment }
     return try SegmentFile(segment.name, in: path, state: state, newest: .max)
   }
 
-  private static func disagreement(_ sidecar: SidecarIndex, _ segment: SegmentFile) -> String {
-    sidecar.recordCount > segment.recordCount
-      ? "it indexes \(sidecar.recordCount) records, but \(segment.name) has"
+  private static func agree(_ scanned: SidecarIndex?, _ reading: SidecarIndex.Reading) -> Bool {
+    switch reading {
+    case .whole(let sidecar): scanned?.encoded() == sidecar.encoded()
+    case .sealed(let seal): scanned?.end == seal.end
+    case .other, .damaged: true
+    }
+  }
+
+  private static func disagreement(_ recordCount: UInt64, _ segment: SegmentFile) -> String {
+    recordCount > segment.recordCount
+      ? "it indexes \(recordCount) records, but \(segment.name) has"
         + " \(segment.recordCount) that verify"
       : "it disagrees with the records of \(segment.name)"
   }

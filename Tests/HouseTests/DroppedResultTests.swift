@@ -11,11 +11,11 @@ struct DroppedResultTests {
     "Appliance/GroupApply.swift": (1, "a periodic checkpoint without room is left out"),
     "Appliance/GroupDurability.swift": (1, "what is not noted now is noted by the next change"),
     "Appliance/GroupViews.swift": (1, "an instant that is not in the history is not offered"),
-    "Journal/JournalRecovery.swift": (4, "a segment whose sidecar cannot be read is read itself"),
     "Journal/JournalStorage.swift": (
       5, "direct transfers are a hint; unfinished files are removed again before their next use"
     ),
-    "Journal/SidecarIndex.swift": (1, "what does not decode is damaged, and not trusted"),
+    "Journal/SidecarIndex.swift": (2, "what does not decode is damaged, and not trusted"),
+    "Journal/SlotSurvey.swift": (5, "a segment whose sidecar cannot be read is read itself"),
     "JournalTools/ExportTarget.swift": (1, "an unfinished export is removed by the next"),
     "JournalTools/JournalFolder.swift": (4, "what cannot be read is told as such, or not trusted"),
     "JournalTools/SegmentFile.swift": (3, "what cannot be read is told as such"),

@@ -162,18 +162,22 @@ public final class TestGroup {
   /// - Parameters:
   ///   - savers: detached views, for which is saved what is overwritten.
   ///   - sharing: detached views that read what another one's overlay has.
+  ///   - peerMark: what the peer has durable; nil when there is none.
   @discardableResult
   public func apply(
     limit: Int = .max, through instant: Timestamp = .distantFuture,
-    savingFor savers: [GroupView] = [], sharing: [GroupView] = []
+    savingFor savers: [GroupView] = [], sharing: [GroupView] = [],
+    peerMark: SequenceNumber? = nil
   ) throws -> Applier<FaultyFile, MemoryStore>.Outcome {
     try journal.freezeActive()
     arenaEnd = 0
     try sync()
     let generations = Array(
       journal.generations.prefix(limit).prefix { $0.span.lastTimestamp <= instant })
-    defer { journal.recycle(peerMark: nil) }
-    guard let span = generations.last?.span else { return .init() }
+    guard let span = generations.last?.span else {
+      try recycle(peerMark: peerMark)
+      return .init()
+    }
     let mark = JournalState.Mark(span.lastSequence, span.lastTimestamp)
     try updateState { $0.applyTarget = mark }
     let outcome = try Applier(catalog: journal.catalog, stores: stores).apply(
@@ -183,8 +187,18 @@ public final class TestGroup {
       $0.durable = max($0.durable, journal.durable)
     }
     journal.applyCompleted(through: mark.sequence)
+    try recycle(peerMark: peerMark)
     for view in savers + sharing { view.raiseFloor(to: journal.firstUnappliedSegment) }
     return outcome
+  }
+
+  /// Notes that applied segments are void, and frees them. Returns how many became free.
+  @discardableResult
+  public func recycle(peerMark: SequenceNumber? = nil) throws -> Int {
+    if let oldest = journal.oldestNeeded(peerMark: peerMark) {
+      try updateState { $0.oldestSegment = oldest }
+    }
+    return journal.recycle(before: state.oldestSegment)
   }
 
   // MARK: Index
@@ -266,6 +280,7 @@ public final class TestGroup {
     let continues = state.isClean || isReceiving
     if !continues { state.beginIncarnation(after: .init(recovered.lastSequence, .zero)) }
     state.isClean = false
+    state.oldestSegment = recovered.oldestSegment
     arenaEnd = 0
     indexJob = nil
     journal = Self.open(storage, settings, state, recovered, continues: continues)
@@ -313,6 +328,7 @@ public final class TestGroup {
     }
     let recovered = try JournalRecovery(storage, state: state, cut: sequence)
     journal.adopt(recovered, state: state, continuesLastSegment: true)
+    try updateState { $0.oldestSegment = recovered.oldestSegment }
   }
 
   /// Forgets its records: a full copy begins, which holds those up to `start`.
@@ -327,6 +343,7 @@ public final class TestGroup {
     }
     let recovered = try JournalRecovery(erasing: storage, state: state)
     journal.adopt(recovered, state: state, continuesLastSegment: true)
+    try updateState { $0.oldestSegment = recovered.oldestSegment }
   }
 
   /// Starts over from a recovery, as a receiver does that was told to go back.
@@ -336,6 +353,7 @@ public final class TestGroup {
   ) throws {
     try updateState {
       $0.durable = min($0.durable, sequence)
+      $0.oldestSegment = recovered.oldestSegment
       if newEpoch { $0.beginIncarnation(after: .init(sequence, .zero)) }
     }
     arenaEnd = 0

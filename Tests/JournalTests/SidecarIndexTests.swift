@@ -110,7 +110,15 @@ import Testing
     #expect(group.journal.sidecarJob() == nil, "all written")
   }
 
-  @Test func `is not written where it would take more than a quarter of the segment`() throws {
+  private static func seal(_ group: TestGroup, _ number: UInt32) throws -> SegmentSeal? {
+    let segment = try #require(group.journal.catalog.segment(number))
+    let name = JournalRecovery<FaultyStorage>.slotName(Int(number) - 1)
+    let file = try group.storage.open(SidecarIndex.name(ofSegmentFile: name))
+    let reading = try SidecarIndex.read(file, of: segment.header, disks: disks(group))
+    return if case .sealed(let seal) = reading { seal } else { nil }
+  }
+
+  @Test func `is a seal where it would take more than a quarter of the segment`() throws {
     let group = try TestGroup(seed: 1)
     while group.journal.segmentCount < 2 {
       let offset = Int(group.journal.stamped.rawValue) * 3
@@ -118,11 +126,14 @@ import Testing
     }
     try group.sync()
     group.keepIndex()
-    #expect(try !group.storage.names().contains("segment-00000.index"))
+    let segment = try #require(group.journal.oldestSegment)
+    let seal = try #require(try Self.seal(group, 1))
+    #expect(seal.end == segment.end)
+    #expect(seal.span.lastSequence == SequenceNumber(seal.recordCount))
     #expect(group.journal.sidecarJob() == nil)
   }
 
-  @Test func `is not written of a segment with applied records`() throws {
+  @Test func `is a seal of a segment with applied records`() throws {
     let group = try TestGroup(seed: 1)
     try group.record(.write(disk: 0, offset: 0, [1]))
     try group.apply()
@@ -131,7 +142,10 @@ import Testing
       try group.journal.sealActive()
     }
     try group.sync()
-    #expect(group.journal.sidecarJob()?.segment.number == 2)
-    #expect(group.journal.sidecarJob() == nil)
+    group.keepIndex()
+    let seal = try #require(try Self.seal(group, 1))
+    #expect(seal.span.firstSequence == SequenceNumber(1))
+    #expect(seal.recordCount == 2)
+    #expect(try Self.seal(group, 2) == nil, "it has an index")
   }
 }

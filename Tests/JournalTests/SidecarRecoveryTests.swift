@@ -144,16 +144,83 @@ import Testing
     try Self.expectSame(group)
   }
 
-  /// As after a power cut that lost the new header of a recycled file, but not its new records.
-  @Test func `applied segment is read, because its file may have been used again`() throws {
+  /// All of it is on the disks, and the peer tells what it still needs of it.
+  @Test func `applied segments that wait for the peer are not read`() throws {
+    let group = try Self.filled(8)
+    let last = try #require(group.journal.generations.last).span
+    let mark = JournalState.Mark(last.lastSequence, last.lastTimestamp)
+    try group.updateState { $0.applied = mark }
+    // The sidecars are made afterwards, of some before their records were applied.
+    group.keepIndex(limit: 5)
+    group.journal.applyCompleted(through: mark.sequence)
+    group.keepIndex()
+    try Self.expectSame(group)
+    let segments = group.journal.segmentCount
+    for number in 0..<segments - 2 {
+      let name = JournalRecovery<FaultyStorage>.slotName(number)
+      try group.storage.open(name).damage(9000) { $0 ^ 1 }
+    }
+    let before = group.storage.faults.readByteCount
+    let recovered = try JournalRecovery(group.storage, state: group.state)
+    #expect(recovered.segments.count == segments)
+    // Headers; the last two are read twice: verified, and then for their index.
+    let limit = (segments + 4) * SegmentHeader.byteCount + 4 * group.settings.segmentByteCount
+    #expect(group.storage.faults.readByteCount - before < limit)
+    #expect(recovered.trustedSegments.isEmpty)
+  }
+
+  @Test func `free slots are not read`() throws {
+    let group = try Self.filled(8)
+    group.keepIndex()
+    try group.apply()
+    #expect(group.journal.segmentCount <= 1)
+    for number in 0..<7 {
+      let name = JournalRecovery<FaultyStorage>.slotName(number)
+      let header = try JournalRecovery<FaultyStorage>.readHeader(of: group.storage.open(name))
+      #expect(header != nil, "it still names the segment that was there")
+    }
+    let before = group.storage.faults.readByteCount
+    let recovered = try JournalRecovery(group.storage, state: group.state)
+    #expect(recovered.segments.count <= 1)
+    #expect(
+      group.storage.faults.readByteCount - before
+        < 12 * SegmentHeader.byteCount + 2 * group.settings.segmentByteCount)
+  }
+
+  /// A power cut has lost the new header of a file that is used again, but not all that followed.
+  @Test func `old header of a file that was used again is not believed`() throws {
     let group = try Self.filled(4)
     group.keepIndex()
-    let last = try #require(group.journal.generations.first).span
-    try group.updateState { $0.applied = .init(last.lastSequence, last.lastTimestamp) }
-    try group.storage.open("segment-00000").damage(9000) { $0 ^ 1 }
+    let peerMark = SequenceNumber(
+      try #require(group.journal.catalog.segment(3)).firstSequence.rawValue - 1)
+    try group.apply(peerMark: peerMark)
+    #expect(group.journal.oldestSegment?.number == 3)
+    // Segments 3 and 4 are kept for the peer, so 2 would join them without a hole.
+    try group.storage.open("segment-00001").damage(9000) { $0 ^ 1 }
+    try group.restart(.kill)
+    #expect(group.journal.oldestSegment?.number == 3)
+    for segment in group.journal.segments(after: .none, through: SequenceNumber(.max)) {
+      try segment.verify()
+    }
     try Self.expectSame(group)
-    let recovered = try JournalRecovery(group.storage, state: group.state)
-    #expect(recovered.segments.first?.number == 2)
+  }
+
+  @Test func `new segments are numbered behind those that were recycled`() throws {
+    let group = try Self.filled(3)
+    try group.apply()
+    let newest = try #require(group.journal.newestSegment)
+    // Damage has cost the last segment, whose records are all applied.
+    for slot in 0..<3 {
+      try group.storage.open(JournalRecovery<FaultyStorage>.slotName(slot)).damage(5) { $0 ^ 1 }
+    }
+    try group.storage.open(JournalRecovery<FaultyStorage>.slotName(3)).damage(5) { $0 ^ 1 }
+    try group.restart(.kill)
+    #expect(group.journal.segmentCount == 0)
+    try group.record(.write(disk: 0, offset: 0, [1]))
+    try group.sync()
+    #expect(group.journal.newestSegment?.number == newest.number)
+    try group.restart(.powerCut)
+    #expect(try group.contents() == group.history.last.disks)
   }
 
   @Test func `applied records inside of a segment are not indexed`() throws {

@@ -145,7 +145,11 @@ final class JournalFixture {
     try saveState(isClean: false)
     try sync()
     journal.applyCompleted(through: sequence)
-    journal.recycle(peerMark: nil)
+    if let oldest = journal.oldestNeeded(peerMark: nil) {
+      state.oldestSegment = oldest
+      try saveState(isClean: false)
+      journal.recycle(before: oldest)
+    }
   }
 
   func folder() throws -> JournalFolder { try JournalFolder(path) }

@@ -42,6 +42,7 @@ import Testing
       Self.shrink(west)
     }
     try write(pair.east, "disk")
+    try pair.drain()
     try waitForReserve(pair.west)
   }
 }

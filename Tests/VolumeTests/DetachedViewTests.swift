@@ -87,7 +87,7 @@ import Volume
     view.detach(
       keepingIn: overlay(group), floor: group.journal.firstUnappliedSegment)
     plan.release()
-    #expect(group.journal.recycle(peerMark: nil) == 2)
+    #expect(try group.recycle() == 2)
     try group.apply(savingFor: [view])
     #expect(group.journal.segmentCount <= 1)
     #expect(try view.contents(2) == group.history[SequenceNumber(2)].disks)

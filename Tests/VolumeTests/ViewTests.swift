@@ -141,7 +141,7 @@ import Testing
     #expect(group.journal.segmentCount == 4)
     #expect(try view.contents(2) == group.history[SequenceNumber(2)].disks)
     plan.release()
-    #expect(group.journal.recycle(peerMark: nil) == 2)
+    #expect(try group.recycle() == 2)
   }
 
   @Test func anEmptyJournalIsTheBase() throws {

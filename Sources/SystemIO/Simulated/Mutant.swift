@@ -26,6 +26,7 @@ public enum Mutant: String, CaseIterable {
   case applyOutOfOrder = "apply-out-of-order"
   case applyEarly = "apply-early"
   case recycleEarly = "recycle-early"
+  case reuseUnnoted = "reuse-unnoted"
   case overwriteUnsaved = "overwrite-unsaved"
   case openTooLate = "open-too-late"
   case swallowWriteOut = "swallow-write-out"

@@ -43,7 +43,7 @@ final class GroupFiles {
       // Recovery has read the segments, and may have found less than memory held.
       if isStarting { reloadSegments(from: machine) }
       if role == .recovery {
-        if !isStarting { followRecovery(new) }
+        if !isStarting, !isNote(new, after: old) { followRecovery(new) }
         oracle.recoveryState = new
       }
       if role == .protected, !isStarting, new.peerDurable ?? .none > new.durable {
@@ -113,6 +113,7 @@ final class GroupFiles {
     switch event {
     case .opened(let header, let replaced):
       oracle.opened(role, header)
+      if let replaced { checkVoid(replaced, under: header) }
       if role == .protected, let replaced { oracle.recycled(replaced) }
       world.trace.note(
         "\(role) \(oracle.name): segment \(header.number) of epoch \(header.epoch), from record "
@@ -123,6 +124,30 @@ final class GroupFiles {
       let record = oracle.found(role, found)
       world.trace.note("\(role) \(oracle.name): \(record)")
     }
+  }
+
+  /// A power cut may lose the new header and keep records that follow it: the old header must then
+  /// be known to be void. Of another epoch are also those that a start has dropped, which have no
+  /// sidecar.
+  private func checkVoid(_ replaced: SegmentIdentity, under header: SegmentHeader) {
+    guard role == .protected, let state = states.state, replaced.epoch == header.epoch,
+      replaced.group == header.identity.group, replaced.number >= state.oldestSegment
+    else { return }
+    oracle.violation(
+      "protected: segment \(header.number) is written over segment \(replaced.number), which the "
+        + "state file does not call void: \(state.oldestSegment) is the oldest")
+  }
+
+  /// Says nothing but that more segments are void, or what the peer has said. The beginning of a
+  /// full copy after a broken one may be the very same state, and never says what the peer has.
+  private func isNote(_ new: JournalState, after old: JournalState?) -> Bool {
+    guard var same = old, new != old else { return false }
+    same.oldestSegment = max(same.oldestSegment, new.oldestSegment)
+    if new.ownerDurable != .unknown {
+      same.ownerDurable = new.ownerDurable
+      same.lineage = new.lineage
+    }
+    return same == new
   }
 
   private func followRecovery(_ new: JournalState) {

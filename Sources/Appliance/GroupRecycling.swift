@@ -1,0 +1,65 @@
+import Journal
+import SystemIO
+
+/// How segments that nobody needs any more come free. Confined to the group's loop.
+struct Recycling {
+  /// The state file is being told which segments are void.
+  fileprivate(set) var isNoting = false
+  /// Why the last attempt failed, if it did.
+  fileprivate var failure: String?
+}
+
+extension Group {
+  /// Several times a second, and whenever more may have become free. What the state file calls
+  /// void comes free at once; the rest is noted there first, off the loop. A step of apply notes it
+  /// along with its end, so that a busy group writes nothing more for it.
+  func recycle() {
+    guard let journal, let stateKeeper, failure == nil, !receiving.isResetting else { return }
+    freeVoidSegments(journal, stateKeeper)
+    guard !recycling.isNoting, receiving.pendingReset == nil, !handover.isPausing, !isStopping,
+      let oldest = oldestNeeded(journal)
+    else { return }
+    #if MUTANTS
+      if Mutant.reuseUnnoted.isOn {
+        if journal.recycle(before: oldest) > 0 { roomCame() }
+        return
+      }
+    #endif
+    recycling.isNoting = true
+    // Not behind a step of apply, which takes long.
+    lanes.files.submit { [self] in
+      var failure: Errno?
+      do throws(Errno) {
+        try stateKeeper.update { $0.oldestSegment = max($0.oldestSegment, oldest) }
+      } catch { failure = error }
+      let problem = failure
+      loop.post { [self] in noted(problem) }
+    }
+  }
+
+  private func noted(_ error: Errno?) {
+    recycling.isNoting = false
+    defer { if handover.isSettling { continueHandover() } }
+    guard let journal, let stateKeeper, failure == nil else { return }
+    let problem = error.map { "writing the state file: \($0.withAdvice)" }
+    if let problem, recycling.failure != problem {
+      log(
+        "group \(configuration.name): segments of the journal cannot be used again, and it is "
+          + "tried again: \(problem)")
+    }
+    recycling.failure = problem
+    freeVoidSegments(journal, stateKeeper)
+    keepReserve()
+  }
+
+  private func freeVoidSegments(_ journal: SiteJournal, _ stateKeeper: StateKeeper) {
+    if journal.recycle(before: stateKeeper.state.oldestSegment) > 0 { roomCame() }
+  }
+
+  private func oldestNeeded(_ journal: SiteJournal) -> UInt32? {
+    journal.oldestNeeded(peerMark: link?.peerDurable(journal.watermarks))
+  }
+
+  /// Segments come free as soon as the state file is written.
+  func willRecycle(_ journal: SiteJournal) -> Bool { oldestNeeded(journal) != nil }
+}
