@@ -11,7 +11,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
   public static var name: String { "state" }
   static var copyByteCount: Int { 64 << 10 }
   static var magic: UInt64 { 0x5441_504C_5354_4154 }  // "TAPLSTAT"
-  public static var version: UInt33 { 3 }
+  public static var version: UInt32 { 3 }
 
   private let file: File
 
