@@ -78,7 +78,7 @@ final class Director {
 
   /// Clocks come right long after all else.
   private static func isWell(_ status: GroupStatus) -> Bool {
-    status.conditions.allSatisfy {
+    (status.conditions ?? []).allSatisfy {
       $0.severity == "info" || $0.code == ConditionCode.clockStepped.rawValue
     }
   }
