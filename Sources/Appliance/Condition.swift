@@ -42,6 +42,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case rpoHigh = "rpo-high"
   case peerDiskTooSmall = "peer-disk-too-small"
   case copyIncomplete = "copy-incomplete"
+  case clockStepped = "clock-stepped"
 
   case recordsDamaged = "records-damaged"
   case copying = "copying"
@@ -139,6 +140,10 @@ public enum ConditionCode: String, CaseIterable, Sendable {
       Facts(
         .warning, "the full copy is not complete: nothing can be recovered here yet",
         remedy: "wait; if it does not begin, see to the protected site and its link")
+    case .clockStepped:
+      Facts(
+        .warning, "the clock went back, or stamps are ahead of it",
+        remedy: "see to the machine's clock and its time server; stamps come right by themselves")
     case .recordsDamaged:
       Facts(
         .info, "a record that the peer lacked was damaged in the journal, but is on the disk",

@@ -31,8 +31,8 @@ struct GroupDisk: Sendable {
 /// GroupApply (journal to base), GroupRecycling (segments that come free), GroupReserve (room ahead
 /// of need), GroupIndexing (the index's upkeep), GroupViews (instants),
 /// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
-/// peer), GroupGrowing (sizes that differ or change), GroupHandover (to another process),
-/// GroupConditions (what people should know), GroupStatus.
+/// peer), GroupGrowing (sizes that differ or change), GroupPromises (what keeps instants as they
+/// are), GroupHandover (to another process), GroupConditions (what people should know), GroupStatus.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
   /// Of the site that this group is at.
@@ -83,6 +83,11 @@ final class Group: TurnParticipant, @unchecked Sendable {
   var conditions = ConditionLedger()
   var link: LinkMonitor?
   var checkpoints = CheckpointSchedule()
+  var promises = GroupPromises()
+  var clock: GroupClock
+  /// The group's time in this turn.
+  private var turnNow = Timestamp.zero
+  var unsent: UnsentAges
   /// Set while the group drains.
   var onDrained: (@Sendable () -> Void)?
 
@@ -120,6 +125,12 @@ final class Group: TurnParticipant, @unchecked Sendable {
     self.lanes = lanes
     lock = parts.lock
     self.log = log
+    // Not the loop's, which may run already.
+    let monotonic = SystemClock.monotonicNanoseconds()
+    clock = GroupClock(
+      wall: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()), monotonic: monotonic)
+    unsent = UnsentAges(now: monotonic)
+    promises.known = parts.stateKeeper?.state.promise.through ?? .zero
   }
 
   var keeper: WorkerPool { lanes.keeper }
@@ -230,7 +241,10 @@ final class Group: TurnParticipant, @unchecked Sendable {
     record: UnsafeMutableRawPointer
   ) -> SequenceNumber {
     loop.assertIsCurrent()
-    if turnWrites == 0 { turnStartNanoseconds = SystemClock.monotonicNanoseconds() }
+    if turnWrites == 0 {
+      turnStartNanoseconds = SystemClock.monotonicNanoseconds()
+      turnNow = readClock()
+    }
     turnWrites &+= 1
     if allowance != .max { allowance &-= Int(kind == .write ? length : 0) }
     guard let tap, let journal else {
@@ -238,7 +252,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     }
     do throws(JournalError) {
       try unsafe tap.stage(
-        kind, disk: disk, offset: offset, length: length, now: loop.now, record: record)
+        kind, disk: disk, offset: offset, length: length, now: turnNow, record: record)
     } catch { fail("\(error)") }
     return journal.stamped
   }

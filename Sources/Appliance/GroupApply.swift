@@ -12,9 +12,9 @@ struct ApplyProgress {
   /// Timestamp of the last record of the step under way: no view may be opened before it.
   var target = Timestamp.zero
   var lastStartNanoseconds: UInt64 = 0
-  var lastFreeze = Timestamp.zero
+  var lastFreezeNanoseconds: UInt64 = 0
   var isCreatingSlot = false
-  var lastGrowth = Timestamp.zero
+  var lastGrowthNanoseconds: UInt64 = 0
   /// What the journal had taken when the last step began.
   var dataBytesAtStart: UInt64 = 0
   /// Since when the peer's records have left no room; 0 while there is some.
@@ -50,6 +50,7 @@ extension Group {
 
   /// Several times a second.
   func tick() {
+    continueSecuring()
     if handover.isSettling { continueHandover() }
     if handover.isPausing { return }
     guard failure == nil, !isStopping, let journal else { return }
@@ -67,7 +68,11 @@ extension Group {
     keepReserve()
     if hasRoomForNext(journal) { apply.fullSinceNanoseconds = 0 } else { makeRoom() }
     latency.rotate(nowSeconds: SystemClock.monotonicNanoseconds() / 1_000_000_000)
+    tickPromises(journal)
     tickReceiving()
+    unsent.note(
+      appended: journal.appended, peerDurable: journal.watermarks.sequence(.peerDurable),
+      now: loop.monotonicNow)
   }
 
   /// Under load, apply waits for a quiet moment: the guest gets the disk, and more overwrites
@@ -133,12 +138,12 @@ extension Group {
   }
 
   /// Nothing was written for a moment.
-  private var isIdle: Bool { loop.now.nanoseconds(since: apply.lastGrowth) > 200_000_000 }
+  private var isIdle: Bool { loop.monotonicNow &- apply.lastGrowthNanoseconds > 200_000_000 }
 
   private func noteGrowth(_ journal: SiteJournal) {
     guard journal.dataBytes != apply.lastDataBytes else { return }
     apply.lastDataBytes = journal.dataBytes
-    apply.lastGrowth = loop.now
+    apply.lastGrowthNanoseconds = loop.monotonicNow
   }
 
   /// So many checkpoints of the active generation are enough: who reads its list makes the loop
@@ -205,11 +210,12 @@ extension Group {
     }
   }
 
-  /// What the history window is measured from. At a recovery site it is the newest instant that is
+  /// What the history window is measured from: the group's time, of which the protected site's clock
+  /// may be far ahead or behind. At a recovery site it is the newest instant that is
   /// known, not the wall clock: while the protected site is gone, history must not melt away.
   private var historyClock: Timestamp {
     configuration.role == .recovery
-      ? max(receiving.knownThrough, journal?.newestTimestamp ?? .zero) : loop.now
+      ? journal?.floor ?? .zero : readClock()
   }
 
   /// The generations that may be applied now, oldest first.
@@ -259,10 +265,10 @@ extension Group {
     let window = configuration.historyNanoseconds
     let spacing = max(configuration.applyEveryNanoseconds, window / 64)
     let due = underPressure || historyClock.nanoseconds(since: span.firstTimestamp) >= window
-    guard due, underPressure || loop.now.nanoseconds(since: apply.lastFreeze) >= spacing else {
+    guard due, underPressure || loop.monotonicNow &- apply.lastFreezeNanoseconds >= spacing else {
       return
     }
-    apply.lastFreeze = loop.now
+    apply.lastFreezeNanoseconds = loop.monotonicNow
     do throws(JournalError) { try journal.freezeActive() } catch { fail("\(error)") }
   }
 
@@ -378,7 +384,7 @@ extension Group {
       guard let record = bytes.baseAddress else { return false }
       do throws(JournalError) {
         try unsafe tap.checkpoint(
-          tagByteCount: UInt32(utf8.count), now: loop.now, record: record)
+          tagByteCount: UInt32(utf8.count), now: readClock(), record: record)
       } catch { fail("\(error)") }
       // The record is in this array: it is written before the array ends.
       return commit()
@@ -434,11 +440,12 @@ extension Group {
     }
     let durable = journal.durable
     let peerDurable = link?.peerDurable(journal.watermarks)
+    let promised = promisedAtStop
     let known = knownOfOthers
     keeper.submit { [self] in
       do {
         try stateKeeper.update {
-          $0.noteStop(durable: durable, peerDurable: peerDurable)
+          $0.noteStop(durable: durable, peerDurable: peerDurable, promised: promised)
           known.note(in: &$0)
         }
       } catch { log("writing the state file: \(error)") }

@@ -62,17 +62,31 @@ extension Group {
     completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
   ) {
     findInstants(expressions) { [self] instants in
-      guard let end else { return findChanges(since: instants, view: nil, completion) }
+      guard let end else { return secureChanges(since: instants, view: nil, completion) }
       openView(end) { [self] result in
         switch result {
         case .failure(let refusal): completion(.failure(refusal))
-        case .success(let view): findChanges(since: instants, view: view, completion)
+        case .success(let view): secureChanges(since: instants, view: view, completion)
         }
       }
     }
   }
 
   /// - Parameter instants: nil for one that is not in the history.
+  private func secureChanges(
+    since instants: [Timestamp?], view: OpenedView?,
+    _ completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
+  ) {
+    guard let newest = instants.compactMap({ $0 }).max() else {
+      return findChanges(since: instants, view: view, completion)
+    }
+    secure(newest) { [self] problem in
+      guard let problem else { return findChanges(since: instants, view: view, completion) }
+      view?.release()
+      completion(.failure(.unavailable("group \(configuration.name): \(problem)")))
+    }
+  }
+
   private func findChanges(
     since instants: [Timestamp?], view: OpenedView?,
     _ completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
@@ -85,10 +99,6 @@ extension Group {
     // What was in the history may have left it meanwhile.
     let starts = instants.map { $0.flatMap { $0 <= end && $0 >= history.start ? $0 : nil } }
     do throws(JournalError) {
-      // A write that follows in this turn is later than every start.
-      if configuration.role == .protected, let newest = starts.compactMap({ $0 }).max() {
-        try journal.closeInstants(through: newest)
-      }
       try journal.freezeActive()
     } catch {
       fail("\(error)")
@@ -102,7 +112,7 @@ extension Group {
     } else {
       base = .live(
         OpenedChanges.Border(
-          group: self, sequence: journal.stamped, hold: views.hold(journal.newestTimestamp)))
+          group: self, sequence: journal.stamped, hold: views.hold(journal.floor)))
     }
     lanes.views.submit {
       var changes: [ChangedBlocks?] = []

@@ -12,6 +12,9 @@ extension Group {
     if let failure { return [Condition(.groupFailed, failure)] }
     let peer = link?.snapshot
     var found = journalConditions(peer) + storeConditions
+    if configuration.role == .protected, let text = clockProblem {
+      found.append(Condition(.clockStepped, text))
+    }
     if let link, let peer { found += sendingConditions(link, peer) }
     if configuration.role == .recovery { found += receivingConditions }
     return found
@@ -41,6 +44,18 @@ extension Group {
 
   var conditionStatus: [ConditionStatus] {
     conditions.entries.map { ConditionStatus($0.condition, since: $0.since) }
+  }
+
+  private var clockProblem: String? {
+    let ahead = clock.aheadNanoseconds / 1_000_000_000
+    if ahead >= 3 {
+      return "the clock is \(ahead) s behind what was stamped or promised before: new writes are "
+        + "stamped that much later than it shows, until it has caught up"
+    }
+    return clock.recentStepBack.map {
+      "the clock went back by \($0.nanoseconds / 1_000_000_000) s: new writes are stamped "
+        + "\(ahead) s later than it shows"
+    }
   }
 
   // MARK: Journal

@@ -146,6 +146,7 @@ extension Group {
     journal?.syncCompleted(job)
     durability.durable = max(durability.durable, job.sequence)
     completeWaits()
+    continueSecuring()
     loop.enlist(self)
     if configuration.role == .recovery { durableAdvanced() }
   }
@@ -198,10 +199,12 @@ extension Group {
     durability.lastNoteNanoseconds = now
     // What cannot be noted now is noted later; who depends on the file hears of its failures.
     durability.isNoting = true
+    let promise = promiseChange
     keeper.submit { [self] in
       try? stateKeeper.update {
         $0.durable = max($0.durable, durable)
         known.note(in: &$0)
+        promise(&$0)
       }
       loop.post { [self] in durability.isNoting = false }
     }

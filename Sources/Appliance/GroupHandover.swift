@@ -74,6 +74,7 @@ extension Group {
 
   private var isBusyInBackground: Bool {
     apply.isRunning || apply.isCreatingSlot || indexUpkeep.isRunning || recycling.isNoting
+      || promises.changes > 0
   }
 
   private func reach(_ problem: String? = nil) {
@@ -93,6 +94,7 @@ extension Group {
     let isPlain = journal == nil
     let durable = journal?.durable ?? .none
     let peerDurable = journal.flatMap { link?.peerDurable($0.watermarks) }
+    let promised = promisedAtStop
     let known = knownOfOthers
     keeper.submit { [self] in
       var failure: String?
@@ -100,7 +102,7 @@ extension Group {
       do {
         if let first = unsynced.first { throw first.error }
         try stateKeeper?.update {
-          $0.noteStop(durable: durable, peerDurable: peerDurable)
+          $0.noteStop(durable: durable, peerDurable: peerDurable, promised: promised)
           known.note(in: &$0)
         }
         for disk in disks { disk.store.disconnect() }
@@ -166,21 +168,17 @@ extension Group {
 
   /// What the journal's files do not say.
   var handedState: HandoverGroup {
-    let known =
-      configuration.role == .recovery
-      ? receiving.knownThrough.rawValue : journal?.watermarks[.completeThrough] ?? 0
-    return HandoverGroup(name: configuration.name, completeThrough: known)
+    HandoverGroup(
+      name: configuration.name, completeThrough: (journal?.promised ?? .zero).rawValue)
   }
 
   /// Before the group serves: what another process knew of it.
   func restore(_ state: HandoverGroup) {
-    let known = Timestamp(rawValue: state.completeThrough)
-    if configuration.role == .recovery {
-      receiving.knownThrough = max(receiving.knownThrough, known)
-    } else {
-      do throws(JournalError) { try journal?.closeInstants(through: known) } catch {
-        fail("\(error)")
-      }
+    let promised = Timestamp(rawValue: state.completeThrough)
+    do throws(JournalError) { try journal?.closeInstants(through: promised) } catch {
+      return fail("\(error)")
     }
+    // The other process has made everything durable.
+    promises.known = max(promises.known, promised)
   }
 }

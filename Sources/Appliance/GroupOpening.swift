@@ -215,9 +215,22 @@ enum GroupOpening {
     if configuration.role == .protected {
       // The link may end a full copy before the loop has closed its first instant, and without one
       // the copy would be good for any.
-      try parts.journal?.closeInstants(through: state.historyStart)
+      try parts.journal?.closeInstants(
+        through: max(state.historyStart, promised(in: state)))
+    } else {
+      // The peer's, and it must keep it.
+      try parts.journal?.closeInstants(through: state.promise.through)
     }
     parts.stateKeeper = StateKeeper(stateFile, state: state, generation: generation)
+  }
+
+  /// What the last process that served the group may have promised.
+  private static func promised(in state: JournalState) -> Timestamp {
+    #if MUTANTS
+      if Mutant.forgetPromise.isOn { return .zero }
+    #endif
+    return state.promise.limit(
+      at: SystemClock.monotonicNanoseconds(), boot: SystemInfo.bootIdentifier)
   }
 
   private static func beginIncarnation(
@@ -364,7 +377,7 @@ extension Group {
   /// Writes down that the group is in use, and what its opening decided, before it serves. Durable
   /// when it returns. Blocks; before the loop starts.
   func noteUse() throws(SiteError) {
-    do throws(Errno) { try stateKeeper?.update { _ in } } catch {
+    do throws(Errno) { try stateKeeper?.update(firstPromise) } catch {
       throw SiteError("group \(configuration.name): writing its state file: \(error.withAdvice)")
     }
   }

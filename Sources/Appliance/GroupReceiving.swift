@@ -11,8 +11,6 @@ struct ReceivingState {
   var receiver: LinkReceiver?
   var vitals = LinkVitals(now: SystemClock.monotonicNanoseconds())
   var peerSite: String?
-  /// No record at or before it is missing.
-  var knownThrough = Timestamp.zero
   /// Apply may not pass it: during a full copy, pieces that are still to come hold only so much.
   var applyLimit = SequenceNumber(.max)
   /// The end of a full copy was announced: from this record on the disks can be trusted.
@@ -245,6 +243,8 @@ extension Group {
       reload(receiver) { state in
         state.lineage = lineage
         state.ownerDurable = ownerDurable
+        // What the peer that goes on has promised is another matter.
+        if isDiscarded { state.promise = .none }
         // Apply may have gone further by now; then only a full copy helps, and the peer will find
         // out.
         state.durable = min(state.durable, max(sequence, state.applied.sequence))
@@ -281,6 +281,7 @@ extension Group {
         state.applied = .init(start, .zero)
         state.applyTarget = state.applied
         state.durable = start
+        state.promise = .none
         state.historyStart = .zero
       } recover: { storage, state throws(JournalError) in
         try JournalRecovery(erasing: storage, state: state)
@@ -355,8 +356,8 @@ extension Group {
     case .success(let recovered):
       apply.target = .zero
       durability.durable = .none
-      receiving.knownThrough = .zero
       journal.adopt(recovered, state: state, continuesLastSegment: true)
+      restartKnown(state.promise.through)
       guard receiving.receiver === receiver else { return }
       if state.baseline == .complete {
         receiving.applyLimit = SequenceNumber(.max)
@@ -490,7 +491,7 @@ extension Group {
         guard receiving.receiver === receiver else { return }
         receiving.applyLimit = SequenceNumber(.max)
         // Everything up to the mark is here.
-        receiving.knownThrough = max(receiving.knownThrough, mark.timestamp)
+        heard(mark.timestamp)
         log("group \(configuration.name): the full copy is complete")
         reportProgress()
       }
@@ -507,12 +508,7 @@ extension Group {
   func applyAdvanced() { reportProgress() }
 
   func tickReceiving() {
-    if configuration.role == .protected {
-      do throws(JournalError) { try journal?.closeInstants(through: loop.now) } catch {
-        fail("\(error)")
-      }
-      return
-    }
+    if configuration.role == .protected { return }
     runPendingReset()
     completeBaselineIfReached()
     reportProgress()

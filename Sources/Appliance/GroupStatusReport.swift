@@ -80,7 +80,7 @@ extension Group {
   }
 
   private var historyStatus: HistoryStatus? {
-    guard let journal, let history, history.start <= history.end else { return nil }
+    guard let journal, let history = offeredHistory, history.start <= history.end else { return nil }
     return HistoryStatus(
       start: "\(history.start)", end: "\(history.end)",
       seconds: Double(history.end.nanoseconds(since: history.start)) / 1e9,
@@ -117,20 +117,21 @@ extension Group {
     marks[.peerDurable] < marks[.appended] || !peer.isRecoverable
   }
 
-  /// How old the newest record is that is durable at the peer; nil while nothing can be recovered
-  /// there.
+  /// How old the oldest record is that is not durable at the peer; nil while nothing can be
+  /// recovered there.
   func rpoSeconds(_ peer: LinkMonitor.Snapshot, _ marks: Watermarks) -> Double? {
     guard peer.isRecoverable else { return nil }
     guard isBehind(peer, marks) else { return 0 }
-    let newest = Timestamp(
-      rawValue: max(marks[.peerDurableTimestamp], peer.completeThroughNanoseconds))
-    return newest == .zero ? 0 : Double(loop.now.nanoseconds(since: newest)) / 1e9
+    let age = unsent.age(
+      appended: marks.sequence(.appended), peerDurable: marks.sequence(.peerDurable),
+      now: loop.monotonicNow)
+    return Double(age) / 1e9
   }
 
   /// At a recovery site: how old the newest durable record is, seen from here.
   private var receivingStatus: LinkStatus? {
     guard configuration.role == .recovery, let journal else { return nil }
-    let known = max(receiving.knownThrough, journal.newestTimestamp)
+    let known = journal.floor
     return LinkStatus(
       peerSite: receiving.peerSite ?? configuration.peer?.site ?? "",
       state: receiving.divergence != nil

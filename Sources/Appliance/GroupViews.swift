@@ -26,12 +26,27 @@ struct OpenedView: Sendable {
 }
 
 extension Group {
-  /// The instants that exist now. On the loop.
+  /// The instants that can be opened now. On the loop.
   var history: History? {
+    guard let journal else { return nil }
+    return history(
+      until: configuration.role == .recovery ? journal.floor : max(journal.floor, readClock()))
+  }
+
+  /// The instants of which others are told: what stands behind them is durable, so that they can be
+  /// opened also after a restart. On the loop.
+  var offeredHistory: History? {
+    guard let journal, let state = stateKeeper?.state else { return nil }
+    noteAsked()
+    let promised = configuration.role == .recovery ? state.promise.through : journal.promised
+    return history(
+      until: max(promised, Timestamp(rawValue: journal.watermarks[.durableTimestamp])))
+  }
+
+  private func history(until end: Timestamp) -> History? {
     guard let journal, let state = stateKeeper?.state else { return nil }
     var start = max(state.applyTarget.timestamp, max(state.historyStart, apply.target))
-    let known = configuration.role == .recovery ? receiving.knownThrough : loop.now
-    var end = max(journal.newestTimestamp, known)
+    var end = end
     if state.baseline != .complete || receiving.closesViews {
       start = .distantFuture
     } else {
@@ -54,9 +69,9 @@ extension Group {
       return completion(.failure(.unavailable("group \(configuration.name) keeps no history")))
     }
     guard case .checkpoint = expression else {
-      return completion(history.find(expression, now: loop.now))
+      return completion(history.find(expression, now: present))
     }
-    let now = loop.now
+    let now = present
     lanes.views.submit { [self] in
       let found = history.find(expression, now: now)
       loop.post { completion(found) }
@@ -69,7 +84,7 @@ extension Group {
     completion: @escaping @Sendable ([Timestamp?]) -> Void
   ) {
     guard let history else { return completion(expressions.map { _ in nil }) }
-    let now = loop.now
+    let now = present
     let find: @Sendable () -> [Timestamp?] = {
       expressions.map { try? history.find($0, now: now).get() }
     }
@@ -90,8 +105,13 @@ extension Group {
     findInstant(expression) { [self] result in
       switch result {
       case .failure(let refusal): completion(.failure(refusal))
-      // A tag took a while to find.
-      case .success(let instant): openView(at: instant, completion)
+      case .success(let instant):
+        guard commit() else { return completion(.failure(.unavailable("group has failed"))) }
+        secure(instant) { [self] problem in
+          // All this took a while.
+          guard let problem else { return openView(at: instant, completion) }
+          completion(.failure(.unavailable("group \(configuration.name): \(problem)")))
+        }
       }
     }
   }
@@ -104,15 +124,8 @@ extension Group {
       return completion(.failure(.unavailable("group \(configuration.name) keeps no history")))
     }
     guard commit() else { return completion(.failure(.unavailable("group has failed"))) }
-    if case .failure(let refusal) = history.find(.at(instant), now: loop.now) {
+    if case .failure(let refusal) = history.find(.at(instant), now: instant) {
       return completion(.failure(refusal))
-    }
-    if configuration.role == .protected {
-      // A write that follows in this turn must not get a timestamp that the view counts in.
-      do throws(JournalError) { try journal.closeInstants(through: instant) } catch {
-        fail("\(error)")
-        return completion(.failure(.unavailable("group has failed")))
-      }
     }
     let told: OpenViews.Waiter = { [self] result, use in
       completion(result.map { OpenedView(view: $0, group: self, use: use) })

@@ -202,8 +202,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
       try checkPosition(frame)
       try unsafe takeCompressed(body)
     case (.streaming, .heartbeat):
-      group.receiving.knownThrough = max(
-        group.receiving.knownThrough, Timestamp(rawValue: frame.argument))
+      group.heard(Timestamp(rawValue: frame.argument))
     case (.streaming, .baselineData), (.streaming, .baselineZeros),
       (.streaming, .compressedBaseline):
       guard copy != 0 else { throw .protocolViolation("unexpected \(frame.kind)") }

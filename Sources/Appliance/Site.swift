@@ -292,7 +292,7 @@ public final class Site: Sendable {
     group name: String, _ query: TimelineQuery = TimelineQuery()
   ) throws(SiteError) -> TimelineStatus {
     let group = try find(name)
-    guard let answer = ask(group.loop, { done in done(group.history) }) else {
+    guard let answer = ask(group.loop, { done in done(group.offeredHistory) }) else {
       throw SiteError("group \(name) does not answer")
     }
     guard let history = answer else { throw SiteError("group \(name) keeps no history") }

@@ -3,8 +3,8 @@ import Synchronization
 import SystemIO
 
 /// The group's state file and its contents in memory. Any thread reads; changes are made one after
-/// the other, on the group's keeper thread, on a worker that notes which segments are void
-/// or, when a disk grows, on the thread that reloads.
+/// the other, on the group's keeper thread, on a worker that notes which segments are void or what
+/// is promised or, when a disk grows, on the thread that reloads.
 final class StateKeeper: Sendable {
   private let file: JournalStateFile<File>
   private let content: Mutex<(state: JournalState, generation: UInt64)>

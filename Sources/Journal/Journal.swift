@@ -94,7 +94,11 @@ public final class Journal<Storage: JournalStorage> {
   private let padding = PageBuffer(byteCount: 4096)
 
   private var lastSequence = SequenceNumber.none
+  /// Of the newest record.
   private var lastTimestamp = Timestamp.zero
+  /// The next record is later: than the newest one, and than what was promised.
+  private var stampFloor = Timestamp.zero
+  private var promisedTimestamp = Timestamp.zero
   /// Where the last record begins in its segment, the newest; 0 when that has none.
   private var lastPosition = 0
   private var durableSequence = SequenceNumber.none
@@ -158,6 +162,8 @@ public final class Journal<Storage: JournalStorage> {
     oldestNumber = recovered.oldestSegment
     lastSequence = recovered.lastSequence
     lastTimestamp = recovered.lastTimestamp
+    stampFloor = lastTimestamp
+    promisedTimestamp = .zero
     durableSequence = min(state.durable, lastSequence)
     appliedSequence = state.applied.sequence
     syncedThroughSegment = 0
@@ -199,6 +205,10 @@ public final class Journal<Storage: JournalStorage> {
   public var durable: SequenceNumber { durableSequence }
   public var applied: SequenceNumber { appliedSequence }
   public var newestTimestamp: Timestamp { lastTimestamp }
+  /// No record at or before it will follow: what `closeInstants` was told last.
+  public var promised: Timestamp { promisedTimestamp }
+  /// What is stamped next is later.
+  public var floor: Timestamp { stampFloor }
   /// The last record that was staged or committed.
   public var stamped: SequenceNumber { lastSequence }
   public var currentEpoch: UInt64 { lineage.epoch }
@@ -224,9 +234,9 @@ public final class Journal<Storage: JournalStorage> {
     now: Timestamp, record: UnsafeMutableRawPointer
   ) throws(JournalError) {
     #if MUTANTS
-      let lastTimestamp = Mutant.trustClock.isOn ? .zero : lastTimestamp
+      let stampFloor = Mutant.trustClock.isOn ? .zero : stampFloor
     #endif
-    let timestamp = max(now, Timestamp(rawValue: lastTimestamp.rawValue &+ 1))
+    let timestamp = max(now, Timestamp(rawValue: stampFloor.rawValue &+ 1))
     let header = RecordHeader(
       disk: disk, kind: kind, timestamp: timestamp, offset: offset, length: length)
     let byteCount = RecordHeader.byteCount &+ header.payloadByteCount
@@ -249,6 +259,7 @@ public final class Journal<Storage: JournalStorage> {
     unsafe staged.append(record, count: byteCount)
     lastSequence = lastSequence.advanced(by: 1)
     lastTimestamp = header.timestamp
+    stampFloor = header.timestamp
     if header.kind == .checkpoint {
       let tag = unsafe String(
         decoding: UnsafeRawBufferPointer(
@@ -312,12 +323,17 @@ public final class Journal<Storage: JournalStorage> {
 
   private static var pageByteCount: Int { 4096 }
 
-  /// Promises that no record at or before `now` will follow: what is told to peers, and needed
-  /// before an instant is opened. Commits what is staged.
-  public func closeInstants(through now: Timestamp) throws(JournalError) {
+  /// Promises that no record at or before `instant` will follow: what is told to peers, and needed
+  /// before an instant is opened. Commits what is staged. At a receiving side it is the peer's
+  /// promise, and a record that breaks it is refused.
+  ///
+  /// The state file must know of it before (`Promise`), so that it holds after a crash.
+  public func closeInstants(through instant: Timestamp) throws(JournalError) {
     try commit()
-    lastTimestamp = max(lastTimestamp, now)
-    watermarks[.completeThrough] = lastTimestamp.rawValue
+    if instant <= promisedTimestamp { return }
+    promisedTimestamp = instant
+    stampFloor = max(stampFloor, instant)
+    watermarks[.completeThrough] = instant.rawValue
   }
 
   // MARK: Segments
@@ -673,9 +689,7 @@ public final class Journal<Storage: JournalStorage> {
         throw .notNext("segment of another timeline, incarnation \(header.incarnation.identifier)")
       }
     }
-    guard header.firstSequence > .none, header.number > 0, header.number < .max,
-      header.firstTimestamp > lastTimestamp
-    else {
+    guard header.firstSequence > .none, header.number > 0, header.number < .max else {
       throw .notNext("segment \(header.number) from record \(header.firstSequence.rawValue)")
     }
     #if MUTANTS
@@ -691,11 +705,24 @@ public final class Journal<Storage: JournalStorage> {
     guard header.firstTimestamp > lastTimestamp else {
       throw .notNext("segment \(header.number) begins before the end of the one before")
     }
+    try checkPromise(header.firstTimestamp, of: "segment \(header.number)")
     try sealActive()
     lineage.note(header.incarnation)
     try open(header)
     // No record of it may be earlier than that: a scan would end there.
-    lastTimestamp = Timestamp(rawValue: header.firstTimestamp.rawValue - 1)
+    stampFloor = Timestamp(rawValue: header.firstTimestamp.rawValue - 1)
+  }
+
+  private func checkPromise(_ timestamp: Timestamp, of what: String) throws(JournalError) {
+    #if MUTANTS
+      if Mutant.forgetPromise.isOn { return }
+    #endif
+    guard timestamp > promisedTimestamp else {
+      throw .notNext(
+        "\(what) is of \(timestamp), and the peer had promised that nothing at or before "
+          + "\(promisedTimestamp) would follow: instants that were opened here would change. "
+          + "Its state file may be an older copy")
+    }
   }
 
   /// Verifies and stages the whole records at the start of `bytes`, which continue the active
@@ -729,7 +756,8 @@ public final class Journal<Storage: JournalStorage> {
   }
 
   private func check(_ header: RecordHeader, _ byteCount: Int) throws(JournalError) {
-    guard header.timestamp > lastTimestamp else {
+    guard header.timestamp > stampFloor else {
+      try checkPromise(header.timestamp, of: "record \(lastSequence.rawValue + 1)")
       throw .notNext("record \(lastSequence.rawValue + 1) is not later than the one before")
     }
     guard activeEnd + byteCount <= activeLimit else {

@@ -75,6 +75,9 @@ public struct JournalState: Equatable, Sendable {
   public var baseline: Baseline
   /// The full copy that is under way.
   public var copy: Copy
+  /// That no record at or before it will follow: at the stamping side what may be given, at a
+  /// receiving side what the peer gave when all records up to it were durable here.
+  public var promise: Promise
   /// Instants before it cannot be opened (set when a sync ends).
   public var historyStart: Timestamp
   /// Segments of a lower number may have been recycled: whatever a slot holds under such a header
@@ -112,6 +115,7 @@ public struct JournalState: Equatable, Sendable {
     ownerDurable = .unknown
     self.baseline = baseline
     copy = .none
+    promise = .none
     historyStart = .zero
     oldestSegment = 0
     isClean = true
@@ -120,8 +124,13 @@ public struct JournalState: Equatable, Sendable {
   }
 
   /// Nothing is written any more until the next start, and all is durable.
-  public mutating func noteStop(durable: SequenceNumber, peerDurable: SequenceNumber?) {
+  ///
+  /// - Parameter promised: what was given, and nothing later will be.
+  public mutating func noteStop(
+    durable: SequenceNumber, peerDurable: SequenceNumber?, promised: Timestamp
+  ) {
     isClean = true
+    promise = Promise(given: promised)
     self.durable = max(self.durable, durable)
     self.peerDurable = peerDurable
   }
@@ -144,6 +153,7 @@ public struct JournalState: Equatable, Sendable {
   /// incarnation has begun, that the peer's mark was set back.
   public mutating func distrust() {
     isClean = false
+    promise.distrust()
     peerDurable = peerDurable.map { _ in .none }
   }
 
@@ -158,6 +168,7 @@ public struct JournalState: Equatable, Sendable {
     baseline = .complete
     copy = .none
     historyStart = start
+    promise = Promise(given: max(promise.through, start))
     // Until now its end was taken from this site's clock, which may be ahead of the peer's.
     if let last = gaps.indices.last { gaps[last].to = start }
     // The peer may have lost what was the end of the history here.

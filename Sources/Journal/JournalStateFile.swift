@@ -11,7 +11,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
   public static var name: String { "state" }
   static var copyByteCount: Int { 64 << 10 }
   static var magic: UInt64 { 0x5441_504C_5354_4154 }  // "TAPLSTAT"
-  public static var version: UInt32 { 2 }
+  public static var version: UInt32 { 3 }
 
   private let file: File
 
@@ -143,6 +143,10 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(state.copy.number)
     encoder.put(state.copy.stored)
     encoder.put(state.historyStart.rawValue)
+    encoder.put(state.promise.through.rawValue)
+    encoder.put(state.promise.reservedAt.rawValue)
+    encoder.put(state.promise.monotonicNanoseconds)
+    encoder.put(state.promise.boot)
     encoder.put(state.oldestSegment)
     encoder.put(state.isClean ? UInt8(1) : 0)
     encoder.put(UInt16(state.disks.count))
@@ -178,6 +182,10 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     }
     state.copy = .init(number: try decoder.take(), stored: try decoder.take())
     state.historyStart = Timestamp(rawValue: try decoder.take())
+    state.promise = Promise(
+      through: Timestamp(rawValue: try decoder.take()),
+      reservedAt: Timestamp(rawValue: try decoder.take()),
+      monotonicNanoseconds: try decoder.take(), boot: try decoder.take())
     state.oldestSegment = try decoder.take()
     state.isClean = try decoder.take(UInt8.self) == 1
     for _ in 0..<(try decoder.take(UInt16.self)) {

@@ -55,8 +55,10 @@ public struct History: Sendable {
     case .latest:
       return end
     case .ago(let nanoseconds):
-      let distance = min(nanoseconds, now.rawValue)
-      asked = Timestamp(rawValue: now.rawValue - distance)
+      // Of the timeline: its stamps may be ahead of the clock.
+      let present = max(now, end)
+      let distance = min(nanoseconds, present.rawValue)
+      asked = Timestamp(rawValue: present.rawValue - distance)
     case .at(let timestamp):
       asked = timestamp
     case .checkpoint(let tag):

@@ -267,6 +267,16 @@ enum SystemCalls {
     return UInt64(time.tv_sec) &* 1_000_000_000 &+ UInt64(time.tv_nsec)
   }
 
+  static func bootIdentifier() -> UInt64 {
+    let path = "/proc/sys/kernel/random/boot_id"
+    var text = [UInt8](repeating: 0, count: 36)
+    guard let file = try? File(opening: path, .readOnly),
+      let count = unsafe text.withUnsafeMutableBytes({ unsafe try? file.read(into: $0, at: 0) }),
+      count == text.count
+    else { return 0 }
+    return text.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
+  }
+
   static func processIdentifier() -> Int32 { getpid() }
 
   static func processorCount() -> Int { sysconf(Int32(_SC_NPROCESSORS_ONLN)) }

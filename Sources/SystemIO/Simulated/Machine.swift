@@ -4,6 +4,8 @@ public final class Machine {
   public var faults = DiskFaults()
   /// What its CLOCK_REALTIME is ahead of the simulation's; may jump.
   public var clockOffsetNanoseconds: Int64 = 0
+  /// Changes with each power cut.
+  private(set) var bootIdentifier: UInt64 = 1
   /// Every write to a file, when it has been done and before the caller goes on.
   public var onWrite: ((_ path: String, _ offset: UInt64, _ bytes: [UInt8]) -> Void)?
   /// What could not be written back leaves memory at once.
@@ -39,6 +41,7 @@ public final class Machine {
   public func cutPower() {
     simulation.trace("\(name): power cut")
     for process in processes { process.end() }
+    bootIdentifier += 1
     files.losePower(&simulation.random)
   }
 

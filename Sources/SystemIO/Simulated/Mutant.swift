@@ -17,6 +17,7 @@ public enum Mutant: String, CaseIterable {
   case acknowledgeFlushEarly = "acknowledge-flush-early"
   case acknowledgeFUAEarly = "acknowledge-fua-early"
   case trustClock = "trust-clock"
+  case forgetPromise = "forget-promise"
 
   case endBufferEarly = "end-buffer-early"
   case checkpointAtRest = "checkpoint-at-rest"
@@ -46,6 +47,7 @@ public enum Mutant: String, CaseIterable {
   case ignoreFork = "ignore-fork"
   case skipRecoverySync = "skip-recovery-sync"
   case resumeStaleSegment = "resume-stale-segment"
+  case forgetKnown = "forget-known"
   case viewDuringReset = "view-during-reset"
   case applyDuringCopy = "apply-during-copy"
   case completeCopyEarly = "complete-copy-early"

@@ -125,6 +125,7 @@ enum SystemCalls {
   /// 2026-01-01.
   static let epochNanoseconds: UInt64 = 1_767_225_600_000_000_000
 
+  static func bootIdentifier() -> UInt64 { simulation.process.machine.bootIdentifier }
   static func processIdentifier() -> Int32 { 1 }
   static func processorCount() -> Int { 2 }
   static func entropy() -> UInt64 { simulation.random.next() }

@@ -194,6 +194,9 @@ final class Inspector: @unchecked Sendable {
       oracle.violation("\(role(group)): the gap until \(gap.to) can be opened from \(start) on")
     }
     let tags = timeline.checkpoints.map(\.tag).filter { !$0.isEmpty }
+    if !host.hadDiskErrors, !world.isDamaged, oracle.line(role(group)).generation == generation {
+      oracle.noteSeen(role(group), end, wasOpened: false)
+    }
     instants[group] = Instants(
       start: start, end: end, tags: tags, gaps: gaps, generation: generation)
   }

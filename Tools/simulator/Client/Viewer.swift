@@ -41,7 +41,10 @@ final class Viewer: @unchecked Sendable {
         try view.expectRefusals(outside: instants)
       } else {
         let rounds = world.simulation.random.pick([1, 1, 1, 2, 5])
-        try view.read(at: choose(instants, view.line), rounds: rounds)
+        let again =
+          world.simulation.random.chance(0.3)
+          ? view.seenBefore(from: instants.start) : nil
+        try view.read(at: again ?? choose(instants, view.line), rounds: rounds)
       }
     } catch {
       world.trace.note("viewer \(number): \(error)")
@@ -83,6 +86,14 @@ struct ViewReading {
 
   var line: Line { oracle.line(role) }
 
+  /// One that was seen at the site, perhaps in an earlier life.
+  func seenBefore(from start: Timestamp) -> Timestamp? {
+    let all = oracle.seenInstants(role).filter { $0 >= start }
+    return all.isEmpty ? nil : world.simulation.random.pick(all)
+  }
+
+  private var mayHaveChanged: Bool { world.isDamaged || host.hadDiskErrors }
+
   private func open(_ disk: String, at instant: String) throws(ClientError) -> NBDClient {
     try NBDClient(
       SocketEndpoint(world.plan.nbdAddress(host.index)), export: "\(disk)@\(instant)",
@@ -103,6 +114,10 @@ struct ViewReading {
       world.statistics.views += 1
       world.trace.note("opened \(disk)@\(instant) at the \(role) site")
       checkIsWhole(at: instant)
+      if !mayHaveChanged, !(role == .recovery && oracle.recovery.isUnsure) {
+        oracle.checkSeen(role, instant)
+        oracle.noteSeen(role, instant, wasOpened: true)
+      }
       let last = line.last(through: instant)
       for round in 0..<rounds {
         if round > 0 {
@@ -145,7 +160,7 @@ struct ViewReading {
     // Records may have been lost since; then the view is lost, too.
     guard line.record(count) === last else { throw .lost("the order has gone back") }
     if let added = line.record(count + 1), added.header.timestamp <= instant {
-      if added.isBackdated { throw .lost("backdated records have arrived") }
+      if added.isBackdated, mayHaveChanged { throw .lost("backdated records have arrived") }
       oracle.violation("\(role): \(added) is added before \(instant), already seen")
     }
     let image = line.disks(after: count)[request.disk]
@@ -167,7 +182,7 @@ struct ViewReading {
     }
     let there = oracle.protected.line.count(through: instant)
     let here = oracle.recovery.line.count(through: instant)
-    if here < there, !oracle.protected.line.records[here].isBackdated {
+    if here < there, !(mayHaveChanged && oracle.protected.line.records[here].isBackdated) {
       oracle.violation(
         "recovery: \(instant) can be opened with \(here) records; it has \(there)")
     }
@@ -182,6 +197,9 @@ struct ViewReading {
     if host.hadDiskErrors || mayBe.contains(where: why.contains) { return }
     guard let range = Self.range(in: why), instant < range.start || instant > range.end else {
       oracle.violation("\(role): \(instant) is refused: \(why)")
+    }
+    if instant > range.end, oracle.seenInstants(role).contains(instant) {
+      oracle.violation("\(role): \(instant) was offered before, and is refused now: \(why)")
     }
   }
 

@@ -20,6 +20,8 @@ final class GroupOracle {
   /// Bytes of disks, at one site or by a full copy at both, that damage has reached: by disk.
   private var spoiled: [Int: Set<Int>] = [:]
 
+  private var seen = SeenInstants()
+
   /// What the recovery site has written down last.
   var recoveryState: JournalState?
   /// The last full copy began after this record.
@@ -45,6 +47,34 @@ final class GroupOracle {
   }
 
   func line(_ role: Role) -> Line { role == .protected ? protected.line : recovery.line }
+
+  // MARK: Instants
+
+  private func resets(_ role: Role) -> Int { role == .recovery ? recovery.resetCount : 0 }
+
+  /// The site has told that it can be opened, or has opened it.
+  func noteSeen(_ role: Role, _ instant: Timestamp, wasOpened: Bool) {
+    seen.note(
+      role,
+      .init(
+        instant: instant, last: line(role).last(through: instant), wasOpened: wasOpened,
+        resetCount: resets(role)))
+  }
+
+  func seenInstants(_ role: Role) -> [Timestamp] {
+    seen.all(role, resetCount: resets(role)).map(\.instant)
+  }
+
+  /// It is opened again.
+  func checkSeen(_ role: Role, _ instant: Timestamp) {
+    let now = line(role).last(through: instant)
+    for before in seen.all(role, resetCount: resets(role))
+    where before.instant == instant && before.wasOpened && before.last !== now {
+      violation(
+        "\(role): \(instant) was opened before, and shows other records now: up to "
+          + "\(before.last?.description ?? "none"), then up to \(now?.description ?? "none")")
+    }
+  }
 
   // MARK: The sites' files
 

@@ -76,11 +76,18 @@ final class Director {
     }
   }
 
+  /// Clocks come right long after all else.
+  private static func isWell(_ status: GroupStatus) -> Bool {
+    (status.conditions ?? []).allSatisfy {
+      $0.severity == "info" || $0.code == ConditionCode.clockStepped.rawValue
+    }
+  }
+
   /// What some site says is wrong with it, if there is something.
   private var problem: String? {
     world.hosts.lazy.compactMap { host in
       host.refusal
-        ?? host.inspector?.statuses.first { $0.health != "ok" || $0.link?.state == "waiting" }
+        ?? host.inspector?.statuses.first { !Self.isWell($0) || $0.link?.state == "waiting" }
         .map { "\(host.name): \($0.name): \($0.health)" }
     }.first
   }
@@ -115,7 +122,7 @@ final class Director {
     // A failure of apply is told until the next step, which may be far off; what a failed sync has
     // cost, as long as the group is open.
     let isWell = [here, there].allSatisfy {
-      $0.health == "ok" || $0.health.hasPrefix("apply is stopped")
+      Self.isWell($0) || $0.health.hasPrefix("apply is stopped")
         || $0.health.contains("were lost with the failed journal")
     }
     return isWell && here.link?.state == "connected"
