@@ -1,8 +1,10 @@
 import BlockModel
 import Journal
+import NBDProtocol
+import SystemIO
 
-/// Records whose writes clients were told of, though not that they are durable, and that a group lacks
-/// since its journal failed and it opened again. Confined to the group's loop once it serves.
+/// Records whose writes clients were told of, though not that they are durable, and that a group
+/// lacks since its journal failed and it opened again. Confined to the group's loop once it serves.
 struct AcknowledgedLoss: CustomStringConvertible {
   /// The first and the last of them.
   let first: SequenceNumber
@@ -26,5 +28,22 @@ struct AcknowledgedLoss: CustomStringConvertible {
   var description: String {
     "records \(first.rawValue) to \(last.rawValue) were lost with the failed journal: clients had "
       + "been told of them, though not that they are durable. Restart the guests of these disks"
+  }
+}
+
+extension NBDConnection {
+  /// The first client of a disk who asks for what was written to be durable hears of a loss: a
+  /// success would vouch for what is gone.
+  @inline(__always)
+  func tellsOfLoss(_ group: Group, _ tag: NBDRequestTag) -> Bool {
+    guard group.loss != nil, group.loss?.tell(disk) == true else { return false }
+    #if MUTANTS
+      if Mutant.vouchForLost.isOn { return false }
+    #endif
+    group.log(
+      "group \(group.configuration.name), disk \(group.disks[disk.index].name): a client that "
+        + "asked for durability was told of the loss")
+    reply(tag, .io, "acknowledged writes were lost with a failed journal; see the site's log")
+    return true
   }
 }

@@ -32,7 +32,8 @@ struct GroupDisk: Sendable {
 /// of need), GroupIndexing (the index's upkeep), GroupViews (instants),
 /// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
 /// peer), GroupGrowing (sizes that differ or change), GroupPromises (what keeps instants as they
-/// are), GroupHandover (to another process), GroupConditions (what people should know), GroupStatus.
+/// are), GroupHandover (to another process), GroupConditions (what people should know),
+/// GroupStatus.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
   /// Of the site that this group is at.

@@ -210,9 +210,9 @@ extension Group {
     }
   }
 
-  /// What the history window is measured from: the group's time, of which the protected site's clock
-  /// may be far ahead or behind. At a recovery site it is the newest instant that is
-  /// known, not the wall clock: while the protected site is gone, history must not melt away.
+  /// What the history window is measured from: the group's time, of which the protected site's
+  /// clock may be far ahead or behind. At a recovery site it is the newest instant that is known,
+  /// not the wall clock: while the protected site is gone, history must not melt away.
   private var historyClock: Timestamp {
     configuration.role == .recovery
       ? journal?.floor ?? .zero : readClock()

@@ -302,7 +302,8 @@ final class GroupHost: Sendable {
     let last = group.stamped
     let acknowledged = state.withLock { $0.acknowledged }
     log(": open again, and serves; its order ends with record \(last.rawValue)")
-    if last < acknowledged {
+    // What a recovery site has lost is sent again.
+    if role == .protected, last < acknowledged {
       let loss = AcknowledgedLoss(
         after: last, through: acknowledged, diskCount: group.disks.count)
       group.loss = loss

@@ -80,7 +80,8 @@ extension Group {
   }
 
   private var historyStatus: HistoryStatus? {
-    guard let journal, let history = offeredHistory, history.start <= history.end else { return nil }
+    guard let journal, let history = offeredHistory, history.start <= history.end
+    else { return nil }
     return HistoryStatus(
       start: "\(history.start)", end: "\(history.end)",
       seconds: Double(history.end.nanoseconds(since: history.start)) / 1e9,

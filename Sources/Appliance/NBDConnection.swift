@@ -485,15 +485,6 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     return true
   }
 
-  /// What clients of this disk were told was lost with a failed journal. The first who asks for what
-  /// was written to be durable hears it: a success would vouch for what is gone.
-  @inline(__always)
-  private func tellsOfLoss(_ group: Group, _ tag: NBDRequestTag) -> Bool {
-    guard group.loss != nil, group.loss?.tell(disk) == true else { return false }
-    reply(tag, .io, "acknowledged writes were lost with a failed journal; see the site's log")
-    return true
-  }
-
   /// The reply to a request that had to wait. On the loop; the caller touches the connection.
   func completeWait(_ tag: NBDRequestTag, _ failure: StorageError? = nil) {
     pendingReplies -= 1

@@ -5,7 +5,8 @@ public enum SystemInfo {
   public static var processorCount: Int { max(1, SystemCalls.processorCount()) }
 
   /// Another one after each start of the machine; 0 when the system does not tell. Within one,
-  /// `SystemClock.monotonicNanoseconds` goes on from process to process. Reads a file of the kernel.
+  /// `SystemClock.monotonicNanoseconds` goes on from process to process. Reads a file of the
+  /// kernel.
   public static var bootIdentifier: UInt64 { SystemCalls.bootIdentifier() }
 
   /// The user as whom this process acts.

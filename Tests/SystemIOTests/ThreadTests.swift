@@ -4,7 +4,7 @@ import Testing
 
 /// Threads end, and whoever waits for that hears of it: also late, again, and beside others.
 @Suite struct ThreadTests {
-  @Test(.timeLimit(.minutes(1))) func anyNumberOfThreadsWaitForTheEndOfOne() {
+  @Test func anyNumberOfThreadsWaitForTheEndOfOne() {
     let mayEnd = Monitor(false)
     let ended = Atomic(0)
     let thread = Thread(name: "test") {

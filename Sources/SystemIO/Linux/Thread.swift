@@ -54,8 +54,8 @@ public final class Thread: Sendable {
   /// Nobody will join it: what it took is given back when its function has returned.
   public func detach() { pthread_detach(handle) }
 
-  /// Blocks until the function has returned, each time that it is called and from whichever threads.
-  /// Not after `detach`.
+  /// Blocks until the function has returned, each time that it is called and from whichever
+  /// threads. Not after `detach`.
   public func join() {
     // The system forgets a thread that was joined, and may give its handle to another one.
     isJoined.withLock { isJoined in

@@ -16,6 +16,7 @@ public enum Mutant: String, CaseIterable {
   case acknowledgeWriteEarly = "acknowledge-write-early"
   case acknowledgeFlushEarly = "acknowledge-flush-early"
   case acknowledgeFUAEarly = "acknowledge-fua-early"
+  case vouchForLost = "vouch-for-lost"
   case trustClock = "trust-clock"
   case forgetPromise = "forget-promise"
 

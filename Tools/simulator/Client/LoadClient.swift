@@ -181,6 +181,7 @@ final class LoadClient: @unchecked Sendable {
     let request = answered.request
     world.trace.mix(reply.cookie)
     world.trace.note("client \(number): reply to \(request): \(reply.error)")
+    if reply.error == NBDError.io.rawValue, oracle.protected.tellsOfLoss(request) { return }
     if reply.error != 0 {
       guard request.command == .read, reply.error == NBDError.io.rawValue,
         world.site(of: group, .protected).hadDiskErrors

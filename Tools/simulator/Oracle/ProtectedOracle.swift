@@ -29,6 +29,11 @@ final class ProtectedOracle {
   private var mayHaveLost = false
   /// It has restarted and written nothing yet: its files may end earlier than the line.
   private var isEndUncertain = false
+  /// Disks whose clients have not been told that acknowledged writes were lost with a failed
+  /// journal.
+  private var untoldDisks: Set<Int> = []
+  /// By disk: how many requests may still say so.
+  private var errorsDue: [Int: Int] = [:]
   /// What a disk has changed by itself may look like a torn end.
   var isDamaged = false
   /// The latest time that its clock has shown before its last start.
@@ -62,7 +67,13 @@ final class ProtectedOracle {
   }
 
   func acknowledged(_ request: ClientRequest) {
-    if request.command == .flush { return noteDurable(through: request.floor, request) }
+    if request.command == .flush {
+      // A reply to what the group before the failure has synced may be under way.
+      if request.incarnation == incarnation, untoldDisks.contains(request.disk) {
+        violation("\(request) succeeds, though writes of before are lost and nobody was told")
+      }
+      return noteDurable(through: request.floor, request)
+    }
     guard request.changesDisk else { return }
     guard request.isWholeInOrder, let last = request.records.last else {
       violation("\(request) is acknowledged and not in the order")
@@ -77,6 +88,23 @@ final class ProtectedOracle {
     acknowledgedFloor = max(acknowledgedFloor, last.sequence)
     seenFloor = max(seenFloor, last.sequence)
     if request.isFUA { noteDurable(through: last.sequence, request) }
+  }
+
+  /// The group has opened again without records whose writes clients had been told of.
+  func lostAcknowledged(diskCount: Int) { untoldDisks = Set(0..<diskCount) }
+
+  /// A request to this disk fails for that reason.
+  func tells(_ disk: Int) {
+    untoldDisks.remove(disk)
+    errorsDue[disk, default: 0] += 1
+  }
+
+  /// Whether this request fails because it would vouch for what is lost.
+  func tellsOfLoss(_ request: ClientRequest) -> Bool {
+    guard request.command == .flush || request.isFUA, let due = errorsDue[request.disk], due > 0
+    else { return false }
+    errorsDue[request.disk] = due - 1
+    return true
   }
 
   private func noteDurable(through sequence: UInt64, _ request: ClientRequest) {
@@ -177,10 +205,12 @@ final class ProtectedOracle {
     clockCeiling = max(clockCeiling, clock)
     isEndUncertain = true
     pending = []
+    untoldDisks = []
   }
 
   /// The site has started and says where its order ends.
   func restarted(appended: UInt64) {
+    untoldDisks = []
     resolveEnd(at: appended)
     incarnation += 1
     cuts.append(UInt64(line.count))

@@ -152,6 +152,22 @@ final class SiteHost: @unchecked Sendable {
     noteCut(line)
     glance(line)
     followOpenings(line)
+    followLosses(line)
+  }
+
+  /// "group g0: records 29 to 34 were lost with …", and "group g0, disk g0-d1: a client …".
+  private func followLosses(_ line: String) {
+    guard let index = world.groups.firstIndex(where: { line.hasPrefix("group \($0.name)") })
+    else { return }
+    let disks = world.plan.groups[index].disks
+    let oracle = world.groups[index].protected
+    if line.contains("were lost with the failed journal"), !line.contains("writes-lost") {
+      oracle.lostAcknowledged(diskCount: disks.count)
+    } else if line.contains("was told of the loss"),
+      let disk = disks.firstIndex(where: { line.contains("disk \($0.name):") })
+    {
+      oracle.tells(disk)
+    }
   }
 
   /// "group g0: open again, and serves; its order ends with record 17", and what comes before it.
