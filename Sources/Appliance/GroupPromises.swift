@@ -53,9 +53,6 @@ extension Group {
     }
     let known = promises.known
     return { state in
-      #if MUTANTS
-        if Mutant.forgetKnown.isOn { return }
-      #endif
       guard state.baseline == .complete, known > state.promise.through else { return }
       state.promise = Promise(given: known)
     }

@@ -48,7 +48,6 @@ public enum Mutant: String, CaseIterable {
   case ignoreFork = "ignore-fork"
   case skipRecoverySync = "skip-recovery-sync"
   case resumeStaleSegment = "resume-stale-segment"
-  case forgetKnown = "forget-known"
   case viewDuringReset = "view-during-reset"
   case applyDuringCopy = "apply-during-copy"
   case completeCopyEarly = "complete-copy-early"
