@@ -12,6 +12,11 @@ status_number() {
     | first // empty'
 }
 
+# True when every group of the site whose control socket is $1 has instants that can be opened.
+has_history() {
+  "$tapline" status --json --control "unix:$1" | jq -e '[.groups[].history != null] | all' >/dev/null
+}
+
 # True when all that every group of the site whose control socket is $1 has stamped is durable at
 # its peer.
 is_in_sync() {
