@@ -162,11 +162,7 @@ import Testing
 
   @Test func `read-only folder is refused at start, and read by the journal tools`() throws {
     let scratch = try ScratchDirectory()
-    let mount = try Mount(ext4: 32 << 20, in: scratch)
-    let site = try site(scratch, data: mount.path)
-    try site.addDisk("disk", size: 1 << 20, role: .protected)
-    site.configuration.groups[0].segmentSize = "256K"
-    site.configuration.groups[0].history = "1h"
+    let (site, mount) = try siteOnItsOwnFileSystem(scratch)
     try site.start()
     try site.connect("disk").write([9], at: 100, fua: true)
     try site.crash()
@@ -201,14 +197,22 @@ import Testing
     #expect(refused.stderr.contains(raw) && refused.stderr.contains("writable"), "\(refused)")
   }
 
-  /// What the kernel does with a file system after an error.
-  @Test func `journal that becomes read-only is opened again after its repair`() throws {
-    let scratch = try ScratchDirectory()
+  /// With a protected disk outside of the file system that has the journal, which can fail.
+  private func siteOnItsOwnFileSystem(
+    _ scratch: ScratchDirectory, history: String? = "1h"
+  ) throws -> (Site, Mount) {
     let mount = try Mount(ext4: 32 << 20, in: scratch)
     let site = try site(scratch, data: mount.path)
     try site.addDisk("disk", size: 1 << 20, role: .protected)
     site.configuration.groups[0].segmentSize = "256K"
-    site.configuration.groups[0].history = "1h"
+    if let history { site.configuration.groups[0].history = history }
+    return (site, mount)
+  }
+
+  /// What the kernel does with a file system after an error.
+  @Test func `journal that becomes read-only is opened again after its repair`() throws {
+    let scratch = try ScratchDirectory()
+    let (site, mount) = try siteOnItsOwnFileSystem(scratch)
     try site.start()
     let client = try site.connect("disk")
     try client.write([UInt8](repeating: 3, count: 8192), at: 4096, fua: true)
@@ -231,10 +235,7 @@ import Testing
 
   @Test func `site stops though its journal fails while it is made durable`() throws {
     let scratch = try ScratchDirectory()
-    let mount = try Mount(ext4: 32 << 20, in: scratch)
-    let site = try site(scratch, data: mount.path)
-    try site.addDisk("disk", size: 1 << 20, role: .protected)
-    site.configuration.groups[0].segmentSize = "256K"
+    let (site, mount) = try siteOnItsOwnFileSystem(scratch, history: nil)
     try site.start()
     let client = try site.connect("disk")
     try client.write([1], at: 0, fua: true)
@@ -248,11 +249,7 @@ import Testing
   /// A client that was told of writes must not hear that they are durable when they are gone.
   @Test func `flush fails once after a failed journal lost what it would cover`() throws {
     let scratch = try ScratchDirectory()
-    let mount = try Mount(ext4: 32 << 20, in: scratch)
-    let site = try site(scratch, data: mount.path)
-    try site.addDisk("disk", size: 1 << 20, role: .protected)
-    site.configuration.groups[0].segmentSize = "256K"
-    site.configuration.groups[0].history = "1h"
+    let (site, mount) = try siteOnItsOwnFileSystem(scratch)
     try site.start()
     let client = try site.connect("disk")
     try client.write([1], at: 0, fua: true)

@@ -27,15 +27,8 @@ public final class PathCounter {
 
   /// Needs `cc`.
   public init(in scratch: ScratchDirectory) throws {
-    library = scratch.file("path_counter.so")
+    library = try PreloadedLibrary.build("PathCounter/path_counter.c", in: scratch)
     file = scratch.file("path_counts")
-    try run(
-      "cc",
-      [
-        "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", library,
-        "\(projectRoot)/Tests/PathCounter/path_counter.c",
-      ]
-    ).checked()
   }
 
   /// What the site's environment needs.

@@ -8,15 +8,8 @@ public final class ShiftedClock {
 
   /// Needs `cc`.
   public init(in scratch: ScratchDirectory) throws {
-    library = scratch.file("shifted_clock.so")
+    library = try PreloadedLibrary.build("ShiftedClock/shifted_clock.c", in: scratch)
     file = scratch.file("clock_shift")
-    try run(
-      "cc",
-      [
-        "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", library,
-        "\(projectRoot)/Tests/ShiftedClock/shifted_clock.c",
-      ]
-    ).checked()
     try Data(count: 8).write(to: URL(fileURLWithPath: file))
   }
 
