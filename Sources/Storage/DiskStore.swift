@@ -124,6 +124,11 @@ public enum DiskStore: BackingStore {
     if case .file(let store) = self { store.file } else { nil }
   }
 
+  /// As `NBDStore.hurry`; nothing ends the wait for a file.
+  public func hurry() {
+    if case .nbd(let store) = self { store.hurry() }
+  }
+
   /// As `NBDStore.disconnect`; a file stays open.
   public func disconnect() {
     if case .nbd(let store) = self { store.disconnect() }

@@ -22,11 +22,13 @@ enum NBDFailure: Error {
 
   private let uri: String
   private let limits: NBDLimits
+  private let patience: NBDPatience
   private var handle: OpaquePointer?
 
-  init(uri: String, limits: NBDLimits) {
+  init(uri: String, limits: NBDLimits, patience: NBDPatience) {
     self.uri = uri
     self.limits = limits
+    self.patience = patience
   }
 
   deinit { close() }
@@ -50,9 +52,9 @@ enum NBDFailure: Error {
       drop()
       throw failure
     }
-    let end = Self.deadline(afterSeconds: limits.connectTimeoutSeconds)
+    let start = SystemClock.monotonicNanoseconds()
     while unsafe nbd_aio_is_ready(handle) != 1 {
-      try unsafe poll(handle, until: end)
+      try unsafe poll(handle, since: start, limitSeconds: limits.connectTimeoutSeconds)
       if unsafe nbd_aio_is_dead(handle) == 1 || nbd_aio_is_closed(handle) == 1 {
         throw unsafe failure(handle)
       }
@@ -67,9 +69,9 @@ enum NBDFailure: Error {
   func close() {
     guard let handle = unsafe handle else { return }
     if unsafe nbd_aio_is_ready(handle) == 1, unsafe nbd_aio_disconnect(handle, 0) == 0 {
-      let end = Self.deadline(afterSeconds: 1)
+      let start = SystemClock.monotonicNanoseconds()
       while unsafe nbd_aio_is_closed(handle) != 1 && nbd_aio_is_dead(handle) != 1 {
-        guard (try? unsafe poll(handle, until: end)) != nil else { return }
+        guard (try? unsafe poll(handle, since: start, limitSeconds: 1)) != nil else { return }
       }
     }
     drop()
@@ -155,35 +157,32 @@ enum NBDFailure: Error {
   private func finish(_ cookie: Int64) throws(NBDFailure) {
     let handle = try unsafe connected()
     guard cookie >= 0 else { throw unsafe failure(handle) }
-    let end = Self.deadline(afterSeconds: limits.requestTimeoutSeconds)
+    let start = SystemClock.monotonicNanoseconds()
     while true {
       switch unsafe nbd_aio_command_completed(handle, UInt64(cookie)) {
       case 1: return
-      case 0: try unsafe poll(handle, until: end)
+      case 0: try unsafe poll(handle, since: start, limitSeconds: limits.requestTimeoutSeconds)
       default: throw unsafe failure(handle)
       }
     }
   }
 
-  /// Moves the connection on, at the latest at `end` (monotonic nanoseconds) by dropping it.
-  private func poll(_ handle: OpaquePointer, until end: UInt64) throws(NBDFailure) {
-    let now = SystemClock.monotonicNanoseconds()
-    guard now < end else {
+  /// Moves the connection on, or waits for a while; drops it when what began at `start` (monotonic
+  /// nanoseconds) takes too long.
+  private func poll(
+    _ handle: OpaquePointer, since start: UInt64, limitSeconds seconds: UInt64
+  ) throws(NBDFailure) {
+    guard let milliseconds = patience.milliseconds(since: start, limitSeconds: seconds) else {
       drop()
       throw .disconnected("the server has not answered in time")
     }
-    let milliseconds = (end - now) / 1_000_000 + 1
-    if unsafe nbd_poll(handle, Int32(clamping: milliseconds)) == -1 {
+    if unsafe nbd_poll(handle, milliseconds) == -1 {
       let code = Errno(nbd_get_errno())
       if code == .interrupted { return }
       let message = Self.message()
       drop()
       throw .disconnected(message)
     }
-  }
-
-  private static func deadline(afterSeconds seconds: UInt64) -> UInt64 {
-    SystemClock.monotonicNanoseconds() + seconds * 1_000_000_000
   }
 
   /// The failure of this thread's last libnbd call; drops a connection that cannot go on.

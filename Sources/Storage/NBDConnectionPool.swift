@@ -14,16 +14,18 @@ final class NBDConnectionPool: Sendable {
   let connectionCount: Int
   private let size: Atomic<UInt64>
   private let limits: NBDLimits
+  private let patience: NBDPatience
   private let monitor: Monitor<State>
 
   /// Connects, with as many connections as the server allows.
   init(uri: String, limits: NBDLimits) throws(NBDFailure) {
-    let first = NBDConnection(uri: uri, limits: limits)
+    let patience = NBDPatience(limits)
+    let first = NBDConnection(uri: uri, limits: limits, patience: patience)
     let traits = try first.connect(generation: 0)
     var connections = [first]
     if traits.canMultiConn, traits.obstacle == nil {
       while connections.count < limits.connectionCount {
-        let next = NBDConnection(uri: uri, limits: limits)
+        let next = NBDConnection(uri: uri, limits: limits, patience: patience)
         guard (try? next.connect(generation: 0)) == traits else { break }
         connections.append(next)
       }
@@ -31,6 +33,7 @@ final class NBDConnectionPool: Sendable {
     self.traits = traits
     size = Atomic(traits.byteCount)
     self.limits = limits
+    self.patience = patience
     connectionCount = connections.count
     let ledger = WriteLedger(areWritesDurable: traits.needsFUA)
     monitor = Monitor(State(idle: connections, ledger: ledger))
@@ -69,7 +72,7 @@ final class NBDConnectionPool: Sendable {
       } catch .disconnected(let message) {
         monitor.withLock { $0.ledger.disconnect(in: connection.generation) }
         retries += 1
-        if retries > limits.requestRetries { throw .disconnected(message) }
+        if retries > limits.requestRetries || patience.isOver { throw .disconnected(message) }
       }
     }
   }
@@ -90,12 +93,16 @@ final class NBDConnectionPool: Sendable {
     return monitor.withLock { $0.ledger.finishSync(ticket) }
   }
 
+  /// See `NBDStore.hurry`.
+  func hurry() { patience.hurry() }
+
   /// Closes the connections that nobody uses; they are made again when they are needed.
   func disconnect() {
     monitor.withLock { state in for connection in state.idle { connection.close() } }
   }
 
   private func prepare(_ connection: NBDConnection) throws(NBDFailure) {
+    try checkPatience()
     let generation = monitor.withLock { $0.ledger.generation }
     if connection.isConnected, connection.generation == generation {
       if let traits = connection.traits, traits.byteCount >= byteCount { return }
@@ -107,10 +114,15 @@ final class NBDConnectionPool: Sendable {
     var delay = limits.firstReconnectDelayMilliseconds
     for _ in 1..<max(1, limits.reconnectTries) {
       if (try? reconnect(connection)) != nil { return }
+      try checkPatience()
       Thread.sleep(milliseconds: delay)
       delay = min(2 * delay, limits.lastReconnectDelayMilliseconds)
     }
     try reconnect(connection)
+  }
+
+  private func checkPatience() throws(NBDFailure) {
+    if patience.isOver { throw .disconnected("the server has not answered in time") }
   }
 
   /// Closes a connection that is not broken. What was written over it is made durable first: a

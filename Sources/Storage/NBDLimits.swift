@@ -6,6 +6,8 @@ public struct NBDLimits: Equatable, Sendable {
   public var connectTimeoutSeconds: UInt64 = 10
   /// Until one request has been answered; then the connection counts as broken.
   public var requestTimeoutSeconds: UInt64 = 120
+  /// The same while the group that has the store ends.
+  public var hurriedTimeoutSeconds: UInt64 = 10
   /// How often a request is sent again after its connection broke.
   public var requestRetries = 3
   /// Tries to make a broken connection again, for one request. With the delays below, about 5

@@ -120,6 +120,10 @@ public final class NBDStore: BackingStore {
     }
   }
 
+  /// The group that has the store ends: what the server does not answer within some seconds from
+  /// now on fails, and then whatever else is asked of it fails at once. For good. Any thread.
+  public func hurry() { pool.hurry() }
+
   /// Makes way for another process: some servers take one client at a time. What was written must
   /// be synced. The next request connects again.
   public func disconnect() { pool.disconnect() }

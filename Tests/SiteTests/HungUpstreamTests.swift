@@ -3,7 +3,7 @@ import TestSupport
 import Testing
 
 /// Proves that a backing store that does not answer is the affair of its group: the others are
-/// served as quickly as ever, and so are questions to the site.
+/// served as quickly as ever, and so are questions to the site; and that it comes to its end.
 @Suite(.scratch, .requires("nbdkit")) struct HungUpstreamTests {
   private static let size = 64 << 20
   /// Far above what a busy machine needs, far below what waiting for the store would take.
@@ -97,5 +97,83 @@ import Testing
     #expect(try client.read(at: 40 << 20, count: large.count) == large)
     try client.zero(at: 40 << 20, count: large.count)
     #expect(try client.read(at: 40 << 20, count: large.count).allSatisfy { $0 == 0 })
+  }
+
+  // MARK: Ends
+
+  /// Far above the ten seconds that the server is waited for, far below one request's two minutes.
+  private static let endLimit = Duration.seconds(40)
+
+  private func expectSoon(_ what: String, _ body: () throws -> Void) throws {
+    let start = ContinuousClock.now
+    try body()
+    let elapsed = ContinuousClock.now - start
+    #expect(elapsed < Self.endLimit, "\(what) took \(elapsed)")
+  }
+
+  @Test(arguments: [SiteConfiguration.Group.Role.protected, .plain])
+  func `site stops though a store hangs, and has what was acknowledged`(
+    role: SiteConfiguration.Group.Role
+  ) throws {
+    let scene = try Scene(role: role)
+    let client = try scene.site.connect("slow")
+    try client.write([1], at: 0, fua: true)
+    scene.upstream.signal(SIGSTOP)
+    defer { scene.upstream.signal(SIGCONT) }
+    // More than the store's threads take at a time.
+    for number in 0..<16 { _ = try client.submitRead(at: UInt64(number + 16) << 20, count: 4096) }
+    if role == .protected { try client.write([2], at: 4096, fua: true) }
+    try expectSoon("the stop") { try scene.site.stop() }
+    #expect(role == .plain || scene.site.log.contains("are not applied"))
+    scene.upstream.signal(SIGCONT)
+    try scene.site.start()
+    let bytes = try scene.site.connect("slow").read(at: 0, count: 8192)
+    #expect(bytes[0] == 1 && (role == .plain || bytes[4096] == 2))
+  }
+
+  @Test func `site stops though the store hangs that a full copy reads`() throws {
+    let scratch = try ScratchDirectory()
+    let upstream = try Upstream(["memory", "\(Self.size)"], in: scratch)
+    let pair = try SitePair(disks: [:], start: false) { east, west in
+      east.addDisk("disk", size: Self.size, backing: upstream.uri, role: .protected)
+      try west.addDisk("disk", size: Self.size, role: .recovery)
+    }
+    for (site, peer) in [(pair.east, pair.west), (pair.west, pair.east)] {
+      site.configuration.groups[0].peer = (peer.name, peer.configuration.link)
+    }
+    try pair.east.start()
+    upstream.signal(SIGSTOP)
+    defer { upstream.signal(SIGCONT) }
+    try pair.west.start()
+    try eventually("the copy has begun") { pair.east.log.contains("the full copy to west begins") }
+    try expectSoon("the stop") { try pair.east.stop() }
+  }
+
+  @Test(.canMount) func `group that has failed is opened again though its store hung`() throws {
+    let scratch = try ScratchDirectory()
+    let upstream = try Upstream(["memory", "\(Self.size)"], in: scratch)
+    let mount = try Mount(ext4: 32 << 20, in: scratch)
+    let site = try Site("east", in: scratch)
+    site.configuration.data = mount.path + "/data"
+    site.addDisk("slow", size: Self.size, backing: upstream.uri, role: .protected)
+    site.configuration.groups[0].segmentSize = "256K"
+    try site.start()
+    let client = try site.connect("slow")
+    try client.write([1], at: 0, fua: true)
+    upstream.signal(SIGSTOP)
+    defer { upstream.signal(SIGCONT) }
+    _ = try client.submitRead(at: 16 << 20, count: 4096)
+    try mount.failAsAfterAnError()
+    #expect(throws: (any Error).self) { try client.write([2], at: 4096, fua: true) }
+    // Nothing of it is open any more.
+    try expectSoon("the group's end") {
+      try eventually("it can be repaired", within: .seconds(60)) {
+        (try? mount.repair()) != nil
+      }
+    }
+    upstream.signal(SIGCONT)
+    try eventually("the group is open", within: .seconds(120)) {
+      (try? site.connect("slow").read(at: 0, count: 1)) == [1]
+    }
   }
 }
