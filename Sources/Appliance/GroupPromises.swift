@@ -60,7 +60,8 @@ extension Group {
 
   /// Several times a second.
   func tickPromises(_ journal: SiteJournal) {
-    guard let state = stateKeeper?.state, !handover.isPausing else { return }
+    guard let state = stateKeeper?.state, !handover.isPausing, !receiving.closesViews
+    else { return }
     let sinceChange = SystemClock.monotonicNanoseconds() &- promises.lastChangeNanoseconds
     if configuration.role == .recovery {
       settleKnown(journal)
@@ -113,7 +114,7 @@ extension Group {
   /// Somebody has asked for the instants that there are: the next who does is told of later ones.
   func noteAsked() {
     guard configuration.role == .recovery, let state = stateKeeper?.state, failure == nil,
-      !isStopping, !handover.isSettling, promises.changes == 0,
+      !isStopping, !handover.isSettling, !receiving.closesViews, promises.changes == 0,
       promises.known.nanoseconds(since: state.promise.through) > Self.askedPeriodNanoseconds
     else { return }
     changePromise()
@@ -143,6 +144,12 @@ extension Group {
     if configuration.role == .protected { return journal.promised }
     settleKnown(journal)
     return stateKeeper?.state.baseline == .complete ? promises.known : .zero
+  }
+
+  /// The journal is about to be set back: what was promised of it may not be so any more.
+  func forgetKnown() {
+    promises.heard = nil
+    promises.known = .zero
   }
 
   /// The journal was set back.

@@ -244,6 +244,9 @@ extension Group {
         state.lineage = lineage
         state.ownerDurable = ownerDurable
         // What the peer that goes on has promised is another matter.
+        #if MUTANTS
+          let isDiscarded = isDiscarded && !Mutant.keepDiscardedPromise.isOn
+        #endif
         if isDiscarded { state.promise = .none }
         // Apply may have gone further by now; then only a full copy helps, and the peer will find
         // out.
@@ -289,7 +292,8 @@ extension Group {
     }
   }
 
-  /// Runs `action` once no view and no apply step uses the journal.
+  /// Runs `action` once no view and no apply step uses the journal, and nothing that was known of
+  /// it is being written down.
   private func whenUnused(_ action: @escaping () -> Void) {
     receiving.pendingReset = action
     receiving.applyLimit = .none
@@ -299,7 +303,7 @@ extension Group {
 
   private func runPendingReset() {
     guard let action = receiving.pendingReset, views.isEmpty, !apply.isRunning,
-      !durability.isSyncing, !apply.isCreatingSlot, !recycling.isNoting
+      !durability.isSyncing, !apply.isCreatingSlot, !recycling.isNoting, promises.changes == 0
     else { return }
     receiving.pendingReset = nil
     action()
@@ -317,6 +321,7 @@ extension Group {
     durability.isSyncing = true
     apply.isCreatingSlot = true
     receiving.isResetting = true
+    forgetKnown()
     let storage = journal.storage
     keeper.submit { [self] in
       let result: Result<JournalRecovery<FolderStorage>, JournalError>

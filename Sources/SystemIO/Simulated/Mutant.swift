@@ -19,6 +19,7 @@ public enum Mutant: String, CaseIterable {
   case vouchForLost = "vouch-for-lost"
   case trustClock = "trust-clock"
   case forgetPromise = "forget-promise"
+  case keepDiscardedPromise = "keep-discarded-promise"
 
   case endBufferEarly = "end-buffer-early"
   case checkpointAtRest = "checkpoint-at-rest"
