@@ -30,6 +30,8 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   private var copiedThrough: UInt64 = 0
   /// The next record that cannot be sent as it is in the journal, as far as is known.
   private var damage: DamagedRecord?
+  /// The record for which the segment that holds it cannot be sent, as far as is known.
+  private var loss: DamagedRecord?
   private let repair: RecordRepair<Store>
   private var policy = CompressionPolicy()
   private let plain = PageBuffer(byteCount: Self.chunkByteLimit)
@@ -198,10 +200,17 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     // Before `debt.follow`: what is noted after it is later than this.
     let applied = parts.watermarks[.applied]
     var start = applied
-    if let first = parts.catalog.segment(holding: applied + 1), try canCopy(from: first, applied) {
-      // It was recycled in this moment; the next step finds another.
+    if let first = parts.catalog.segment(holding: applied + 1) {
+      // Pinned before it is looked at: what lies in the slot of a recycled one is no damage. If it
+      // was recycled in this moment, the next step finds another.
       guard moveTo(first) else { return }
-      start = first.firstSequence.rawValue - 1
+      switch try beginning(at: first, applied) {
+      case .segment: start = first.firstSequence.rawValue - 1
+      case .behind: end()
+      case .notYet:
+        end()
+        return try readProgress(timeoutMilliseconds: Int32(Self.pauseMilliseconds))
+      }
     }
     monitor.debt.follow()
     awaited = start + 1
@@ -216,25 +225,37 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     pace.noteFollowing()
   }
 
-  /// Whether the records behind a full copy can be those from the start of this segment. False
-  /// when the copy has all that is in it, and needs none.
-  private mutating func canCopy(
-    from first: Segment<File>, _ applied: UInt64
-  ) throws(LinkError) -> Bool {
-    segment?.unpin()
-    segment = nil
-    guard let loss = try repair.firstLoss(in: first) else {
+  /// Where the records begin that follow a full copy.
+  private enum Beginning {
+    case segment
+    /// With the next record that comes: the copy has all that is in the segment.
+    case behind
+    case notYet
+  }
+
+  /// No record can be left out of a segment. So where one is lost, the records begin where none of
+  /// it is needed any more, and the next one must not come in it.
+  private mutating func beginning(
+    at first: Segment<File>, _ applied: UInt64
+  ) throws(LinkError) -> Beginning {
+    // It is sealed before the mark is read: what comes then begins another.
+    let isSealed = first.isSealed
+    if loss?.segment != first.number { loss = try repair.firstLoss(in: first) }
+    guard let loss else {
       damage = try repair.firstDamage(
         in: first, from: SegmentHeader.byteCount, first.firstSequence)
-      return true
+      return .segment
     }
-    // No record can be left out of a segment, so the copy begins where none of it is needed.
+    if isSealed, parts.catalog.newest?.number == first.number,
+      parts.watermarks[.appended] == applied
+    {
+      return .behind
+    }
     monitor.askToEnd(first.number)
-    if parts.catalog.newest?.number == first.number, parts.watermarks[.appended] == applied {
-      return false
-    }
-    throw .local(
-      "\(loss) is damaged: a full copy begins once all of that segment is applied to the disks")
+    noteRepair(
+      of: loss,
+      "cannot be made again: the full copy goes on once all of that segment is applied")
+    return .notYet
   }
 
   // MARK: Steps

@@ -1,4 +1,5 @@
 import Foundation
+import Synchronization
 import TestSupport
 import Testing
 
@@ -86,5 +87,66 @@ import Testing
     let copies = west.log.components(separatedBy: "a full copy from east begins").count - 1
     #expect(copies == (kind.isRestored ? 0 : 1), "of the log since the last start")
     #expect(try east.counter("reconnects") < 10)
+  }
+
+  /// The guest's next records come in the segment that cannot be sent, until that is ended.
+  @Test func `a full copy ends though the guest writes on into the damaged segment`() throws {
+    let pair = try SitePair { east, west in
+      for site in [east, west] {
+        site.configuration.groups[0].segmentSize = "1M"
+        site.configuration.groups[0].checkpointEvery = "0s"
+      }
+    }
+    let (east, west) = (pair.east, pair.west)
+    let client = try east.connect("disk")
+    try west.stop()
+    for index in 0..<Self.writes / 4 {
+      try client.write(payload(index), at: UInt64(index * Self.length))
+    }
+    try client.flush()
+    try eventually("all is applied") {
+      try east.counter("applied") >= east.counter("appended")
+    }
+    try damage(east, Self.writes / 4 - 1, at: 16 + 5)
+    let guest = try SteadyGuest(east, at: 5 << 20)
+    try west.start()
+    try eventually("the copy has ended", within: .seconds(120)) {
+      try TaplineContract.group("g", in: east.status())["link"]?["state"]?.string == "connected"
+    }
+    try guest.stop()
+    try pair.drain()
+    #expect(difference(try west.image("disk@latest"), try east.image("disk")) == nil)
+    // None of them because of the damage.
+    #expect(try east.counter("reconnects") < 5, "\(east.log)")
+  }
+}
+
+/// Writes a little, again and again.
+private final class SteadyGuest: @unchecked Sendable {
+  private let client: NBDClient
+  private let isOver = Atomic<Bool>(false)
+  private let end = DispatchSemaphore(value: 0)
+  private var failure: (any Error)?
+
+  init(_ site: Site, at offset: UInt64) throws {
+    client = try site.connect("disk")
+    Thread.detachNewThread { [self] in
+      do {
+        var number: UInt8 = 0
+        while !isOver.load(ordering: .acquiring) {
+          number &+= 1
+          try client.write([number], at: offset)
+          Thread.sleep(forTimeInterval: 0.005)
+        }
+        try client.flush()
+      } catch { failure = error }
+      end.signal()
+    }
+  }
+
+  func stop() throws {
+    isOver.store(true, ordering: .releasing)
+    end.wait()
+    if let failure { throw failure }
   }
 }
