@@ -110,8 +110,8 @@ let package = Package(
     tests("AnalyzerTests", "Analyzer", "BlockModel", "TestSupport"),
     tests("ConfigurationTests", "Configuration", "BlockModel", "TestSupport"),
     tests(
-      "ApplianceTests", "Appliance", "BlockModel", "Configuration", "Journal", "Storage",
-      "SystemIO", "Volume"),
+      "ApplianceTests", "Appliance", "BlockModel", "Configuration", "Journal", "Replication",
+      "Storage", "SystemIO", "Volume"),
     tests("CommandOptionsTests", "CommandOptions"),
     tests(
       "ControlTests", "BlockModel", "SystemIO", "Configuration", "Handover", "Appliance",

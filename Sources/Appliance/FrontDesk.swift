@@ -256,6 +256,9 @@ final class LinkGreeter: EventHandler, @unchecked Sendable {
   private func greet(_ body: [UInt8], rest: Int) {
     do throws(LinkError) {
       let hello = try LinkHello(decoding: body)
+      guard ([hello.site] + hello.disks.map(\.name)).allSatisfy(EntityName.isValid) else {
+        throw .protocolViolation("hello has a name that no site or disk can have")
+      }
       let group = try front.group(named: hello.groupName)
       let leftover = Array(input[rest...])
       let (socket, log) = (self.socket, front.clientLog)

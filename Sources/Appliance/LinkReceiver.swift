@@ -392,7 +392,8 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
   func refuse(_ reason: String) {
     if group.receiving.refusal != reason {
       group.receiving.refusal = reason
-      log.note("group \(hello.groupName): refused \(hello.site): \(reason)")
+      // Anybody may come under any name: between quotes it makes no kind of its own.
+      log.note("group \(hello.groupName): refused \(hello.site.quotedForMessage): \(reason)")
     }
     send(LinkFrame(.refused), Array(reason.utf8))
     close()

@@ -1,0 +1,90 @@
+import BlockModel
+import Configuration
+import Journal
+import SystemIO
+import TestSupport
+import Testing
+
+@testable import Appliance
+@testable import Replication
+
+/// Proves that peers whose greetings are no good, however many come, are told why, cost a few lines
+/// of the log, and put nothing into it that they have chosen.
+@Suite(.scratch) struct LinkGreeterTests {
+  private final class Log: Sendable {
+    private let content = Monitor<[String]>([])
+
+    func note(_ line: String) { content.update { $0.append(line) } }
+    var lines: [String] { content.withLock { $0 } }
+  }
+
+  private func hello(_ site: String, group: String = "g", disk: String = "disk") -> [UInt8] {
+    LinkHello(
+      site: site, groupName: group, group: GroupIdentifier(high: 1, low: 2), lineage: Lineage(),
+      segmentByteCount: 64 << 10, disks: [.init(name: disk, byteCount: 1 << 20)]
+    ).encoded()
+  }
+
+  /// Letters only, of which no two are the same.
+  private func name(_ number: Int) -> String {
+    String(
+      String(number).unicodeScalars.map { Character(Unicode.Scalar($0.value + 49) ?? "x") })
+  }
+
+  /// Sends frames of the kind, each over a connection of its own, and returns the reasons that came
+  /// back and what was logged of them.
+  private func greet(
+    _ bodies: [[UInt8]], _ kind: LinkFrameKind = .hello
+  ) throws -> (reasons: [String], log: [String]) {
+    let scratch = try ScratchDirectory()
+    let host = try recoveryHost(scratch)
+    let front = try EventLoop(name: "front")
+    let log = Log()
+    let desk = FrontDesk(loop: front, hosts: [host], limits: ClientLimits(), log: log.note)
+    let listener = try Socket.listen(on: .tcp(host: "127.0.0.1", port: 0))
+    host.loop.start()
+    front.start()
+    front.perform { desk.open(nbd: [], link: listener) }
+    let endpoint = SocketEndpoint.tcp(host: "127.0.0.1", port: try listener.localPort())
+    var reasons: [String] = []
+    for body in bodies {
+      let channel = try LinkChannel(connectingTo: endpoint)
+      try channel.send(LinkFrame(kind), body)
+      let answer = try? channel.receive(timeoutMilliseconds: 10_000)
+      if let (frame, text) = answer ?? nil, frame.kind == .refused {
+        reasons.append(String(decoding: text, as: UTF8.self))
+      }
+      channel.shutDown()
+    }
+    front.perform { desk.close() }
+    host.release()
+    host.stop()
+    host.join()
+    host.loop.stop()
+    front.stop()
+    return (reasons, log.lines)
+  }
+
+  @Test func `a peer that is refused under ever other names costs a few lines`() throws {
+    let (reasons, log) = try greet((0..<40).map { hello(name($0)) })
+    #expect(reasons.count == 40)
+    #expect(reasons.first?.contains("receives from site east") ?? false, "\(reasons)")
+    #expect(log.count == LogLimiter.burst, "\(log)")
+  }
+
+  @Test func `what is no hello, or names no group that is here, costs a few lines`() throws {
+    let (_, log) = try greet([[UInt8]](repeating: [], count: 20), .begin)
+    #expect(log.count == LogLimiter.burst, "\(log)")
+    let (reasons, others) = try greet((0..<20).map { hello("east", group: "x" + name($0)) })
+    #expect(reasons.count == 20 && others.count == LogLimiter.burst, "\(others)")
+  }
+
+  @Test(arguments: ["east\nall is well", "", "east'"])
+  func `a name that no site has is refused, and logged nowhere`(name: String) throws {
+    for body in [hello(name), hello("east", disk: name)] {
+      let (reasons, log) = try greet([body])
+      #expect(reasons.first?.contains("name that no site or disk can have") ?? false)
+      #expect(log.count == 1 && !log[0].contains("all is well"), "\(log)")
+    }
+  }
+}
