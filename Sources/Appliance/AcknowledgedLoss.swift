@@ -5,17 +5,31 @@ import SystemIO
 
 /// Records whose writes clients were told of, though not that they are durable, and that a group
 /// lacks since its journal failed and it opened again. Confined to the group's loop once it serves.
-struct AcknowledgedLoss: CustomStringConvertible {
+struct AcknowledgedLoss: Equatable, Sendable, CustomStringConvertible {
   /// The first and the last of them.
-  let first: SequenceNumber
-  let last: SequenceNumber
+  private(set) var first: SequenceNumber
+  private(set) var last: SequenceNumber
   /// By disk: whether a client was told. Which disks the records were for is not known any more.
-  private var isTold: [Bool]
+  private(set) var isTold: [Bool]
 
-  init(after kept: SequenceNumber, through last: SequenceNumber, diskCount: Int) {
+  /// - Parameter earlier: a loss of before. Where somebody has not heard of that yet, the two are
+  ///   one.
+  init(
+    after kept: SequenceNumber, through last: SequenceNumber, diskCount: Int,
+    and earlier: AcknowledgedLoss? = nil
+  ) {
     first = SequenceNumber(kept.rawValue + 1)
     self.last = last
     isTold = Array(repeating: false, count: diskCount)
+    guard let earlier, earlier.isTold.contains(false) else { return }
+    first = min(first, earlier.first)
+    self.last = max(last, earlier.last)
+  }
+
+  init(first: SequenceNumber, last: SequenceNumber, isTold: [Bool]) {
+    self.first = first
+    self.last = last
+    self.isTold = isTold
   }
 
   /// Whether the client that asks must be told: once for each disk.

@@ -166,10 +166,10 @@ extension Group {
     }
   }
 
-  /// What the journal's files do not say.
+  /// What the journal's files do not say. When paused.
   var handedState: HandoverGroup {
-    HandoverGroup(
-      name: configuration.name, completeThrough: (journal?.promised ?? .zero).rawValue)
+    memory.handed(
+      configuration.name, isOpen: true, completeThrough: journal?.promised ?? .zero)
   }
 
   /// Before the group serves: what another process knew of it.

@@ -40,9 +40,8 @@ final class GroupHost: Sendable {
     /// Of the last attempt that failed.
     var refusal: SiteError?
     var loggedReason: String?
-    /// Of the opening before: which group it was, and what its clients were told is in the journal.
-    var known: GroupIdentifier?
-    var acknowledged = SequenceNumber.none
+    /// Of the opening before.
+    var memory: GroupMemory
   }
 
   let name: String
@@ -55,16 +54,19 @@ final class GroupHost: Sendable {
   private static let linkDrainMilliseconds = 2_000
   private static let longestWaitMilliseconds: UInt64 = 3_600_000
 
-  /// - Parameter files: those that another process gave to this one.
+  /// - Parameters:
+  ///   - files: those that another process gave to this one.
+  ///   - memory: what that process knew of the group.
   init(
     _ configuration: GroupConfiguration, origin: ConfigurationOrigin?, loop: EventLoop,
-    files: InheritedFiles, _ surroundings: Surroundings
+    files: InheritedFiles, memory: GroupMemory = GroupMemory(), _ surroundings: Surroundings
   ) {
     name = configuration.name
     role = configuration.role
     self.loop = loop
     self.surroundings = surroundings
-    state = Monitor(State(configuration: configuration, origin: origin, files: files))
+    state = Monitor(
+      State(configuration: configuration, origin: origin, files: files, memory: memory))
     loop.groupCount += 1
   }
 
@@ -159,6 +161,7 @@ final class GroupHost: Sendable {
   /// From now on the group serves; what is posted to its loop next finds it so. The link must be
   /// started yet.
   func serves() {
+    noteLoss()
     let now = now
     state.update { state in
       guard state.life.phase == .ready else { return }
@@ -167,7 +170,21 @@ final class GroupHost: Sendable {
     }
   }
 
+  private func noteLoss() {
+    guard let group = prepared, let loss = group.loss else { return }
+    if state.withLock({ $0.memory }).lacksMore(than: group.stamped) { log(": \(loss)") }
+  }
+
   // MARK: From others
+
+  /// What another process must know of a group that is not open here; nil when its loop does not
+  /// answer. Blocks for a moment, while nobody else changes the group's phase.
+  func memoryToHand(_ ask: (EventLoop, Group) -> GroupMemory?) -> GroupMemory? {
+    let (group, memory) = state.withLock { state in (state.opening?.group, state.memory) }
+    // It has failed, and what is left of it still runs.
+    if let group { return ask(loop, group) }
+    return memory
+  }
 
   /// Tries at once. What is closed takes the configuration over as a whole; false when the group is
   /// open, or not known under this role.
@@ -283,14 +300,19 @@ final class GroupHost: Sendable {
     _ configuration: GroupConfiguration, _ origin: ConfigurationOrigin?, _ files: InheritedFiles
   ) throws(SiteError) -> Opening {
     let log = surroundings.log
+    let memory = state.withLock { $0.memory }
     let parts = try GroupOpening.open(
       configuration, dataDirectory: surroundings.dataDirectory, origin: origin,
-      known: state.withLock { $0.known }, files: files, log: log)
+      known: memory.identifier, files: files, log: log)
     let group = Group(
       parts, loop: loop,
       lanes: GroupLanes(group: configuration.name, diskCount: configuration.disks.count), log: log)
     group.siteName = surroundings.site
     group.onFailure = { [weak self] reason in self?.hasFailed(reason) }
+    // What a recovery site has lost is sent again.
+    if role == .protected {
+      group.loss = memory.loss(keeping: group.stamped, diskCount: group.disks.count)
+    }
     let link = GroupOpening.link(parts, site: surroundings.site, log)
     group.link = link?.monitor
     return Opening(group: group, link: link)
@@ -299,16 +321,7 @@ final class GroupHost: Sendable {
   private func serveAgain(_ opening: Opening) throws(SiteError) {
     try noteUse()
     let group = opening.group
-    let last = group.stamped
-    let acknowledged = state.withLock { $0.acknowledged }
-    log(": open again, and serves; its order ends with record \(last.rawValue)")
-    // What a recovery site has lost is sent again.
-    if role == .protected, last < acknowledged {
-      let loss = AcknowledgedLoss(
-        after: last, through: acknowledged, diskCount: group.disks.count)
-      group.loss = loss
-      log(": \(loss)")
-    }
+    log(": open again, and serves; its order ends with record \(group.stamped.rawValue)")
     serves()
     loop.post { group.begin() }
     opening.link?.start()
@@ -329,6 +342,7 @@ final class GroupHost: Sendable {
   private func end() {
     guard let opening = state.withLock({ $0.opening }) else { return }
     let group = opening.group
+    hurry(group)
     opening.link?.stop(drainMilliseconds: 0)
     loop.perform { group.abandon() }
     #if MUTANTS
@@ -340,12 +354,16 @@ final class GroupHost: Sendable {
     letGo(of: group)
     let now = now
     state.update { state in
-      if let journal = group.journal { state.acknowledged = journal.appended }
-      state.known = group.stateKeeper?.state.group
+      state.memory = group.memory
       state.opening = nil
       state.life.ended(now: now)
     }
     log(": everything of it has ended; it is opened again")
+  }
+
+  /// A server that hangs must not keep the group from its end.
+  private func hurry(_ group: Group) {
+    for disk in group.disks { disk.store.hurry() }
   }
 
   /// Of what belongs to one opening, when none of its jobs runs any more.
@@ -371,6 +389,7 @@ final class GroupHost: Sendable {
   private func stopServing() {
     guard let opening = state.withLock({ $0.opening }) else { return }
     let group = opening.group
+    hurry(group)
     loop.perform { group.beginStop() }
     opening.link?.stop(drainMilliseconds: Self.linkDrainMilliseconds)
     loop.ask { done in group.drain { done(()) } }

@@ -92,6 +92,7 @@ public final class Site: Sendable {
     let hosts = configuration.groups.enumerated().map { index, group in
       GroupHost(
         group, origin: configuration.origin, loop: loops[index % loops.count], files: files,
+        memory: inheritance?.groups[group.name].map(GroupMemory.init) ?? GroupMemory(),
         surroundings)
     }
     do throws(SiteError) {
@@ -119,7 +120,7 @@ public final class Site: Sendable {
     for host in hosts {
       if let error = host.firstRefusal() { refusals.append((host, error)) }
     }
-    let isServed = { (name: String) in inheritance?.groups[name] != nil }
+    let isServed = { (name: String) in inheritance?.groups[name]?.isOpen == true }
     if let lost = refusals.first(where: { isServed($0.host.name) }) { throw lost.error }
     if let twice = refusals.first(where: { uses($0.host, aFileOf: hosts) }) { throw twice.error }
     if !refusals.isEmpty, refusals.count == hosts.count,

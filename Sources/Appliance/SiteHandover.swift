@@ -148,14 +148,9 @@ private struct HandoverDriver {
       counts.files += 1
     }
     connections = front?.connections ?? []
-    for group in site.groups {
-      let answer = site.ask(group.loop) { done in
-        done((group.handedState, group.handOverConnections()))
-      }
-      guard let (state, handed) = answer else { throw .timedOut }
-      try channel.send(.group(state), deadline: deadline)
+    for host in site.hosts {
+      try channel.send(.group(try present(host)), deadline: deadline)
       counts.groups += 1
-      connections += handed
     }
     for connection in connections {
       try channel.send(
@@ -163,6 +158,22 @@ private struct HandoverDriver {
     }
     counts.connections = connections.count
     try channel.send(.complete(counts), deadline: deadline)
+  }
+
+  /// The group's connections go to the others.
+  private mutating func present(_ host: GroupHost) throws(HandoverError) -> HandoverGroup {
+    if let group = host.group {
+      let answer = site.ask(group.loop) { done in
+        done((group.handedState, group.handOverConnections()))
+      }
+      guard let (state, handed) = answer else { throw .timedOut }
+      connections += handed
+      return state
+    }
+    let site = self.site
+    let memory = host.memoryToHand { loop, group in site.ask(loop) { $0(group.memory) } }
+    guard let memory else { throw .timedOut }
+    return memory.handed(host.name, isOpen: false)
   }
 
   /// The point of no return is behind: only what the other process did not get is touched.

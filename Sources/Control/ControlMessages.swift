@@ -19,7 +19,7 @@ import Foundation
 /// `TimelineStatus.Checkpoint`, a `ReloadStatus` or a `SyncStatus`, or
 /// `{"ok":false,"error":"one sentence"}`, with
 /// `"cause":"configuration"` when the site's file is at fault. Unknown members are ignored. After
-/// the reply to `{"command":"hand-over","versions":[1]}` the connection speaks another protocol
+/// the reply to `{"command":"hand-over","versions":[2]}` the connection speaks another protocol
 /// (`HandoverMessage`). A line longer than `ControlLimits.requestBytes` is refused and ends the
 /// connection.
 public struct ControlRequest: Codable, Equatable, Sendable {

@@ -6,7 +6,7 @@ import NBDProtocol
 /// seconds, after which Linux takes a disk on a virtual SCSI bus for hung.
 public enum HandoverLimits {
   /// Versions of the messages that this program speaks.
-  public static let versions: ClosedRange<UInt16> = 1...1
+  public static let versions: ClosedRange<UInt16> = 2...2
 
   /// For the other side to go on after the offer.
   public static let askMilliseconds: UInt64 = 10_000

@@ -157,25 +157,86 @@ public struct HandoverListener: Hashable, Sendable {
   }
 }
 
-/// What a group knows beside its journal and its state file.
+/// What a process knows of a group beside its journal and its state file.
 public struct HandoverGroup: Equatable, Sendable {
   public var name: String
+  /// It serves: the new process must have it open before the site changes hands.
+  public var isOpen: Bool
   /// No record at or before it will follow (nanoseconds since 1970).
   public var completeThrough: UInt64
+  /// Which group it was when it was open last; nil when it never was.
+  public var identifier: Identifier?
+  /// Of a group that has failed: the last record whose write its clients were told of.
+  public var acknowledged: UInt64
+  /// Records that were lost with a failed journal; nil when none were.
+  public var loss: Loss?
 
-  public init(name: String, completeThrough: UInt64) {
+  public struct Identifier: Equatable, Sendable {
+    public var high: UInt64
+    public var low: UInt64
+
+    public init(high: UInt64, low: UInt64) {
+      self.high = high
+      self.low = low
+    }
+  }
+
+  public struct Loss: Equatable, Sendable {
+    /// The first and the last of them.
+    public var first: UInt64
+    public var last: UInt64
+    /// By disk: whether a client was told.
+    public var isTold: [Bool]
+
+    public init(first: UInt64, last: UInt64, isTold: [Bool]) {
+      self.first = first
+      self.last = last
+      self.isTold = isTold
+    }
+  }
+
+  public init(
+    name: String, isOpen: Bool, completeThrough: UInt64 = 0,
+    identifier: Identifier? = nil, acknowledged: UInt64 = 0, loss: Loss? = nil
+  ) {
     self.name = name
+    self.isOpen = isOpen
     self.completeThrough = completeThrough
+    self.identifier = identifier
+    self.acknowledged = acknowledged
+    self.loss = loss
   }
 
   func encode(into encoder: inout WireEncoder) {
     encoder.put(name)
+    encoder.put(Flags.byte(isOpen, identifier != nil, loss != nil))
     encoder.put(completeThrough)
+    encoder.put(acknowledged)
+    if let identifier {
+      encoder.put(identifier.high)
+      encoder.put(identifier.low)
+    }
+    if let loss {
+      encoder.put(loss.first)
+      encoder.put(loss.last)
+      encoder.put(UInt16(loss.isTold.count))
+      for isTold in loss.isTold { encoder.put(Flags.byte(isTold)) }
+    }
   }
 
   init(from decoder: inout WireDecoder) throws {
     name = try decoder.takeString()
+    let flags = Flags(try decoder.take())
+    isOpen = flags[0]
     completeThrough = try decoder.take()
+    acknowledged = try decoder.take()
+    if flags[1] { identifier = .init(high: try decoder.take(), low: try decoder.take()) }
+    guard flags[2] else { return }
+    var loss = Loss(first: try decoder.take(), last: try decoder.take(), isTold: [])
+    for _ in 0..<(try decoder.take(UInt16.self)) {
+      loss.isTold.append(Flags(try decoder.take())[0])
+    }
+    self.loss = loss
   }
 }
 

@@ -18,18 +18,18 @@ struct HandoverOfferingTests {
 
   @Test func `the same user and root are offered the site in a version that both speak`() throws {
     for user in [SystemInfo.user, 0] {
-      let (reply, isOffered) = try reply(versions: [1, 7], peerUser: user)
+      let (reply, isOffered) = try reply(versions: [2, 7], peerUser: user)
       #expect(isOffered)
-      #expect(reply.result?.version == 1)
+      #expect(reply.result?.version == 2)
     }
   }
 
   @Test func `nobody else is`() throws {
     let others: [([UInt16]?, UInt32?, String)] = [
-      ([1], SystemInfo.user + 1, "is not handed over to user"),
-      ([1], nil, "through a unix socket only"),
-      ([9], 0, "hands over in version 1"), ([], 0, "hands over in version 1"),
-      (nil, 0, "hands over in version 1"),
+      ([2], SystemInfo.user + 1, "is not handed over to user"),
+      ([2], nil, "through a unix socket only"),
+      ([9], 0, "hands over in version 2"), ([], 0, "hands over in version 2"),
+      (nil, 0, "hands over in version 2"),
     ]
     for (versions, user, reason) in others {
       let (reply, isOffered) = try reply(versions: versions, peerUser: user)
@@ -42,7 +42,7 @@ struct HandoverOfferingTests {
     let fixture = try ControlFixture()
     let socket = try fixture.client.connect()
     let offer: HandoverOffer = try fixture.client.perform(
-      ControlRequest(command: "hand-over", versions: [1]), over: socket)
+      ControlRequest(command: "hand-over", versions: [2]), over: socket)
     #expect(offer.site == "east")
     let channel = try HandoverChannel(socket)
     let deadline = HandoverChannel.deadline(milliseconds: 5_000)

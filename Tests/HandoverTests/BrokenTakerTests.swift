@@ -100,8 +100,8 @@ import Testing
 
   @Test func `a process of another version is refused before anything is stopped`() throws {
     let site = try Self.site()
-    let refusal = #expect(throws: RigError.self) { try Taker(site, versions: [0, 2, 99]) }
-    #expect(refusal?.description.contains("hands over in version 1") ?? false)
+    let refusal = #expect(throws: RigError.self) { try Taker(site, versions: [0, 1, 99]) }
+    #expect(refusal?.description.contains("hands over in version 2") ?? false)
     #expect(site.isRunning)
   }
 }
@@ -113,7 +113,7 @@ private final class Taker {
   private var taker = HandoverChannel.Taker()
 
   /// - Throws: `RigError` with the site's words when it does not offer itself.
-  init(_ site: Site, versions: [Int] = [1]) throws {
+  init(_ site: Site, versions: [Int] = [2]) throws {
     let path = String(site.configuration.control.dropFirst("unix:".count))
     let socket = try Socket.connect(to: .unix(path: path))
     let request = #"{"command":"hand-over","versions":\#(versions)}"# + "\n"

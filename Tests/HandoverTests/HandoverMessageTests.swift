@@ -10,7 +10,12 @@ struct HandoverMessageTests {
     .begin, .confirmed, .yours,
     .listener(HandoverListener(kind: "nbd", address: "tcp:[::1]:10809", isActivated: true)),
     .file(path: "/srv/a disk.raw"),
-    .group(HandoverGroup(name: "shop", completeThrough: 1_700_000_000_000_000_001)),
+    .group(
+      HandoverGroup(name: "shop", isOpen: true, completeThrough: 1_700_000_000_000_000_001)),
+    .group(
+      HandoverGroup(
+        name: "closed", isOpen: false, identifier: .init(high: 7, low: 8), acknowledged: 12,
+        loss: .init(first: 9, last: 10, isTold: [true, false]))),
     .connection(
       ConnectionState(
         group: "g", disk: "d", instant: 5,

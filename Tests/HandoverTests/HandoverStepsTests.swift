@@ -79,7 +79,7 @@ struct HandoverStepsTests {
     try taker.receive(
       .listener(HandoverListener(kind: "nbd", address: "unix:/a", isActivated: false)), .socket(3))
     try taker.receive(.file(path: "/lock"), .file("lock"))
-    try taker.receive(.group(HandoverGroup(name: "g", completeThrough: 7)), .none)
+    try taker.receive(.group(HandoverGroup(name: "g", isOpen: true, completeThrough: 7)), .none)
     try taker.receive(.connection(Self.connection), .socket(4))
     return taker
   }

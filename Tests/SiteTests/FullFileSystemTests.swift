@@ -246,10 +246,16 @@ import Testing
     #expect(site.log.contains("group g has failed"), "\(site.log)")
   }
 
-  /// A client that was told of writes must not hear that they are durable when they are gone.
-  @Test func `flush fails once after a failed journal lost what it would cover`() throws {
+  /// A client that was told of writes must not hear that they are durable when they are gone, from
+  /// this process or from one that takes its place.
+  @Test(arguments: Successor.allCases)
+  private func `flush fails once after a failed journal lost what it would cover`(
+    successor: Successor
+  ) throws {
     let scratch = try ScratchDirectory()
     let (site, mount) = try siteOnItsOwnFileSystem(scratch)
+    // A site needs a group that is open.
+    try site.addDisk("other", size: 1 << 20, group: "other", role: .plain)
     try site.start()
     let client = try site.connect("disk")
     try client.write([1], at: 0, fua: true)
@@ -257,9 +263,11 @@ import Testing
     try mount.failAsAfterAnError()
     #expect(throws: (any Error).self) { try client.flush() }
     try eventually("it can be repaired", within: .seconds(60)) { (try? mount.repair()) != nil }
+    if successor == .whileClosed { try site.takeOver() }
     try eventually("the group is open", within: .seconds(120)) {
       try health(site).contains("were lost with the failed journal")
     }
+    if successor == .whenOpenAgain { try site.takeOver() }
     let next = try site.connect("disk")
     #expect(throws: (any Error).self) { try next.flush() }
     try next.write([3], at: 0, fua: true)
@@ -267,6 +275,9 @@ import Testing
     let other = try site.connect("disk")
     try other.flush()
   }
+
+  /// When another process takes the site's place: mostly before the group is open again, and after.
+  private enum Successor: CaseIterable { case none, whileClosed, whenOpenAgain }
 
   @Test func `disk that becomes read-only stops apply, not the guest`() throws {
     let scratch = try ScratchDirectory()

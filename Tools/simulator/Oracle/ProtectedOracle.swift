@@ -198,19 +198,20 @@ final class ProtectedOracle {
   /// The power was cut, or a sync has failed.
   func mayLose() { mayHaveLost = true }
 
-  /// The site's process is about to start. What was sent to an earlier one appears no more.
+  /// The site's process is about to start, and with it whoever knew what clients have not heard.
+  func processStarts() { untoldDisks = [] }
+
+  /// The group is about to be opened. What was sent to an earlier one appears no more.
   ///
   /// - Parameter clock: the latest time that its clock has shown so far.
   func restarting(clock: Timestamp) {
     clockCeiling = max(clockCeiling, clock)
     isEndUncertain = true
     pending = []
-    untoldDisks = []
   }
 
   /// The site has started and says where its order ends.
   func restarted(appended: UInt64) {
-    untoldDisks = []
     resolveEnd(at: appended)
     incarnation += 1
     cuts.append(UInt64(line.count))

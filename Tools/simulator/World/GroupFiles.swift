@@ -71,8 +71,9 @@ final class GroupFiles {
     if role == .recovery { oracle.recoveryState = states.state }
   }
 
-  /// The site's process is about to start.
-  func restarting(clock: Timestamp, on machine: Machine) {
+  /// The group is about to be opened, mostly because the site's process is about to start.
+  func restarting(clock: Timestamp, on machine: Machine, isProcessStart: Bool = false) {
+    if isProcessStart, role == .protected { oracle.protected.processStarts() }
     reloadState(from: machine)
     oracle.restarting(role)
     switch role {

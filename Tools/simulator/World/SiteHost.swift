@@ -59,7 +59,9 @@ final class SiteHost: @unchecked Sendable {
     hadErrors = machine.faults.hasErrors
     inspector = nil
     world.statistics.starts += 1
-    for group in files { group.restarting(clock: latestClock, on: machine) }
+    for group in files {
+      group.restarting(clock: latestClock, on: machine, isProcessStart: true)
+    }
     closedGroups = Set(files.indices)
     let life = life
     process = machine.start("site") { [self] in run(life) }
@@ -153,6 +155,14 @@ final class SiteHost: @unchecked Sendable {
     glance(line)
     followOpenings(line)
     followLosses(line)
+    checkDamage(line)
+  }
+
+  /// "group g0: record 7 in segment 2 of the journal is damaged and …"
+  private func checkDamage(_ line: String) {
+    guard line.contains("of the journal is damaged"), !hadDiskErrors, !machine.faults.hasErrors
+    else { return }
+    world.violation("site \(name) finds damage where there is none: \(line)")
   }
 
   /// "group g0: records 29 to 34 were lost with …", and "group g0, disk g0-d1: a client …".
