@@ -104,6 +104,7 @@ struct ViewReading {
   func read(at instant: Timestamp, rounds: Int) throws(ClientError) {
     for (index, disk) in oracle.diskNames.enumerated() {
       let client: NBDClient
+      let generation = line.generation
       do throws(ClientError) {
         client = try open(disk, at: "\(instant)")
       } catch {
@@ -113,6 +114,8 @@ struct ViewReading {
       defer { client.close() }
       world.statistics.views += 1
       world.trace.note("opened \(disk)@\(instant) at the \(role) site")
+      // The answer may have been long on its way.
+      guard line.generation == generation else { throw .lost("the order has gone back") }
       checkIsWhole(at: instant)
       if !mayHaveChanged, !(role == .recovery && oracle.recovery.isUnsure) {
         oracle.checkSeen(role, instant)
