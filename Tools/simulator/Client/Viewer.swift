@@ -73,7 +73,8 @@ final class Viewer: @unchecked Sendable {
   /// there yet when the site was asked.
   private func choose(_ instants: Inspector.Instants, _ line: Line) -> Timestamp {
     if world.simulation.random.chance(0.15) {
-      return Timestamp(rawValue: instants.end.rawValue + world.simulation.random.next() % .seconds(3))
+      return Timestamp(
+        rawValue: instants.end.rawValue + world.simulation.random.next() % .seconds(3))
     }
     let first = line.count(through: instants.start)
     let last = line.count(through: instants.end)
