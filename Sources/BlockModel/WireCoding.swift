@@ -11,9 +11,7 @@ public struct WireEncoder: Sendable {
 
   // Not generic: where it is not specialised, each step would go through witness tables.
   private mutating func put(word: UInt64, byteCount: Int) {
-    for index in (0..<byteCount).reversed() {
-      bytes.append(UInt8(truncatingIfNeeded: word >> UInt64(8 * index)))
-    }
+    unsafe withUnsafeBytes(of: word.bigEndian) { unsafe bytes += $0.suffix(byteCount) }
   }
 
   /// UTF-8 with a 16-bit byte count in front. Longer text is our own mistake and traps.

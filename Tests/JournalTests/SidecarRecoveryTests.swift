@@ -257,6 +257,27 @@ import Testing
     }
   }
 
+  /// Damage before the cut is not an order that ends early.
+  @Test func `cut refuses a journal that ends before it, and erases nothing`() throws {
+    let group = try Self.filled(4)
+    let after = SequenceNumber(group.journal.durable.rawValue - 1)
+    try group.updateState { $0.durable = after }
+    let first = try group.storage.open("segment-00000")
+    try unsafe [UInt8](repeating: 0xFF, count: 2).withUnsafeBytes {
+      try unsafe first.write($0, at: UInt64(SegmentHeader.byteCount) + 5)
+    }
+    func contents() throws -> [[UInt8]] {
+      try group.storage.names().sorted().map { try group.storage.open($0).bytes }
+    }
+    let before = try contents()
+    #expect {
+      try JournalRecovery(group.storage, state: group.state, cut: after)
+    } throws: {
+      if case JournalError.damaged = $0 { true } else { false }
+    }
+    #expect(try contents() == before)
+  }
+
   /// The sidecar of segment 1 names three records, and it has seven.
   @Test func `sidecar does not stand for a segment that was cut and went on`() throws {
     let group = try TestGroup(seed: 3)

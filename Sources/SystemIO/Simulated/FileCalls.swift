@@ -144,9 +144,13 @@ extension SystemCalls {
     }
     let machine = machine
     let snapshot = inode.snapshot()
-    simulation.sleep(nanoseconds: duration(of: file, on: machine))
+    // Pages that are being written out are waited for, and what becomes of them is this sync's too.
+    let end = max(simulation.now + duration(of: file, on: machine), inode.writeOutEnd)
+    simulation.sleep(nanoseconds: end - simulation.now)
     writeBack(snapshot, of: file, on: machine)
-    return file.hearsOfLoss() ? fail(EIO) : 0
+    guard file.hearsOfLoss() else { return 0 }
+    simulation.trace("\(machine.name): a sync of \(file.path) tells of a loss")
+    return fail(EIO)
   }
 
   private static func duration(of file: OpenFile, on machine: Machine) -> UInt64 {

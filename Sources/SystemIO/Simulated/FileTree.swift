@@ -20,6 +20,9 @@ struct FileTree {
   var byteCount: Int { names.values.reduce(0) { $0 + Int($1.byteCount) } }
   var allocatedBytes: Int { names.values.reduce(0) { $0 + $1.allocatedBytes } }
 
+  /// A write-back failed, and no open file has been told.
+  var hasUntoldLoss: Bool { names.values.contains(where: \.hasUntoldLoss) }
+
   static func folder(of path: String) -> String {
     guard let slash = path.lastIndex(of: "/"), slash != path.startIndex else { return "/" }
     return String(path[..<slash])

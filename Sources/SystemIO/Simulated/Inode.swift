@@ -181,7 +181,8 @@ final class Inode {
 
   func complete(_ snapshot: Snapshot) {
     for synced in snapshot.pages {
-      guard var page = pages[synced.index] else { continue }
+      // A page that is clean by now was written out, or was lost with that.
+      guard var page = pages[synced.index], page.isDirty else { continue }
       page.persist(synced.bytes, synced.version)
       if page.version == synced.version {
         page.isDirty = false
@@ -210,6 +211,8 @@ final class Inode {
       pages[synced.index] = page
     }
   }
+
+  var hasUntoldLoss: Bool { !isLossTold }
 
   /// What an open file keeps, to find out what happens after its opening.
   var lossMark: UInt64 { isLossTold ? lossCount : lossCount - 1 }

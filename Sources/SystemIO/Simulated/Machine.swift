@@ -64,6 +64,9 @@ public final class Machine {
 
   public func fileNames() -> [String] { files.allPaths }
 
+  /// A write-back failed, and whoever opens that file next is told.
+  public var hasUntoldLoss: Bool { files.hasUntoldLoss }
+
   /// What its files take when none has holes.
   public var usedBytes: Int { files.byteCount }
 

@@ -34,6 +34,23 @@ final class Viewer: @unchecked Sendable {
     }
   }
 
+  /// Looks once at what was seen before, as soon as the site has been away and is back.
+  func lookAgain(_ host: SiteHost, _ group: Int, at instant: Timestamp) {
+    world.clientsLeft += 1
+    let life = host.life
+    world.clientMachine.start("viewer") { [self] in
+      for _ in 0..<2_000 where host.life == life || !host.isServing {
+        Thread.sleep(milliseconds: 2)
+      }
+      do throws(ClientError) {
+        try ViewReading(host, group, world).read(at: instant, rounds: 1)
+      } catch {
+        world.trace.note("viewer \(number): \(error)")
+      }
+      world.clientsLeft -= 1
+    }
+  }
+
   private func look(_ host: SiteHost, _ group: Int, _ instants: Inspector.Instants) {
     let view = ViewReading(host, group, world)
     do throws(ClientError) {
@@ -52,8 +69,13 @@ final class Viewer: @unchecked Sendable {
     }
   }
 
-  /// Any instant, or the very one of a record, or the one right before it.
+  /// Any instant, or the very one of a record, or the one right before it; or one that was not
+  /// there yet when the site was asked.
   private func choose(_ instants: Inspector.Instants, _ line: Line) -> Timestamp {
+    if world.simulation.random.chance(0.15) {
+      return Timestamp(
+        rawValue: instants.end.rawValue + world.simulation.random.next() % .seconds(3))
+    }
     let first = line.count(through: instants.start)
     let last = line.count(through: instants.end)
     if last > first, world.simulation.random.chance(0.6) {
@@ -73,12 +95,14 @@ struct ViewReading {
   private static let chunkBytes = 32 << 10
 
   private let host: SiteHost
+  private let group: Int
   private let role: Role
   private let world: World
   let oracle: GroupOracle
 
   init(_ host: SiteHost, _ group: Int, _ world: World) {
     self.host = host
+    self.group = group
     self.world = world
     role = world.role(of: group, at: host.index)
     oracle = world.groups[group]
@@ -104,6 +128,7 @@ struct ViewReading {
   func read(at instant: Timestamp, rounds: Int) throws(ClientError) {
     for (index, disk) in oracle.diskNames.enumerated() {
       let client: NBDClient
+      let generation = line.generation
       do throws(ClientError) {
         client = try open(disk, at: "\(instant)")
       } catch {
@@ -113,10 +138,15 @@ struct ViewReading {
       defer { client.close() }
       world.statistics.views += 1
       world.trace.note("opened \(disk)@\(instant) at the \(role) site")
+      // The answer may have been long on its way.
+      guard line.generation == generation else { throw .lost("the order has gone back") }
       checkIsWhole(at: instant)
       if !mayHaveChanged, !(role == .recovery && oracle.recovery.isUnsure) {
         oracle.checkSeen(role, instant)
         oracle.noteSeen(role, instant, wasOpened: true)
+        world.ambushes.opened(host, role) { [world, host, group] in
+          Viewer(world.nextViewerNumber(), world).lookAgain(host, group, at: instant)
+        }
       }
       let last = line.last(through: instant)
       for round in 0..<rounds {

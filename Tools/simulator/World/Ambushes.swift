@@ -84,10 +84,23 @@ final class Ambushes {
     crash([host.index], in: .milliseconds(1)...(.milliseconds(100)), after: "falling behind")
   }
 
+  /// A client has opened a group there. What the site promised with that must outlive it, and it
+  /// asks again as soon as the site is back: its peer is away, or its clock shows less than before.
+  func opened(_ host: SiteHost, _ role: Role, again: @escaping () -> Void) {
+    guard !world.chaos.isOver, simulation.random.chance(0.1) else { return }
+    if role == .recovery {
+      world.chaos.separate(.seconds(1)...(.seconds(6)))
+    } else {
+      world.chaos.jumpClock(host, by: -Int64(simulation.random.below(60_000)) * 1_000_000)
+    }
+    crash([host.index], in: 1_000...(.milliseconds(100)), after: "opening a view")
+    again()
+  }
+
   private func crash(_ victims: [Int], in delay: ClosedRange<UInt64>, after what: String) {
     let isKill = simulation.random.chance(0.1)
     simulation.at(simulation.now + simulation.random.pick(logarithmic: delay)) { [self] in
-      if isOver { return }
+      if world.chaos.isOver { return }
       world.trace.note("fault: a crash after \(what)")
       for victim in victims.map({ world.hosts[$0] }) where victim.state != .down {
         if isKill { victim.kill() } else { victim.cutPower() }

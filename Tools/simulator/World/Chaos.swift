@@ -197,7 +197,10 @@ final class Chaos {
 
   private func jumpClock(_ host: SiteHost) {
     let size = Int64(simulation.random.pick(logarithmic: .milliseconds(1)...(.seconds(7_200))))
-    let jump = simulation.random.chance(0.5) ? size : -size
+    jumpClock(host, by: simulation.random.chance(0.5) ? size : -size)
+  }
+
+  func jumpClock(_ host: SiteHost, by jump: Int64) {
     host.noteClock()
     host.machine.clockOffsetNanoseconds += jump
     world.trace.note("\(host.name): the clock jumps by \(jump) ns")

@@ -56,7 +56,7 @@ final class SiteHost: @unchecked Sendable {
     life += 1
     state = .starting
     wantsStop = false
-    hadErrors = machine.faults.hasErrors
+    hadErrors = machine.faults.hasErrors || machine.hasUntoldLoss
     inspector = nil
     world.statistics.starts += 1
     for group in files {
