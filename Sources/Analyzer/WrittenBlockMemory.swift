@@ -23,7 +23,8 @@ struct WrittenBlockMemory: Sendable {
 
   // A place: tag in bits 32–63, second of the last write in bits 8–31, sector mask in 0–7.
   // An empty place is 0: when a block with tag 0 finds it, its empty mask makes it a new block.
-  private var places: [UInt64]
+  // None before the first write: a disk at rest takes no memory.
+  private var places: [UInt64] = []
   private let setShift: UInt64
   private let setMask: UInt64
 
@@ -31,13 +32,13 @@ struct WrittenBlockMemory: Sendable {
     let blocks = Int(clamping: diskBytes >> Self.blockShift)
     var count = Self.minimumPlaces
     while count < Self.maximumPlaces && count < blocks { count *= 2 }
-    places = Array(repeating: 0, count: count)
+    capacity = count
     setMask = UInt64(count / Self.placesPerSet - 1)
     setShift = UInt64(setMask.nonzeroBitCount)
   }
 
   /// Blocks that fit.
-  var capacity: Int { places.count }
+  let capacity: Int
 
   /// Looks a write up and remembers it.
   ///
@@ -45,6 +46,7 @@ struct WrittenBlockMemory: Sendable {
   /// - Returns: its bytes that were already remembered.
   @inline(__always)
   mutating func note(start: UInt64, end: UInt64, second: UInt64) -> UInt64 {
+    if places.isEmpty { places = Array(repeating: 0, count: capacity) }
     let (setShift, setMask) = (setShift, setMask)
     return unsafe places.withUnsafeMutableBufferPointer { places in
       let last = end &- 1

@@ -304,6 +304,16 @@ final class Group: TurnParticipant, @unchecked Sendable {
     journal?.piece(disk: disk, at: offset, limit: limit) ?? (limit, nil)
   }
 
+  /// For a worker, of what `piece` could not tell. Pins the oldest segment that it may name until
+  /// it is released: not one that waits to be recycled.
+  func coldLookUp(_ disk: DiskNumber) -> ColdLookUp? {
+    guard let journal else { return nil }
+    let (cover, floor) = journal.closedIndex
+    let oldest = journal.oldestNamedSegment
+    oldest?.pin()
+    return ColdLookUp(disk: disk, index: .live(cover, floor: floor, oldest: oldest))
+  }
+
   // MARK: Failing and stopping
 
   /// The journal cannot be trusted any more. Clients are cut off without replies, so nothing that
@@ -327,6 +337,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// Nothing begins any more, also nothing that only reads: the opening is about to end.
   func abandon() {
     failure = failure ?? "the group is stopping"
+    stopIndexUpkeep()
     closeConnections()
     closeReceiver()
     views.expireAll()
@@ -345,6 +356,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// No new requests from here on.
   func beginStop() {
     isStopping = true
+    stopIndexUpkeep()
     _ = commit()
     closeConnections()
     closeReceiver()

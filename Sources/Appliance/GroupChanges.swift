@@ -145,10 +145,15 @@ extension Group {
   }
 
   /// Whether a record after a border changed the byte at `offset`, and for how many bytes (at most
-  /// `limit`) that holds. On the loop.
+  /// `limit`) that holds; nil when `generations(after:)` must be read for it. On the loop.
   func change(
     disk: DiskNumber, at offset: UInt64, limit: UInt64, after border: SequenceNumber
-  ) -> (length: UInt64, isChanged: Bool) {
+  ) -> (length: UInt64, isChanged: Bool?) {
     journal?.change(disk: disk, at: offset, limit: limit, after: border) ?? (limit, false)
+  }
+
+  /// Closed ones with a record after a border. On the loop.
+  func generations(after border: SequenceNumber) -> [Generation] {
+    journal?.generations(after: border) ?? []
   }
 }

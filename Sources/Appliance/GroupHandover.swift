@@ -45,6 +45,7 @@ extension Group {
   func settle(_ reached: @escaping (_ problem: String?) -> Void) {
     handover.phase = .settling
     handover.reached = reached
+    stopIndexUpkeep()
     continueHandover()
   }
 

@@ -19,6 +19,8 @@ final class GroupHost: Sendable {
     let site: String
     let dataDirectory: String
     let log: @Sendable (String) -> Void
+    /// All groups share it.
+    let indexMemory = IndexMemory()
   }
 
   /// A group that is open.
@@ -303,7 +305,7 @@ final class GroupHost: Sendable {
     let memory = state.withLock { $0.memory }
     let parts = try GroupOpening.open(
       configuration, dataDirectory: surroundings.dataDirectory, origin: origin,
-      known: memory.identifier, files: files, log: log)
+      known: memory.identifier, files: files, surroundings.indexMemory, log: log)
     let group = Group(
       parts, loop: loop,
       lanes: GroupLanes(group: configuration.name, diskCount: configuration.disks.count), log: log)

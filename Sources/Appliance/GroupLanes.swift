@@ -10,7 +10,9 @@ struct GroupLanes: Sendable {
   let files: WorkerPool
   /// Views and lists of changes that are opened: they scan the journal.
   let views: WorkerPool
-  /// What the state file, apply, the index and full copies do, one after the other.
+  /// Merges of the index.
+  let index: WorkerPool
+  /// What the state file, apply, sidecars and full copies do, one after the other.
   let keeper: WorkerPool
   /// By disk: what must wait for its backing store. So many requests at a time are a store's quota.
   private let disks: [WorkerPool]
@@ -22,6 +24,7 @@ struct GroupLanes: Sendable {
     syncs = WorkerPool(name: "sync-\(name)", threadLimit: 1)
     files = WorkerPool(name: "file-\(name)", threadLimit: 1)
     views = WorkerPool(name: "view-\(name)", threadLimit: Self.openingViews)
+    index = WorkerPool(name: "index-\(name)", threadLimit: 1, priority: .background)
     keeper = WorkerPool(name: "keeper-\(name)", threadLimit: 1, priority: .background)
     disks = (0..<diskCount).map { number in
       WorkerPool(name: "disk\(number)-\(name)", threadLimit: Self.requestsOfStore)
@@ -32,6 +35,6 @@ struct GroupLanes: Sendable {
 
   /// Runs what was submitted and takes nothing more. Blocks until all of it has ended.
   func finish() {
-    for pool in [syncs, files, views, keeper] + disks { pool.finish() }
+    for pool in [syncs, files, views, index, keeper] + disks { pool.finish() }
   }
 }

@@ -44,7 +44,8 @@ enum GroupOpening {
   ///   - files: those that another process gave to this one.
   static func open(
     _ configuration: GroupConfiguration, dataDirectory: String, origin: ConfigurationOrigin?,
-    known: GroupIdentifier? = nil, files: InheritedFiles = InheritedFiles(), log: (String) -> Void
+    known: GroupIdentifier? = nil, files: InheritedFiles = InheritedFiles(),
+    _ indexMemory: IndexMemory, log: (String) -> Void
   ) throws(SiteError) -> GroupParts {
     let name = configuration.name
     try checkMode(configuration)
@@ -64,7 +65,7 @@ enum GroupOpening {
       observations: ObservationQueue())
     if configuration.role == .plain { return parts }
     do {
-      try openJournal(folder, into: &parts, files, log: log)
+      try openJournal(folder, into: &parts, files, indexMemory, log: log)
     } catch let error as SiteError {
       throw error
     } catch let error as Errno {
@@ -160,6 +161,7 @@ enum GroupOpening {
 
   private static func openJournal(
     _ folder: String, into parts: inout GroupParts, _ files: InheritedFiles,
+    _ indexMemory: IndexMemory,
     log: (String) -> Void
   ) throws {
     let configuration = parts.configuration
@@ -198,7 +200,7 @@ enum GroupOpening {
     try requireOwn(storage, state)
     state.disks = own
     let isNew = generation == 0
-    let recovered = try JournalRecovery(storage, state: state)
+    let recovered = try JournalRecovery(storage, state: state, memory: indexMemory)
     for note in recovered.notes { log("group \(configuration.name): \(note)") }
     // Each start is another timeline, and each timeline has its own segments: this folder may be an
     // older one put back, or a copy of one with which somebody else goes on.
@@ -210,7 +212,8 @@ enum GroupOpening {
       options: .init(
         segmentByteCount: Int(configuration.journal.segmentSizeBytes),
         capacityByteCount: Int(configuration.journal.capacityBytes),
-        verifiesBeforeApply: configuration.historyNanoseconds >= longHistoryNanoseconds),
+        verifiesBeforeApply: configuration.historyNanoseconds >= longHistoryNanoseconds,
+        indexMemory: indexMemory),
       state: state, recovered: recovered, continuesLastSegment: configuration.role == .recovery)
     if configuration.role == .protected {
       // The link may end a full copy before the loop has closed its first instant, and without one

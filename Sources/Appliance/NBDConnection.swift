@@ -642,7 +642,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
       piece(at: $0, limit: $1)
     }
     let pinned = plan.segments.compactMap { reader.catalog?.pinned($0) }
-    return .live(plan, reader, pinned: pinned)
+    return .live(plan, reader, pinned: pinned, plan.isUnresolved ? coldLookUp() : nil)
   }
 
   private func readFinished(_ request: NBDRequest, _ reply: ReadJob.Reply) {

@@ -14,14 +14,16 @@ extension NBDConnection {
   /// Answers at once from the journal's index, or on a worker when the base must be asked. At the
   /// end of a turn.
   func answer(_ query: StatusQuery) {
-    let job = StatusJob(
+    var job = StatusJob(
       tag: query.request.tag, headers: headers, runLimit: query.runLimit,
       parts: contexts.filter(query.wants).map { ($0.identifier, part($0, query)) })
     guard job.needsBase else { return finish(query, job, Self.run(job, reader.store)) }
+    if job.parts.contains(where: { $0.part.isUnresolved }) { job.lookUp = coldLookUp() }
     beginWait(bytes: Self.statusWeight)
     let store = reader.store
-    workers.submit { [self] in
+    workers.submit { [self, job] in
       let result = Self.run(job, store)
+      job.lookUp?.release()
       loop.post { [self] in
         if endWait(bytes: Self.statusWeight) {
           finish(query, job, result)
@@ -40,21 +42,26 @@ extension NBDConnection {
       }
       return .allocation(AllocationPlan(query.range) { piece(at: $0, limit: $1) })
     case .changes(let changes, let border):
-      var extents = StatusExtents(
-        start: query.range.start, winner: .highest, limit: query.runLimit)
-      var offset = query.range.start
-      var lookUps = 0
-      while offset < query.range.end, !extents.isFull, lookUps < AllocationPlan.lookUpLimit {
-        var found = changes.piece(disk: disk, at: offset, limit: query.range.end - offset)
-        if !found.isChanged, let border, case .live(let group) = target {
-          found = group.change(disk: disk, at: offset, limit: found.length, after: border)
-        }
-        extents.add(length: found.length, status: found.isChanged ? 1 : 0)
-        offset += found.length
-        lookUps += 1
+      let live: Group? = if case .live(let group) = target { group } else { nil }
+      let pieces = ChangePieces(query) { offset, limit in
+        let found = changes.piece(disk: disk, at: offset, limit: limit)
+        guard let border, let live, found.isChanged != true else { return found }
+        let later = live.change(disk: disk, at: offset, limit: found.length, after: border)
+        // What one of them does not know, the other can only decide by a change.
+        if later.isChanged == false, found.isChanged == nil { return (later.length, nil) }
+        return later
       }
-      extents.finish()
-      return .changes(extents)
+      let later = pieces.isUnresolved ? border.flatMap { live?.generations(after: $0) } : nil
+      return .changes(
+        pieces, ColdChanges(blocks: changes, later: later.map(ChangedBlocks.init(of:)), disk: disk))
+    }
+  }
+
+  /// For a worker, of what the index could not tell at once. To be released.
+  func coldLookUp() -> ColdLookUp? {
+    switch target {
+    case .live(let group): group.coldLookUp(disk)
+    case .view(let view, _): ColdLookUp(disk: disk, index: .view(view))
     }
   }
 

@@ -14,11 +14,12 @@ enum OpenFiles {
 
   static func need(of configuration: SiteConfiguration) -> Int {
     let groups = configuration.groups.map { group in
-      // Each segment of a journal stays open.
+      // Each segment of a journal stays open, and the files of merged indexes: one for each eight
+      // segments, for each 64, and so on.
       let journal = group.journal
       let segments =
         group.role == .plain ? 0 : Int(journal.capacityBytes / journal.segmentSizeBytes)
-      return segments + perGroup + perDisk * group.disks.count
+      return segments + segments / 7 + perGroup + perDisk * group.disks.count
     }
     return fixed + configuration.listen.nbd.count + perClient * configuration.limits.connections
       + groups.reduce(0, +)

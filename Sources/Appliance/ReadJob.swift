@@ -12,8 +12,9 @@ struct ReadJob: Sendable {
   let source: Source
 
   enum Source: Sendable {
-    /// The plan's segments are pinned until the worker has read them.
-    case live(ReadPlan, SiteReader, pinned: [Segment<SiteSegmentFile>])
+    /// The plan's segments are pinned until the worker has read them. With a look-up where the plan
+    /// is unresolved.
+    case live(ReadPlan, SiteReader, pinned: [Segment<SiteSegmentFile>], ColdLookUp?)
     /// A view sees to it by itself that its segments stay.
     case view(SiteView, DiskNumber)
   }
@@ -39,13 +40,21 @@ struct ReadJob: Sendable {
     var failure: VolumeError?
     do throws(VolumeError) {
       switch source {
-      case .live(let plan, let reader, _):
+      case .live(var plan, let reader, _, let lookUp):
+        if let lookUp {
+          try plan.resolve { (offset, limit) throws(VolumeError) in
+            try lookUp.piece(at: offset, limit: limit)
+          }
+        }
         for piece in plan.pieces { try append(piece, reader, at: &offset, to: &reply) }
       case .view(let view, let disk):
         try append(view, disk, at: &offset, to: &reply)
       }
     } catch { failure = error }
-    if case .live(_, _, let pinned) = source { for segment in pinned { segment.unpin() } }
+    if case .live(_, _, let pinned, let lookUp) = source {
+      for segment in pinned { segment.unpin() }
+      lookUp?.release()
+    }
     let byteCount = failure == nil ? reply.finish() : reply.fail(.io, from: offset)
     return Reply(memory, byteCount: byteCount, failure: failure)
   }

@@ -40,7 +40,14 @@ struct StatusQuery {
 struct StatusJob: Sendable {
   enum Part: Sendable {
     case allocation(AllocationPlan)
-    case changes(StatusExtents)
+    case changes(ChangePieces, ColdChanges)
+
+    var isUnresolved: Bool {
+      switch self {
+      case .allocation(let plan): plan.isUnresolved
+      case .changes(let pieces, _): pieces.isUnresolved
+      }
+    }
   }
 
   let tag: NBDRequestTag
@@ -48,10 +55,14 @@ struct StatusJob: Sendable {
   let runLimit: Int
   /// By context identifier; at least one.
   let parts: [(identifier: UInt32, part: Part)]
+  /// Of the disk; nil when nothing of its allocation is unresolved.
+  var lookUp: ColdLookUp?
 
   /// Whether `run` blocks.
   var needsBase: Bool {
-    parts.contains { if case .allocation(let plan) = $0.part { plan.needsBase } else { false } }
+    parts.contains {
+      if case .allocation(let plan) = $0.part { plan.needsBase } else { $0.part.isUnresolved }
+    }
   }
 
   /// The reply's bytes.
@@ -60,8 +71,14 @@ struct StatusJob: Sendable {
     for (index, (identifier, part)) in parts.enumerated() {
       let extents: StatusExtents
       switch part {
-      case .allocation(let plan): extents = try plan.extents(base: store, limit: runLimit)
-      case .changes(let known): extents = known
+      case .allocation(var plan):
+        if let lookUp {
+          try plan.resolve { (offset, limit) throws(VolumeError) in
+            try lookUp.piece(at: offset, limit: limit)
+          }
+        }
+        extents = try plan.extents(base: store, limit: runLimit)
+      case .changes(let pieces, let cold): extents = try cold.extents(of: pieces)
       }
       let isLast = index == parts.count - 1
       reply += chunk(extents, identifier, isLast: isLast)

@@ -18,6 +18,10 @@ public struct ExtentSource: Equatable, Hashable, Sendable {
   /// Zeros whose space may be freed (TRIM, or WRITE_ZEROES that allows a hole).
   public static let hole = ExtentSource(rawValue: .max - 1)
 
+  /// The index that knows lies in a file, and what was asked of it is not in memory: whoever may
+  /// wait for the disk must ask again. No map holds it.
+  public static let unresolved = ExtentSource(rawValue: .max - 2)
+
   /// True for `zeros` and `hole`: the bytes read as zero.
   @inline(__always) public var isZeros: Bool { rawValue >= .max - 1 }
   @inline(__always) public var segment: UInt32 { UInt32(truncatingIfNeeded: rawValue >> 32) }

@@ -75,75 +75,173 @@ struct ActiveIndex {
 
 /// The index of a closed run of records: what each disk's bytes became in it. Immutable.
 ///
-/// A generation is what apply takes, what a view consults, and what lives in memory for each part
-/// of the journal that is not applied yet.
+/// A generation is what apply takes, what a view consults, and what stands for each part of the
+/// journal that is not applied yet: in memory, or in a file of which the pages that were asked for
+/// lately are in memory.
 public final class Generation: Sendable {
   public let span: RecordSpan
   public let checkpoints: [Checkpoint]
+  /// The newest segment that it has records of.
+  let segment: UInt32
   private let maps: Maps
+  /// Of the memory for indexes; ends with the maps.
+  private let share: IndexMemory.Share?
 
   private enum Maps: Sendable {
     /// As the loop left them; flattening has not been done yet.
     case frozen([DiskMap])
     case sealed([SealedExtentMap])
+    case filed(FiledIndex)
   }
 
-  init(freezing index: consuming ActiveIndex, span: RecordSpan) {
+  init(freezing index: consuming ActiveIndex, span: RecordSpan, segment: UInt32) {
     self.span = span
+    self.segment = segment
     checkpoints = index.checkpoints
     maps = .frozen(index.disks)
+    share = nil
   }
 
-  public init(span: RecordSpan, checkpoints: [Checkpoint], maps: [SealedExtentMap]) {
+  private init(
+    _ span: RecordSpan, _ checkpoints: [Checkpoint], _ segment: UInt32, _ maps: Maps,
+    _ share: IndexMemory.Share?
+  ) {
     self.span = span
     self.checkpoints = checkpoints
-    self.maps = .sealed(maps)
+    self.segment = segment
+    self.maps = maps
+    self.share = share
+  }
+
+  /// - Parameter segment: the newest that it has records of.
+  public convenience init(
+    span: RecordSpan, checkpoints: [Checkpoint], maps: [SealedExtentMap], segment: UInt32 = .max
+  ) {
+    self.init(span, checkpoints, segment, .sealed(maps), nil)
+  }
+
+  convenience init(
+    span: RecordSpan, checkpoints: [Checkpoint], segment: UInt32, filed: FiledIndex
+  ) {
+    self.init(span, checkpoints, segment, .filed(filed), nil)
   }
 
   /// Where the bytes at `offset` are, and for how many bytes (at most `limit`) that holds. A nil
-  /// source: this generation did not touch them.
+  /// source: this generation did not touch them. Does not block: the source is `unresolved` where a
+  /// file would have to be read.
+  ///
+  /// - Parameter floor: what lies in older segments need not be told from nil.
+  @inline(__always)
   public func piece(
-    disk: DiskNumber, at offset: UInt64, limit: UInt64
+    disk: DiskNumber, at offset: UInt64, limit: UInt64, floor: UInt32 = 0
   ) -> (length: UInt64, source: ExtentSource?) {
     switch maps {
     case .frozen(let disks): disks[disk.index].map.piece(at: offset, limit: limit)
     case .sealed(let disks): disks[disk.index].piece(at: offset, limit: limit)
+    case .filed(let index): index.piece(disk: disk, at: offset, limit: limit, floor: floor)
     }
   }
 
-  /// The disks' maps in flat form; computed if need be, which takes time in proportion to the
-  /// number of extents and belongs on a worker.
-  public func sealedMaps() -> [SealedExtentMap] {
+  /// As `piece`, but waits for the disk, and always knows.
+  public func pieceWaiting(
+    disk: DiskNumber, at offset: UInt64, limit: UInt64, floor: UInt32 = 0
+  ) throws(JournalError) -> (length: UInt64, source: ExtentSource?) {
+    if case .filed(let index) = maps {
+      return try index.pieceWaiting(disk: disk, at: offset, limit: limit, floor: floor)
+    }
+    return piece(disk: disk, at: offset, limit: limit)
+  }
+
+  /// A disk's extents in order, newest cursors first, from the byte at `offset` on. Blocks.
+  func cursors(disk: DiskNumber, from offset: UInt64) throws(JournalError) -> [ExtentCursor] {
     switch maps {
-    case .frozen(let disks): disks.map { $0.map.sealed() }
-    case .sealed(let disks): disks
+    case .frozen(let disks): [ExtentCursor(disks[disk.index].map.sealed(), from: offset)]
+    case .sealed(let disks): [ExtentCursor(disks[disk.index], from: offset)]
+    case .filed(let index): try index.cursors(disk: disk, from: offset)
     }
   }
 
+  /// The disks' maps in flat form; computed or read if need be, which takes time and memory in
+  /// proportion to the number of extents. Blocks.
+  public func sealedMaps() throws(JournalError) -> [SealedExtentMap] {
+    switch maps {
+    case .frozen(let disks): return disks.map { $0.map.sealed() }
+    case .sealed(let disks): return disks
+    case .filed(let index):
+      var disks: [SealedExtentMap] = []
+      for disk in index.layout.trees.indices {
+        var merge = try ExtentMerge([self], disk: DiskNumber(UInt16(disk)))
+        disks.append(try merge.nextMap(limit: .max))
+      }
+      return disks
+    }
+  }
+
+  public var diskCount: Int {
+    switch maps {
+    case .frozen(let disks): disks.count
+    case .sealed(let disks): disks.count
+    case .filed(let index): index.layout.trees.count
+    }
+  }
+
+  /// Not as the loop left it any more.
   var isFlat: Bool {
-    if case .sealed = maps { true } else { false }
+    if case .frozen = maps { false } else { true }
+  }
+
+  /// The loop, or a map of what it has flattened, holds all of it.
+  var isInMemory: Bool {
+    if case .filed = maps { false } else { true }
   }
 
   /// Extents of all disks together; 0 before it is flat.
-  var flatExtentCount: Int {
-    if case .sealed(let disks) = maps { disks.reduce(0) { $0 + $1.count } } else { 0 }
+  public var flatExtentCount: Int {
+    switch maps {
+    case .frozen: 0
+    case .sealed(let disks): disks.reduce(0) { $0 + $1.count }
+    case .filed(let index): index.layout.extentCount
+    }
   }
 
   /// The same generation in flat form. For a worker.
-  func flattened() -> Generation {
-    isFlat ? self : Generation(span: span, checkpoints: checkpoints, maps: sealedMaps())
+  func flattened(sharing memory: IndexMemory? = nil) -> Generation {
+    guard case .frozen(let disks) = maps else { return self }
+    let flat = disks.map { $0.map.sealed() }
+    let byteCount = flat.reduce(0) { $0 + $1.count } * Self.extentByteCount
+    return Generation(
+      span, checkpoints, segment, .sealed(flat), memory?.share(byteCount: byteCount))
+  }
+
+  /// What an extent takes in memory.
+  static var extentByteCount: Int { 24 }
+
+  /// The same generation, of which a file has the maps.
+  func filed(_ index: FiledIndex) -> Generation {
+    Generation(span, checkpoints, segment, .filed(index), nil)
   }
 
   /// One index in place of several that follow each other: newer extents win. Checkpoints stay
-  /// with the parts. For a worker.
-  public static func merging(_ oldestFirst: [Generation]) -> Generation {
-    let maps = oldestFirst.map { $0.sealedMaps() }
+  /// with the parts. Blocks; takes memory for all extents.
+  static func merging(
+    _ oldestFirst: [Generation], _ share: IndexMemory.Share? = nil
+  ) throws(JournalError) -> Generation {
+    var maps: [[SealedExtentMap]] = []
+    for generation in oldestFirst { maps.append(try generation.sealedMaps()) }
     let merged = maps[0].indices.map { disk in
       SealedExtentMap.merging(maps.map { $0[disk] })
     }
-    var span = oldestFirst[0].span
-    span.lastSequence = oldestFirst[oldestFirst.count - 1].span.lastSequence
-    span.lastTimestamp = oldestFirst[oldestFirst.count - 1].span.lastTimestamp
-    return Generation(span: span, checkpoints: [], maps: merged)
+    return Generation(
+      RecordSpan(joining: oldestFirst), [], oldestFirst[oldestFirst.count - 1].segment,
+      .sealed(merged), share)
+  }
+}
+
+extension RecordSpan {
+  /// Of generations that follow each other.
+  init(joining oldestFirst: [Generation]) {
+    self = oldestFirst[0].span
+    lastSequence = oldestFirst[oldestFirst.count - 1].span.lastSequence
+    lastTimestamp = oldestFirst[oldestFirst.count - 1].span.lastTimestamp
   }
 }

@@ -33,6 +33,8 @@ extension Generation {
       }
       return true
     }
-    return index.span.map { Generation(freezing: index, span: $0) }
+    return index.span.map {
+      Generation(freezing: index, span: $0, segment: segment.number)
+    }
   }
 }

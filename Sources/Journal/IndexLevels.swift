@@ -3,15 +3,19 @@ import BlockModel
 /// The closed generations that are not applied, and merged forms of them, so that a look-up
 /// consults few maps. Owned by the group's loop.
 ///
-/// Generations are numbered in their order, for as long as the journal lives. Block `b` of level
-/// `k` is the merge of the `fanOut`ᵏ generations from `b · fanOut`ᵏ on; level 0 is the generations
-/// themselves. `cover` takes the largest blocks that fit: of `n` generations at most
-/// `fanOut − 1` blocks of each of the log(n) levels.
+/// Block `b` of level `k` is the merge of all generations of the `fanOut`ᵏ segments from
+/// `b · fanOut`ᵏ on; of level 0, of one segment, which is needed only where that has several
+/// generations. Numbers of segments stay, also over a start. `cover` takes the largest blocks that
+/// fit: of `n` segments at most `fanOut − 1` blocks of each of the log(n) levels.
 ///
 /// All levels are kept, because a view may be opened at any instant and then needs the small blocks
-/// right before it; so an extent is in memory once for each level (24 bytes), less what
-/// overwriting saves. A fan-out of 8 means 3 copies and at most 15 maps (8 on average) for the
-/// 128 segments of a journal of 8 GiB; 2 would mean 8 copies and 7 maps.
+/// right before it; so an extent is there once for each level (24 bytes), less what overwriting
+/// saves. A fan-out of 8 means 3 copies and at most 15 maps (8 on average) for the 128 segments of
+/// a journal of 8 GiB; 2 would mean 8 copies and 7 maps.
+///
+/// **Memory.** What does not fit into `IndexMemory` lies in files: a generation in the sidecar of
+/// its segment, a block in a file of its own without a name. Such a file is read page by page; one
+/// that cannot be read is replaced by what it was made of (`FiledIndex`).
 ///
 /// **The floor rule.** Apply takes generations one by one, and a block stays in use until its
 /// newest one is applied. So a block may name bytes of an applied record, whose segment may be
@@ -28,34 +32,48 @@ import BlockModel
 /// that stays while the source is read: the journal its oldest segment, a view the oldest one that
 /// it pinned. Zeros and holes need no segment and are right either way.
 struct IndexLevels {
-  static let fanOutBits: UInt64 = 3
-  /// No block of more extents than this is made: 3 GiB of memory.
-  static let blockExtentLimit = 1 << 27
+  static let fanOutBits: UInt32 = 3
 
-  /// Level 0, oldest first.
+  /// Not merged, oldest first.
   private(set) var generations: [Generation]
   /// Of `generations`.
   private(set) var checkpointCount: Int
-  /// The number of `generations[0]`; when there is none, of the next one.
-  private var first: UInt64
-  /// `merged[k − 1][b]` is block `b` of level `k`.
-  private var merged: [[UInt64: Generation]] = []
+  /// `blocks[k][b]` is block `b` of level `k`.
+  private var blocks: [[UInt32: Generation]] = []
+  /// Segments with several generations.
+  private var splitSegments: Set<UInt32> = []
+  /// Segments before this one get no more generations, nor sidecars.
+  private var completeBefore: UInt32 = 0
+  /// Sidecars of segments whose maps are still in memory.
+  private var sidecars: [UInt32: FiledIndex] = [:]
+  private let memory: IndexMemory
+  /// Of the index that the jobs are of: one that was given up gets no results.
+  let life: UInt64
   /// Nothing is left to merge.
   private var isSettled = false
 
-  /// - Parameter first: number of the first generation. One journal never uses a number twice.
-  init(_ generations: [Generation], first: UInt64) {
+  /// - Parameter life: one journal never uses it twice.
+  init(_ generations: [Generation], life: UInt64, memory: IndexMemory) {
     self.generations = generations
+    self.life = life
+    self.memory = memory
     checkpointCount = generations.reduce(0) { $0 + $1.checkpoints.count }
-    self.first = first
   }
 
-  /// The number of the next generation.
-  var next: UInt64 { first + UInt64(generations.count) }
-
   mutating func append(_ generation: Generation) {
+    if generations.last?.segment == generation.segment {
+      splitSegments.insert(generation.segment)
+    }
     generations.append(generation)
     checkpointCount += generation.checkpoints.count
+    isSettled = false
+  }
+
+  /// All segments before number `segment` have all their generations, and their sidecars if they
+  /// get any.
+  mutating func complete(before segment: UInt32) {
+    if segment <= completeBefore { return }
+    completeBefore = segment
     isSettled = false
   }
 
@@ -65,11 +83,12 @@ struct IndexLevels {
     if count == 0 { return }
     checkpointCount -= generations[..<count].reduce(0) { $0 + $1.checkpoints.count }
     generations.removeFirst(count)
-    first += UInt64(count)
-    let first = first
-    for index in merged.indices {
-      merged[index] = merged[index].filter { Self.end(of: $0.key, level: index + 1) > first }
+    for level in blocks.indices {
+      blocks[level] = blocks[level].filter { $0.value.span.lastSequence > sequence }
     }
+    let oldest = generations.first?.segment ?? .max
+    sidecars = sidecars.filter { $0.key >= oldest }
+    splitSegments = splitSegments.filter { $0 >= oldest }
     isSettled = false
   }
 
@@ -79,30 +98,44 @@ struct IndexLevels {
   /// first may begin with applied records: see the floor rule.
   func cover(_ count: Int) -> [Generation] {
     var maps: [Generation] = []
-    var number = first
-    let end = first + UInt64(count)
-    while number < end {
-      let (map, next) = largestBlock(at: number, end: end)
+    var index = 0
+    while index < count {
+      let map = largestBlock(at: index, end: count) ?? generations[index]
       maps.append(map)
-      number = next
+      index = place(behind: map.span.lastSequence)
     }
     return maps
   }
 
-  /// The largest block that holds generation `number` and ends by `end`. Only that of the oldest
-  /// generation can begin before it: blocks are nested, so one that began later was met before.
-  private func largestBlock(at number: UInt64, end: UInt64) -> (Generation, next: UInt64) {
-    for level in merged.indices.reversed() {
-      let block = number >> (Self.fanOutBits * UInt64(level + 1))
-      let next = Self.end(of: block, level: level + 1)
-      if next <= end, let map = merged[level][block] { return (map, next) }
+  /// The largest block that holds the generation at `index` and none from `end` on. Only that of
+  /// the oldest generation can begin before it: blocks are nested, so one that began later was met
+  /// before.
+  private func largestBlock(at index: Int, end: Int) -> Generation? {
+    let last = generations[end - 1].span.lastSequence
+    for level in blocks.indices.reversed() {
+      let block = generations[index].segment >> Self.bits(level)
+      // One of a segment that goes on ends before its newest generations.
+      if let map = blocks[level][block], map.span.lastSequence <= last,
+        map.span.lastSequence >= generations[index].span.lastSequence
+      {
+        return map
+      }
     }
-    return (generations[Int(number - first)], number + 1)
+    return nil
   }
 
-  /// The number after the last generation of a block.
-  private static func end(of block: UInt64, level: Int) -> UInt64 {
-    (block + 1) << (fanOutBits * UInt64(level))
+  private func place(behind sequence: SequenceNumber) -> Int {
+    generations.firstIndexInOrder { $0.span.firstSequence > sequence }
+  }
+
+  private static func bits(_ level: Int) -> UInt32 { fanOutBits * UInt32(level) }
+
+  /// Those of the segments of a block.
+  private func generations(_ block: UInt32, _ level: Int) -> ArraySlice<Generation> {
+    let bits = Self.bits(level)
+    let first = generations.firstIndexInOrder { $0.segment >> bits >= block }
+    let end = generations.firstIndexInOrder { $0.segment >> bits > block }
+    return generations[first..<end]
   }
 
   // MARK: Merging
@@ -110,69 +143,162 @@ struct IndexLevels {
   /// What should be made next; nil when there is nothing. To be run elsewhere, over immutable
   /// inputs, and given to `install`.
   mutating func nextJob() -> IndexJob? {
-    if isSettled { return nil }
-    if let job = nextFlattening() ?? nextMerge() { return job }
-    isSettled = true
-    return nil
+    if !isSettled {
+      if let job = nextFlattening() ?? nextMerge() { return job }
+      isSettled = true
+    }
+    return nextFiling()
   }
 
   private func nextFlattening() -> IndexJob? {
     generations.firstIndex { !$0.isFlat }.map {
-      IndexJob(level: 0, block: first + UInt64($0), inputs: [generations[$0]])
+      IndexJob(life: life, kind: .flatten, inputs: [generations[$0]], memory: memory)
     }
   }
 
-  private func nextMerge() -> IndexJob? {
+  private mutating func nextMerge() -> IndexJob? {
+    guard let oldest = generations.first?.segment, let newest = generations.last?.segment else {
+      return nil
+    }
+    for segment in splitSegments.sorted() {
+      if let inputs = partsOfSegment(segment) { return merge(inputs, segment, 0) }
+    }
     var level = 1
     while true {
-      let bits = Self.fanOutBits * UInt64(level)
-      let blocks = (first >> bits)..<(max(next, first) >> bits)
-      if blocks.isEmpty { return nil }
-      for block in blocks where level > merged.count || merged[level - 1][block] == nil {
-        if let inputs = parts(of: block, level: level) {
-          return IndexJob(level: level, block: block, inputs: inputs)
-        }
+      let bits = Self.bits(level)
+      let end = min(completeBefore >> bits, (newest >> bits) + 1)
+      let first = oldest >> bits
+      if first >= end { return nil }
+      for block in first..<end where level >= blocks.count || blocks[level][block] == nil {
+        if let inputs = parts(of: block, level: level) { return merge(inputs, block, level) }
       }
       level += 1
     }
   }
 
-  /// The blocks of the level below that are not wholly applied; nil when one is missing or they
-  /// are too large.
-  private func parts(of block: UInt64, level: Int) -> [Generation]? {
-    var parts: [Generation] = []
-    let oldest = first >> (Self.fanOutBits * UInt64(level - 1))
-    let range = (block << Self.fanOutBits)..<((block + 1) << Self.fanOutBits)
-    for part in range where part >= oldest {
-      let map = level == 1 ? generations[Int(part - first)] : merged[level - 2][part]
-      guard let map else { return nil }
-      parts.append(map)
+  private mutating func merge(
+    _ inputs: [Generation], _ block: UInt32, _ level: Int
+  ) -> IndexJob {
+    let byteCount = inputs.reduce(0) { $0 + $1.flatExtentCount } * Generation.extentByteCount
+    var share: IndexMemory.Share?
+    if memory.isWorth(byteCount: byteCount) {
+      share = memory.shareIfFree(byteCount: byteCount)
+      while share == nil, evictOldest() { share = memory.shareIfFree(byteCount: byteCount) }
     }
-    let count = parts.reduce(0) { $0 + $1.flatExtentCount }
-    return count <= Self.blockExtentLimit ? parts : nil
+    return IndexJob(
+      life: life, kind: .merge(level: level, block: block), inputs: inputs, memory: memory,
+      share: share, fallback: inFiles(inputs))
+  }
+
+  /// What a file that is made of `inputs` may keep: of what is in memory, the generations in their
+  /// sidecars, so that it can leave memory.
+  private func inFiles(_ inputs: [Generation]) -> [Generation] {
+    inputs.flatMap { input -> [Generation] in
+      if !input.isInMemory { return [input] }
+      let first = generations.firstIndexInOrder {
+        $0.span.lastSequence >= input.span.firstSequence
+      }
+      return generations[first..<place(behind: input.span.lastSequence)].map { generation in
+        guard generation.isInMemory, let index = sidecars[generation.segment] else {
+          return generation
+        }
+        return generation.filed(index)
+      }
+    }
+  }
+
+  /// The blocks of the level below, or generations, that are not wholly applied; nil when one is
+  /// missing or a merge of them is not needed.
+  private func parts(of block: UInt32, level: Int) -> [Generation]? {
+    var parts: [Generation] = []
+    var rest = generations(block, level)
+    while let next = rest.first {
+      let part = next.segment >> Self.bits(level - 1)
+      let own = rest.prefix { $0.segment >> Self.bits(level - 1) == part }
+      if level <= blocks.count, let map = blocks[level - 1][part],
+        map.span.lastSequence == own.last?.span.lastSequence
+      {
+        parts.append(map)
+      } else if level == 1, own.count == 1 {
+        parts.append(next)
+      } else {
+        return nil
+      }
+      rest = rest[own.endIndex...]
+    }
+    return parts.isEmpty ? nil : parts
+  }
+
+  /// What the block of one segment is made of: the block so far, and the generations that came
+  /// since, if they are worth it: eight of them, or all that the segment will get.
+  private func partsOfSegment(_ segment: UInt32) -> [Generation]? {
+    let own = generations(segment, 0)
+    let block = blocks.isEmpty ? nil : blocks[0][segment]
+    let rest =
+      block.map { block in
+        own.drop { $0.span.lastSequence <= block.span.lastSequence }
+      } ?? own
+    let isWorthIt = segment < completeBefore ? own.count > 1 && !rest.isEmpty : rest.count >= 8
+    return isWorthIt ? (block.map { [$0] } ?? []) + rest : nil
   }
 
   /// Puts what a job made into use. Does nothing when all of it was applied meanwhile, or belongs
-  /// to an index that the journal has given up: numbers are never used again.
+  /// to an index that the journal has given up.
   mutating func install(_ result: Generation, of job: IndexJob) {
-    guard Self.end(of: job.block, level: job.level) > first, job.block < next else { return }
-    if job.level == 0 {
-      generations[Int(job.block - first)] = result
-    } else {
-      while merged.count < job.level { merged.append([:]) }
-      merged[job.level - 1][job.block] = result
+    guard job.life == life, let oldest = generations.first,
+      result.span.lastSequence >= oldest.span.firstSequence
+    else { return }
+    switch job.kind {
+    case .flatten:
+      let index = place(behind: result.span.lastSequence) - 1
+      if generations[index] === job.inputs[0] { generations[index] = result }
+    case .merge(let level, let block):
+      while blocks.count <= level { blocks.append([:]) }
+      blocks[level][block] = result
     }
     isSettled = false
   }
-}
 
-/// A piece of work on the index, for a thread that may take its time: it flattens a generation, or
-/// merges several.
-public struct IndexJob: Sendable {
-  let level: Int
-  let block: UInt64
-  let inputs: [Generation]
+  // MARK: Files
 
-  /// Takes time in proportion to the number of extents; does no I/O.
-  public func run() -> Generation { level == 0 ? inputs[0].flattened() : .merging(inputs) }
+  /// The sidecar of a segment whose generations are all here has been written.
+  mutating func noteSidecar(_ index: FiledIndex, of segment: UInt32, _ span: RecordSpan) {
+    let own = generations(segment, 0)
+    guard let first = own.first, let last = own.last,
+      first.span.firstSequence == span.firstSequence, last.span.lastSequence == span.lastSequence
+    else { return }
+    if own.count == 1, first.isInMemory { sidecars[segment] = index }
+    relieve()
+  }
+
+  /// Takes maps out of memory that a sidecar has, while all together take too much.
+  private mutating func relieve() {
+    while memory.isOver, evictOldest() {}
+  }
+
+  private mutating func evictOldest() -> Bool {
+    guard let segment = sidecars.keys.min(), let index = sidecars.removeValue(forKey: segment)
+    else {
+      return false
+    }
+    let place = generations.firstIndexInOrder { $0.segment >= segment }
+    if place < generations.count, generations[place].segment == segment {
+      generations[place] = generations[place].filed(index)
+    }
+    return true
+  }
+
+  /// A block that is in memory and should not be: the smallest first, which the larger ones stand
+  /// for mostly.
+  private func nextFiling() -> IndexJob? {
+    guard memory.isOver else { return nil }
+    for level in blocks.indices {
+      let blocks = blocks[level].filter { $0.value.isInMemory }
+      guard let block = blocks.min(by: { $0.key < $1.key }) else { continue }
+      return IndexJob(
+        life: life, kind: .merge(level: level, block: block.key), inputs: [block.value],
+        memory: memory, fallback: inFiles([block.value]))
+    }
+    return nil
+  }
 }

@@ -7,36 +7,40 @@ struct IndexStack {
   private let diskCount: Int
   private var levels: IndexLevels
   /// The cover of all closed generations: what a look-up consults.
-  private var newestFirst: [Generation] = []
+  private(set) var closed = IndexCover([])
   /// The oldest segment that is kept: see the floor rule at `IndexLevels`.
   var floor: UInt32 = 0
 
-  /// - Parameter firstNumber: of the generations; see `IndexLevels`.
-  init(diskCount: Int, generations: [Generation], firstNumber: UInt64) {
+  /// - Parameter life: see `IndexLevels`.
+  init(diskCount: Int, generations: [Generation], life: UInt64, memory: IndexMemory) {
     self.diskCount = diskCount
-    levels = IndexLevels(generations, first: firstNumber)
+    levels = IndexLevels(generations, life: life, memory: memory)
     active = ActiveIndex(diskCount: diskCount)
     updateCover()
   }
 
   /// Closed generations, oldest first.
   var generations: [Generation] { levels.generations }
-  var nextNumber: UInt64 { levels.next }
+  var life: UInt64 { levels.life }
   var checkpointCount: Int { levels.checkpointCount + active.checkpoints.count }
   /// How many maps a look-up consults at most.
-  var mapCount: Int { newestFirst.count + 1 }
+  var mapCount: Int { closed.newestFirst.count + 1 }
 
   private mutating func updateCover() {
-    newestFirst = levels.cover(levels.generations.count).reversed()
+    closed = IndexCover(levels.cover(levels.generations.count))
   }
 
   /// Closes the active generation, if it has a record.
-  mutating func freeze() {
+  ///
+  /// - Parameter segment: the one that has its records.
+  mutating func freeze(segment: UInt32) {
     guard let span = active.span else { return }
-    levels.append(Generation(freezing: active, span: span))
+    levels.append(Generation(freezing: active, span: span, segment: segment))
     active = ActiveIndex(diskCount: diskCount)
     updateCover()
   }
+
+  mutating func complete(before segment: UInt32) { levels.complete(before: segment) }
 
   /// Forgets what is applied.
   mutating func drop(through sequence: SequenceNumber) {
@@ -44,10 +48,20 @@ struct IndexStack {
     updateCover()
   }
 
-  mutating func nextJob() -> IndexJob? { levels.nextJob() }
+  mutating func nextJob() -> IndexJob? {
+    let job = levels.nextJob()
+    // Room may have been made for it.
+    if job != nil { updateCover() }
+    return job
+  }
 
   mutating func install(_ result: Generation, of job: IndexJob) {
     levels.install(result, of: job)
+    updateCover()
+  }
+
+  mutating func noteSidecar(_ index: FiledIndex, of segment: UInt32, _ span: RecordSpan) {
+    levels.noteSidecar(index, of: segment, span)
     updateCover()
   }
 
@@ -57,38 +71,33 @@ struct IndexStack {
   }
 
   /// Where the newest bytes of the disk at `offset` are, and for how many bytes (at most `limit`)
-  /// that holds. A nil source: in the base.
+  /// that holds. A nil source: in the base; `unresolved`: `closed` knows, and has to read for it.
   @inline(__always)
   func piece(
     disk: DiskNumber, at offset: UInt64, limit: UInt64
   ) -> (length: UInt64, source: ExtentSource?) {
     let found = active.disks[disk.index].map.piece(at: offset, limit: limit)
-    if found.source != nil || newestFirst.isEmpty { return found }
-    return closedPiece(disk: disk, at: offset, limit: found.length)
-  }
-
-  private func closedPiece(
-    disk: DiskNumber, at offset: UInt64, limit: UInt64
-  ) -> (length: UInt64, source: ExtentSource?) {
-    var length = limit
-    for map in newestFirst {
-      let found = map.piece(disk: disk, at: offset, limit: length)
-      length = found.length
-      if let source = found.source { return (length, source.unlessBelow(segment: floor)) }
-    }
-    return (length, nil)
+    if found.source != nil || closed.newestFirst.isEmpty { return found }
+    return closed.piece(disk: disk, at: offset, limit: found.length, floor: floor)
   }
 
   /// Whether records after `sequence` changed the byte at `offset`, and for how many bytes (at most
   /// `limit`) that holds. A generation counts as a whole when its last record is after `sequence`.
+  /// Nil where an index file would have to be read: see `generations(after:)`.
   func change(
     disk: DiskNumber, at offset: UInt64, limit: UInt64, after sequence: SequenceNumber
-  ) -> (length: UInt64, isChanged: Bool) {
+  ) -> (length: UInt64, isChanged: Bool?) {
     var found = active.disks[disk.index].map.piece(at: offset, limit: limit)
     for generation in generations.reversed() {
       if found.source != nil || generation.span.lastSequence <= sequence { break }
       found = generation.piece(disk: disk, at: offset, limit: found.length)
+      if found.source == .unresolved { return (found.length, nil) }
     }
     return (found.length, found.source != nil)
+  }
+
+  /// Closed ones with a record after `sequence`.
+  func generations(after sequence: SequenceNumber) -> ArraySlice<Generation> {
+    generations[generations.firstIndexInOrder { $0.span.lastSequence > sequence }...]
   }
 }

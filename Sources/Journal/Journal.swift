@@ -11,25 +11,6 @@ import SystemIO
 /// for the whole batch. Nothing is acknowledged before `commit` has returned; nothing is called
 /// durable before the sync job that covers it has come back.
 public final class Journal<Storage: JournalStorage> {
-  public struct Options: Sendable {
-    public var segmentByteCount: Int
-    public var capacityByteCount: Int
-    /// Records lie here for long: what was whole when it was written may not be any more.
-    public var verifiesBeforeApply: Bool
-    public init(
-      segmentByteCount: Int, capacityByteCount: Int, verifiesBeforeApply: Bool = false
-    ) {
-      self.segmentByteCount = segmentByteCount
-      self.capacityByteCount = capacityByteCount
-      self.verifiesBeforeApply = verifiesBeforeApply
-    }
-    /// At least two: one is appended to while another is applied.
-    var slotLimit: Int { max(2, capacityByteCount / segmentByteCount) }
-    public var reserve: SegmentReserve {
-      SegmentReserve(segmentLimit: slotLimit, segmentByteCount: segmentByteCount)
-    }
-  }
-
   /// What must be synced so that everything up to `sequence` is durable.
   public struct SyncJob: Sendable {
     let newest: Storage.File?
@@ -70,7 +51,7 @@ public final class Journal<Storage: JournalStorage> {
   /// Difference between the number in a new file's name and its slot.
   private var fileNumberOffset = 0
   /// In order, oldest first; the last may be the active one.
-  private var segments: [Segment<Storage.File>] = []
+  private(set) var segments: [Segment<Storage.File>] = []
   /// What the state file says; see `JournalState.oldestSegment`.
   private var oldestNumber: UInt32 = 0
   /// How many bytes of records all segments had that were opened before each of `segments`.
@@ -82,7 +63,7 @@ public final class Journal<Storage: JournalStorage> {
   private var activeLimit = 0
   /// Whose records are here. A protected group stamps as the newest.
   public private(set) var lineage = Lineage()
-  private var index: IndexStack
+  private(set) var index: IndexStack
 
   /// Bytes of records written since the start.
   public private(set) var dataBytes: UInt64 = 0
@@ -124,7 +105,8 @@ public final class Journal<Storage: JournalStorage> {
     self.options = options
     payloadLimit = min(RecordHeader.payloadLimit, options.segmentByteCount / 4)
     group = state.group
-    index = IndexStack(diskCount: state.disks.count, generations: [], firstNumber: 0)
+    index = IndexStack(
+      diskCount: state.disks.count, generations: [], life: 0, memory: options.indexMemory)
     adopt(recovered, state: state, continuesLastSegment: continuesLastSegment)
   }
 
@@ -157,7 +139,7 @@ public final class Journal<Storage: JournalStorage> {
     for slot in recovered.freeSlots { slots[slot] = .free(recovered.slots[slot].file) }
     index = IndexStack(
       diskCount: state.disks.count, generations: recovered.generations,
-      firstNumber: index.nextNumber)
+      life: index.life + 1, memory: options.indexMemory)
     index.floor = segments.first?.number ?? 0
     oldestNumber = recovered.oldestSegment
     lastSequence = recovered.lastSequence
@@ -169,6 +151,11 @@ public final class Journal<Storage: JournalStorage> {
     syncedThroughSegment = 0
     indexedThroughSegment = 0
     indexedSegments = recovered.indexedSegments
+    // These need no sync to be merged. The last one may go on.
+    for segment in segments.dropLast() {
+      guard indexedSegments.remove(segment.number) != nil else { break }
+      indexedThroughSegment = segment.number
+    }
     unverifiedSegments =
       options.verifiesBeforeApply ? Set(segments.map(\.number)) : recovered.trustedSegments
     catalog.replaceAll(with: segments)
@@ -353,9 +340,11 @@ public final class Journal<Storage: JournalStorage> {
   public func sealActive() throws(JournalError) {
     try commit()
     active?.seal(lastTimestamp: index.active.span?.lastTimestamp ?? lastTimestamp)
+    freezeIndex()
     active = nil
-    index.freeze()
   }
+
+  private func freezeIndex() { index.freeze(segment: active?.number ?? 0) }
 
   private func open(_ header: SegmentHeader) throws(JournalError) {
     precondition(!freeSlots.isEmpty, "no free segment: the caller must ask hasRoom first")
@@ -461,7 +450,7 @@ public final class Journal<Storage: JournalStorage> {
       freeSlots.append(oldest.slot)
       freed += 1
     }
-    if freed > 0, let oldest = segments.first { index.floor = oldest.number }
+    if freed > 0, let oldest = segments.first { index.floor = max(index.floor, oldest.number) }
     return freed
   }
 
@@ -573,34 +562,48 @@ public final class Journal<Storage: JournalStorage> {
   }
 
   /// A job that writes the next segment's sidecar; nil when there is none to write. Each is handed
-  /// out once: if it fails, the segment goes without. A job may also be dropped.
+  /// out once, when the one before has ended: if it fails, the segment goes without. A job may also
+  /// be dropped.
   ///
   /// Only for a segment that is durable and has a successor: nothing is appended to it any more. It
   /// gets an index if none of its records is applied; else a start needs none.
   public func sidecarJob() -> SidecarJob<Storage>? {
+    // The one before has ended.
+    index.complete(before: indexedThroughSegment + 1)
     guard let oldest = segments.first else { return nil }
     while true {
       let number = max(indexedThroughSegment + 1, oldest.number)
       let position = Int(number - oldest.number)
-      guard number <= syncedThroughSegment, position + 1 < segments.count else { return nil }
+      guard number <= syncedThroughSegment, position + 1 < segments.count else {
+        index.complete(before: indexedThroughSegment + 1)
+        return nil
+      }
       indexedThroughSegment = number
       let (first, next) = (segments[position].firstSequence, segments[position + 1].firstSequence)
       let segment = segments[position]
       if indexedSegments.remove(number) != nil || first == next { continue }
-      let parts = index.generations.filter {
-        $0.span.firstSequence >= first && $0.span.lastSequence < next
+      let parts = index.generations(after: SequenceNumber(first.rawValue - 1)).prefix {
+        $0.span.lastSequence < next
       }
       return SidecarJob(
         storage: storage, name: SidecarIndex.name(ofSegmentFile: slotNames[segment.slot]),
         segment: segment, seal: segment.seal(before: next),
-        generations: first > appliedSequence ? parts : [])
+        generations: first > appliedSequence ? Array(parts) : [], memory: options.indexMemory,
+        life: index.life)
     }
+  }
+
+  /// Takes what a job has written.
+  public func sidecarWritten(_ result: SidecarJob<Storage>.Result) {
+    guard let index = result.index, result.life == self.index.life else { return }
+    self.index.noteSidecar(index, of: result.segment, result.span)
   }
 
   // MARK: Index and apply
 
   /// Where the newest bytes at `offset` are. Only what is committed may be read: call `commit`
-  /// first in the same turn.
+  /// first in the same turn. Does not block: what is `unresolved` must be asked of `closedIndex`
+  /// by somebody who may wait, and the oldest segment be pinned until its bytes are read.
   @inline(__always)
   public func piece(
     disk: DiskNumber, at offset: UInt64, limit: UInt64
@@ -608,41 +611,21 @@ public final class Journal<Storage: JournalStorage> {
     index.piece(disk: disk, at: offset, limit: limit)
   }
 
-  /// Whether records after `sequence`, where a generation was closed, changed the byte at `offset`,
-  /// and for how many bytes (at most `limit`) that holds. Knows what is not applied.
-  public func change(
-    disk: DiskNumber, at offset: UInt64, limit: UInt64, after sequence: SequenceNumber
-  ) -> (length: UInt64, isChanged: Bool) {
-    index.change(disk: disk, at: offset, limit: limit, after: sequence)
-  }
-
-  /// Closed generations not applied yet, oldest first.
-  public var generations: [Generation] { index.generations }
-  /// Of the active generation; nil when it is empty.
-  public var activeSpan: RecordSpan? { index.active.span }
-  public var activeCheckpoints: [Checkpoint] { index.active.checkpoints }
-  /// Of all generations.
-  public var checkpointCount: Int { index.checkpointCount }
-
   /// Closes the active generation, without closing the segment, so that it can be applied.
   public func freezeActive() throws(JournalError) {
     try commit()
-    index.freeze()
+    freezeIndex()
   }
-
-  /// The fewest maps that stand for all closed generations that end by `instant`, oldest first:
-  /// single generations and merged ones. What they name in segments that are not kept any more is
-  /// in the base (`ExtentSource.unlessBelow`).
-  public func maps(notLaterThan instant: Timestamp) -> [Generation] {
-    index.cover(notLaterThan: instant)
-  }
-
-  /// How many maps `piece` consults at most.
-  public var mapCount: Int { index.mapCount }
 
   /// Work that makes the index smaller and look-ups shorter; nil when there is none. Nothing
   /// depends on it. One at a time, run by any thread, and its result given to `install`.
-  public func indexJob() -> IndexJob? { index.nextJob() }
+  public func indexJob() -> IndexJob? {
+    guard var job = index.nextJob() else { return nil }
+    let storage = storage
+    job.makeScratch = { () throws(Errno) in try storage.scratch() }
+    job.pageByteCount = IndexPage.byteCount(segmentByteCount: options.segmentByteCount)
+    return job
+  }
 
   /// Takes the result of a job, unless it came too late.
   public func install(_ result: Generation, of job: IndexJob) { index.install(result, of: job) }
@@ -663,6 +646,9 @@ public final class Journal<Storage: JournalStorage> {
   public func applyCompleted(through sequence: SequenceNumber) {
     appliedSequence = max(appliedSequence, sequence)
     index.drop(through: sequence)
+    // The disks have what is before: nobody who looks up now may hold up its recycling.
+    let unapplied = segments(after: appliedSequence, through: lastSequence).first
+    index.floor = max(index.floor, unapplied?.number ?? 0)
     watermarks[.applied] = appliedSequence.rawValue
   }
 

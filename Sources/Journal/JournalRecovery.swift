@@ -54,8 +54,10 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   ///
   /// - Parameter cut: records after it are void, because the peer went back to it; segments that
   ///   hold nothing else are erased.
+  /// - Parameter memory: what indexes may take of it.
   public init(
-    _ storage: Storage, state: JournalState, cut: SequenceNumber? = nil
+    _ storage: Storage, state: JournalState, cut: SequenceNumber? = nil,
+    memory: IndexMemory = IndexMemory()
   ) throws(JournalError) {
     lastSequence = state.applied.sequence
     lastTimestamp = state.applied.timestamp
@@ -99,7 +101,8 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
       try erase(newestFirst.map { slots[$0].file })
     }
     for (index, kept) in decision.chain.enumerated() {
-      try adopt(kept, survey, isLast: index == decision.chain.count - 1, state: state)
+      try adopt(
+        kept, survey, isLast: index == decision.chain.count - 1, state: state, storage, memory)
     }
     oldestSegment = max(state.oldestSegment, segments.first?.number ?? 0)
   }
@@ -198,7 +201,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   /// Builds the segment and, for records not applied yet, its generation.
   private mutating func adopt(
     _ kept: RecoveryDecision.Kept, _ survey: SlotSurvey<Storage>, isLast: Bool,
-    state: JournalState
+    state: JournalState, _ storage: Storage, _ memory: IndexMemory
   ) throws(JournalError) {
     guard let header = kept.facts.header else { return }
     let file = slots[kept.facts.slot].file
@@ -207,11 +210,20 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
       indexedSegments.insert(header.number)
       if !kept.isCut {
         lastTimestamp = max(lastTimestamp, seal.span.lastTimestamp)
-        segments.append(
-          Segment(
-            header: header, file: file, slot: kept.facts.slot, end: seal.end,
-            isSealed: !isLast, lastTimestamp: seal.span.lastTimestamp))
-        if let sidecar = survey.sidecars[kept.facts.slot] { generations.append(sidecar.generation) }
+        let segment = Segment(
+          header: header, file: file, slot: kept.facts.slot, end: seal.end,
+          isSealed: !isLast, lastTimestamp: seal.span.lastTimestamp)
+        segments.append(segment)
+        if let sidecar = survey.sidecars[kept.facts.slot] {
+          let name = SidecarIndex.name(ofSegmentFile: slots[kept.facts.slot].name)
+          let index = segment.filedIndex(
+            sidecar.layout, name: name, storage, diskCount: state.disks.count,
+            bounds: seal.bounds(state.disks.map(\.byteCount)), memory)
+          generations.append(
+            Generation(
+              span: seal.span, checkpoints: sidecar.checkpoints, segment: header.number,
+              filed: index))
+        }
         return
       }
     }
@@ -241,7 +253,9 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     segments.append(
       Segment(
         header: header, file: file, slot: kept.facts.slot, end: end, isSealed: !isLast))
-    if let span = index.span { generations.append(Generation(freezing: index, span: span)) }
+    if let span = index.span {
+      generations.append(Generation(freezing: index, span: span, segment: header.number))
+    }
   }
 
   private static func index(

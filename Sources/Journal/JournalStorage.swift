@@ -17,6 +17,8 @@ public protocol JournalStorage: Sendable {
   /// durable, and neither a power cut nor a failure leaves the old or the new content for sure: for
   /// files that prove themselves by a checksum and can be made again.
   func replace(_ name: String, with bytes: [UInt8]) throws(Errno)
+  /// An empty file without a name: it ends with its last user, also by a crash. Blocks.
+  func scratch() throws(Errno) -> File
   func remove(_ name: String) throws(Errno)
 }
 
@@ -149,6 +151,15 @@ public struct FolderStorage: JournalStorage {
     // Half a file would hold the space that its failure is about.
     try? Directory.remove(target)
     throw failure
+  }
+
+  public func scratch() throws(Errno) -> File {
+    let target = "\(path)/index.scratch"
+    // A crash between the two steps below leaves an empty file.
+    if Directory.exists(target) { try Directory.remove(target) }
+    let file = try File(creating: target)
+    try Directory.remove(target)
+    return file
   }
 
   public func remove(_ name: String) throws(Errno) { try Directory.remove("\(path)/\(name)") }

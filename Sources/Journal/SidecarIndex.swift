@@ -2,7 +2,8 @@ import BlockModel
 import SystemIO
 
 /// The index of a sealed segment in a file beside it: `segment-00012.index`. With it, opening a
-/// journal needs neither to read nor to verify the segment.
+/// journal needs neither to read nor to verify the segment, and the segment's extents need not be
+/// in memory.
 ///
 /// It can always be made again from the segment, so nothing depends on it: a file that does not
 /// verify, or is not of the segment that its slot holds now, counts as missing. It is written once
@@ -11,8 +12,8 @@ import SystemIO
 /// | bytes | field |
 /// |---|---|
 /// | 0–7 | `TAPLIDX1` |
-/// | 8–11 | format version, 2 |
-/// | 12–15 | byte count of the body |
+/// | 8–11 | format version, 3 |
+/// | 12–15 | byte count of the contents |
 /// | 16–31 | group identifier |
 /// | 32–47 | identity of the incarnation |
 /// | 48–55 | segment number |
@@ -21,31 +22,30 @@ import SystemIO
 /// | 72–79 | position of the end of the last record |
 /// | 80–87 | timestamp of the first record |
 /// | 88–95 | timestamp of the last record |
-/// | 96–99 | CRC-32C (standard form) of the body |
+/// | 96–99 | CRC-32C (standard form) of the contents |
 /// | 100–123 | zero |
 /// | 124–127 | CRC-32C (standard form) of bytes 0–123 |
-/// | 128– | body |
+/// | 128– | contents |
+/// | from the next multiple of a page's byte count on | pages |
 ///
-/// A body of no bytes: a *seal*, which knows where the segment ends and does not index it; enough
+/// Contents of no bytes: a *seal*, which knows where the segment ends and does not index it; enough
 /// when all its records are applied.
 ///
-/// The body: a 32-bit count of checkpoints, each a sequence number (64), a timestamp (64) and a tag
-/// (16-bit byte count, UTF-8); a 16-bit count of disks, each a 32-bit count of extents; the extents
-/// in ascending order, each an offset (64), a length (64), both in bytes, and the position (32) of
-/// its first byte in the segment; all ones is zeros, all ones less 1 a hole.
+/// The contents: a 32-bit count of checkpoints, each a sequence number (64), a timestamp (64) and a
+/// tag (16-bit byte count, UTF-8); a 32-bit byte count of a page; a 16-bit count of disks, each the
+/// number of extents (64), the numbers of the first page and of the root (32 each), and the height
+/// of the root (8). `IndexPage` is a page.
 public struct SidecarIndex: Sendable {
   public static let headerByteCount = 128
   public static let magic: UInt64 = 0x5441_504C_4944_5831  // "TAPLIDX1"
-  public static let version: UInt32 = 2
-  private static let extentByteCount = 20
-  private static let zeros = UInt32.max
-  private static let hole = UInt32.max - 1
+  public static let version: UInt32 = 3
 
   public let identity: SegmentIdentity
   /// Position of the end of the last record.
   public let end: Int
   /// Of all records of the segment; its maps are flat.
   public let generation: Generation
+  private let pageByteCount: Int
 
   public var firstSequence: SequenceNumber { generation.span.firstSequence }
   public var recordCount: UInt64 {
@@ -53,14 +53,15 @@ public struct SidecarIndex: Sendable {
   }
 
   /// - Parameter generation: the index of all of the segment's records up to `end`, flat.
-  init(identity: SegmentIdentity, end: Int, generation: Generation) {
-    self.identity = identity
+  init(of header: SegmentHeader, end: Int, generation: Generation) {
+    identity = header.identity
     self.end = end
     self.generation = generation
+    pageByteCount = IndexPage.byteCount(segmentByteCount: Int(header.segmentByteCount))
   }
 
-  /// The longest body. Reading more would hardly be quicker than reading the segment, and records
-  /// without payload could make a sidecar larger than it.
+  /// The longest contents and pages. Reading more would hardly be quicker than reading the segment,
+  /// and records without payload could make a sidecar larger than it.
   static func byteLimit(segmentByteCount: UInt32) -> UInt32 { segmentByteCount / 4 }
 
   /// The name of the sidecar of a segment file.
@@ -68,20 +69,55 @@ public struct SidecarIndex: Sendable {
 
   // MARK: Writing
 
-  public func encoded() -> [UInt8] {
+  public func encoded() throws(JournalError) -> [UInt8] {
     let seal = SegmentSeal(identity: identity, end: end, span: generation.span)
-    return Self.encode(seal, body: encodedBody())
+    return try Self.encode(
+      seal, generation.checkpoints, try generation.sealedMaps(), pageByteCount: pageByteCount
+    ).bytes
   }
 
   /// A sidecar without an index.
-  static func encode(_ seal: SegmentSeal) -> [UInt8] { encode(seal, body: []) }
+  static func encode(_ seal: SegmentSeal) -> [UInt8] { encode(seal, contents: []) }
 
-  private static func encode(_ seal: SegmentSeal, body: [UInt8]) -> [UInt8] {
+  /// A sidecar, and where its pages are.
+  static func encode(
+    _ seal: SegmentSeal, _ checkpoints: [Checkpoint], _ maps: [SealedExtentMap],
+    pageByteCount: Int
+  ) throws(JournalError) -> (bytes: [UInt8], layout: IndexLayout) {
+    // The trees of the disks have a fixed size, so it is known where the pages begin.
+    let empty = [IndexTree](repeating: IndexTree(), count: maps.count)
+    let offset = pagesOffset(
+      contents(checkpoints, pageByteCount: pageByteCount, empty).count, pageByteCount)
+    var writer = IndexTreeWriter(
+      pageByteCount: pageByteCount, offset: UInt64(offset), seed: seed(of: seal))
+    for map in maps {
+      for index in 0..<map.count { writer.append(map[index]) }
+      writer.endDisk()
+    }
+    let contents = contents(checkpoints, pageByteCount: pageByteCount, writer.layout.trees)
+    var bytes = encode(seal, contents: contents)
+    bytes += [UInt8](repeating: 0, count: offset - bytes.count)
+    return (bytes + writer.takeDone(), writer.layout)
+  }
+
+  private static func pagesOffset(_ contentsByteCount: Int, _ pageByteCount: Int) -> Int {
+    (headerByteCount + contentsByteCount + pageByteCount - 1) / pageByteCount * pageByteCount
+  }
+
+  /// Of no other segment, nor of the same one when it had another number of records.
+  private static func seed(of seal: SegmentSeal) -> UInt32 {
+    var count = seal.recordCount.bigEndian
+    return unsafe withUnsafeBytes(of: &count) {
+      unsafe CRC32C.extend(seal.identity.checksumSeed, $0)
+    }
+  }
+
+  private static func encode(_ seal: SegmentSeal, contents: [UInt8]) -> [UInt8] {
     let (identity, span) = (seal.identity, seal.span)
     var encoder = WireEncoder()
     encoder.put(Self.magic)
     encoder.put(Self.version)
-    encoder.put(UInt32(body.count))
+    encoder.put(UInt32(contents.count))
     encoder.put(identity.group.high)
     encoder.put(identity.group.low)
     encoder.put(identity.incarnation.identifier.high)
@@ -92,36 +128,31 @@ public struct SidecarIndex: Sendable {
     encoder.put(UInt64(seal.end))
     encoder.put(span.firstTimestamp.rawValue)
     encoder.put(span.lastTimestamp.rawValue)
-    encoder.put(Self.sum(body[...]))
+    encoder.put(Self.sum(contents[...]))
     encoder.pad(to: Self.headerByteCount - 4)
     encoder.put(Self.sum(encoder.bytes[...]))
-    return encoder.bytes + body
+    return encoder.bytes + contents
   }
 
-  private func encodedBody() -> [UInt8] {
-    var body = WireEncoder()
-    body.put(UInt32(generation.checkpoints.count))
-    for checkpoint in generation.checkpoints {
-      body.put(checkpoint.sequence.rawValue)
-      body.put(checkpoint.timestamp.rawValue)
-      body.put(checkpoint.tag)
+  private static func contents(
+    _ checkpoints: [Checkpoint], pageByteCount: Int, _ trees: [IndexTree]
+  ) -> [UInt8] {
+    var contents = WireEncoder()
+    contents.put(UInt32(checkpoints.count))
+    for checkpoint in checkpoints {
+      contents.put(checkpoint.sequence.rawValue)
+      contents.put(checkpoint.timestamp.rawValue)
+      contents.put(checkpoint.tag)
     }
-    let maps = generation.sealedMaps()
-    body.put(UInt16(maps.count))
-    for map in maps { body.put(UInt32(map.count)) }
-    for map in maps {
-      for index in 0..<map.count {
-        let extent = map[index]
-        body.put(extent.start)
-        body.put(extent.length)
-        switch extent.source {
-        case .zeros: body.put(Self.zeros)
-        case .hole: body.put(Self.hole)
-        default: body.put(extent.source.position)
-        }
-      }
+    contents.put(UInt32(pageByteCount))
+    contents.put(UInt16(trees.count))
+    for tree in trees {
+      contents.put(tree.extentCount)
+      contents.put(tree.firstPage)
+      contents.put(tree.root)
+      contents.put(tree.height)
     }
-    return body.bytes
+    return contents.bytes
   }
 
   private static func sum(_ bytes: ArraySlice<UInt8>) -> UInt32 {
@@ -149,7 +180,8 @@ public struct SidecarIndex: Sendable {
     }
   }
 
-  /// What the file tells about the segment with this header. Blocks. Throws when it cannot be read.
+  /// What the file tells about the segment with this header, all of it read and verified. Blocks.
+  /// Throws when it cannot be read.
   ///
   /// - Parameter disks: sizes in bytes.
   public static func read<File: JournalFile>(
@@ -161,14 +193,100 @@ public struct SidecarIndex: Sendable {
     case .other: return .other
     case .damaged: return .damaged
     }
-    let bodyByteCount = word(head, at: 12)
-    if bodyByteCount == 0 { return .sealed(seal) }
-    guard bodyByteCount <= byteLimit(segmentByteCount: header.segmentByteCount),
-      let body = try bytes(of: file, at: UInt64(headerByteCount), count: Int(bodyByteCount)),
-      word(head, at: bodySumPosition) == sum(body[...]),
-      let generation = try? generation(body, of: seal, disks: disks)
+    if word(head, at: 12) == 0 { return .sealed(seal) }
+    guard let opening = try openContents(file, seal, head, header, diskCount: disks.count),
+      let maps = try? maps(opening, file, disks: disks)
     else { return .damaged }
-    return .whole(SidecarIndex(identity: seal.identity, end: seal.end, generation: generation))
+    let sidecar = SidecarIndex(
+      of: header, end: seal.end,
+      generation: Generation(
+        span: seal.span, checkpoints: opening.checkpoints, maps: maps, segment: header.number))
+    // What finds the extents is not asked for them above, and must be right, too.
+    guard let wanted = try? sidecar.encoded(),
+      try bytes(of: file, at: 0, count: wanted.count) == wanted
+    else { return .damaged }
+    return .whole(sidecar)
+  }
+
+  private struct OneFile<File: JournalFile>: IndexFileSource {
+    let file: File
+
+    func open() throws(Errno) -> any JournalFile { file }
+  }
+
+  private static func maps<File: JournalFile>(
+    _ opening: Opening, _ file: File, disks: [UInt64]
+  ) throws -> [SealedExtentMap] {
+    let index = FiledIndex(
+      opening.layout, in: OneFile(file: file), else: .parts([]),
+      bounds: opening.seal.bounds(disks), cache: IndexPageCache(byteLimit: 0))
+    let maps = try opening.seal.generation(filed: index).sealedMaps()
+    for (map, tree) in zip(maps, opening.layout.trees) where map.count != tree.extentCount {
+      throw Refused()
+    }
+    return maps
+  }
+
+  /// What a start takes from a sidecar: all but the pages.
+  struct Opening: Sendable {
+    let seal: SegmentSeal
+    let checkpoints: [Checkpoint]
+    let layout: IndexLayout
+  }
+
+  /// Nil when the file has no index of the segment with this header, or does not verify. Its pages
+  /// are not read: each proves itself when it is. Blocks.
+  static func open<File: JournalFile>(
+    _ file: File, of header: SegmentHeader, diskCount: Int
+  ) throws(Errno) -> Opening? {
+    guard case .whole(let (seal, head)) = try readHead(file, of: header),
+      word(head, at: 12) > 0
+    else { return nil }
+    return try openContents(file, seal, head, header, diskCount: diskCount)
+  }
+
+  private static func openContents<File: JournalFile>(
+    _ file: File, _ seal: SegmentSeal, _ head: [UInt8], _ header: SegmentHeader, diskCount: Int
+  ) throws(Errno) -> Opening? {
+    let byteCount = word(head, at: 12)
+    guard byteCount <= byteLimit(segmentByteCount: header.segmentByteCount),
+      let contents = try bytes(of: file, at: UInt64(headerByteCount), count: Int(byteCount)),
+      word(head, at: contentsSumPosition) == sum(contents[...])
+    else { return nil }
+    return try? opening(contents, of: seal, diskCount: diskCount)
+  }
+
+  private static func opening(
+    _ contents: [UInt8], of seal: SegmentSeal, diskCount: Int
+  ) throws -> Opening {
+    var decoder = WireDecoder(contents)
+    var checkpoints: [Checkpoint] = []
+    for _ in 0..<(try decoder.take(UInt32.self)) {
+      checkpoints.append(
+        Checkpoint(
+          sequence: SequenceNumber(try decoder.take()),
+          timestamp: Timestamp(rawValue: try decoder.take()), tag: try decoder.takeString()))
+    }
+    let pageByteCount = Int(try decoder.take(UInt32.self))
+    guard pageByteCount == 4096 || pageByteCount == 256,
+      Int(try decoder.take(UInt16.self)) == diskCount
+    else { throw Refused() }
+    var layout = IndexLayout(
+      pageByteCount: pageByteCount, offset: UInt64(pagesOffset(contents.count, pageByteCount)),
+      seed: seed(of: seal))
+    for _ in 0..<diskCount {
+      layout.trees.append(
+        IndexTree(
+          extentCount: try decoder.take(), firstPage: try decoder.take(),
+          root: try decoder.take(), height: try decoder.take()))
+    }
+    guard decoder.remaining == 0,
+      layout.trees.allSatisfy({
+        $0.extentCount <= UInt64(seal.end) && $0.firstPage <= $0.root
+          && Int($0.root) <= seal.end / pageByteCount && $0.height < 16
+      })
+    else { throw Refused() }
+    return Opening(seal: seal, checkpoints: checkpoints, layout: layout)
   }
 
   /// What the sidecar says of the segment with this header but for its index, which is not read and
@@ -190,7 +308,7 @@ public struct SidecarIndex: Sendable {
     guard let head = try bytes(of: file, at: 0, count: headerByteCount),
       sum(head[..<(headerByteCount - 4)]) == word(head, at: headerByteCount - 4)
     else { return .damaged }
-    guard head.starts(with: prefix(of: header.identity, bodyByteCount: word(head, at: 12)))
+    guard head.starts(with: prefix(of: header.identity, contentsByteCount: word(head, at: 12)))
     else { return .other }
     guard let seal = try? SegmentSeal(decoding: head[fieldsPosition...], of: header) else {
       return .damaged
@@ -211,16 +329,16 @@ public struct SidecarIndex: Sendable {
   }
 
   /// Where the fields behind the prefix begin: they are those of `SegmentSeal`, and the sum of the
-  /// body.
+  /// contents.
   private static let fieldsPosition = 56
-  private static let bodySumPosition = fieldsPosition + SegmentSeal.byteCount
+  private static let contentsSumPosition = fieldsPosition + SegmentSeal.byteCount
 
   /// The first 56 bytes.
-  private static func prefix(of identity: SegmentIdentity, bodyByteCount: UInt32) -> [UInt8] {
+  private static func prefix(of identity: SegmentIdentity, contentsByteCount: UInt32) -> [UInt8] {
     var encoder = WireEncoder()
     encoder.put(magic)
     encoder.put(version)
-    encoder.put(bodyByteCount)
+    encoder.put(contentsByteCount)
     encoder.put(identity.group.high)
     encoder.put(identity.group.low)
     encoder.put(identity.incarnation.identifier.high)
@@ -234,62 +352,17 @@ public struct SidecarIndex: Sendable {
   }
 
   struct Refused: Error {}
+}
 
-  private static func generation(
-    _ body: [UInt8], of seal: SegmentSeal, disks: [UInt64]
-  ) throws -> Generation {
-    let (segment, end) = (seal.identity.number, UInt64(seal.end))
-    var decoder = WireDecoder(body)
-    var checkpoints: [Checkpoint] = []
-    for _ in 0..<(try decoder.take(UInt32.self)) {
-      checkpoints.append(
-        Checkpoint(
-          sequence: SequenceNumber(try decoder.take()),
-          timestamp: Timestamp(rawValue: try decoder.take()), tag: try decoder.takeString()))
-    }
-    guard Int(try decoder.take(UInt16.self)) == disks.count else { throw Refused() }
-    var counts: [Int] = []
-    for _ in disks { counts.append(Int(try decoder.take(UInt32.self))) }
-    guard decoder.remaining == counts.reduce(0, +) * extentByteCount else { throw Refused() }
-    var position = body.count - decoder.remaining
-    var maps: [SealedExtentMap] = []
-    for (count, byteCount) in zip(counts, disks) {
-      var isInside = true
-      let map = try SealedExtentMap(checking: count) { _ in
-        let (extent, fits) = Self.extent(body, at: position, segment: segment, end: end)
-        position += extentByteCount
-        isInside = isInside && fits
-        return extent
-      }
-      guard isInside, count == 0 || map[count - 1].end <= byteCount else { throw Refused() }
-      maps.append(map)
-    }
-    return Generation(span: seal.span, checkpoints: checkpoints, maps: maps)
+extension SegmentSeal {
+  /// - Parameter disks: sizes in bytes.
+  func bounds(_ disks: [UInt64]) -> FiledIndex.Bounds {
+    FiledIndex.Bounds(segment: identity.number, end: UInt64(end), disks: disks)
   }
 
-  /// The extent at `position` of the body, and whether its bytes lie inside of the segment.
-  private static func extent(
-    _ body: [UInt8], at position: Int, segment: UInt32, end: UInt64
-  ) -> (Extent, fits: Bool) {
-    let words = unsafe body.withUnsafeBytes { bytes in
-      unsafe (
-        UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: position, as: UInt64.self)),
-        UInt64(bigEndian: bytes.loadUnaligned(fromByteOffset: position + 8, as: UInt64.self)),
-        UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: position + 16, as: UInt32.self))
-      )
-    }
-    let (start, length, place) = words
-    let source: ExtentSource =
-      switch place {
-      case zeros: .zeros
-      case hole: .hole
-      default: ExtentSource(segment: segment, position: place)
-      }
-    let isInside =
-      place > SegmentHeader.byteCount && length <= end && UInt64(place) + length <= end
-    return (
-      Extent(start: start, length: length, source: source), source.isZeros || isInside
-    )
+  /// The generation of all of the segment's records, whose maps are in a file.
+  fileprivate func generation(filed index: FiledIndex) -> Generation {
+    Generation(span: span, checkpoints: [], segment: identity.number, filed: index)
   }
 }
 
@@ -310,7 +383,7 @@ extension SidecarIndex {
     }
     guard let span = index.span else { return nil }
     return SidecarIndex(
-      identity: header.identity, end: scanner.position,
-      generation: Generation(freezing: index, span: span).flattened())
+      of: header, end: scanner.position,
+      generation: Generation(freezing: index, span: span, segment: header.number).flattened())
   }
 }

@@ -22,7 +22,7 @@ struct SlotSurvey<Storage: JournalStorage> {
   /// By slot, of the segments that were not read.
   private(set) var seals: [Int: SegmentSeal] = [:]
   /// By slot, of those of them that are not applied.
-  private(set) var sidecars: [Int: SidecarIndex] = [:]
+  private(set) var sidecars: [Int: SidecarIndex.Opening] = [:]
   /// What seals say: a segment was durable before it got one.
   private(set) var vouched: [(epoch: UInt64, last: SequenceNumber)] = []
 
@@ -109,8 +109,7 @@ struct SlotSurvey<Storage: JournalStorage> {
     if seal.span.lastSequence > state.applied.sequence {
       // A part of it would be indexed twice.
       guard seal.span.firstSequence > state.applied.sequence, let file,
-        case .whole(let sidecar) = try? SidecarIndex.read(
-          file, of: header, disks: state.disks.map(\.byteCount))
+        let sidecar = try? SidecarIndex.open(file, of: header, diskCount: state.disks.count)
       else { return false }
       sidecars[slot] = sidecar
     }

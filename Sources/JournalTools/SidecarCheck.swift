@@ -61,7 +61,7 @@ extension JournalFolder {
 
   private static func agree(_ scanned: SidecarIndex?, _ reading: SidecarIndex.Reading) -> Bool {
     switch reading {
-    case .whole(let sidecar): scanned?.encoded() == sidecar.encoded()
+    case .whole(let sidecar): (try? scanned?.encoded() == sidecar.encoded()) ?? false
     case .sealed(let seal): scanned?.end == seal.end
     case .other, .damaged: true
     }

@@ -19,10 +19,16 @@ public struct AllocationPlan: Sendable {
   /// loop. The plan is then shorter than what was asked for.
   public static let lookUpLimit = 2048
 
+  private enum Place: Equatable {
+    case known(Allocation)
+    case base
+    /// The index must be asked by somebody who may wait.
+    case unresolved
+  }
+
   private struct Piece {
     var length: UInt64
-    /// Nil: in the base.
-    let known: Allocation?
+    let place: Place
   }
 
   public let start: UInt64
@@ -38,29 +44,68 @@ public struct AllocationPlan: Sendable {
     var count = 0
     while offset < range.end, count < Self.lookUpLimit {
       let (length, source) = lookUp(offset, range.end - offset)
-      add(length, source.map(Self.allocation))
+      add(length, Self.place(source))
       offset += length
       count += 1
     }
   }
 
-  private static func allocation(_ source: ExtentSource) -> Allocation {
-    if source == .hole { return .hole }
-    return source == .zeros ? .zeros : .data
-  }
-
-  private mutating func add(_ length: UInt64, _ known: Allocation?) {
-    if let last = pieces.last, last.known == known {
-      pieces[pieces.count - 1].length += length
-    } else {
-      pieces.append(Piece(length: length, known: known))
+  private static func place(_ source: ExtentSource?) -> Place {
+    guard let source else { return .base }
+    switch source {
+    case .unresolved: return .unresolved
+    case .hole: return .known(.hole)
+    case .zeros: return .known(.zeros)
+    default: return .known(.data)
     }
   }
 
-  public var needsBase: Bool { pieces.contains { $0.known == nil } }
+  private mutating func add(_ length: UInt64, _ place: Place) {
+    if let last = pieces.last, last.place == place {
+      pieces[pieces.count - 1].length += length
+    } else {
+      pieces.append(Piece(length: length, place: place))
+    }
+  }
+
+  /// Asks again for what could not be told without waiting; the plan may become shorter.
+  ///
+  /// - Parameter lookUp: as of the initializer, but it always knows.
+  public mutating func resolve(
+    _ lookUp: (_ offset: UInt64, _ limit: UInt64) throws(VolumeError) -> (
+      length: UInt64, source: ExtentSource?
+    )
+  ) throws(VolumeError) {
+    let before = pieces
+    pieces = []
+    var offset = start
+    var count = 0
+    for piece in before {
+      let end = offset + piece.length
+      if piece.place != .unresolved {
+        add(piece.length, piece.place)
+        offset = end
+      }
+      while offset < end {
+        if count == Self.lookUpLimit { return }
+        let (length, source) = try lookUp(offset, end - offset)
+        add(length, Self.place(source))
+        offset += length
+        count += 1
+      }
+    }
+  }
+
+  public var isUnresolved: Bool { pieces.contains { $0.place == .unresolved } }
+
+  /// Not all of it is known.
+  public var needsBase: Bool {
+    pieces.contains { if case .known = $0.place { false } else { true } }
+  }
 
   /// The status of the range, as far as the plan and `limit` runs reach.
   ///
+  /// - Precondition: nothing is unresolved.
   /// - Parameter store: the base; asked only if `needsBase`, and then this blocks.
   public func extents(
     base store: some BackingStore, limit: Int
@@ -68,8 +113,8 @@ public struct AllocationPlan: Sendable {
     var extents = StatusExtents(start: start, winner: .lowest, limit: limit)
     var offset = start
     for piece in pieces where !extents.isFull {
-      if let known = piece.known {
-        extents.add(length: piece.length, status: known.rawValue)
+      if case .known(let allocation) = piece.place {
+        extents.add(length: piece.length, status: allocation.rawValue)
       } else {
         try Self.add(
           ByteRange(start: offset, length: piece.length), of: store, to: &extents)

@@ -42,16 +42,36 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
     #endif
     var outcome = Outcome()
     guard !generations.isEmpty else { return outcome }
-    let maps =
-      generations.count == 1
-      ? generations[0].sealedMaps() : Generation.merging(generations).sealedMaps()
-    for (disk, map) in maps.enumerated() where map.count > 0 {
-      for view in views { view.save(DiskNumber(UInt16(disk)), overwrittenBy: map) }
-      try write(map, to: stores[disk], &outcome)
-      written(DiskNumber(UInt16(disk)), map)
-      do throws(StorageError) { try stores[disk].sync() } catch { throw .base(error) }
+    for index in 0..<generations[0].diskCount {
+      let disk = DiskNumber(UInt16(index))
+      var merge: ExtentMerge
+      do throws(JournalError) { merge = try ExtentMerge(generations, disk: disk) } catch {
+        throw .index(error)
+      }
+      var isTouched = false
+      while let map = try Self.nextPart(&merge) {
+        for view in views { view.save(disk, overwrittenBy: map) }
+        try write(map, to: stores[index], &outcome)
+        written(disk, map)
+        isTouched = true
+      }
+      guard isTouched else { continue }
+      do throws(StorageError) { try stores[index].sync() } catch { throw .base(error) }
     }
     return outcome
+  }
+
+  /// So many extents are in memory at once.
+  private static var partExtentLimit: Int { 8192 }
+
+  /// What must be written next to a disk, in ascending order; nil at the end.
+  private static func nextPart(
+    _ merge: inout ExtentMerge
+  ) throws(VolumeError) -> SealedExtentMap? {
+    do throws(JournalError) {
+      let map = try merge.nextMap(limit: partExtentLimit)
+      return map.isEmpty ? nil : map
+    } catch { throw .index(error) }
   }
 
   /// Extents that touch each other leave in one write of at most this many bytes.

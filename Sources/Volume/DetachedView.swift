@@ -97,7 +97,7 @@ extension View {
         offset += free
         continue
       }
-      let (length, source) = piece(disk: disk, at: offset, limit: free)
+      let (length, source) = try pieceWaiting(disk: disk, at: offset, limit: free)
       let new = extent.source.advanced(by: offset - extent.start)
       var range = ByteRange(start: offset, length: length)
       // The step writes what the view reads there: its newest record is not after the instant.

@@ -11,6 +11,7 @@ public struct ReadPlan: Sendable {
     public var source: ExtentSource?
   }
 
+  public let start: UInt64
   public private(set) var pieces: [Piece] = []
 
   /// - Parameter lookUp: gives the piece at an offset, at most as long as the limit.
@@ -18,6 +19,7 @@ public struct ReadPlan: Sendable {
     _ range: ByteRange,
     lookUp: (_ offset: UInt64, _ limit: UInt64) -> (length: UInt64, source: ExtentSource?)
   ) {
+    start = range.start
     var offset = range.start
     while offset < range.end {
       let (length, source) = lookUp(offset, range.end - offset)
@@ -26,10 +28,38 @@ public struct ReadPlan: Sendable {
     }
   }
 
+  /// The index could not tell everything without waiting: see `resolve`.
+  public var isUnresolved: Bool { pieces.contains { $0.source == .unresolved } }
+
+  /// Asks again for what could not be told.
+  ///
+  /// - Parameter lookUp: as of the initializer, but it always knows.
+  public mutating func resolve(
+    _ lookUp: (_ offset: UInt64, _ limit: UInt64) throws(VolumeError) -> (
+      length: UInt64, source: ExtentSource?
+    )
+  ) throws(VolumeError) {
+    var resolved: [Piece] = []
+    var offset = start
+    for piece in pieces {
+      let end = offset + piece.length
+      if piece.source != .unresolved {
+        resolved.append(piece)
+        offset = end
+      }
+      while offset < end {
+        let (length, source) = try lookUp(offset, end - offset)
+        resolved.append(Piece(length: length, source: source))
+        offset += length
+      }
+    }
+    pieces = resolved
+  }
+
   /// The journal segments that the plan reads, each once, in ascending order.
   public var segments: [UInt32] {
     let numbers = pieces.compactMap { piece in
-      piece.source.flatMap { $0.isZeros ? nil : $0.segment }
+      piece.source.flatMap { $0.isZeros || $0 == .unresolved ? nil : $0.segment }
     }
     return Array(Set(numbers)).sorted()
   }
@@ -86,6 +116,7 @@ public struct VolumeReader<File: JournalFile, Store: BackingStore>: Sendable {
       unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
       return true
     }
+    if source == .unresolved { return false }
     let segment = try segment(source)
     do throws(Errno) {
       return try unsafe segment.file.readIfCached(into: buffer, at: UInt64(source.position))

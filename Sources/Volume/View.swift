@@ -54,8 +54,7 @@ public struct ViewPlan<File: JournalFile>: Sendable {
 public final class View<File: JournalFile, Store: BackingStore>: Sendable {
   public let instant: Timestamp
   private let plan: ViewPlan<File>
-  /// Newest first.
-  private let generations: [Generation]
+  private let cover: IndexCover
   private let readers: [VolumeReader<File, Store>]
   let detachment: ViewDetachment<File>
 
@@ -70,33 +69,44 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
     instant = plan.instant
     detachment = ViewDetachment(floor: plan.floor)
     readers = stores.map { VolumeReader(store: $0, catalog: catalog) }
-    var newestFirst = Array(plan.whole.reversed())
+    var generations = plan.whole
     if let segment = plan.cutSegment {
       do throws(JournalError) {
         // Not from a later `applied` on: the maps hide what the bases got since the plan was made.
         let partial = try Generation.scanning(
           segment, after: plan.whole.isEmpty ? applied : plan.cutAfter, notLaterThan: plan.instant,
           diskCount: plan.diskCount)
-        if let partial { newestFirst.insert(partial, at: 0) }
+        if let partial { generations.append(partial) }
       } catch { throw .index(error) }
     }
-    generations = newestFirst
+    cover = IndexCover(generations)
   }
 
   public func reader(disk: DiskNumber) -> VolumeReader<File, Store> { readers[disk.index] }
 
   /// Where the journal has the bytes at `offset`, and for how many bytes (at most `limit`) that
-  /// holds. A nil source: in the base. What is saved for a detached view comes before both.
+  /// holds. A nil source: in the base. What is saved for a detached view comes before both. Does
+  /// not block: the source is `unresolved` where an index file would have to be read.
   public func piece(
     disk: DiskNumber, at offset: UInt64, limit: UInt64
   ) -> (length: UInt64, source: ExtentSource?) {
-    var found: (length: UInt64, source: ExtentSource?) = (limit, nil)
-    for generation in generations {
-      found = generation.piece(disk: disk, at: offset, limit: found.length)
-      if found.source != nil { break }
+    cover.piece(
+      disk: disk, at: offset, limit: limit, floor: detachment.floor.load(ordering: .acquiring))
+  }
+
+  /// As `piece`, but waits for the disk.
+  public func pieceWaiting(
+    disk: DiskNumber, at offset: UInt64, limit: UInt64
+  ) throws(VolumeError) -> (length: UInt64, source: ExtentSource?) {
+    while true {
+      let floor = detachment.floor.load(ordering: .acquiring)
+      do throws(JournalError) {
+        return try cover.pieceWaiting(disk: disk, at: offset, limit: limit, floor: floor)
+      } catch {
+        // What could not be read may be recycled, and is not needed any more.
+        if detachment.floor.load(ordering: .acquiring) == floor { throw .index(error) }
+      }
     }
-    if let source = found.source, !isKept(source) { found.source = nil }
-    return found
   }
 
   /// Fills `buffer` with the disk's bytes from `offset`. Blocks.
@@ -131,7 +141,8 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
           continue
         }
       }
-      let (length, source) = self.piece(disk: disk, at: piece.start, limit: piece.length)
+      let (length, source) = try look(disk, piece, waits: waits)
+      if source == .unresolved { return false }
       piece.length = length
       let target = unsafe Self.part(of: buffer, done, piece.length)
       let wasRead = Result<Bool, VolumeError> { () throws(VolumeError) -> Bool in
@@ -145,6 +156,14 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
       done += Int(piece.length)
     }
     return true
+  }
+
+  private func look(
+    _ disk: DiskNumber, _ range: ByteRange, waits: Bool
+  ) throws(VolumeError) -> (length: UInt64, source: ExtentSource?) {
+    waits
+      ? try pieceWaiting(disk: disk, at: range.start, limit: range.length)
+      : piece(disk: disk, at: range.start, limit: range.length)
   }
 
   private static func part(

@@ -14,13 +14,13 @@ struct DroppedResultTests {
     "Journal/JournalStorage.swift": (
       5, "direct transfers are a hint; unfinished files are removed again before their next use"
     ),
-    "Journal/SidecarIndex.swift": (2, "what does not decode is damaged, and not trusted"),
+    "Journal/SidecarIndex.swift": (4, "what does not decode is damaged, and not trusted"),
     "Journal/SlotSurvey.swift": (5, "a segment whose sidecar cannot be read is read itself"),
     "JournalTools/ExportTarget.swift": (1, "an unfinished export is removed by the next"),
     "JournalTools/JournalFolder.swift": (4, "what cannot be read is told as such, or not trusted"),
     "JournalTools/SegmentFile.swift": (3, "what cannot be read is told as such"),
     "JournalTools/SegmentImage.swift": (2, "pages that cannot be read are zeros, which are damage"),
-    "JournalTools/SidecarCheck.swift": (1, "what cannot be read is told as such"),
+    "JournalTools/SidecarCheck.swift": (2, "what cannot be read is told as such"),
     "Replication/LastRecord.swift": (1, "what cannot be read counts as another record"),
     "Replication/LinkSender.swift": (1, "the peer has heard that the sites diverged, or will"),
     "Replication/RecordRepair.swift": (2, "what cannot be read cannot be made again"),

@@ -60,6 +60,11 @@ public final class FaultyStorage: JournalStorage {
     try file.write(bytes)
   }
 
+  public func scratch() throws(Errno) -> FaultyFile {
+    if let failure = faults.take(.create) { throw failure }
+    return FaultyFile(byteCount: 0, faults: faults)
+  }
+
   public func remove(_ name: String) throws(Errno) {
     guard files.withLock({ $0.removeValue(forKey: name) }) != nil else { throw .notFound }
   }

@@ -14,6 +14,9 @@ public final class TestGroup {
     public var diskByteCounts: [Int]
     public var segmentByteCount = 16 << 10
     public var capacityByteCount = 128 << 10
+    /// What indexes may take of the memory.
+    public var indexMapByteLimit = 64 << 20
+    public var indexCacheByteLimit = 1 << 20
     public init(diskByteCounts: [Int] = [48 << 10, 17 << 10]) {
       self.diskByteCounts = diskByteCounts
     }
@@ -44,6 +47,7 @@ public final class TestGroup {
   private var arenaEnd = 0
   /// A job on the index that was run and not given back.
   private var indexJob: (job: IndexJob, result: Generation)?
+  private var sidecarResult: SidecarJob<FaultyStorage>.Result?
 
   public init(seed: UInt64, _ settings: Settings = Settings()) throws {
     self.settings = settings
@@ -85,7 +89,10 @@ public final class TestGroup {
       storage: storage,
       options: .init(
         segmentByteCount: settings.segmentByteCount,
-        capacityByteCount: settings.capacityByteCount),
+        capacityByteCount: settings.capacityByteCount,
+        indexMemory: IndexMemory(
+          mapByteLimit: settings.indexMapByteLimit,
+          cacheByteLimit: settings.indexCacheByteLimit)),
       state: state, recovered: recovered, continuesLastSegment: continues)
   }
 
@@ -210,10 +217,14 @@ public final class TestGroup {
       if let (job, result) = indexJob {
         journal.install(result, of: job)
         indexJob = nil
-      } else if let job = journal.indexJob() {
-        indexJob = (job, job.run())
+      } else if let result = sidecarResult {
+        journal.sidecarWritten(result)
+        sidecarResult = nil
       } else if let job = journal.sidecarJob() {
-        try? job.run()
+        sidecarResult = try? job.run()
+      } else if let job = journal.indexJob() {
+        guard let result = try? job.run() else { return }
+        indexJob = (job, result)
       } else {
         return
       }
@@ -231,7 +242,15 @@ public final class TestGroup {
   private func contents(disk: Int) throws -> [UInt8] {
     let number = DiskNumber(UInt16(disk))
     let range = ByteRange(start: 0, length: UInt64(settings.diskByteCounts[disk]))
-    let plan = ReadPlan(range) { journal.piece(disk: number, at: $0, limit: $1) }
+    var plan = ReadPlan(range) { journal.piece(disk: number, at: $0, limit: $1) }
+    if plan.isUnresolved {
+      let (cover, floor) = journal.closedIndex
+      try plan.resolve { (offset, limit) throws(VolumeError) in
+        do throws(JournalError) {
+          return try cover.pieceWaiting(disk: number, at: offset, limit: limit, floor: floor)
+        } catch { throw .index(error) }
+      }
+    }
     let reader = VolumeReader(store: stores[disk], catalog: journal.catalog)
     var bytes = [UInt8](repeating: 0xEE, count: Int(range.length))
     let result = unsafe bytes.withUnsafeMutableBytes { buffer -> Result<Void, VolumeError> in
@@ -283,6 +302,7 @@ public final class TestGroup {
     state.oldestSegment = recovered.oldestSegment
     arenaEnd = 0
     indexJob = nil
+    sidecarResult = nil
     journal = Self.open(storage, settings, state, recovered, continues: continues)
     try updateState { _ in }
     if isReceiving { return }
@@ -297,6 +317,7 @@ public final class TestGroup {
     settings.segmentByteCount = segmentByteCount
     settings.capacityByteCount = 16 * segmentByteCount
     indexJob = nil
+    sidecarResult = nil
     journal = Self.open(
       storage, settings, state, try JournalRecovery(storage, state: state), continues: true)
   }

@@ -1,5 +1,6 @@
 import BlockModel
 import JournalTestSupport
+import SystemIO
 import TestSupport
 import Testing
 
@@ -25,7 +26,24 @@ import Testing
       freezing: index,
       span: RecordSpan(
         firstSequence: sequence, lastSequence: sequence, firstTimestamp: timestamp,
-        lastTimestamp: timestamp))
+        lastTimestamp: timestamp), segment: UInt32(number))
+  }
+
+  static func levels(
+    _ generations: [Generation] = [], life: UInt64 = 0, _ memory: IndexMemory = IndexMemory()
+  ) -> IndexLevels { IndexLevels(generations, life: life, memory: memory) }
+
+  /// The generation of a segment of its own, behind which no more will come to that.
+  static func append(_ generation: Generation, to levels: inout IndexLevels) {
+    levels.append(generation)
+    levels.complete(before: generation.segment + 1)
+  }
+
+  static func run(_ job: IndexJob, _ storage: FaultyStorage) throws -> Generation {
+    var job = job
+    job.makeScratch = { () throws(Errno) in try storage.scratch() }
+    job.pageByteCount = 256
+    return try #require(try job.run())
   }
 
   static func randomRange(_ random: inout SeededGenerator) -> ByteRange {
@@ -34,7 +52,10 @@ import Testing
   }
 
   static func settle(_ levels: inout IndexLevels) {
-    while let job = levels.nextJob() { levels.install(job.run(), of: job) }
+    while let job = levels.nextJob() {
+      guard let result = try? job.run() else { return }
+      levels.install(result, of: job)
+    }
   }
 
   /// The source of a byte by the newest of `maps` that has it; nil also below `floor`.
@@ -42,7 +63,8 @@ import Testing
     of offset: UInt64, in maps: [Generation], floor: UInt32 = 0
   ) -> ExtentSource? {
     for map in maps.reversed() {
-      if let source = map.piece(disk: disk, at: offset, limit: 1).source {
+      if map.segment < floor { return nil }
+      if let source = try? map.pieceWaiting(disk: disk, at: offset, limit: 1, floor: floor).source {
         return source.unlessBelow(segment: floor)
       }
     }
@@ -51,9 +73,9 @@ import Testing
 
   /// Seven maps for each level: 8 generations need one map, 512 need one, 511 need 21.
   @Test func `consults at most seven maps for each power of eight`() {
-    var levels = IndexLevels([], first: 0)
+    var levels = Self.levels()
     for number in UInt64(0)..<600 {
-      levels.append(Self.generation(number, ByteRange(start: 0, length: 1)))
+      Self.append(Self.generation(number, ByteRange(start: 0, length: 1)), to: &levels)
       Self.settle(&levels)
       let count = Int(number + 1)
       var digits = 0
@@ -70,9 +92,13 @@ import Testing
   }
 
   @Test(arguments: UInt64(0)..<12)
-  func `covers stand for the same bytes as the generations one by one`(seed: UInt64) {
+  func `covers stand for the same bytes as the generations one by one`(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
-    var levels = IndexLevels([], first: 0)
+    let storage = FaultyStorage(seed: seed)
+    // Nothing, little or all of it may be in memory.
+    let memory = IndexMemory(
+      mapByteLimit: [0, 300, 1 << 20][Int(seed % 3)], cacheByteLimit: 16 * 600)
+    var levels = Self.levels([], memory)
     var all: [Generation] = []
     var applied = 0
     var underWay: (IndexJob, Generation)?
@@ -83,10 +109,10 @@ import Testing
         levels.drop(through: SequenceNumber(UInt64(applied)))
       case 1, 2, 3:
         if let (job, result) = underWay { levels.install(result, of: job) }
-        underWay = levels.nextJob().map { ($0, $0.run()) }
+        underWay = try levels.nextJob().map { ($0, try Self.run($0, storage)) }
       default:
         all.append(Self.generation(UInt64(all.count), Self.randomRange(&random)))
-        levels.append(all[all.count - 1])
+        Self.append(all[all.count - 1], to: &levels)
       }
       #expect(levels.generations.count == all.count - applied)
       // Of the maps' sources, those of applied generations are read from the base.
@@ -101,34 +127,53 @@ import Testing
     }
   }
 
+  @Test func `a file that cannot be read is replaced by what it was made of`() throws {
+    let storage = FaultyStorage(seed: 1)
+    var levels = Self.levels([], IndexMemory(mapByteLimit: 0, cacheByteLimit: 0))
+    var random = SeededGenerator(seed: 1)
+    for number in UInt64(0)..<64 {
+      Self.append(Self.generation(number, Self.randomRange(&random)), to: &levels)
+    }
+    while let job = levels.nextJob() { levels.install(try Self.run(job, storage), of: job) }
+    let cover = levels.cover(64)
+    #expect(cover.count == 1 && !cover[0].isInMemory)
+    for _ in 0..<8 {
+      // Of the file of 64 segments first, then of those of eight.
+      storage.faults.fail(.read, with: .io)
+      for offset in 0..<Self.byteCount {
+        #expect(
+          Self.source(of: offset, in: cover) == Self.source(of: offset, in: levels.generations))
+      }
+    }
+  }
+
   @Test func `keeps a merged map until its newest part is applied`() {
-    var levels = IndexLevels([], first: 0)
+    var levels = Self.levels()
     for number in UInt64(0)..<8 {
-      levels.append(Self.generation(number, ByteRange(start: number, length: 1)))
+      Self.append(Self.generation(number, ByteRange(start: number, length: 1)), to: &levels)
     }
     Self.settle(&levels)
     levels.drop(through: SequenceNumber(7))
     #expect(levels.generations.count == 1)
     #expect(levels.cover(1).first?.span.firstSequence == SequenceNumber(1))
     levels.drop(through: SequenceNumber(8))
-    #expect(levels.cover(0).isEmpty && levels.next == 8)
+    #expect(levels.cover(0).isEmpty)
   }
 
   @Test func `makes no use of a result that comes after its generations were given up`() throws {
-    var levels = IndexLevels([], first: 0)
+    var levels = Self.levels()
     for number in UInt64(0)..<8 {
-      levels.append(Self.generation(number, ByteRange(start: 0, length: 1)))
+      Self.append(Self.generation(number, ByteRange(start: 0, length: 1)), to: &levels)
     }
     let next = levels.nextJob()
     let flattening = try #require(next)
     Self.settle(&levels)
-    var other = IndexLevels(
-      [Self.generation(3, ByteRange(start: 5, length: 1))], first: levels.next)
-    other.install(flattening.run(), of: flattening)
+    var other = Self.levels([Self.generation(0, ByteRange(start: 5, length: 1))], life: 1)
+    other.install(try #require(try flattening.run()), of: flattening)
     #expect(other.cover(1)[0] === other.generations[0])
-    #expect(other.generations[0].span.firstSequence == SequenceNumber(4))
+    #expect(!other.generations[0].isFlat)
     levels.drop(through: SequenceNumber(8))
-    levels.install(flattening.run(), of: flattening)
+    levels.install(try #require(try flattening.run()), of: flattening)
     #expect(levels.generations.isEmpty && levels.cover(0).isEmpty)
   }
 }

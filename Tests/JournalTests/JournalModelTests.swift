@@ -38,6 +38,9 @@ import Testing
       diskByteCounts: (0...random.below(3)).map { _ in 5000 + random.below(40 << 10) })
     settings.segmentByteCount = [16 << 10, 24 << 10, 64 << 10][random.below(3)]
     settings.capacityByteCount = settings.segmentByteCount * (3 + random.below(5))
+    // The index is in memory, in part, or not at all.
+    settings.indexMapByteLimit = [0, 400, 64 << 20][random.below(3)]
+    settings.indexCacheByteLimit = [0, 16 << 10][random.below(2)]
     return settings
   }
 

@@ -18,6 +18,7 @@ import Testing
     func open(_ name: String) throws(Errno) -> FaultyFile { try storage.open(name) }
     func create(_ name: String, byteCount: Int) throws(Errno) -> FaultyFile { throw .io }
     func replace(_ name: String, with bytes: [UInt8]) throws(Errno) { throw .io }
+    func scratch() throws(Errno) -> FaultyFile { throw .io }
     func remove(_ name: String) throws(Errno) { throw .io }
   }
 
@@ -34,18 +35,20 @@ import Testing
     var endsWithLastSegment: Bool
     var notes: [String]
 
-    init<Storage: JournalStorage>(_ recovered: JournalRecovery<Storage>) {
+    init<Storage: JournalStorage>(_ recovered: JournalRecovery<Storage>) throws {
       headers = recovered.segments.map(\.header)
       ends = recovered.segments.map(\.end)
       sealed = recovered.segments.map(\.isSealed)
       spans = recovered.generations.map(\.span)
       checkpoints = recovered.generations.flatMap(\.checkpoints)
-      indexes = recovered.generations.map { generation in
+      indexes = try recovered.generations.map { generation in
         let identity = SegmentIdentity(
           group: .init(high: 0, low: 0), incarnation: .numbered(0), number: 0)
-        let sidecar = SidecarIndex(
-          identity: identity, end: 0, generation: generation.flattened())
-        return unsafe sidecar.encoded().withUnsafeBytes { unsafe CRC32C.standard($0) }
+        let header = SegmentHeader(
+          identity: identity, segmentByteCount: 64 << 10, firstSequence: .none,
+          firstTimestamp: .zero)
+        let sidecar = SidecarIndex(of: header, end: 0, generation: generation.flattened())
+        return unsafe try sidecar.encoded().withUnsafeBytes { unsafe CRC32C.standard($0) }
       }
       last = [recovered.lastSequence.rawValue, recovered.lastTimestamp.rawValue]
       freeSlots = recovered.freeSlots
@@ -58,7 +61,7 @@ import Testing
     let scanned = try JournalRecovery(
       ScanOnly(storage: group.storage), state: group.state, cut: cut)
     let indexed = try JournalRecovery(group.storage, state: group.state, cut: cut)
-    #expect(Found(indexed) == Found(scanned))
+    #expect(try Found(indexed) == Found(scanned))
   }
 
   /// A group with `count` full segments.

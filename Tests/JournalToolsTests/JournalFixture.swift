@@ -1,8 +1,10 @@
 import BlockModel
 import Foundation
-import Journal
 import JournalTools
 import SystemIO
+import Testing
+
+@testable import Journal
 
 /// A journal folder that the product's own `Journal` writes, as a site does: records, syncs, state,
 /// recycling. Goes away with the value.
@@ -128,7 +130,7 @@ final class JournalFixture {
   /// Makes all records durable and writes the sidecars, as a site's keeper does.
   func writeSidecars() throws {
     try sync()
-    while let job = journal.sidecarJob() { try job.run() }
+    while let job = journal.sidecarJob() { _ = try job.run() }
   }
 
   private func sync() throws {
@@ -172,19 +174,28 @@ final class JournalFixture {
     try handle.write(contentsOf: Data([byte ^ 0x10]))
   }
 
-  /// Changes the body of a sidecar and makes its sums right again.
-  func rewriteSidecar(_ name: String, _ change: (inout [UInt8]) -> Void) throws {
-    var bytes = Array(try Data(contentsOf: URL(fileURLWithPath: "\(path)/\(name)")))
-    change(&bytes)
-    func seal(_ range: Range<Int>, at position: Int) {
-      let sum = unsafe bytes[range].withUnsafeBytes { unsafe CRC32C.standard($0) }
-      for index in 0..<4 {
-        bytes[position + index] = UInt8(truncatingIfNeeded: sum >> UInt32(24 - 8 * index))
+  /// Puts another sidecar of the same segment in the place of this one: its last extent lies
+  /// elsewhere, and all its sums are right.
+  func moveLastExtent(inSidecarOf name: String) throws {
+    let file = try storage.open(name)
+    let sidecarName = SidecarIndex.name(ofSegmentFile: name)
+    let header = try #require(try JournalRecovery<FolderStorage>.readHeader(of: file))
+    guard
+      case .whole(let sidecar) = try SidecarIndex.read(
+        try storage.open(sidecarName), of: header, disks: state.disks.map(\.byteCount))
+    else { throw FixtureError("\(sidecarName) has no index") }
+    let maps = try sidecar.generation.sealedMaps().map { map in
+      try SealedExtentMap(checking: map.count) { index in
+        var extent = map[index]
+        if index == map.count - 1 { extent.source.rawValue -= 1 }
+        return extent
       }
     }
-    seal(SidecarIndex.headerByteCount..<bytes.count, at: 96)
-    seal(0..<124, at: 124)
-    try storage.replace(name, with: bytes)
+    let other = SidecarIndex(
+      of: header, end: sidecar.end,
+      generation: Generation(
+        span: sidecar.generation.span, checkpoints: sidecar.generation.checkpoints, maps: maps))
+    try storage.replace(sidecarName, with: try other.encoded())
   }
 
   func truncate(_ name: String, to byteCount: UInt64) throws {

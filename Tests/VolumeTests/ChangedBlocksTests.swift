@@ -3,13 +3,14 @@ import Journal
 import JournalTestSupport
 import TestSupport
 import Testing
-import Volume
+
+@testable import Volume
 
 /// Proves against the plain list of records which bytes an interval of the history changed,
 /// wherever it cuts generations and segments.
 @Suite struct ChangedBlocksTests {
   private func changed(
-    _ group: TestGroup, after start: Timestamp, through end: Timestamp
+    _ group: TestGroup, after start: Timestamp, through end: Timestamp, isWalked: Bool
   ) throws -> [[Bool]] {
     try group.journal.freezeActive()
     let plan = ChangesPlan(
@@ -20,13 +21,14 @@ import Volume
         after: SequenceNumber(span.firstSequence.rawValue - 1), through: span.lastSequence)
     }
     defer { plan.release() }
-    let blocks = try ChangedBlocks(plan)
-    return group.settings.diskByteCounts.enumerated().map { number, byteCount in
+    // In memory, and walked through.
+    let blocks = try isWalked ? ChangedBlocks(of: plan.parts()) : ChangedBlocks(plan)
+    return try group.settings.diskByteCounts.enumerated().map { number, byteCount in
       var bytes: [Bool] = []
+      var walk = try blocks.walk(disk: DiskNumber(UInt16(number)), from: 0)
       while bytes.count < byteCount {
-        let (length, isChanged) = blocks.piece(
-          disk: DiskNumber(UInt16(number)), at: UInt64(bytes.count),
-          limit: UInt64(byteCount - bytes.count))
+        let (length, isChanged) = try walk.piece(
+          at: UInt64(bytes.count), limit: UInt64(byteCount - bytes.count))
         bytes += [Bool](repeating: isChanged, count: Int(length))
       }
       return bytes
@@ -69,9 +71,13 @@ import Volume
       where record.timestamp > instants[0] && record.timestamp <= instants[1] {
         for byte in record.range { expected[record.disk][byte] = true }
       }
-      #expect(try changed(group, after: instants[0], through: instants[1]) == expected)
+      for isWalked in [false, true] {
+        #expect(
+          try changed(group, after: instants[0], through: instants[1], isWalked: isWalked)
+            == expected)
+      }
     }
-    let all = try changed(group, after: .zero, through: .distantFuture)
+    let all = try changed(group, after: .zero, through: .distantFuture, isWalked: true)
     #expect(all.joined().contains(true))
   }
 }

@@ -35,7 +35,11 @@ import Volume
   @Test(arguments: UInt64(0)..<16)
   func `views at any instant equal the plain history while maps are merged`(seed: UInt64) throws {
     var random = SeededGenerator(seed: seed)
-    let group = try TestGroup(seed: seed, Self.settings())
+    var settings = Self.settings()
+    // The index is in memory, in part, or not at all.
+    settings.indexMapByteLimit = [0, 400, 64 << 20][Int(seed % 3)]
+    settings.indexCacheByteLimit = [0, 32 << 10][Int(seed % 2)]
+    let group = try TestGroup(seed: seed, settings)
     var open: [(plan: ViewPlan<FaultyFile>, view: TestView)] = []
     var now: UInt64 = 1000
     for _ in 0..<400 {
@@ -67,18 +71,37 @@ import Volume
     #expect(group.stores.map(\.durableBytes) == group.history.last.disks)
   }
 
-  /// 200 generations: level 2 (64) is reached three times, level 1 (8) once more.
+  /// 200 segments, from number 1 on: level 2 (64) is there three times, and 7 are left, or level 1.
   @Test func `live disk and views consult few of many generations`() throws {
     var random = SeededGenerator(seed: 7)
     var now: UInt64 = 1000
-    let group = try TestGroup(seed: 7, Self.settings())
-    while group.journal.generations.count < 200 { try Self.write(group, &random, &now) }
-    #expect(group.journal.mapCount == 201)
-    group.keepIndex()
-    #expect(group.journal.mapCount == 1 + 3 + 1)
-    for generation in group.journal.generations {
-      #expect(group.journal.maps(notLaterThan: generation.span.lastTimestamp).count <= 2 + 7 + 7)
+    var settings = Self.settings()
+    settings.capacityByteCount = settings.segmentByteCount * 220
+    let group = try TestGroup(seed: 7, settings)
+    while group.journal.generations.count < 200 {
+      try Self.write(group, &random, &now)
+      try group.journal.sealActive()
     }
+    #expect(group.journal.mapCount == 201)
+    try group.record(.write(disk: 0, offset: 0, [1]))
+    try group.sync()
+    group.keepIndex()
+    #expect(group.journal.mapCount == 1 + 3 + 1 + 1)
+    for generation in group.journal.generations {
+      #expect(group.journal.maps(notLaterThan: generation.span.lastTimestamp).count <= 3 + 7 + 7)
+    }
+    #expect(try group.contents() == group.history.last.disks)
+  }
+
+  @Test func `generations of a segment that goes on are merged, too`() throws {
+    let group = try TestGroup(seed: 7, Self.settings())
+    for value in UInt8(1)...100 {
+      try group.record(.write(disk: 0, offset: Int(value), [value]))
+      try group.journal.freezeActive()
+    }
+    group.keepIndex()
+    #expect(group.journal.generations.count == 100)
+    #expect(group.journal.mapCount <= 1 + 1 + 7)
     #expect(try group.contents() == group.history.last.disks)
   }
 
@@ -86,25 +109,27 @@ import Volume
   /// give that one's bytes, or fail.
   @Test func `bytes whose segment is recycled are read from the base`() throws {
     let group = try TestGroup(seed: 1)
-    for value in UInt8(1)...8 {
+    for value in UInt8(1)...7 {
       try group.record(
         .write(disk: 0, offset: Int(value), [value]), now: UInt64(value) * 10)
       try group.journal.sealActive()
     }
+    try group.record(.write(disk: 1, offset: 0, [1]), now: 100)
+    try group.sync()
     group.keepIndex()
     #expect(group.journal.mapCount == 2)
     try group.apply(limit: 4)
     let oldest = try #require(group.journal.oldestSegment)
     #expect(oldest.number == 5)
     let disk = DiskNumber(0)
-    #expect(group.journal.mapCount == 2)
+    #expect(group.journal.mapCount == 3)
     #expect(group.journal.piece(disk: disk, at: 4, limit: 9) == (1, nil))
     #expect(group.journal.piece(disk: disk, at: 5, limit: 9).source?.segment == 5)
     #expect(try group.contents() == group.history.last.disks)
-    let plan = try group.plan(at: Timestamp(rawValue: 80))
+    let plan = try group.plan(at: Timestamp(rawValue: 70))
     let view = try group.view(plan)
     #expect(view.piece(disk: disk, at: 4, limit: 9) == (1, nil))
-    #expect(try view.contents(2) == group.history.last.disks)
+    #expect(try view.contents(2) == group.history.state(at: view.instant).disks)
     plan.release()
   }
 }

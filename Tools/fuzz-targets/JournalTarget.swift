@@ -102,32 +102,33 @@ struct FolderWriter {
       let sidecar = try? SidecarIndex.scanning(
         file, header: header, end: segments.position,
         recordCount: segments.near(UInt64(segments.recordCount), &input),
-        diskCount: state.disks.count)
+        diskCount: state.disks.count), let bytes = try? sidecar.encoded()
     else { return }
-    folder.replace(SidecarIndex.name(ofSegmentFile: name), with: sidecar.encoded())
+    folder.replace(SidecarIndex.name(ofSegmentFile: name), with: bytes)
   }
 
-  /// A sidecar of the last segment with right sums, and the input's fields and body.
+  /// A sidecar of the last segment with right sums but for its pages, and the input's fields.
   private func forgeSidecar(_ input: inout FuzzInput) {
     guard let name = names.last, let header = segments.header else { return }
     var body = WireEncoder()
     let checkpoints = segments.near(0, &input)
     body.put(UInt32(truncatingIfNeeded: checkpoints))
+    body.put(UInt32(256))
     body.put(UInt16(truncatingIfNeeded: segments.near(UInt64(state.disks.count), &input)))
     let counts = state.disks.map { _ in input.below(4) }
-    for count in counts {
-      body.put(UInt32(truncatingIfNeeded: segments.near(UInt64(count), &input)))
-    }
-    for count in counts {
-      var end: UInt64 = 0
+    let extentCounts = counts.map { segments.near(UInt64($0), &input) }
+    for (count, extentCount) in zip(counts, extentCounts) {
+      var words: [UInt64] = [0, 0, 4124]
       for _ in 0..<count {
-        let start = segments.near(end &+ UInt64(input.byte()), &input)
-        let length = segments.near(UInt64(1 + input.below(200)), &input)
-        body.put(start)
-        body.put(length)
-        body.put(UInt32(truncatingIfNeeded: segments.near(4124, &input)))
-        end = start &+ length
+        words = [
+          segments.near(UInt64(input.byte()), &input),
+          segments.near(UInt64(1 + input.below(200)), &input), segments.near(4124, &input),
+        ]
       }
+      body.put(extentCount)
+      body.put(UInt32(truncatingIfNeeded: words[0] >> 8))
+      body.put(UInt32(truncatingIfNeeded: words[2] &- 4124))
+      body.put(UInt8(truncatingIfNeeded: words[1] >> 8))
     }
     let first = header.firstSequence.rawValue
     let records = segments.nextSequence &- first

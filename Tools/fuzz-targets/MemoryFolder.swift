@@ -23,6 +23,8 @@ final class MemoryFolder: JournalStorage {
     files.withLock { $0[name] = MemoryFile(bytes) }
   }
 
+  func scratch() -> MemoryFile { MemoryFile([]) }
+
   func remove(_ name: String) { files.withLock { $0[name] = nil } }
 }
 

@@ -33,6 +33,8 @@ public enum Mutant: String, CaseIterable {
   case openTooLate = "open-too-late"
   case swallowWriteOut = "swallow-write-out"
 
+  case forgetUnresolved = "forget-unresolved"
+
   // Of recovery.
   case acceptStaleSegment = "accept-stale-segment"
   case skipChecksum = "skip-checksum"

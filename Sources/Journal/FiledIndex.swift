@@ -1,0 +1,309 @@
+import BlockModel
+import Synchronization
+import SystemIO
+
+/// An index file as its reader finds it. A simulator or a test supplies other files.
+protocol IndexFileSource: Sendable {
+  /// Blocks. What the file holds may be something else meanwhile: its pages tell.
+  func open() throws(Errno) -> any JournalFile
+}
+
+/// The maps of a generation that are in a file: only its pages that were read lately are in memory.
+/// Immutable; any thread.
+///
+/// A page that cannot be read, or is not what was written, ends the use of the file. What stands in
+/// its place knows the same: it gives the answers from then on.
+final class FiledIndex: Sendable {
+  /// What the file was made of.
+  enum Fallback: Sendable {
+    /// Generations that follow each other, oldest first.
+    case parts([Generation])
+    /// Reads the segment. Blocks.
+    case scan(@Sendable () throws(JournalError) -> Generation)
+  }
+
+  typealias Piece = (length: UInt64, source: ExtentSource?)
+
+  let layout: IndexLayout
+  private let source: any IndexFileSource
+  private let fallback: Fallback
+  private let bounds: Bounds?
+  private let cache: IndexPageCache
+  private let identifier: UInt64
+  private let isBroken = Atomic<Bool>(false)
+  /// What a scan gave.
+  private let scanned = AtomicLazyReference<Generation>()
+
+  /// What the extents of a file that this process has not written must lie in.
+  struct Bounds: Sendable {
+    let segment: UInt32
+    /// Of its records, in bytes.
+    let end: UInt64
+    /// Sizes in bytes.
+    let disks: [UInt64]
+
+    func hold(_ extent: Extent, disk: Int) -> Bool {
+      let (source, length) = (extent.source, extent.length)
+      guard length > 0, length <= disks[disk], extent.start <= disks[disk] - length else {
+        return false
+      }
+      return source.isZeros
+        || source.segment == segment && source.position > SegmentHeader.byteCount
+          && length <= end && UInt64(source.position) <= end - length
+    }
+  }
+
+  init(
+    _ layout: IndexLayout, in source: any IndexFileSource, else fallback: Fallback,
+    bounds: Bounds? = nil, cache: IndexPageCache
+  ) {
+    self.layout = layout
+    self.bounds = bounds
+    self.source = source
+    self.fallback = fallback
+    self.cache = cache
+    identifier = cache.newFile()
+  }
+
+  // MARK: Looking up
+
+  /// The way from a root down to the extent at an offset.
+  private struct Descent {
+    let disk: Int
+    var page: UInt32
+    var height: Int
+    /// Where the next extent behind this page's begins.
+    var bound = UInt64.max
+
+    /// Goes on to the page below, or gives the piece.
+    mutating func step(_ page: IndexPage, at offset: UInt64, limit: UInt64) -> Piece? {
+      let content = unsafe page.content
+      let rank = unsafe content.rank(of: offset)
+      let next = unsafe rank < content.count ? content.start(rank) : bound
+      if height > 0, rank > 0 {
+        bound = next
+        self.page = unsafe content.child(rank - 1)
+        height -= 1
+        return nil
+      }
+      if rank > 0 {
+        let extent = unsafe content.extent(rank - 1)
+        let skipped = offset - extent.start
+        if skipped < extent.length {
+          let source = ExtentSource(rawValue: extent.source).advanced(by: skipped)
+          return (min(extent.length - skipped, limit), source)
+        }
+      }
+      return (min(next - offset, limit), nil)
+    }
+  }
+
+  private func descent(_ disk: DiskNumber) -> Descent? {
+    let tree = layout.trees[disk.index]
+    if tree.extentCount == 0 { return nil }
+    return Descent(disk: disk.index, page: tree.root, height: Int(tree.height))
+  }
+
+  /// Does not block: the source is `unresolved` where a page would have to be read.
+  func piece(disk: DiskNumber, at offset: UInt64, limit: UInt64, floor: UInt32) -> Piece {
+    if isBroken.load(ordering: .relaxed) {
+      switch fallback {
+      case .parts(let parts):
+        return IndexCover(parts).rawPiece(disk: disk, at: offset, limit: limit, floor: floor)
+      case .scan:
+        return scanned.load()?.piece(disk: disk, at: offset, limit: limit, floor: floor)
+          ?? (limit, .unresolved)
+      }
+    }
+    guard var descent = descent(disk) else { return (limit, nil) }
+    while true {
+      let key = IndexPageCache.Key(file: identifier, page: descent.page)
+      guard let page = cache.page(key) else { return (limit, .unresolved) }
+      if let piece = descent.step(page, at: offset, limit: limit) { return piece }
+    }
+  }
+
+  /// As `piece`, but waits for the disk.
+  func pieceWaiting(
+    disk: DiskNumber, at offset: UInt64, limit: UInt64, floor: UInt32
+  ) throws(JournalError) -> Piece {
+    if !isBroken.load(ordering: .relaxed) {
+      do throws(Errno) {
+        return try readPiece(disk: disk, at: offset, limit: limit)
+      } catch { giveUp() }
+    }
+    switch fallback {
+    case .parts(let parts):
+      return try IndexCover(parts).rawPieceWaiting(
+        disk: disk, at: offset, limit: limit, floor: floor)
+    case .scan:
+      return try scan().piece(disk: disk, at: offset, limit: limit, floor: floor)
+    }
+  }
+
+  private func readPiece(
+    disk: DiskNumber, at offset: UInt64, limit: UInt64
+  ) throws(Errno) -> Piece {
+    guard var descent = descent(disk) else { return (limit, nil) }
+    var file: (any JournalFile)?
+    while true {
+      let page = try page(descent.page, descent.height, descent.disk, &file)
+      if let piece = descent.step(page, at: offset, limit: limit) { return piece }
+    }
+  }
+
+  private func page(
+    _ number: UInt32, _ height: Int, _ disk: Int, _ file: inout (any JournalFile)?
+  ) throws(Errno) -> IndexPage {
+    let key = IndexPageCache.Key(file: identifier, page: number)
+    if let page = cache.page(key) { return page }
+    if file == nil { file = try source.open() }
+    guard let open = file else { throw .io }
+    let page = IndexPage(byteCount: layout.pageByteCount)
+    let count = try unsafe open.read(into: page.buffer, at: position(ofPage: number))
+    guard count == layout.pageByteCount, unsafe isOurs(page.content, number: number, disk: disk),
+      unsafe page.content.height == height
+    else { throw .io }
+    cache.insert(page, key)
+    return page
+  }
+
+  @unsafe
+  private func isOurs(_ content: IndexPageContent, number: UInt32, disk: Int) -> Bool {
+    guard unsafe content.verifies(number: number, seed: layout.seed, disk: disk) else {
+      return false
+    }
+    guard let bounds, unsafe content.height == 0 else { return true }
+    for index in unsafe 0..<content.count {
+      let (start, length, source) = unsafe content.extent(index)
+      let extent = Extent(start: start, length: length, source: ExtentSource(rawValue: source))
+      if !bounds.hold(extent, disk: disk) { return false }
+    }
+    return true
+  }
+
+  private func position(ofPage number: UInt32) -> UInt64 {
+    layout.offset + UInt64(number) * UInt64(layout.pageByteCount)
+  }
+
+  /// The file is not used any more.
+  private func giveUp() { isBroken.store(true, ordering: .relaxed) }
+
+  private func scan() throws(JournalError) -> Generation {
+    if let known = scanned.load() { return known }
+    guard case .scan(let scan) = fallback else { preconditionFailure("has parts") }
+    return scanned.storeIfNil(try scan())
+  }
+
+  // MARK: All extents
+
+  /// Those of a disk, one after the other, from the one on that has the byte at `offset` or is
+  /// the next: newest cursors first, which is one mostly. Blocks.
+  func cursors(disk: DiskNumber, from offset: UInt64) throws(JournalError) -> [ExtentCursor] {
+    if !isBroken.load(ordering: .relaxed) {
+      do throws(Errno) {
+        guard let page = try leaf(disk: disk, at: offset) else { return [] }
+        return [try ExtentCursor(FiledExtents(self, disk: disk.index, from: page))]
+      } catch { giveUp() }
+    }
+    switch fallback {
+    case .parts(let parts):
+      var cursors: [ExtentCursor] = []
+      for part in parts.reversed() { cursors += try part.cursors(disk: disk, from: offset) }
+      return cursors
+    case .scan: return try scan().cursors(disk: disk, from: offset)
+    }
+  }
+
+  /// The page with the last extent that begins at or before `offset`; nil when there are none.
+  private func leaf(disk: DiskNumber, at offset: UInt64) throws(Errno) -> UInt32? {
+    let tree = layout.trees[disk.index]
+    if tree.extentCount == 0 { return nil }
+    if offset == 0 { return tree.firstPage }
+    var (number, height) = (tree.root, Int(tree.height))
+    var file: (any JournalFile)?
+    while height > 0 {
+      let page = try page(number, height, disk.index, &file)
+      let content = unsafe page.content
+      number = unsafe content.child(max(1, content.rank(of: offset)) - 1)
+      height -= 1
+    }
+    return number
+  }
+
+  /// Reads a disk's extents in order, many pages at once. One thread.
+  final class FiledExtents {
+    private let index: FiledIndex
+    private let disk: Int
+    private let file: any JournalFile
+    private let buffer: PageBuffer
+    private let end: UInt32
+    /// The first page behind those in the buffer.
+    private var next: UInt32
+    private var pagesInBuffer = 0
+    private var page = -1
+    private var entry = 0
+    private var entryCount = 0
+
+    fileprivate init(_ index: FiledIndex, disk: Int, from page: UInt32) throws(Errno) {
+      self.index = index
+      self.disk = disk
+      let tree = index.layout.trees[disk]
+      next = page
+      end = tree.root + 1
+      let pageCount = Int(end) - Int(page)
+      if pageCount <= 0 { throw .io }
+      let byteCount = min(64 << 10, pageCount * index.layout.pageByteCount)
+      buffer = PageBuffer(byteCount: byteCount)
+      file = try index.source.open()
+    }
+
+    private var pageByteCount: Int { index.layout.pageByteCount }
+
+    private var content: IndexPageContent {
+      unsafe IndexPageContent(
+        UnsafeRawPointer(buffer.base + page * pageByteCount), byteCount: pageByteCount)
+    }
+
+    /// Nil at the end. Blocks; after an error the file is not used any more.
+    func read() throws(Errno) -> Extent? {
+      while entry == entryCount {
+        do throws(Errno) {
+          guard try nextPage() else { return nil }
+        } catch {
+          index.giveUp()
+          throw error
+        }
+      }
+      let (start, length, source) = unsafe content.extent(entry)
+      entry += 1
+      return Extent(start: start, length: length, source: ExtentSource(rawValue: source))
+    }
+
+    /// Pages of other heights have no entries for us.
+    private func nextPage() throws(Errno) -> Bool {
+      page += 1
+      if page >= pagesInBuffer {
+        if next == end { return false }
+        try fill()
+      }
+      let number = next - UInt32(pagesInBuffer - page)
+      let content = unsafe content
+      guard unsafe index.isOurs(content, number: number, disk: disk) else { throw .io }
+      entry = 0
+      entryCount = unsafe content.height == 0 ? content.count : 0
+      return true
+    }
+
+    private func fill() throws(Errno) {
+      let count = min(buffer.count / pageByteCount, Int(end - next))
+      let target = unsafe UnsafeMutableRawBufferPointer(
+        start: buffer.base, count: count * pageByteCount)
+      guard try unsafe file.read(into: target, at: index.position(ofPage: next)) == target.count
+      else { throw .io }
+      next += UInt32(count)
+      pagesInBuffer = count
+      page = 0
+    }
+  }
+}

@@ -1,0 +1,45 @@
+import BlockModel
+
+/// What others ask of the index. On the group's loop.
+extension Journal {
+  /// The oldest segment that `closedIndex` may name.
+  public var oldestNamedSegment: Segment<Storage.File>? {
+    let place = segments.firstIndexInOrder { $0.number >= index.floor }
+    return place < segments.count ? segments[place] : nil
+  }
+
+  /// The index of closed generations, and the oldest segment that it may name: for `piece`.
+  public var closedIndex: (cover: IndexCover, floor: UInt32) { (index.closed, index.floor) }
+
+  /// Whether records after `sequence`, where a generation was closed, changed the byte at `offset`,
+  /// and for how many bytes (at most `limit`) that holds. Knows what is not applied. Does not
+  /// block: nil where `generations(after:)` must be asked by somebody who may wait.
+  public func change(
+    disk: DiskNumber, at offset: UInt64, limit: UInt64, after sequence: SequenceNumber
+  ) -> (length: UInt64, isChanged: Bool?) {
+    index.change(disk: disk, at: offset, limit: limit, after: sequence)
+  }
+
+  /// Closed generations with a record after `sequence`.
+  public func generations(after sequence: SequenceNumber) -> [Generation] {
+    Array(index.generations(after: sequence))
+  }
+
+  /// Closed generations not applied yet, oldest first.
+  public var generations: [Generation] { index.generations }
+  /// Of the active generation; nil when it is empty.
+  public var activeSpan: RecordSpan? { index.active.span }
+  public var activeCheckpoints: [Checkpoint] { index.active.checkpoints }
+  /// Of all generations.
+  public var checkpointCount: Int { index.checkpointCount }
+
+  /// The fewest maps that stand for all closed generations that end by `instant`, oldest first:
+  /// single generations and merged ones. What they name in segments that are not kept any more is
+  /// in the base (`ExtentSource.unlessBelow`).
+  public func maps(notLaterThan instant: Timestamp) -> [Generation] {
+    index.cover(notLaterThan: instant)
+  }
+
+  /// How many maps `piece` consults at most.
+  public var mapCount: Int { index.mapCount }
+}
