@@ -341,6 +341,7 @@ extension Group {
     apply.appliedBytes += outcome.writtenBytes
     noteThinned(outcome)
     journal?.applyCompleted(through: mark.sequence)
+    closeRetiredIndexes()
     raiseFloors()
     recycle()
     keepReserve()

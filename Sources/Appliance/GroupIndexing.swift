@@ -1,4 +1,5 @@
 import Journal
+import Synchronization
 import SystemIO
 
 /// The upkeep of a group's index: generations are flattened and merged by levels, and sealed
@@ -42,6 +43,13 @@ extension Group {
     }
   }
 
+  /// Closes the files of what is not used any more, which takes long for large ones: elsewhere.
+  func closeRetiredIndexes() {
+    guard let journal, journal.hasRetired else { return }
+    let indexes = RetiredIndexes(journal.takeRetired())
+    lanes.index.submit { indexes.close() }
+  }
+
   /// Whoever waits for the upkeep to end waits no longer than for a small piece of it.
   func stopIndexUpkeep() { indexUpkeep.stop.set() }
 
@@ -65,6 +73,7 @@ extension Group {
       indexUpkeep.mergeRetryNanoseconds = loop.monotonicNow + Self.mergeRetryNanoseconds
     }
     indexUpkeep.isRunning = false
+    closeRetiredIndexes()
     continueIndexUpkeep()
   }
 
@@ -86,4 +95,13 @@ extension Group {
     indexUpkeep.isRunning = false
     continueIndexUpkeep()
   }
+}
+
+/// Maps whose last user is whoever closes them.
+private final class RetiredIndexes: Sendable {
+  private let maps: Mutex<[Generation]>
+
+  init(_ maps: consuming [Generation]) { self.maps = Mutex(maps) }
+
+  func close() { maps.withLock { $0 = [] } }
 }

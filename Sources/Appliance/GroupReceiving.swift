@@ -299,6 +299,7 @@ extension Group {
     receiving.pendingReset = action
     receiving.applyLimit = .none
     views.expireAll()
+    stopIndexUpkeep()
     runPendingReset()
   }
 

@@ -67,6 +67,9 @@ public struct ExtentMerge {
   public mutating func next() throws(JournalError) -> Extent? {
     while true {
       do throws(Errno) { return try nextExtent() } catch {
+        guard FiledIndex.isOfFile(error) else {
+          throw .storage(error, doing: "reading an index file")
+        }
         // That file is not used again.
         newestFirst = try Self.cursors(oldestFirst, disk, from: position)
       }

@@ -75,6 +75,11 @@ final class FiledIndex: Sendable {
     /// Where the next extent behind this page's begins.
     var bound = UInt64.max
 
+    /// Whether the page is of the height and disk that its place in the tree has.
+    func fits(_ page: IndexPage) -> Bool {
+      unsafe page.content.height == height && page.content.disk == disk
+    }
+
     /// Goes on to the page below, or gives the piece.
     mutating func step(_ page: IndexPage, at offset: UInt64, limit: UInt64) -> Piece? {
       let content = unsafe page.content
@@ -118,7 +123,7 @@ final class FiledIndex: Sendable {
     guard var descent = descent(disk) else { return (limit, nil) }
     while true {
       let key = IndexPageCache.Key(file: identifier, page: descent.page)
-      guard let page = cache.page(key) else { return (limit, .unresolved) }
+      guard let page = cache.page(key), descent.fits(page) else { return (limit, .unresolved) }
       if let piece = descent.step(page, at: offset, limit: limit) { return piece }
     }
   }
@@ -130,7 +135,7 @@ final class FiledIndex: Sendable {
     if !isBroken.load(ordering: .relaxed) {
       do throws(Errno) {
         return try readPiece(disk: disk, at: offset, limit: limit)
-      } catch { giveUp() }
+      } catch { try giveUp(because: error) }
     }
     switch fallback {
     case .parts(let parts):
@@ -156,7 +161,12 @@ final class FiledIndex: Sendable {
     _ number: UInt32, _ height: Int, _ disk: Int, _ file: inout (any JournalFile)?
   ) throws(Errno) -> IndexPage {
     let key = IndexPageCache.Key(file: identifier, page: number)
-    if let page = cache.page(key) { return page }
+    if let page = cache.page(key) {
+      guard unsafe page.content.height == height, unsafe page.content.disk == disk else {
+        throw .io
+      }
+      return page
+    }
     if file == nil { file = try source.open() }
     guard let open = file else { throw .io }
     let page = IndexPage(byteCount: layout.pageByteCount)
@@ -186,13 +196,19 @@ final class FiledIndex: Sendable {
     layout.offset + UInt64(number) * UInt64(layout.pageByteCount)
   }
 
-  /// The file is not used any more.
-  private func giveUp() { isBroken.store(true, ordering: .relaxed) }
+  /// Whether the error is one of the file, and not of the moment: no descriptors, no memory.
+  static func isOfFile(_ error: Errno) -> Bool { error == .io || error == .notFound }
+
+  /// The file is not used any more, if that is what the error says.
+  private func giveUp(because error: Errno) throws(JournalError) {
+    guard Self.isOfFile(error) else { throw .storage(error, doing: "reading an index file") }
+    isBroken.store(true, ordering: .relaxed)
+  }
 
   private func scan() throws(JournalError) -> Generation {
     if let known = scanned.load() { return known }
     guard case .scan(let scan) = fallback else { preconditionFailure("has parts") }
-    return scanned.storeIfNil(try scan())
+    return scanned.storeIfNil(try scan().flattened())
   }
 
   // MARK: All extents
@@ -204,7 +220,7 @@ final class FiledIndex: Sendable {
       do throws(Errno) {
         guard let page = try leaf(disk: disk, at: offset) else { return [] }
         return [try ExtentCursor(FiledExtents(self, disk: disk.index, from: page))]
-      } catch { giveUp() }
+      } catch { try giveUp(because: error) }
     }
     switch fallback {
     case .parts(let parts):
@@ -271,7 +287,7 @@ final class FiledIndex: Sendable {
         do throws(Errno) {
           guard try nextPage() else { return nil }
         } catch {
-          index.giveUp()
+          if FiledIndex.isOfFile(error) { index.isBroken.store(true, ordering: .relaxed) }
           throw error
         }
       }

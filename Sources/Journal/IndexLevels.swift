@@ -49,11 +49,16 @@ struct IndexLevels {
   private let memory: IndexMemory
   /// Of the index that the jobs are of: one that was given up gets no results.
   let life: UInt64
+  /// Blocks in files that are not used any more: whoever lets go of them last closes the files.
+  private(set) var retired: [Generation] = []
   /// Nothing is left to merge.
   private var isSettled = false
 
   /// - Parameter life: one journal never uses it twice.
-  init(_ generations: [Generation], life: UInt64, memory: IndexMemory) {
+  init(
+    _ generations: [Generation], life: UInt64, memory: IndexMemory, retired: [Generation] = []
+  ) {
+    self.retired = retired
     self.generations = generations
     self.life = life
     self.memory = memory
@@ -84,12 +89,26 @@ struct IndexLevels {
     checkpointCount -= generations[..<count].reduce(0) { $0 + $1.checkpoints.count }
     generations.removeFirst(count)
     for level in blocks.indices {
+      retire(blocks[level].values.filter { $0.span.lastSequence <= sequence })
       blocks[level] = blocks[level].filter { $0.value.span.lastSequence > sequence }
     }
     let oldest = generations.first?.segment ?? .max
     sidecars = sidecars.filter { $0.key >= oldest }
     splitSegments = splitSegments.filter { $0 >= oldest }
     isSettled = false
+  }
+
+  private mutating func retire(_ maps: [Generation]) {
+    retired += maps.filter { !$0.isInMemory }
+  }
+
+  mutating func retireAll() {
+    for level in blocks { retire(Array(level.values)) }
+  }
+
+  mutating func takeRetired() -> [Generation] {
+    defer { retired = [] }
+    return retired
   }
 
   // MARK: Looking up
@@ -254,7 +273,7 @@ struct IndexLevels {
       if generations[index] === job.inputs[0] { generations[index] = result }
     case .merge(let level, let block):
       while blocks.count <= level { blocks.append([:]) }
-      blocks[level][block] = result
+      if let before = blocks[level].updateValue(result, forKey: block) { retire([before]) }
     }
     isSettled = false
   }

@@ -58,7 +58,7 @@ struct IndexPageContent {
     guard unsafe Self.sum(memory, position, number: number, seed: seed) == word32(at: position)
     else { return false }
     let limit = unsafe IndexPage.capacity(byteCount: byteCount, height: height)
-    return unsafe count > 0 && count <= limit && Int(word16(at: 4)) == disk
+    return unsafe count > 0 && count <= limit && self.disk == disk
   }
 
   static func sum(
@@ -70,6 +70,8 @@ struct IndexPageContent {
   var count: Int { unsafe Int(word16(at: 0)) }
   /// 0: its entries are extents.
   var height: Int { unsafe Int(memory.load(fromByteOffset: 2, as: UInt8.self)) }
+
+  var disk: Int { unsafe Int(word16(at: 4)) }
 
   // MARK: Entries
 

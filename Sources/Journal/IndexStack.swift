@@ -12,9 +12,12 @@ struct IndexStack {
   var floor: UInt32 = 0
 
   /// - Parameter life: see `IndexLevels`.
-  init(diskCount: Int, generations: [Generation], life: UInt64, memory: IndexMemory) {
+  init(
+    diskCount: Int, generations: [Generation], life: UInt64, memory: IndexMemory,
+    retired: [Generation] = []
+  ) {
     self.diskCount = diskCount
-    levels = IndexLevels(generations, life: life, memory: memory)
+    levels = IndexLevels(generations, life: life, memory: memory, retired: retired)
     active = ActiveIndex(diskCount: diskCount)
     updateCover()
   }
@@ -39,6 +42,13 @@ struct IndexStack {
     active = ActiveIndex(diskCount: diskCount)
     updateCover()
   }
+
+  /// What has a file and is not used any more.
+  var retired: [Generation] { levels.retired }
+  mutating func takeRetired() -> [Generation] { levels.takeRetired() }
+
+  /// The index is about to be given up.
+  mutating func retireAll() { levels.retireAll() }
 
   mutating func complete(before segment: UInt32) { levels.complete(before: segment) }
 

@@ -137,10 +137,11 @@ public final class Journal<Storage: JournalStorage> {
     freeSlots = recovered.freeSlots
     fileNumberOffset = recovered.nextFileNumber - recovered.slots.count
     for slot in recovered.freeSlots { slots[slot] = .free(recovered.slots[slot].file) }
+    index.retireAll()
+    let retired = index.retired
     index = IndexStack(
       diskCount: state.disks.count, generations: recovered.generations,
-      life: index.life + 1, memory: options.indexMemory)
-    index.floor = segments.first?.number ?? 0
+      life: index.life + 1, memory: options.indexMemory, retired: retired)
     oldestNumber = recovered.oldestSegment
     lastSequence = recovered.lastSequence
     lastTimestamp = recovered.lastTimestamp
@@ -148,6 +149,7 @@ public final class Journal<Storage: JournalStorage> {
     promisedTimestamp = .zero
     durableSequence = min(state.durable, lastSequence)
     appliedSequence = state.applied.sequence
+    raiseFloor()
     syncedThroughSegment = 0
     indexedThroughSegment = 0
     indexedSegments = recovered.indexedSegments
@@ -642,13 +644,23 @@ public final class Journal<Storage: JournalStorage> {
     unverifiedSegments.subtract(segments.map(\.number))
   }
 
+  /// The disks have what is before the first record that is not applied.
+  private func raiseFloor() {
+    let unapplied = segments(after: appliedSequence, through: lastSequence).first
+    index.floor = max(index.floor, (unapplied ?? segments.last)?.number ?? 0)
+  }
+
+  /// Maps that are not used any more. Their last user may have to wait until the system has given
+  /// up a large file: not a loop.
+  public func takeRetired() -> [Generation] { index.takeRetired() }
+  public var hasRetired: Bool { !index.retired.isEmpty }
+
   /// The bases hold everything through `sequence`, durably, and the state file says so.
   public func applyCompleted(through sequence: SequenceNumber) {
     appliedSequence = max(appliedSequence, sequence)
     index.drop(through: sequence)
     // The disks have what is before: nobody who looks up now may hold up its recycling.
-    let unapplied = segments(after: appliedSequence, through: lastSequence).first
-    index.floor = max(index.floor, unapplied?.number ?? 0)
+    raiseFloor()
     watermarks[.applied] = appliedSequence.rawValue
   }
 
