@@ -135,7 +135,7 @@ final class FiledIndex: Sendable {
     if !isBroken.load(ordering: .relaxed) {
       do throws(Errno) {
         return try readPiece(disk: disk, at: offset, limit: limit)
-      } catch { try giveUp(because: error) }
+      } catch { giveUp(because: error) }
     }
     switch fallback {
     case .parts(let parts):
@@ -199,10 +199,10 @@ final class FiledIndex: Sendable {
   /// Whether the error is one of the file, and not of the moment: no descriptors, no memory.
   static func isOfFile(_ error: Errno) -> Bool { error == .io || error == .notFound }
 
-  /// The file is not used any more, if that is what the error says.
-  private func giveUp(because error: Errno) throws(JournalError) {
-    guard Self.isOfFile(error) else { throw .storage(error, doing: "reading an index file") }
-    isBroken.store(true, ordering: .relaxed)
+  /// The file is not used any more, if that is what the error says. In either case what stands in
+  /// its place has the answer: a guest's read must not fail for want of a descriptor.
+  private func giveUp(because error: Errno) {
+    if Self.isOfFile(error) { isBroken.store(true, ordering: .relaxed) }
   }
 
   private func scan() throws(JournalError) -> Generation {
@@ -220,7 +220,7 @@ final class FiledIndex: Sendable {
       do throws(Errno) {
         guard let page = try leaf(disk: disk, at: offset) else { return [] }
         return [try ExtentCursor(FiledExtents(self, disk: disk.index, from: page))]
-      } catch { try giveUp(because: error) }
+      } catch { giveUp(because: error) }
     }
     switch fallback {
     case .parts(let parts):
