@@ -344,7 +344,7 @@ final class GroupHost: Sendable {
   private func end() {
     guard let opening = state.withLock({ $0.opening }) else { return }
     let group = opening.group
-    hurry(group)
+    hurry(group, sparingFlushes: false)
     opening.link?.stop(drainMilliseconds: 0)
     loop.perform { group.abandon() }
     #if MUTANTS
@@ -364,8 +364,8 @@ final class GroupHost: Sendable {
   }
 
   /// A server that hangs must not keep the group from its end.
-  private func hurry(_ group: Group) {
-    for disk in group.disks { disk.store.hurry() }
+  private func hurry(_ group: Group, sparingFlushes: Bool) {
+    for disk in group.disks { disk.store.hurry(sparingFlushes: sparingFlushes) }
   }
 
   /// Of what belongs to one opening, when none of its jobs runs any more.
@@ -391,7 +391,8 @@ final class GroupHost: Sendable {
   private func stopServing() {
     guard let opening = state.withLock({ $0.opening }) else { return }
     let group = opening.group
-    hurry(group)
+    // What is applied counts as such once it is flushed.
+    hurry(group, sparingFlushes: true)
     loop.perform { group.beginStop() }
     opening.link?.stop(drainMilliseconds: Self.linkDrainMilliseconds)
     loop.ask { done in group.drain { done(()) } }

@@ -74,10 +74,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     // A crash while a full copy began may have left segments of before.
     let vouched = state.baseline == .complete ? Self.vouched(survey, decision) : .none
     // What a peer went back behind is given up; what came before must all be there.
-    var durable = max(state.durable, cut.map { min(vouched, $0) } ?? vouched)
-    #if MUTANTS
-      if Mutant.cutIntoDamage.isOn, cut != nil { durable = .none }
-    #endif
+    let durable = max(state.durable, cut.map { min(vouched, $0) } ?? vouched)
     if lastSequence < durable {
       throw .damaged(
         "records up to \(durable.rawValue) were durable, but whole records end at "

@@ -125,8 +125,8 @@ public enum DiskStore: BackingStore {
   }
 
   /// As `NBDStore.hurry`; nothing ends the wait for a file.
-  public func hurry() {
-    if case .nbd(let store) = self { store.hurry() }
+  public func hurry(sparingFlushes: Bool) {
+    if case .nbd(let store) = self { store.hurry(sparingFlushes: sparingFlushes) }
   }
 
   /// As `NBDStore.disconnect`; a file stays open.

@@ -54,7 +54,7 @@ enum NBDFailure: Error {
     }
     let start = SystemClock.monotonicNanoseconds()
     while unsafe nbd_aio_is_ready(handle) != 1 {
-      try unsafe poll(handle, since: start, limitSeconds: limits.connectTimeoutSeconds)
+      try unsafe poll(handle, for: .connection, since: start)
       if unsafe nbd_aio_is_dead(handle) == 1 || nbd_aio_is_closed(handle) == 1 {
         throw unsafe failure(handle)
       }
@@ -71,7 +71,7 @@ enum NBDFailure: Error {
     if unsafe nbd_aio_is_ready(handle) == 1, unsafe nbd_aio_disconnect(handle, 0) == 0 {
       let start = SystemClock.monotonicNanoseconds()
       while unsafe nbd_aio_is_closed(handle) != 1 && nbd_aio_is_dead(handle) != 1 {
-        guard (try? unsafe poll(handle, since: start, limitSeconds: 1)) != nil else { return }
+        guard (try? unsafe poll(handle, for: .goodbye, since: start)) != nil else { return }
       }
     }
     drop()
@@ -111,7 +111,7 @@ enum NBDFailure: Error {
   func flush() throws(NBDFailure) {
     let handle = try unsafe connected()
     if traits?.needsFUA == true { return }
-    try unsafe finish(nbd_aio_flush(handle, Self.noCompletion, 0))
+    try unsafe finish(nbd_aio_flush(handle, Self.noCompletion, 0), .flush)
   }
 
   /// Asks for the allocation of a range; `scan` gets the extents of the answer.
@@ -154,14 +154,16 @@ enum NBDFailure: Error {
   }
 
   /// Waits for the answer to the request of `cookie`, which is -1 when it could not be sent.
-  private func finish(_ cookie: Int64) throws(NBDFailure) {
+  private func finish(
+    _ cookie: Int64, _ wait: NBDPatience.Wait = .request
+  ) throws(NBDFailure) {
     let handle = try unsafe connected()
     guard cookie >= 0 else { throw unsafe failure(handle) }
     let start = SystemClock.monotonicNanoseconds()
     while true {
       switch unsafe nbd_aio_command_completed(handle, UInt64(cookie)) {
       case 1: return
-      case 0: try unsafe poll(handle, since: start, limitSeconds: limits.requestTimeoutSeconds)
+      case 0: try unsafe poll(handle, for: wait, since: start)
       default: throw unsafe failure(handle)
       }
     }
@@ -170,9 +172,9 @@ enum NBDFailure: Error {
   /// Moves the connection on, or waits for a while; drops it when what began at `start` (monotonic
   /// nanoseconds) takes too long.
   private func poll(
-    _ handle: OpaquePointer, since start: UInt64, limitSeconds seconds: UInt64
+    _ handle: OpaquePointer, for wait: NBDPatience.Wait, since start: UInt64
   ) throws(NBDFailure) {
-    guard let milliseconds = patience.milliseconds(since: start, limitSeconds: seconds) else {
+    guard let milliseconds = patience.milliseconds(for: wait, since: start) else {
       drop()
       throw .disconnected("the server has not answered in time")
     }

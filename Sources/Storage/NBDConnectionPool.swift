@@ -94,7 +94,7 @@ final class NBDConnectionPool: Sendable {
   }
 
   /// See `NBDStore.hurry`.
-  func hurry() { patience.hurry() }
+  func hurry(sparingFlushes: Bool) { patience.hurry(sparingFlushes: sparingFlushes) }
 
   /// Closes the connections that nobody uses; they are made again when they are needed.
   func disconnect() {

@@ -122,7 +122,10 @@ public final class NBDStore: BackingStore {
 
   /// The group that has the store ends: what the server does not answer within some seconds from
   /// now on fails, and then whatever else is asked of it fails at once. For good. Any thread.
-  public func hurry() { pool.hurry() }
+  ///
+  /// - Parameter sparingFlushes: a flush may still take as long as ever: a server that has much to
+  ///   write to a slow disk answers nothing meanwhile.
+  public func hurry(sparingFlushes: Bool) { pool.hurry(sparingFlushes: sparingFlushes) }
 
   /// Makes way for another process: some servers take one client at a time. What was written must
   /// be synced. The next request connects again.

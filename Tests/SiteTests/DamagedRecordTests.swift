@@ -37,6 +37,16 @@ import Testing
     throw RigError("write \(index) is in no segment")
   }
 
+  /// No checkpoint comes by itself.
+  private static func pair(segmentSize: String) throws -> SitePair {
+    try SitePair { east, west in
+      for site in [east, west] {
+        site.configuration.groups[0].segmentSize = segmentSize
+        site.configuration.groups[0].checkpointEvery = "0s"
+      }
+    }
+  }
+
   private func harm(_ kind: Damage, _ east: Site) throws {
     switch kind {
     case .payload, .writtenOver: try damage(east, 20, at: 28 + 5000)
@@ -51,12 +61,7 @@ import Testing
 
   @Test(arguments: Damage.allCases)
   func `what is damaged and applied reaches the peer from the disk`(kind: Damage) throws {
-    let pair = try SitePair { east, west in
-      for site in [east, west] {
-        site.configuration.groups[0].segmentSize = "256K"
-        site.configuration.groups[0].checkpointEvery = "0s"
-      }
-    }
+    let pair = try Self.pair(segmentSize: "256K")
     let (east, west) = (pair.east, pair.west)
     let client = try east.connect("disk")
     try client.write([7], at: 4 << 20, fua: true)
@@ -91,12 +96,7 @@ import Testing
 
   /// The guest's next records come in the segment that cannot be sent, until that is ended.
   @Test func `a full copy ends though the guest writes on into the damaged segment`() throws {
-    let pair = try SitePair { east, west in
-      for site in [east, west] {
-        site.configuration.groups[0].segmentSize = "1M"
-        site.configuration.groups[0].checkpointEvery = "0s"
-      }
-    }
+    let pair = try Self.pair(segmentSize: "1M")
     let (east, west) = (pair.east, pair.west)
     let client = try east.connect("disk")
     try west.stop()

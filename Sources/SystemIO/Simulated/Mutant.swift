@@ -40,7 +40,6 @@ public enum Mutant: String, CaseIterable {
   case skipChecksum = "skip-checksum"
   case keepEpoch = "keep-epoch"
   case keepIncarnation = "keep-incarnation"
-  case cutIntoDamage = "cut-into-damage"
   case eraseMore = "erase-more"
   case keepPeerMark = "keep-peer-mark"
   case forgetEmptied = "forget-emptied"

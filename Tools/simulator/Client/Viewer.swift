@@ -26,44 +26,50 @@ final class Viewer: @unchecked Sendable {
 
   /// Looks once, very soon, from a process of its own.
   func glance(_ host: SiteHost, _ group: Int, _ instants: Inspector.Instants) {
-    world.clientsLeft += 1
-    world.clientMachine.start("viewer") { [self] in
-      Thread.sleep(milliseconds: world.simulation.random.pick([0, 0, 1, 2, 5, 20]))
-      look(host, group, instants)
-      world.clientsLeft -= 1
+    start {
+      Thread.sleep(milliseconds: self.world.simulation.random.pick([0, 0, 1, 2, 5, 20]))
+      self.look(host, group, instants)
     }
   }
 
   /// Looks once at what was seen before, as soon as the site has been away and is back.
   func lookAgain(_ host: SiteHost, _ group: Int, at instant: Timestamp) {
-    world.clientsLeft += 1
     let life = host.life
-    world.clientMachine.start("viewer") { [self] in
+    start {
       for _ in 0..<2_000 where host.life == life || !host.isServing {
         Thread.sleep(milliseconds: 2)
       }
-      do throws(ClientError) {
-        try ViewReading(host, group, world).read(at: instant, rounds: 1)
-      } catch {
-        world.trace.note("viewer \(number): \(error)")
-      }
+      self.look(host, group) { view throws(ClientError) in try view.read(at: instant, rounds: 1) }
+    }
+  }
+
+  /// In a process of its own.
+  private func start(_ body: @escaping () -> Void) {
+    world.clientsLeft += 1
+    world.clientMachine.start("viewer") { [self] in
+      body()
       world.clientsLeft -= 1
     }
   }
 
   private func look(_ host: SiteHost, _ group: Int, _ instants: Inspector.Instants) {
-    let view = ViewReading(host, group, world)
-    do throws(ClientError) {
+    look(host, group) { view throws(ClientError) in
       if world.simulation.random.chance(0.1) {
-        try view.expectRefusals(outside: instants)
-      } else {
-        let rounds = world.simulation.random.pick([1, 1, 1, 2, 5])
-        let again =
-          world.simulation.random.chance(0.3)
-          ? view.seenBefore(from: instants.start) : nil
-        try view.read(at: again ?? choose(instants, view.line), rounds: rounds)
+        return try view.expectRefusals(outside: instants)
       }
-    } catch {
+      let rounds = world.simulation.random.pick([1, 1, 1, 2, 5])
+      let again =
+        world.simulation.random.chance(0.3)
+        ? view.seenBefore(from: instants.start) : nil
+      try view.read(at: again ?? choose(instants, view.line), rounds: rounds)
+    }
+  }
+
+  private func look(
+    _ host: SiteHost, _ group: Int, _ body: (ViewReading) throws(ClientError) -> Void
+  ) {
+    let view = ViewReading(host, group, world)
+    do throws(ClientError) { try body(view) } catch {
       world.trace.note("viewer \(number): \(error)")
       if case .wrong(let what) = error { view.oracle.violation("viewer \(number): \(what)") }
     }
