@@ -82,7 +82,8 @@ import Testing
   }
 
   /// As those that ask each minute what has changed.
-  @Test func `generations of one segment become one with its sidecar, but for held borders`() throws {
+  @Test func `generations of one segment become one with its sidecar, but for held borders`() throws
+  {
     let group = try Self.group(seed: 4)
     var borders: [SequenceNumber] = []
     func write(_ count: Int) throws {
