@@ -42,6 +42,8 @@ final class GroupHost: Sendable {
     var loggedReason: String?
     /// Of the opening before.
     var memory: GroupMemory
+    /// The last failure of the group while it was open.
+    var setback: Setback?
   }
 
   let name: String
@@ -167,6 +169,7 @@ final class GroupHost: Sendable {
       guard state.life.phase == .ready else { return }
       state.life.serves(now: now)
       state.closedSince = nil
+      state.setback?.opened(now: now)
     }
   }
 
@@ -300,7 +303,7 @@ final class GroupHost: Sendable {
     _ configuration: GroupConfiguration, _ origin: ConfigurationOrigin?, _ files: InheritedFiles
   ) throws(SiteError) -> Opening {
     let log = surroundings.log
-    let memory = state.withLock { $0.memory }
+    let (memory, setback) = state.withLock { ($0.memory, $0.setback) }
     let parts = try GroupOpening.open(
       configuration, dataDirectory: surroundings.dataDirectory, origin: origin,
       known: memory.identifier, files: files, log: log)
@@ -309,6 +312,8 @@ final class GroupHost: Sendable {
       lanes: GroupLanes(group: configuration.name, diskCount: configuration.disks.count), log: log)
     group.siteName = surroundings.site
     group.onFailure = { [weak self] reason in self?.hasFailed(reason) }
+    group.setback = setback
+    group.setback?.opened(now: now)
     // What a recovery site has lost is sent again.
     if role == .protected {
       group.loss = memory.loss(keeping: group.stamped, diskCount: group.disks.count)
@@ -333,6 +338,7 @@ final class GroupHost: Sendable {
     state.update { state in
       state.life.failed(reason, now: now)
       state.closedSince = instant
+      state.setback = Setback(reason, at: instant, now: now, after: state.setback)
     }
   }
 
