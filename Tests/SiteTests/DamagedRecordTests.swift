@@ -94,8 +94,8 @@ import Testing
     #expect(try east.counter("reconnects") < 10)
   }
 
-  /// What is damaged is on no disk, and nothing behind it can be sent or applied. The way out is that
-  /// of docs/recover.md, and health names it.
+  /// What is damaged is on no disk, and nothing behind it can be sent or applied. The way out is
+  /// that of docs/recover.md, and health names it.
   @Test func `what is damaged before it is applied ends with the group begun anew`() throws {
     let pair = try Self.pair(segmentSize: "256K")
     let (east, west) = (pair.east, pair.west)
