@@ -14,6 +14,8 @@ struct OpenedView: Sendable {
   /// Any thread, once. What is still being read then may be wrong, or an error.
   func release() {
     group.loop.post { [group, use] in
+      // A reader may know that it is lost before the step of apply has ended that would say so.
+      group.closeLostViews()
       group.views.remove(use)
       group.recycle()
     }
