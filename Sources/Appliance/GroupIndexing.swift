@@ -9,7 +9,7 @@ import SystemIO
 struct IndexUpkeep {
   fileprivate(set) var isRunning = false
   /// Of the merge under way.
-  fileprivate var stop = IndexJob.Stop()
+  fileprivate(set) var stop = IndexJob.Stop()
   /// The last sidecar could not be written; said once.
   fileprivate var hasFailed = false
   /// The last merge could not be written; said once, and tried again after a while.
