@@ -73,6 +73,9 @@ public struct IndexJob: Sendable {
       seed: UInt32(truncatingIfNeeded: memory.cache.newFile()))
     var position: UInt64 = 0
     for disk in 0..<inputs[0].diskCount {
+      #if MUTANTS
+        let inputs = Mutant.mergeOutOfOrder.isOn ? inputs.reversed() : inputs
+      #endif
       var merge = try ExtentMerge(inputs, disk: DiskNumber(UInt16(disk)))
       while let extent = try merge.next() {
         writer.append(extent)

@@ -97,14 +97,8 @@ public final class IndexMemory: Sendable {
     cache = IndexPageCache(byteLimit: cacheByteLimit)
   }
 
-  #if MUTANTS
-    // Simulated disks are small.
-    public static let mapByteLimit = 1 << 10
-    public static let cacheByteLimit = 16 << 10
-  #else
-    public static let mapByteLimit = 32 << 20
-    public static let cacheByteLimit = 16 << 20
-  #endif
+  public static let mapByteLimit = 32 << 20
+  public static let cacheByteLimit = 16 << 20
 
   var isOver: Bool { used.load(ordering: .relaxed) > mapByteLimit }
 
