@@ -101,6 +101,11 @@ struct IndexStack {
     for generation in generations.reversed() {
       if found.source != nil || generation.span.lastSequence <= sequence { break }
       found = generation.piece(disk: disk, at: offset, limit: found.length)
+      #if MUTANTS
+        if Mutant.forgetLaterChanges.isOn, found.source == .unresolved {
+          return (found.length, false)
+        }
+      #endif
       if found.source == .unresolved { return (found.length, nil) }
     }
     return (found.length, found.source != nil)

@@ -161,12 +161,6 @@ public final class ChangedBlocks: Sendable {
   /// Takes time in proportion to the number of extents in the interval. Blocks; for a worker.
   public init<File: JournalFile>(_ plan: ChangesPlan<File>) throws(VolumeError) {
     let parts = try plan.parts()
-    #if MUTANTS
-      if Mutant.walkRecycled.isOn {
-        content = .parts(parts)
-        return
-      }
-    #endif
     var disks: [Runs] = []
     for disk in 0..<(parts.first?.diskCount ?? 0) {
       disks.append(try Self.runs(parts, DiskNumber(UInt16(disk))))

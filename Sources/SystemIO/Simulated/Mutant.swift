@@ -39,7 +39,7 @@ public enum Mutant: String, CaseIterable {
   case trustRecycledPage = "trust-recycled-page"
   case mergeOutOfOrder = "merge-out-of-order"
   case failForDescriptor = "fail-for-descriptor"
-  case walkRecycled = "walk-recycled"
+  case forgetLaterChanges = "forget-later-changes"
 
   // Of recovery.
   case acceptStaleSegment = "accept-stale-segment"
