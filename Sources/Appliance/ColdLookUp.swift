@@ -57,22 +57,23 @@ struct ChangePieces: Sendable {
 
   var isUnresolved: Bool { pieces.contains { $0.isChanged == nil } }
 
-  /// - Parameter resolve: asked, in ascending order, for what is not known; may block.
+  /// - Parameter resolve: asked, in ascending order, for what is not known; may block. Nil: the
+  ///   answer ends here.
   func extents(
     resolve: (_ offset: UInt64, _ limit: UInt64) throws(VolumeError) -> (
       length: UInt64, isChanged: Bool
-    )
+    )?
   ) throws(VolumeError) -> StatusExtents {
     var extents = StatusExtents(start: start, winner: .highest, limit: runLimit)
     var offset = start
-    for piece in pieces where !extents.isFull {
+    pieces: for piece in pieces where !extents.isFull {
       let end = offset + piece.length
       if let isChanged = piece.isChanged {
         extents.add(length: piece.length, status: isChanged ? 1 : 0)
         offset = end
       }
       while offset < end, !extents.isFull {
-        let (length, isChanged) = try resolve(offset, end - offset)
+        guard let (length, isChanged) = try resolve(offset, end - offset) else { break pieces }
         extents.add(length: length, status: isChanged ? 1 : 0)
         offset += length
       }
@@ -80,30 +81,30 @@ struct ChangePieces: Sendable {
     extents.finish()
     return extents
   }
+
+  var end: UInt64 { pieces.reduce(start) { $0 + $1.length } }
 }
 
-/// What tells of changes where a loop could not.
+/// What tells of changes to the disk as it is where a loop could not.
 struct ColdChanges: Sendable {
-  let blocks: ChangedBlocks
-  /// Closed generations after the border, for the disk as it is.
-  let later: ChangedBlocks?
+  /// What stands for the closed generations after the border. They stay: it is held.
+  let later: [Generation]
   let disk: DiskNumber
+
+  /// So many runs are in memory at once, for each few maps.
+  private static let runLimit = 16 << 10
 
   /// Blocks.
   func extents(of pieces: ChangePieces) throws(VolumeError) -> StatusExtents {
-    var walk: ChangedBlocks.Walk?
-    var laterWalk: ChangedBlocks.Walk?
+    var runs: ChangedRuns?
+    var end = pieces.end
     return try pieces.extents { (offset, limit) throws(VolumeError) in
-      if walk == nil {
-        walk = try blocks.walk(disk: disk, from: offset)
-        laterWalk = try later?.walk(disk: disk, from: offset)
+      if runs == nil {
+        runs = try ChangedRuns(
+          of: later, disk: disk, from: offset, until: &end, limit: Self.runLimit)
       }
-      var found: (length: UInt64, isChanged: Bool) = (limit, false)
-      if let told = try walk?.piece(at: offset, limit: limit) { found = told }
-      if !found.isChanged, let told = try laterWalk?.piece(at: offset, limit: found.length) {
-        found = told
-      }
-      return found
+      guard let runs, offset < end else { return nil }
+      return runs.piece(at: offset, limit: min(limit, end - offset))
     }
   }
 }

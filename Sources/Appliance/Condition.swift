@@ -43,6 +43,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case peerDiskTooSmall = "peer-disk-too-small"
   case copyIncomplete = "copy-incomplete"
   case clockStepped = "clock-stepped"
+  case indexUnwritten = "index-unwritten"
 
   case recordsDamaged = "records-damaged"
   case copying = "copying"
@@ -144,6 +145,10 @@ public enum ConditionCode: String, CaseIterable, Sendable {
       Facts(
         .warning, "the clock went back, or stamps are ahead of it",
         remedy: "see to the machine's clock and its time server; stamps come right by themselves")
+    case .indexUnwritten:
+      Facts(
+        .warning, "the index of the history cannot be written to files, and takes memory instead",
+        remedy: "free space in the file system of the data folder, or add some")
     case .recordsDamaged:
       Facts(
         .info, "a record that the peer lacked was damaged in the journal, but is on the disk",

@@ -341,7 +341,6 @@ extension Group {
     apply.appliedBytes += outcome.writtenBytes
     noteThinned(outcome)
     journal?.applyCompleted(through: mark.sequence)
-    closeRetiredIndexes()
     raiseFloors()
     recycle()
     keepReserve()

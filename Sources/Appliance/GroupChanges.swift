@@ -38,6 +38,7 @@ struct OpenedChanges: Sendable {
     case .live(let border):
       border.group.loop.post {
         border.group.views.remove(border.hold)
+        border.group.journal?.removeBorder(border.sequence)
         border.group.recycle()
       }
     }
@@ -98,22 +99,22 @@ extension Group {
     let end = view?.view.instant ?? .distantFuture
     // What was in the history may have left it meanwhile.
     let starts = instants.map { $0.flatMap { $0 <= end && $0 >= history.start ? $0 : nil } }
+    let base: OpenedChanges.Base
     do throws(JournalError) {
-      try journal.freezeActive()
+      if let view {
+        try journal.freezeActive()
+        base = .view(view)
+      } else {
+        let border = try journal.addBorder()
+        base = .live(
+          OpenedChanges.Border(group: self, sequence: border, hold: views.hold(journal.floor)))
+      }
     } catch {
       fail("\(error)")
       view?.release()
       return completion(.failure(.unavailable("group has failed")))
     }
     let plans = starts.map { $0.map { changesPlan(after: $0, through: end, journal) } }
-    let base: OpenedChanges.Base
-    if let view {
-      base = .view(view)
-    } else {
-      base = .live(
-        OpenedChanges.Border(
-          group: self, sequence: journal.stamped, hold: views.hold(journal.floor)))
-    }
     lanes.views.submit {
       var changes: [ChangedBlocks?] = []
       var failure: VolumeError?
@@ -137,7 +138,8 @@ extension Group {
     after start: Timestamp, through end: Timestamp, _ journal: SiteJournal
   ) -> ChangesPlan<SiteSegmentFile> {
     ChangesPlan(
-      after: start, through: end, generations: journal.generations, diskCount: disks.count
+      after: start, through: end, generations: journal.generations, diskCount: disks.count,
+      shelf: journal.shelf
     ) { span in
       journal.segments(
         after: SequenceNumber(span.firstSequence.rawValue - 1), through: span.lastSequence)
@@ -145,15 +147,13 @@ extension Group {
   }
 
   /// Whether a record after a border changed the byte at `offset`, and for how many bytes (at most
-  /// `limit`) that holds; nil when `generations(after:)` must be read for it. On the loop.
+  /// `limit`) that holds; nil when `maps(after:)` must be read for it. On the loop.
   func change(
     disk: DiskNumber, at offset: UInt64, limit: UInt64, after border: SequenceNumber
   ) -> (length: UInt64, isChanged: Bool?) {
     journal?.change(disk: disk, at: offset, limit: limit, after: border) ?? (limit, false)
   }
 
-  /// Closed ones with a record after a border. On the loop.
-  func generations(after border: SequenceNumber) -> [Generation] {
-    journal?.generations(after: border) ?? []
-  }
+  /// What stands for closed generations with a record after a border. On the loop.
+  func maps(after border: SequenceNumber) -> [Generation] { journal?.maps(after: border) ?? [] }
 }

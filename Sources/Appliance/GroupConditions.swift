@@ -72,6 +72,13 @@ extension Group {
         Condition(
           .journalCannotGrow, "the journal cannot grow, and tries again\(effect): \(reason)"))
     }
+    if let reason = indexUpkeep.failure {
+      found.append(
+        Condition(
+          .indexUnwritten,
+          "the index of the history cannot be written to files, stays in memory, and is tried "
+            + "again: \(reason)"))
+    }
     if writesWait {
       let reason = apply.failure ?? apply.slotFailure ?? whatRoomWaitsFor(peer)
       found.append(Condition(.writesWait, "the journal is full and writes wait: \(reason)"))

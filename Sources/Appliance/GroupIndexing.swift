@@ -1,107 +1,116 @@
 import Journal
-import Synchronization
 import SystemIO
 
-/// The upkeep of a group's index: generations are flattened and merged by levels, and sealed
-/// segments get their sidecars. All of it makes something quicker or smaller and nothing depends on
-/// it, so it runs in the background, one job at a time: merges on a thread of their own, because
-/// those of a long history take long. Confined to the group's loop.
+/// The upkeep of a group's index: closed generations are put where there is room for them, sealed
+/// segments get their sidecars, and generations are merged by levels. All of it makes something
+/// quicker or smaller and nothing depends on it, so it runs in the background, one job of each kind
+/// at a time: what frees memory must not wait for a merge of a long history, nor for a step of
+/// apply. Confined to the group's loop.
 struct IndexUpkeep {
-  fileprivate(set) var isRunning = false
+  /// One kind of job.
+  fileprivate struct Work {
+    var isRunning = false
+    /// Of the last job, if it could not be done.
+    var failure: String?
+    var retryNanoseconds: UInt64 = 0
+
+    func mayBegin(_ now: UInt64) -> Bool { !isRunning && now >= retryNanoseconds }
+
+    mutating func failed(_ error: JournalError, _ now: UInt64) {
+      failure = "\(error)"
+      retryNanoseconds = now + 10_000_000_000
+    }
+  }
+
+  fileprivate var placing = Work()
+  fileprivate var sidecars = Work()
+  fileprivate var merging = Work()
   /// Of the merge under way.
   fileprivate(set) var stop = IndexJob.Stop()
-  /// The last sidecar could not be written; said once.
-  fileprivate var hasFailed = false
-  /// The last merge could not be written; said once, and tried again after a while.
-  fileprivate var hasMergeFailed = false
-  fileprivate var mergeRetryNanoseconds: UInt64 = 0
+
+  var isRunning: Bool { placing.isRunning || sidecars.isRunning || merging.isRunning }
+
+  /// Why something could not be written that is tried again; nil mostly.
+  var failure: String? { placing.failure ?? sidecars.failure ?? merging.failure }
 }
 
 extension Group {
   /// Several times a second, and when a job has ended.
   func continueIndexUpkeep() {
-    guard let journal, !indexUpkeep.isRunning, !isStopping, !handover.isSettling, failure == nil
-    else { return }
-    // The sidecars first: what has one can leave memory once it is merged.
-    if let job = journal.sidecarJob() {
-      indexUpkeep.isRunning = true
-      keeper.submit { [self] in
-        let result = Result { () throws(JournalError) in try job.run() }
-        loop.post { [self] in sidecarFinished(result) }
-      }
-    } else if loop.monotonicNow >= indexUpkeep.mergeRetryNanoseconds,
-      let job = journal.indexJob()
-    {
-      indexUpkeep.isRunning = true
-      let stop = IndexJob.Stop()
-      indexUpkeep.stop = stop
-      // Not before a step of apply: one of a long history takes seconds.
-      lanes.index.submit { [self] in
-        let result = Result { () throws(JournalError) in try job.run(until: stop) }
-        loop.post { [self] in indexJobFinished(job, result) }
-      }
-    }
-  }
-
-  /// Closes the files of what is not used any more, which takes long for large ones: elsewhere.
-  func closeRetiredIndexes() {
-    guard let journal, journal.hasRetired else { return }
-    let indexes = RetiredIndexes(journal.takeRetired())
-    lanes.index.submit { indexes.close() }
+    guard let journal, !isStopping, !handover.isSettling, failure == nil else { return }
+    let now = loop.monotonicNow
+    if indexUpkeep.placing.mayBegin(now) { place(journal) }
+    if indexUpkeep.sidecars.mayBegin(now) { writeSidecar(journal) }
+    if indexUpkeep.merging.mayBegin(now) { merge(journal) }
   }
 
   /// Whoever waits for the upkeep to end waits no longer than for a small piece of it.
   func stopIndexUpkeep() { indexUpkeep.stop.set() }
 
-  private static var mergeRetryNanoseconds: UInt64 { 10_000_000_000 }
-
-  private func indexJobFinished(_ job: IndexJob, _ result: Result<Generation?, JournalError>) {
-    switch result {
-    case .success(let merged):
-      if let merged { journal?.install(merged, of: job) }
-      indexUpkeep.hasMergeFailed = false
-    case .failure where job.isOutdated(applied: journal?.applied ?? .none):
-      // Another one is made of what is left.
-      indexUpkeep.mergeRetryNanoseconds = loop.monotonicNow + Self.mergeRetryNanoseconds
-    case .failure(let error):
-      if !indexUpkeep.hasMergeFailed {
-        log(
-          "group \(configuration.name): the index cannot be merged, so reads of history take "
-            + "longer; it is tried again: \(error)")
+  private func place(_ journal: SiteJournal) {
+    guard let job = journal.placingJob() else { return indexUpkeep.placing.failure = nil }
+    indexUpkeep.placing.isRunning = true
+    lanes.index.submit { [self] in
+      let result = Result { () throws(JournalError) in try job.run() }
+      loop.post { [self] in
+        indexUpkeep.placing.isRunning = false
+        finish(job, result, \.placing)
       }
-      indexUpkeep.hasMergeFailed = true
-      indexUpkeep.mergeRetryNanoseconds = loop.monotonicNow + Self.mergeRetryNanoseconds
     }
-    indexUpkeep.isRunning = false
-    closeRetiredIndexes()
-    continueIndexUpkeep()
   }
 
-  private func sidecarFinished(
-    _ result: Result<SidecarJob<FolderStorage>.Result, JournalError>
+  private func merge(_ journal: SiteJournal) {
+    guard let job = journal.mergeJob() else { return indexUpkeep.merging.failure = nil }
+    indexUpkeep.merging.isRunning = true
+    let stop = IndexJob.Stop()
+    indexUpkeep.stop = stop
+    lanes.index.submit { [self] in
+      let result = Result { () throws(JournalError) in try job.run(until: stop) }
+      loop.post { [self] in
+        indexUpkeep.merging.isRunning = false
+        finish(job, result, \.merging)
+      }
+    }
+  }
+
+  private func finish(
+    _ job: IndexJob, _ result: Result<IndexJob.Result?, JournalError>,
+    _ work: WritableKeyPath<IndexUpkeep, IndexUpkeep.Work>
   ) {
+    let now = loop.monotonicNow
     switch result {
-    case .success(let written):
-      journal?.sidecarWritten(written)
-      indexUpkeep.hasFailed = false
+    case .success(let made):
+      if let made { journal?.install(made, of: job) }
+      indexUpkeep[keyPath: work].failure = nil
+      if let failure = made?.failure { indexUpkeep[keyPath: work].failed(failure, now) }
     case .failure(let error):
-      if !indexUpkeep.hasFailed {
-        log(
-          "group \(configuration.name): the index of a segment cannot be written, so it stays in "
-            + "memory and the next start reads the segment instead: \(error)")
+      indexUpkeep[keyPath: work].failed(error, now)
+      // Another one is made of what is left.
+      if job.isOutdated(applied: journal?.applied ?? .none) {
+        indexUpkeep[keyPath: work].failure = nil
       }
-      indexUpkeep.hasFailed = true
+      journal?.indexJobFailed(job)
     }
-    indexUpkeep.isRunning = false
     continueIndexUpkeep()
   }
-}
 
-/// Maps whose last user is whoever closes them.
-private final class RetiredIndexes: Sendable {
-  private let maps: Mutex<[Generation]>
-
-  init(_ maps: consuming [Generation]) { self.maps = Mutex(maps) }
-
-  func close() { maps.withLock { $0 = [] } }
+  private func writeSidecar(_ journal: SiteJournal) {
+    guard let job = journal.sidecarJob() else { return indexUpkeep.sidecars.failure = nil }
+    indexUpkeep.sidecars.isRunning = true
+    keeper.submit { [self] in
+      let result = Result { () throws(JournalError) in try job.run() }
+      loop.post { [self] in
+        indexUpkeep.sidecars.isRunning = false
+        switch result {
+        case .success(let written):
+          self.journal?.sidecarWritten(written)
+          indexUpkeep.sidecars.failure = nil
+        case .failure(let error):
+          self.journal?.sidecarFailed(job)
+          indexUpkeep.sidecars.failed(error, loop.monotonicNow)
+        }
+        continueIndexUpkeep()
+      }
+    }
+  }
 }

@@ -10,7 +10,7 @@ struct GroupLanes: Sendable {
   let files: WorkerPool
   /// Views and lists of changes that are opened: they scan the journal.
   let views: WorkerPool
-  /// Merges of the index.
+  /// The index: what frees memory, and merges, which take long.
   let index: WorkerPool
   /// What the state file, apply, sidecars and full copies do, one after the other.
   let keeper: WorkerPool
@@ -24,7 +24,7 @@ struct GroupLanes: Sendable {
     syncs = WorkerPool(name: "sync-\(name)", threadLimit: 1)
     files = WorkerPool(name: "file-\(name)", threadLimit: 1)
     views = WorkerPool(name: "view-\(name)", threadLimit: Self.openingViews)
-    index = WorkerPool(name: "index-\(name)", threadLimit: 1, priority: .background)
+    index = WorkerPool(name: "index-\(name)", threadLimit: 2, priority: .background)
     keeper = WorkerPool(name: "keeper-\(name)", threadLimit: 1, priority: .background)
     disks = (0..<diskCount).map { number in
       WorkerPool(name: "disk\(number)-\(name)", threadLimit: Self.requestsOfStore)

@@ -200,7 +200,10 @@ enum GroupOpening {
     try requireOwn(storage, state)
     state.disks = own
     let isNew = generation == 0
-    let recovered = try JournalRecovery(storage, state: state, memory: indexMemory)
+    let recovered = try JournalRecovery(
+      storage, state: state,
+      shelf: IndexShelf(
+        storage, segmentByteCount: Int(configuration.journal.segmentSizeBytes), indexMemory))
     for note in recovered.notes { log("group \(configuration.name): \(note)") }
     // Each start is another timeline, and each timeline has its own segments: this folder may be an
     // older one put back, or a copy of one with which somebody else goes on.
@@ -212,8 +215,7 @@ enum GroupOpening {
       options: .init(
         segmentByteCount: Int(configuration.journal.segmentSizeBytes),
         capacityByteCount: Int(configuration.journal.capacityBytes),
-        verifiesBeforeApply: configuration.historyNanoseconds >= longHistoryNanoseconds,
-        indexMemory: indexMemory),
+        verifiesBeforeApply: configuration.historyNanoseconds >= longHistoryNanoseconds),
       state: state, recovered: recovered, continuesLastSegment: configuration.role == .recovery)
     if configuration.role == .protected {
       // The link may end a full copy before the loop has closed its first instant, and without one

@@ -240,7 +240,7 @@ extension Group {
       let lineage = journal?.lineage.holding(through: sequence) ?? Lineage()
       if receiving.ownerDurable.sequence > sequence { receiving.ownerDurable = .unknown }
       let ownerDurable = receiving.ownerDurable
-      let indexMemory = journal?.options.indexMemory ?? IndexMemory()
+      let shelf = journal?.shelf
       reload(receiver) { state in
         state.lineage = lineage
         state.ownerDurable = ownerDurable
@@ -253,7 +253,7 @@ extension Group {
         // out.
         state.durable = min(state.durable, max(sequence, state.applied.sequence))
       } recover: { storage, state throws(JournalError) in
-        try JournalRecovery(storage, state: state, cut: sequence, memory: indexMemory)
+        try JournalRecovery(storage, state: state, cut: sequence, shelf: shelf)
       }
     }
   }

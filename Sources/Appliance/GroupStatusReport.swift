@@ -94,7 +94,9 @@ extension Group {
     return JournalStatus(
       usedBytes: UInt64(journal.usedByteCount), capacityBytes: UInt64(journal.capacityByteCount),
       segments: journal.segmentCount, oldestSegment: journal.oldestSegment?.number,
-      newestSegment: journal.newestSegment?.number)
+      newestSegment: journal.newestSegment?.number,
+      indexMemoryBytes: UInt64(max(0, journal.indexUse.memoryByteCount)),
+      indexFileBytes: UInt64(max(0, journal.indexUse.fileByteCount)))
   }
 
   private func linkStatus(_ peer: LinkMonitor.Snapshot?) -> LinkStatus? {

@@ -136,7 +136,7 @@ extension Group {
       ViewPlan(
         instant: instant, generations: journal.maps(notLaterThan: instant),
         segments: journal.segments(after: applied, through: journal.stamped),
-        diskCount: disks.count), applied: applied, told)
+        diskCount: disks.count, shelf: journal.shelf), applied: applied, told)
     openNextView()
   }
 

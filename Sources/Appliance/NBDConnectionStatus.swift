@@ -44,16 +44,12 @@ extension NBDConnection {
     case .changes(let changes, let border):
       let live: Group? = if case .live(let group) = target { group } else { nil }
       let pieces = ChangePieces(query) { offset, limit in
-        let found = changes.piece(disk: disk, at: offset, limit: limit)
-        guard let border, let live, found.isChanged != true else { return found }
-        let later = live.change(disk: disk, at: offset, limit: found.length, after: border)
-        // What one of them does not know, the other can only decide by a change.
-        if later.isChanged == false, found.isChanged == nil { return (later.length, nil) }
-        return later
+        let (length, isChanged) = changes.piece(disk: disk, at: offset, limit: limit)
+        guard let border, let live, !isChanged else { return (length, isChanged) }
+        return live.change(disk: disk, at: offset, limit: length, after: border)
       }
-      let later = pieces.isUnresolved ? border.flatMap { live?.generations(after: $0) } : nil
-      return .changes(
-        pieces, ColdChanges(blocks: changes, later: later.map(ChangedBlocks.init(of:)), disk: disk))
+      let later = pieces.isUnresolved ? border.flatMap { live?.maps(after: $0) } : nil
+      return .changes(pieces, ColdChanges(later: later ?? [], disk: disk))
     }
   }
 

@@ -127,6 +127,9 @@ public struct JournalStatus: Codable, Sendable {
   public var segments: Int
   public var oldestSegment: UInt32?
   public var newestSegment: UInt32?
+  /// Of closed generations and what they are merged to.
+  public var indexMemoryBytes: UInt64?
+  public var indexFileBytes: UInt64?
 
   enum CodingKeys: String, CodingKey {
     case usedBytes = "used_bytes"
@@ -134,6 +137,8 @@ public struct JournalStatus: Codable, Sendable {
     case segments
     case oldestSegment = "oldest_segment"
     case newestSegment = "newest_segment"
+    case indexMemoryBytes = "index_memory_bytes"
+    case indexFileBytes = "index_file_bytes"
   }
 }
 

@@ -88,6 +88,10 @@ public enum StatusText {
     if let oldest = journal.oldestSegment, let newest = journal.newestSegment {
       text += " (\(oldest) to \(newest))"
     }
+    if let memory = journal.indexMemoryBytes, let files = journal.indexFileBytes {
+      text += ", index \(Quantity.bytes(memory))"
+      if files > 0 { text += " and \(Quantity.bytes(files)) in files" }
+    }
     return text
   }
 

@@ -40,8 +40,10 @@ public struct ExtentMerge {
   private var newestFirst: [ExtentCursor]
   private let oldestFirst: [Generation]
   private let disk: DiskNumber
-  /// All before it was given.
+  /// All before it was taken.
   private var position: UInt64 = 0
+  /// Taken, and not given.
+  private var pending: Extent?
 
   /// Of generations that follow each other, from the byte at `offset` on. Blocks.
   public init(
@@ -64,7 +66,23 @@ public struct ExtentMerge {
   }
 
   /// Nil behind the last. Blocks. Where a file cannot be read, goes on in what it was made of.
+  /// Adjacent zeros of one kind are one extent, as in a map.
   public mutating func next() throws(JournalError) -> Extent? {
+    var first = pending
+    if first == nil { first = try take() }
+    guard var extent = first else { return nil }
+    pending = nil
+    while extent.source.isZeros, let following = try take() {
+      guard following.start == extent.end, following.source == extent.source else {
+        pending = following
+        break
+      }
+      extent.length += following.length
+    }
+    return extent
+  }
+
+  private mutating func take() throws(JournalError) -> Extent? {
     while true {
       do throws(Errno) { return try nextExtent() } catch {
         guard FiledIndex.isOfFile(error) else {

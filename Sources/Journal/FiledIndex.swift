@@ -9,7 +9,7 @@ protocol IndexFileSource: Sendable {
 }
 
 /// The maps of a generation that are in a file: only its pages that were read lately are in memory.
-/// Immutable; any thread.
+/// Immutable; any thread. Whoever lets go of it last never waits for the file's end.
 ///
 /// A page that cannot be read, or is not what was written, ends the use of the file. What stands in
 /// its place knows the same: it gives the answers from then on.
@@ -18,21 +18,34 @@ final class FiledIndex: Sendable {
   enum Fallback: Sendable {
     /// Generations that follow each other, oldest first.
     case parts([Generation])
-    /// Reads the segment. Blocks.
-    case scan(@Sendable () throws(JournalError) -> Generation)
+    /// Reads the segment: gives generations that follow each other, oldest first. Blocks.
+    case scan(@Sendable () throws(JournalError) -> [Generation])
   }
 
   typealias Piece = (length: UInt64, source: ExtentSource?)
 
   let layout: IndexLayout
-  private let source: any IndexFileSource
+  /// Nil: there is no file.
+  private let source: (any IndexFileSource)?
   private let fallback: Fallback
   private let bounds: Bounds?
   private let cache: IndexPageCache
   private let identifier: UInt64
-  private let isBroken = Atomic<Bool>(false)
+  private let isBroken: Atomic<Bool>
   /// What a scan gave.
-  private let scanned = AtomicLazyReference<Generation>()
+  private let scanned = AtomicLazyReference<Scanned>()
+  /// The file's part in what the index takes.
+  private let use: IndexUse?
+
+  private final class Scanned: Sendable {
+    let parts: [Generation]
+    let cover: IndexCover
+
+    init(_ parts: [Generation]) {
+      self.parts = parts
+      cover = IndexCover(parts)
+    }
+  }
 
   /// What the extents of a file that this process has not written must lie in.
   struct Bounds: Sendable {
@@ -55,14 +68,36 @@ final class FiledIndex: Sendable {
 
   init(
     _ layout: IndexLayout, in source: any IndexFileSource, else fallback: Fallback,
-    bounds: Bounds? = nil, cache: IndexPageCache
+    bounds: Bounds? = nil, cache: IndexPageCache, use: IndexUse? = nil
   ) {
     self.layout = layout
     self.bounds = bounds
     self.source = source
     self.fallback = fallback
     self.cache = cache
+    self.use = use
+    isBroken = Atomic(false)
     identifier = cache.newFile()
+    use?.add(fileByteCount: layout.pagesByteCount)
+  }
+
+  /// Without a file: what stands in its place is asked from the beginning.
+  init(diskCount: Int, from fallback: Fallback, cache: IndexPageCache) {
+    layout = IndexLayout(
+      pageByteCount: 0, offset: 0, seed: 0,
+      trees: [IndexTree](repeating: IndexTree(), count: diskCount))
+    (source, bounds, use) = (nil, nil, nil)
+    self.fallback = fallback
+    self.cache = cache
+    isBroken = Atomic(true)
+    identifier = 0
+  }
+
+  deinit { use?.add(fileByteCount: -layout.pagesByteCount) }
+
+  private func open() throws(Errno) -> any JournalFile {
+    guard let source else { throw .notFound }
+    return try source.open()
   }
 
   // MARK: Looking up
@@ -116,7 +151,7 @@ final class FiledIndex: Sendable {
       case .parts(let parts):
         return IndexCover(parts).rawPiece(disk: disk, at: offset, limit: limit, floor: floor)
       case .scan:
-        return scanned.load()?.piece(disk: disk, at: offset, limit: limit, floor: floor)
+        return scanned.load()?.cover.rawPiece(disk: disk, at: offset, limit: limit, floor: floor)
           ?? (limit, .unresolved)
       }
     }
@@ -149,7 +184,8 @@ final class FiledIndex: Sendable {
       return try IndexCover(parts).rawPieceWaiting(
         disk: disk, at: offset, limit: limit, floor: floor)
     case .scan:
-      return try scan().piece(disk: disk, at: offset, limit: limit, floor: floor)
+      return try scan().cover.rawPieceWaiting(
+        disk: disk, at: offset, limit: limit, floor: floor)
     }
   }
 
@@ -174,7 +210,7 @@ final class FiledIndex: Sendable {
       }
       return page
     }
-    if file == nil { file = try source.open() }
+    if file == nil { file = try open() }
     guard let open = file else { throw .io }
     let page = IndexPage(byteCount: layout.pageByteCount)
     let count = try unsafe open.read(into: page.buffer, at: position(ofPage: number))
@@ -215,10 +251,10 @@ final class FiledIndex: Sendable {
     if Self.isOfFile(error) { isBroken.store(true, ordering: .relaxed) }
   }
 
-  private func scan() throws(JournalError) -> Generation {
+  private func scan() throws(JournalError) -> Scanned {
     if let known = scanned.load() { return known }
     guard case .scan(let scan) = fallback else { preconditionFailure("has parts") }
-    return scanned.storeIfNil(try scan().flattened())
+    return scanned.storeIfNil(Scanned(try scan()))
   }
 
   // MARK: All extents
@@ -232,13 +268,14 @@ final class FiledIndex: Sendable {
         return [try ExtentCursor(FiledExtents(self, disk: disk.index, from: page))]
       } catch { giveUp(because: error) }
     }
-    switch fallback {
-    case .parts(let parts):
-      var cursors: [ExtentCursor] = []
-      for part in parts.reversed() { cursors += try part.cursors(disk: disk, from: offset) }
-      return cursors
-    case .scan: return try scan().cursors(disk: disk, from: offset)
-    }
+    let parts =
+      switch fallback {
+      case .parts(let parts): parts
+      case .scan: try scan().parts
+      }
+    var cursors: [ExtentCursor] = []
+    for part in parts.reversed() { cursors += try part.cursors(disk: disk, from: offset) }
+    return cursors
   }
 
   /// The page with the last extent that begins at or before `offset`; nil when there are none.
@@ -281,7 +318,7 @@ final class FiledIndex: Sendable {
       if pageCount <= 0 { throw .io }
       let byteCount = min(64 << 10, pageCount * index.layout.pageByteCount)
       buffer = PageBuffer(byteCount: byteCount)
-      file = try index.source.open()
+      file = try index.open()
     }
 
     private var pageByteCount: Int { index.layout.pageByteCount }

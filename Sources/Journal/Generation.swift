@@ -60,6 +60,12 @@ struct ActiveIndex {
     checkpoints.append(checkpoint)
   }
 
+  /// Every one of the span is here.
+  @inline(__always)
+  var recordCount: Int {
+    span.map { Int($0.lastSequence.distance(from: $0.firstSequence)) + 1 } ?? 0
+  }
+
   @inline(__always)
   private mutating func extend(_ sequence: SequenceNumber, _ timestamp: Timestamp) {
     if span != nil {
@@ -84,6 +90,8 @@ public final class Generation: Sendable {
   /// The newest segment that it has records of.
   let segment: UInt32
   private let maps: Maps
+  /// Where its maps can be had from again; nil: of more than one segment.
+  let origin: IndexOrigin?
   /// Of the memory for indexes; ends with the maps.
   private let share: IndexMemory.Share?
 
@@ -94,9 +102,13 @@ public final class Generation: Sendable {
     case filed(FiledIndex)
   }
 
-  init(freezing index: consuming ActiveIndex, span: RecordSpan, segment: UInt32) {
+  init(
+    freezing index: consuming ActiveIndex, span: RecordSpan, segment: UInt32,
+    origin: IndexOrigin? = nil
+  ) {
     self.span = span
     self.segment = segment
+    self.origin = origin
     checkpoints = index.checkpoints
     maps = .frozen(index.disks)
     share = nil
@@ -104,9 +116,10 @@ public final class Generation: Sendable {
 
   private init(
     _ span: RecordSpan, _ checkpoints: [Checkpoint], _ segment: UInt32, _ maps: Maps,
-    _ share: IndexMemory.Share?
+    _ share: IndexMemory.Share?, _ origin: IndexOrigin? = nil
   ) {
     self.span = span
+    self.origin = origin
     self.checkpoints = checkpoints
     self.segment = segment
     self.maps = maps
@@ -121,9 +134,10 @@ public final class Generation: Sendable {
   }
 
   convenience init(
-    span: RecordSpan, checkpoints: [Checkpoint], segment: UInt32, filed: FiledIndex
+    span: RecordSpan, checkpoints: [Checkpoint], segment: UInt32, filed: FiledIndex,
+    origin: IndexOrigin? = nil
   ) {
-    self.init(span, checkpoints, segment, .filed(filed), nil)
+    self.init(span, checkpoints, segment, .filed(filed), nil, origin)
   }
 
   /// Where the bytes at `offset` are, and for how many bytes (at most `limit`) that holds. A nil
@@ -204,13 +218,26 @@ public final class Generation: Sendable {
     }
   }
 
-  /// The same generation in flat form. For a worker.
-  func flattened(sharing memory: IndexMemory? = nil) -> Generation {
-    guard case .frozen(let disks) = maps else { return self }
-    let flat = disks.map { $0.map.sealed() }
-    let byteCount = flat.reduce(0) { $0 + $1.count } * Self.extentByteCount
-    return Generation(
-      span, checkpoints, segment, .sealed(flat), memory?.share(byteCount: byteCount))
+  /// What its maps take in memory, or would in flat form.
+  var mapByteCount: Int {
+    switch maps {
+    case .frozen(let disks): disks.reduce(0) { $0 + $1.map.extentCount } * Self.extentByteCount
+    case .sealed: flatExtentCount * Self.extentByteCount
+    case .filed: 0
+    }
+  }
+
+  /// The same generation in flat form, if it is in memory. For a worker.
+  ///
+  /// - Parameter share: of the memory, in place of the one that it has.
+  func flattened(_ share: IndexMemory.Share? = nil) -> Generation {
+    let flat: [SealedExtentMap]
+    switch maps {
+    case .frozen(let disks): flat = disks.map { $0.map.sealed() }
+    case .sealed(let disks): flat = disks
+    case .filed: return self
+    }
+    return Generation(span, checkpoints, segment, .sealed(flat), share ?? self.share, origin)
   }
 
   /// What an extent takes in memory.
@@ -218,7 +245,21 @@ public final class Generation: Sendable {
 
   /// The same generation, of which a file has the maps.
   func filed(_ index: FiledIndex) -> Generation {
-    Generation(span, checkpoints, segment, .filed(index), nil)
+    Generation(span, checkpoints, segment, .filed(index), nil, origin)
+  }
+
+  /// What a file of its maps is replaced by that cannot be read.
+  var fallback: FiledIndex.Fallback? {
+    guard let origin else { return nil }
+    let span = span
+    return .scan { () throws(JournalError) in try origin.scan(span) }
+  }
+
+  /// The same generation for those who need it seldom: in memory is nothing of it, and to look
+  /// something up reads the segment.
+  func scanned(cache: IndexPageCache) -> Generation {
+    guard isInMemory, let fallback else { return self }
+    return filed(FiledIndex(diskCount: diskCount, from: fallback, cache: cache))
   }
 
   /// One index in place of several that follow each other: newer extents win. Checkpoints stay

@@ -17,24 +17,80 @@ extension ActiveIndex {
   }
 }
 
+/// The records of a segment, of which the maps of a generation can be made again. Blocks.
+struct IndexOrigin: Sendable {
+  /// Of the records of a span, in order; at least one.
+  let scan: @Sendable (RecordSpan) throws(JournalError) -> [Generation]
+}
+
+extension Segment {
+  func origin(diskCount: Int, _ shelf: IndexShelf) -> IndexOrigin {
+    IndexOrigin { [self] (span) throws(JournalError) in
+      let parts = try Generation.scanning(
+        self, after: SequenceNumber(span.firstSequence.rawValue - 1),
+        notLaterThan: span.lastTimestamp, diskCount: diskCount, shelf)
+      guard !parts.isEmpty else { throw .damaged("segment \(number) has no records") }
+      return parts
+    }
+  }
+}
+
+/// Makes generations of records of one segment that are read back, each of which goes to the shelf
+/// before it is large.
+struct IndexScan {
+  private let segment: UInt32
+  private let diskCount: Int
+  private let shelf: IndexShelf
+  private let origin: IndexOrigin
+  private var index: ActiveIndex
+  private var generations: [Generation] = []
+
+  init(_ segment: UInt32, diskCount: Int, _ shelf: IndexShelf, _ origin: IndexOrigin) {
+    self.segment = segment
+    self.diskCount = diskCount
+    self.shelf = shelf
+    self.origin = origin
+    index = ActiveIndex(diskCount: diskCount)
+  }
+
+  /// Blocks at times.
+  mutating func add<File: JournalFile>(_ record: SegmentScanner<File>.Record) {
+    index.add(record, segment: segment)
+    if index.recordCount >= shelf.memory.recordLimit { close() }
+  }
+
+  private mutating func close() {
+    guard let span = index.span else { return }
+    let generation = Generation(freezing: index, span: span, segment: segment, origin: origin)
+    // What cannot be written stays in memory.
+    generations.append(shelf.place(generation).generation)
+    index = ActiveIndex(diskCount: diskCount)
+  }
+
+  /// Oldest first. Blocks.
+  mutating func finish() -> [Generation] {
+    close()
+    return generations
+  }
+}
+
 extension Generation {
   /// The index of a segment's records after `after`, later than `start` and not later than
-  /// `instant`; nil when there are none. Verifies what it reads: a header that is not what was
-  /// written would put other bytes in place of the record's. Blocks; for a worker.
+  /// `instant`, in generations that follow each other; none when there are no records. Verifies
+  /// what it reads: a header that is not what was written would put other bytes in place of the
+  /// record's. Blocks; for a worker.
   public static func scanning<File: JournalFile>(
     _ segment: Segment<File>, after: SequenceNumber, laterThan start: Timestamp = .zero,
-    notLaterThan instant: Timestamp, diskCount: Int
-  ) throws(JournalError) -> Generation? {
-    var index = ActiveIndex(diskCount: diskCount)
+    notLaterThan instant: Timestamp, diskCount: Int, _ shelf: IndexShelf
+  ) throws(JournalError) -> [Generation] {
+    var scan = IndexScan(
+      segment.number, diskCount: diskCount, shelf,
+      segment.origin(diskCount: diskCount, shelf))
     try segment.forEachRecord { record in
       guard record.header.timestamp <= instant else { return false }
-      if record.sequence > after, record.header.timestamp > start {
-        index.add(record, segment: segment.number)
-      }
+      if record.sequence > after, record.header.timestamp > start { scan.add(record) }
       return true
     }
-    return index.span.map {
-      Generation(freezing: index, span: $0, segment: segment.number)
-    }
+    return scan.finish()
   }
 }

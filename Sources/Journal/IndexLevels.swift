@@ -14,8 +14,9 @@ import BlockModel
 /// a journal of 8 GiB; 2 would mean 8 copies and 7 maps.
 ///
 /// **Memory.** What does not fit into `IndexMemory` lies in files: a generation in the sidecar of
-/// its segment, a block in a file of its own without a name. Such a file is read page by page; one
-/// that cannot be read is replaced by what it was made of (`FiledIndex`).
+/// its segment, and before that has one, like a block, in a file of its own without a name. Such a
+/// file is read page by page; one that cannot be read is replaced by what it was made of
+/// (`FiledIndex`).
 ///
 /// **The floor rule.** Apply takes generations one by one, and a block stays in use until its
 /// newest one is applied. So a block may name bytes of an applied record, whose segment may be
@@ -49,25 +50,28 @@ struct IndexLevels {
   private var splitSegments: Set<UInt32> = []
   /// Segments before this one get no more generations, nor sidecars.
   private var completeBefore: UInt32 = 0
-  /// Sidecars of segments whose maps are still in memory.
-  private var sidecars: [UInt32: FiledIndex] = [:]
-  private let memory: IndexMemory
+  /// Sidecars of segments whose maps are still in memory, or that have several generations.
+  private var sidecars: [UInt32: Sidecar] = [:]
+  /// Where generations must stay apart, and how many want it.
+  private var borders: [SequenceNumber: Int] = [:]
+  private let shelf: IndexShelf
   /// Of the index that the jobs are of: one that was given up gets no results.
   let life: UInt64
-  /// Blocks in files that are not used any more: whoever lets go of them last closes the files.
-  private(set) var retired: [Generation] = []
   /// Nothing is left to merge.
   private var isSettled = false
 
+  private struct Sidecar {
+    let index: FiledIndex
+    let span: RecordSpan
+  }
+
   /// - Parameter life: one journal never uses it twice.
-  init(
-    _ generations: [Generation], life: UInt64, memory: IndexMemory, retired: [Generation] = []
-  ) {
-    self.retired = retired
-    self.generations = generations
+  init(_ generations: [Generation], life: UInt64, shelf: IndexShelf) {
+    self.generations = []
+    checkpointCount = 0
     self.life = life
-    self.memory = memory
-    checkpointCount = generations.reduce(0) { $0 + $1.checkpoints.count }
+    self.shelf = shelf
+    for generation in generations { append(generation) }
   }
 
   mutating func append(_ generation: Generation) {
@@ -94,7 +98,6 @@ struct IndexLevels {
     checkpointCount -= generations[..<count].reduce(0) { $0 + $1.checkpoints.count }
     generations.removeFirst(count)
     for level in blocks.indices {
-      retire(blocks[level].values.filter { $0.span.lastSequence <= sequence })
       blocks[level] = blocks[level].filter { $0.value.span.lastSequence > sequence }
     }
     let oldest = generations.first?.segment ?? .max
@@ -103,44 +106,43 @@ struct IndexLevels {
     isSettled = false
   }
 
-  private mutating func retire(_ maps: [Generation]) {
-    retired += maps.filter { !$0.isInMemory }
-  }
-
-  mutating func retireAll() {
-    for level in blocks { retire(Array(level.values)) }
-  }
-
-  mutating func takeRetired() -> [Generation] {
-    defer { retired = [] }
-    return retired
-  }
-
   // MARK: Looking up
 
   /// The fewest maps that together stand for the oldest `count` generations, oldest first. The
   /// first may begin with applied records: see the floor rule.
-  func cover(_ count: Int) -> [Generation] {
+  func cover(_ count: Int) -> [Generation] { cover(0..<count, mayBeginEarlier: true) }
+
+  /// Those that stand for the records of a span and for no others. Generations begin and end there.
+  func cover(of span: RecordSpan) -> [Generation] {
+    let first = generations.firstIndexInOrder { $0.span.lastSequence >= span.firstSequence }
+    let end = place(behind: span.lastSequence)
+    return first < end ? cover(first..<end, mayBeginEarlier: false) : []
+  }
+
+  private func cover(_ range: Range<Int>, mayBeginEarlier: Bool) -> [Generation] {
     var maps: [Generation] = []
-    var index = 0
-    while index < count {
-      let map = largestBlock(at: index, end: count) ?? generations[index]
+    var index = range.lowerBound
+    while index < range.upperBound {
+      let map = largestBlock(at: index, range, mayBeginEarlier) ?? generations[index]
       maps.append(map)
       index = place(behind: map.span.lastSequence)
     }
     return maps
   }
 
-  /// The largest block that holds the generation at `index` and none from `end` on. Only that of
-  /// the oldest generation can begin before it: blocks are nested, so one that began later was met
-  /// before.
-  private func largestBlock(at index: Int, end: Int) -> Generation? {
-    let last = generations[end - 1].span.lastSequence
+  /// The largest block that holds the generation at `index` and none behind the range, nor, but for
+  /// applied ones where that is allowed, before it.
+  private func largestBlock(
+    at index: Int, _ range: Range<Int>, _ mayBeginEarlier: Bool
+  ) -> Generation? {
+    let last = generations[range.upperBound - 1].span.lastSequence
+    let first = generations[index].span.firstSequence
     for level in blocks.indices.reversed() {
       let block = generations[index].segment >> Self.bits(level)
       // One of a segment that goes on ends before its newest generations.
       if let map = blocks[level][block], map.span.lastSequence <= last,
-        map.span.lastSequence >= generations[index].span.lastSequence
+        map.span.lastSequence >= generations[index].span.lastSequence,
+        map.span.firstSequence == first || mayBeginEarlier && index == 0
       {
         return map
       }
@@ -166,21 +168,18 @@ struct IndexLevels {
 
   /// What should be made next; nil when there is nothing. To be run elsewhere, over immutable
   /// inputs, and given to `install`.
-  mutating func nextJob() -> IndexJob? {
+  mutating func nextJob() -> IndexJob? { nextPlacing() ?? nextMerge() }
+
+  /// A merge: takes long for many segments.
+  mutating func nextMerge() -> IndexJob? {
     if !isSettled {
-      if let job = nextFlattening() ?? nextMerge() { return job }
+      if let job = nextBlock() { return job }
       isSettled = true
     }
     return nextFiling()
   }
 
-  private func nextFlattening() -> IndexJob? {
-    generations.firstIndex { !$0.isFlat }.map {
-      IndexJob(life: life, kind: .flatten, inputs: [generations[$0]], memory: memory)
-    }
-  }
-
-  private mutating func nextMerge() -> IndexJob? {
+  private mutating func nextBlock() -> IndexJob? {
     guard let oldest = generations.first?.segment, let newest = generations.last?.segment else {
       return nil
     }
@@ -204,18 +203,14 @@ struct IndexLevels {
     _ inputs: [Generation], _ block: UInt32, _ level: Int
   ) -> IndexJob {
     let byteCount = inputs.reduce(0) { $0 + $1.flatExtentCount } * Generation.extentByteCount
-    var share: IndexMemory.Share?
-    if memory.isWorth(byteCount: byteCount) {
-      share = memory.shareIfFree(byteCount: byteCount)
-      while share == nil, evictOldest() { share = memory.shareIfFree(byteCount: byteCount) }
-    }
     return IndexJob(
-      life: life, kind: .merge(level: level, block: block), inputs: inputs, memory: memory,
-      share: share, fallback: inFiles(inputs))
+      life: life, kind: .merge(level: level, block: block), inputs: inputs, shelf: shelf,
+      fallback: inFiles(inputs),
+      share: shelf.memory.isWorth(byteCount: byteCount) ? makeRoom(byteCount) : nil)
   }
 
-  /// What a file that is made of `inputs` may keep: of what is in memory, the generations in their
-  /// sidecars, so that it can leave memory.
+  /// What a file that is made of `inputs` may keep: nothing that is in memory, so that this can
+  /// leave it.
   private func inFiles(_ inputs: [Generation]) -> [Generation] {
     inputs.flatMap { input -> [Generation] in
       if !input.isInMemory { return [input] }
@@ -223,10 +218,10 @@ struct IndexLevels {
         $0.span.lastSequence >= input.span.firstSequence
       }
       return generations[first..<place(behind: input.span.lastSequence)].map { generation in
-        guard generation.isInMemory, let index = sidecars[generation.segment] else {
-          return generation
+        if generation.isInMemory, let sidecar = sidecar(of: generation) {
+          return generation.filed(sidecar.index)
         }
-        return generation.filed(index)
+        return generation.scanned(cache: shelf.memory.cache)
       }
     }
   }
@@ -254,7 +249,8 @@ struct IndexLevels {
   }
 
   /// What the block of one segment is made of: the block so far, and the generations that came
-  /// since, if they are worth it: eight of them, or all that the segment will get.
+  /// since, if they are worth it: eight of them, and not few against those before, or all that the
+  /// segment will get.
   private func partsOfSegment(_ segment: UInt32) -> [Generation]? {
     let own = generations(segment, 0)
     let block = blocks.isEmpty ? nil : blocks[0][segment]
@@ -262,7 +258,9 @@ struct IndexLevels {
       block.map { block in
         own.drop { $0.span.lastSequence <= block.span.lastSequence }
       } ?? own
-    let isWorthIt = segment < completeBefore ? own.count > 1 && !rest.isEmpty : rest.count >= 8
+    let isWorthIt =
+      segment < completeBefore
+      ? own.count > 1 && !rest.isEmpty : rest.count >= 8 && rest.count >= own.count / 3
     return isWorthIt ? (block.map { [$0] } ?? []) + rest : nil
   }
 
@@ -273,55 +271,140 @@ struct IndexLevels {
       result.span.lastSequence >= oldest.span.firstSequence
     else { return }
     switch job.kind {
-    case .flatten:
+    case .place:
       let index = place(behind: result.span.lastSequence) - 1
       if generations[index] === job.inputs[0] { generations[index] = result }
     case .merge(let level, let block):
       while blocks.count <= level { blocks.append([:]) }
-      if let before = blocks[level].updateValue(result, forKey: block) { retire([before]) }
+      blocks[level][block] = result
     }
+    isSettled = false
+  }
+
+  /// A job came to nothing. What takes memory that there is not, and is not needed, leaves it: a
+  /// look-up consults what it was made of.
+  mutating func failed(_ job: IndexJob) {
+    guard job.life == life, case .merge(let level, let block) = job.kind, level < blocks.count,
+      shelf.memory.isOver, blocks[level][block]?.isInMemory == true
+    else { return }
+    blocks[level][block] = nil
     isSettled = false
   }
 
   // MARK: Files
 
-  /// The sidecar of a segment whose generations are all here has been written.
-  mutating func noteSidecar(_ index: FiledIndex, of segment: UInt32, _ span: RecordSpan) {
-    let own = generations(segment, 0)
-    guard let first = own.first, let last = own.last,
-      first.span.firstSequence == span.firstSequence, last.span.lastSequence == span.lastSequence
-    else { return }
-    if own.count == 1, first.isInMemory { sidecars[segment] = index }
-    relieve()
+  /// The oldest generation that must be put somewhere: as it was closed, or in memory although
+  /// there is no room.
+  mutating func nextPlacing() -> IndexJob? {
+    // Placed in order, so these are the newest.
+    var index = generations.count
+    while index > 0, !generations[index - 1].isFlat { index -= 1 }
+    if index < generations.count {
+      let generation = generations[index]
+      return IndexJob(
+        life: life, kind: .place, inputs: [generation], shelf: shelf,
+        share: makeRoom(generation.mapByteCount))
+    }
+    guard shelf.memory.isOver else { return nil }
+    let place = generations.firstIndex {
+      $0.isInMemory && $0.origin != nil && $0.mapByteCount >= shelf.pageByteCount
+    }
+    return place.map {
+      IndexJob(life: life, kind: .place, inputs: [generations[$0]], shelf: shelf)
+    }
   }
 
-  /// Takes maps out of memory that a sidecar has, while all together take too much.
-  private mutating func relieve() {
-    while memory.isOver, evictOldest() {}
+  /// Takes what has a sidecar out of memory until so much is free.
+  private mutating func makeRoom(_ byteCount: Int) -> IndexMemory.Share? {
+    while true {
+      if let share = shelf.share(byteCount: byteCount) { return share }
+      if !evictOldest() { return nil }
+    }
+  }
+
+  /// The sidecar of a segment whose generations are all here has been written.
+  mutating func noteSidecar(_ index: FiledIndex, of segment: UInt32, _ span: RecordSpan) {
+    sidecars[segment] = Sidecar(index: index, span: span)
+    let own = generations(segment, 0)
+    if own.count > 1 || own.first?.isInMemory == false, !useSidecar(of: segment),
+      let map = sidecarMap(of: segment)
+    {
+      if blocks.isEmpty { blocks.append([:]) }
+      blocks[0][segment] = map
+    }
+    while shelf.memory.isOver, evictOldest() {}
+  }
+
+  private func sidecar(of generation: Generation) -> Sidecar? {
+    guard let sidecar = sidecars[generation.segment],
+      sidecar.span.firstSequence == generation.span.firstSequence,
+      sidecar.span.lastSequence == generation.span.lastSequence
+    else { return nil }
+    return sidecar
   }
 
   private mutating func evictOldest() -> Bool {
-    guard let segment = sidecars.keys.min(), let index = sidecars.removeValue(forKey: segment)
-    else {
+    guard let oldest = sidecars.keys.min() else { return false }
+    if useSidecar(of: oldest) { return true }
+    for segment in sidecars.keys.sorted() where useSidecar(of: segment) { return true }
+    return false
+  }
+
+  /// One generation in place of those of a segment; nil when they are not all here.
+  private func sidecarMap(of segment: UInt32) -> Generation? {
+    let own = generations(segment, 0)
+    guard let sidecar = sidecars[segment], let first = own.first?.span, let last = own.last?.span,
+      first.firstSequence == sidecar.span.firstSequence,
+      last.lastSequence == sidecar.span.lastSequence
+    else { return nil }
+    return Generation(
+      span: RecordSpan(joining: Array(own)), checkpoints: own.flatMap(\.checkpoints),
+      segment: segment, filed: sidecar.index, origin: own.first?.origin)
+  }
+
+  /// Puts one generation that the sidecar has in place of those of its segment. False when that is
+  /// not possible: some of it is applied, or a border lies in it.
+  @discardableResult
+  private mutating func useSidecar(of segment: UInt32) -> Bool {
+    guard let map = sidecarMap(of: segment) else {
+      sidecars[segment] = nil
       return false
     }
-    let place = generations.firstIndexInOrder { $0.segment >= segment }
-    if place < generations.count, generations[place].segment == segment {
-      generations[place] = generations[place].filed(index)
+    let hasBorder = borders.keys.contains {
+      $0 >= map.span.firstSequence && $0 < map.span.lastSequence
     }
+    if hasBorder { return false }
+    generations.replaceSubrange(generations(segment, 0).indices, with: [map])
+    sidecars[segment] = nil
+    splitSegments.remove(segment)
+    if !blocks.isEmpty { blocks[0][segment] = nil }
+    isSettled = false
     return true
   }
 
-  /// A block that is in memory and should not be: the smallest first, which the larger ones stand
-  /// for mostly.
+  /// Generations stay apart behind record `sequence`, where one ends, until as many calls of
+  /// `removeBorder` have come.
+  mutating func addBorder(_ sequence: SequenceNumber) { borders[sequence, default: 0] += 1 }
+
+  mutating func removeBorder(_ sequence: SequenceNumber) {
+    guard let count = borders[sequence] else { return }
+    borders[sequence] = count > 1 ? count - 1 : nil
+    let place = generations.firstIndexInOrder { $0.span.lastSequence >= sequence }
+    guard count == 1, place < generations.count else { return }
+    let segment = generations[place].segment
+    if splitSegments.contains(segment) { useSidecar(of: segment) }
+  }
+
+  /// A block that is in memory although there is no room: the smallest first, which the larger ones
+  /// stand for mostly.
   private func nextFiling() -> IndexJob? {
-    guard memory.isOver else { return nil }
+    guard shelf.memory.isOver else { return nil }
     for level in blocks.indices {
       let blocks = blocks[level].filter { $0.value.isInMemory }
       guard let block = blocks.min(by: { $0.key < $1.key }) else { continue }
       return IndexJob(
         life: life, kind: .merge(level: level, block: block.key), inputs: [block.value],
-        memory: memory, fallback: inFiles([block.value]))
+        shelf: shelf, fallback: inFiles([block.value]))
     }
     return nil
   }

@@ -12,12 +12,9 @@ struct IndexStack {
   var floor: UInt32 = 0
 
   /// - Parameter life: see `IndexLevels`.
-  init(
-    diskCount: Int, generations: [Generation], life: UInt64, memory: IndexMemory,
-    retired: [Generation] = []
-  ) {
+  init(diskCount: Int, generations: [Generation], life: UInt64, shelf: IndexShelf) {
     self.diskCount = diskCount
-    levels = IndexLevels(generations, life: life, memory: memory, retired: retired)
+    levels = IndexLevels(generations, life: life, shelf: shelf)
     active = ActiveIndex(diskCount: diskCount)
     updateCover()
   }
@@ -36,19 +33,12 @@ struct IndexStack {
   /// Closes the active generation, if it has a record.
   ///
   /// - Parameter segment: the one that has its records.
-  mutating func freeze(segment: UInt32) {
+  mutating func freeze(segment: UInt32, origin: IndexOrigin?) {
     guard let span = active.span else { return }
-    levels.append(Generation(freezing: active, span: span, segment: segment))
+    levels.append(Generation(freezing: active, span: span, segment: segment, origin: origin))
     active = ActiveIndex(diskCount: diskCount)
     updateCover()
   }
-
-  /// What has a file and is not used any more.
-  var retired: [Generation] { levels.retired }
-  mutating func takeRetired() -> [Generation] { levels.takeRetired() }
-
-  /// The index is about to be given up.
-  mutating func retireAll() { levels.retireAll() }
 
   mutating func complete(before segment: UInt32) { levels.complete(before: segment) }
 
@@ -58,11 +48,22 @@ struct IndexStack {
     updateCover()
   }
 
-  mutating func nextJob() -> IndexJob? {
-    let job = levels.nextJob()
+  mutating func nextPlacing() -> IndexJob? {
+    let job = levels.nextPlacing()
     // Room may have been made for it.
     if job != nil { updateCover() }
     return job
+  }
+
+  mutating func nextMerge() -> IndexJob? {
+    let job = levels.nextMerge()
+    if job != nil { updateCover() }
+    return job
+  }
+
+  mutating func failed(_ job: IndexJob) {
+    levels.failed(job)
+    updateCover()
   }
 
   mutating func install(_ result: Generation, of job: IndexJob) {
@@ -74,6 +75,17 @@ struct IndexStack {
     levels.noteSidecar(index, of: segment, span)
     updateCover()
   }
+
+  /// See `IndexLevels`.
+  mutating func addBorder(_ sequence: SequenceNumber) { levels.addBorder(sequence) }
+
+  mutating func removeBorder(_ sequence: SequenceNumber) {
+    levels.removeBorder(sequence)
+    updateCover()
+  }
+
+  /// The fewest maps that stand for the records of a span, where generations begin and end.
+  func cover(of span: RecordSpan) -> [Generation] { levels.cover(of: span) }
 
   /// The fewest maps that stand for all closed generations that end by `instant`, oldest first.
   func cover(notLaterThan instant: Timestamp) -> [Generation] {
@@ -93,7 +105,7 @@ struct IndexStack {
 
   /// Whether records after `sequence` changed the byte at `offset`, and for how many bytes (at most
   /// `limit`) that holds. A generation counts as a whole when its last record is after `sequence`.
-  /// Nil where an index file would have to be read: see `generations(after:)`.
+  /// Nil where an index file would have to be read: see `maps(after:)`.
   func change(
     disk: DiskNumber, at offset: UInt64, limit: UInt64, after sequence: SequenceNumber
   ) -> (length: UInt64, isChanged: Bool?) {
@@ -114,5 +126,11 @@ struct IndexStack {
   /// Closed ones with a record after `sequence`.
   func generations(after sequence: SequenceNumber) -> ArraySlice<Generation> {
     generations[generations.firstIndexInOrder { $0.span.lastSequence > sequence }...]
+  }
+
+  /// The fewest maps that stand for these.
+  func maps(after sequence: SequenceNumber) -> [Generation] {
+    let closed = generations(after: sequence)
+    return closed.isEmpty ? [] : levels.cover(of: RecordSpan(joining: Array(closed)))
   }
 }

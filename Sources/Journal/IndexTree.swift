@@ -22,6 +22,11 @@ struct IndexLayout: Equatable, Sendable {
   var trees: [IndexTree] = []
 
   var extentCount: Int { trees.reduce(0) { $0 + Int($1.extentCount) } }
+  /// Of the pages; the root of the last disk that has one is the last page.
+  var pagesByteCount: Int {
+    let pageCount = trees.reduce(0) { $1.extentCount > 0 ? max($0, Int($1.root) + 1) : $0 }
+    return pageCount * pageByteCount
+  }
 }
 
 /// Makes the pages of an index file, from extents in ascending order, one disk after the other.

@@ -11,25 +11,6 @@ import SystemIO
 /// for the whole batch. Nothing is acknowledged before `commit` has returned; nothing is called
 /// durable before the sync job that covers it has come back.
 public final class Journal<Storage: JournalStorage> {
-  /// What must be synced so that everything up to `sequence` is durable.
-  public struct SyncJob: Sendable {
-    let newest: Storage.File?
-    /// Those before it, mostly none.
-    let others: [Storage.File]
-    let throughSegment: UInt32
-    public let sequence: SequenceNumber
-    public let timestamp: Timestamp
-
-    /// Blocks. For a worker.
-    public func run() throws(Errno) {
-      #if MUTANTS
-        let others = Mutant.syncNewestOnly.isOn ? [] : others
-      #endif
-      for file in others { try file.syncData() }
-      try newest?.syncData()
-    }
-  }
-
   private enum Slot {
     case creating
     case free(Storage.File)
@@ -42,6 +23,8 @@ public final class Journal<Storage: JournalStorage> {
   public let options: Options
   public private(set) var group: GroupIdentifier
   public let payloadLimit: Int
+  /// Where the maps of the index are put.
+  public let shelf: IndexShelf
 
   private var slots: [Slot] = []
   private var slotNames: [String] = []
@@ -90,6 +73,8 @@ public final class Journal<Storage: JournalStorage> {
   private var indexedThroughSegment: UInt32 = 0
   /// Segments of which the recovery says so.
   private var indexedSegments: Set<UInt32> = []
+  /// Segments whose sidecar could not be written.
+  private var failedSidecars: Set<UInt32> = []
   /// Segments whose sums must be checked before their records reach a disk: the start took a
   /// sidecar's word for them, or records lie here for long.
   private var unverifiedSegments: Set<UInt32> = []
@@ -105,8 +90,9 @@ public final class Journal<Storage: JournalStorage> {
     self.options = options
     payloadLimit = min(RecordHeader.payloadLimit, options.segmentByteCount / 4)
     group = state.group
+    shelf = recovered.shelf
     index = IndexStack(
-      diskCount: state.disks.count, generations: [], life: 0, memory: options.indexMemory)
+      diskCount: state.disks.count, generations: [], life: 0, shelf: recovered.shelf)
     adopt(recovered, state: state, continuesLastSegment: continuesLastSegment)
   }
 
@@ -137,11 +123,9 @@ public final class Journal<Storage: JournalStorage> {
     freeSlots = recovered.freeSlots
     fileNumberOffset = recovered.nextFileNumber - recovered.slots.count
     for slot in recovered.freeSlots { slots[slot] = .free(recovered.slots[slot].file) }
-    index.retireAll()
-    let retired = index.retired
     index = IndexStack(
       diskCount: state.disks.count, generations: recovered.generations,
-      life: index.life + 1, memory: options.indexMemory, retired: retired)
+      life: index.life + 1, shelf: shelf)
     oldestNumber = recovered.oldestSegment
     lastSequence = recovered.lastSequence
     lastTimestamp = recovered.lastTimestamp
@@ -153,6 +137,7 @@ public final class Journal<Storage: JournalStorage> {
     syncedThroughSegment = 0
     indexedThroughSegment = 0
     indexedSegments = recovered.indexedSegments
+    failedSidecars = []
     // These need no sync to be merged. The last one may go on.
     for segment in segments.dropLast() {
       guard indexedSegments.remove(segment.number) != nil else { break }
@@ -290,6 +275,7 @@ public final class Journal<Storage: JournalStorage> {
     publishLastPosition()
     watermarks[.appended] = lastSequence.rawValue
     watermarks[.appendedTimestamp] = lastTimestamp.rawValue
+    if index.active.recordCount >= shelf.memory.recordLimit { freezeIndex() }
     return true
   }
 
@@ -346,7 +332,11 @@ public final class Journal<Storage: JournalStorage> {
     active = nil
   }
 
-  private func freezeIndex() { index.freeze(segment: active?.number ?? 0) }
+  private func freezeIndex() {
+    index.freeze(
+      segment: active?.number ?? 0,
+      origin: active?.origin(diskCount: index.active.disks.count, shelf))
+  }
 
   private func open(_ header: SegmentHeader) throws(JournalError) {
     precondition(!freeSlots.isEmpty, "no free segment: the caller must ask hasRoom first")
@@ -564,8 +554,8 @@ public final class Journal<Storage: JournalStorage> {
   }
 
   /// A job that writes the next segment's sidecar; nil when there is none to write. Each is handed
-  /// out once, when the one before has ended: if it fails, the segment goes without. A job may also
-  /// be dropped.
+  /// out once, when the one before has ended; one that failed, again, when there is no other. A job
+  /// may also be dropped.
   ///
   /// Only for a segment that is durable and has a successor: nothing is appended to it any more. It
   /// gets an index if none of its records is applied; else a start needs none.
@@ -575,30 +565,45 @@ public final class Journal<Storage: JournalStorage> {
     guard let oldest = segments.first else { return nil }
     while true {
       let number = max(indexedThroughSegment + 1, oldest.number)
-      let position = Int(number - oldest.number)
-      guard number <= syncedThroughSegment, position + 1 < segments.count else {
+      guard number <= syncedThroughSegment, Int(number - oldest.number) + 1 < segments.count
+      else {
         index.complete(before: indexedThroughSegment + 1)
-        return nil
+        return failedSidecars.popFirst().flatMap { sidecarJob(of: $0) }
       }
       indexedThroughSegment = number
-      let (first, next) = (segments[position].firstSequence, segments[position + 1].firstSequence)
-      let segment = segments[position]
-      if indexedSegments.remove(number) != nil || first == next { continue }
-      let parts = index.generations(after: SequenceNumber(first.rawValue - 1)).prefix {
-        $0.span.lastSequence < next
-      }
-      return SidecarJob(
-        storage: storage, name: SidecarIndex.name(ofSegmentFile: slotNames[segment.slot]),
-        segment: segment, seal: segment.seal(before: next),
-        generations: first > appliedSequence ? Array(parts) : [], memory: options.indexMemory,
-        life: index.life)
+      if indexedSegments.remove(number) != nil { continue }
+      if let job = sidecarJob(of: number) { return job }
     }
+  }
+
+  /// Nil when the segment is gone, or has no records.
+  private func sidecarJob(of number: UInt32) -> SidecarJob<Storage>? {
+    let position = segments.firstIndexInOrder { $0.number >= number }
+    guard position + 1 < segments.count, segments[position].number == number else { return nil }
+    let segment = segments[position]
+    let (first, next) = (segment.firstSequence, segments[position + 1].firstSequence)
+    if first == next { return nil }
+    let parts = index.generations(after: SequenceNumber(first.rawValue - 1)).prefix {
+      $0.span.lastSequence < next
+    }
+    return SidecarJob(
+      storage: storage, name: SidecarIndex.name(ofSegmentFile: slotNames[segment.slot]),
+      segment: segment, seal: segment.seal(before: next),
+      generations: first > appliedSequence ? Array(parts) : [], shelf: shelf,
+      maps: first > appliedSequence && !parts.isEmpty
+        ? index.cover(of: RecordSpan(joining: Array(parts))) : [],
+      life: index.life)
   }
 
   /// Takes what a job has written.
   public func sidecarWritten(_ result: SidecarJob<Storage>.Result) {
     guard let index = result.index, result.life == self.index.life else { return }
     self.index.noteSidecar(index, of: result.segment, result.span)
+  }
+
+  /// It will be tried again.
+  public func sidecarFailed(_ job: SidecarJob<Storage>) {
+    if job.life == index.life { failedSidecars.insert(job.segment.number) }
   }
 
   // MARK: Index and apply
@@ -620,17 +625,32 @@ public final class Journal<Storage: JournalStorage> {
   }
 
   /// Work that makes the index smaller and look-ups shorter; nil when there is none. Nothing
-  /// depends on it. One at a time, run by any thread, and its result given to `install`.
-  public func indexJob() -> IndexJob? {
-    guard var job = index.nextJob() else { return nil }
-    let storage = storage
-    job.makeScratch = { () throws(Errno) in try storage.scratch() }
-    job.pageByteCount = IndexPage.byteCount(segmentByteCount: options.segmentByteCount)
-    return job
-  }
+  /// depends on it. Run by any thread, and its result given to `install`; one of each kind at once.
+  public func indexJob() -> IndexJob? { placingJob() ?? mergeJob() }
+
+  /// Puts a closed generation somewhere: what is not done of it takes memory.
+  public func placingJob() -> IndexJob? { index.nextPlacing() }
+
+  /// May take long.
+  public func mergeJob() -> IndexJob? { index.nextMerge() }
 
   /// Takes the result of a job, unless it came too late.
-  public func install(_ result: Generation, of job: IndexJob) { index.install(result, of: job) }
+  public func install(_ result: IndexJob.Result, of job: IndexJob) {
+    index.install(result.generation, of: job)
+  }
+
+  /// Nothing came of it.
+  public func indexJobFailed(_ job: IndexJob) { index.failed(job) }
+
+  /// Closes the active generation. Records up to the one that is returned and those behind it stay
+  /// in different generations until `removeBorder`.
+  public func addBorder() throws(JournalError) -> SequenceNumber {
+    try freezeActive()
+    index.addBorder(lastSequence)
+    return lastSequence
+  }
+
+  public func removeBorder(_ border: SequenceNumber) { index.removeBorder(border) }
 
   /// Segments with records up to `sequence` whose sums must be checked before these reach a disk.
   public func segmentsToVerify(through sequence: SequenceNumber) -> [Segment<Storage.File>] {
@@ -649,11 +669,6 @@ public final class Journal<Storage: JournalStorage> {
     let unapplied = segments(after: appliedSequence, through: lastSequence).first
     index.floor = max(index.floor, (unapplied ?? segments.last)?.number ?? 0)
   }
-
-  /// Maps that are not used any more. Their last user may have to wait until the system has given
-  /// up a large file: not a loop.
-  public func takeRetired() -> [Generation] { index.takeRetired() }
-  public var hasRetired: Bool { !index.retired.isEmpty }
 
   /// The bases hold everything through `sequence`, durably, and the state file says so.
   public func applyCompleted(through sequence: SequenceNumber) {

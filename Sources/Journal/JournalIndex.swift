@@ -13,17 +13,18 @@ extension Journal {
 
   /// Whether records after `sequence`, where a generation was closed, changed the byte at `offset`,
   /// and for how many bytes (at most `limit`) that holds. Knows what is not applied. Does not
-  /// block: nil where `generations(after:)` must be asked by somebody who may wait.
+  /// block: nil where `maps(after:)` must be asked by somebody who may wait.
   public func change(
     disk: DiskNumber, at offset: UInt64, limit: UInt64, after sequence: SequenceNumber
   ) -> (length: UInt64, isChanged: Bool?) {
     index.change(disk: disk, at: offset, limit: limit, after: sequence)
   }
 
-  /// Closed generations with a record after `sequence`.
-  public func generations(after sequence: SequenceNumber) -> [Generation] {
-    Array(index.generations(after: sequence))
-  }
+  /// The fewest maps that stand for the closed generations with a record after `sequence`.
+  public func maps(after sequence: SequenceNumber) -> [Generation] { index.maps(after: sequence) }
+
+  /// What the index takes of memory and in files.
+  public var indexUse: IndexUse { shelf.use }
 
   /// Closed generations not applied yet, oldest first.
   public var generations: [Generation] { index.generations }

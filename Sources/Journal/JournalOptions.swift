@@ -4,13 +4,9 @@ extension Journal {
     public var capacityByteCount: Int
     /// Records lie here for long: what was whole when it was written may not be any more.
     public var verifiesBeforeApply: Bool
-    /// What the indexes of all groups of a site share.
-    public var indexMemory: IndexMemory
     public init(
-      segmentByteCount: Int, capacityByteCount: Int, verifiesBeforeApply: Bool = false,
-      indexMemory: IndexMemory = IndexMemory()
+      segmentByteCount: Int, capacityByteCount: Int, verifiesBeforeApply: Bool = false
     ) {
-      self.indexMemory = indexMemory
       self.segmentByteCount = segmentByteCount
       self.capacityByteCount = capacityByteCount
       self.verifiesBeforeApply = verifiesBeforeApply

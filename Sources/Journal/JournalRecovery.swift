@@ -14,6 +14,8 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
 
   public private(set) var segments: [Segment<Storage.File>] = []
   public private(set) var generations: [Generation] = []
+  /// Where their maps are.
+  let shelf: IndexShelf
   public private(set) var lastSequence: SequenceNumber
   public private(set) var lastTimestamp: Timestamp
   /// Of all segments of the group that were found, also of those that are not kept.
@@ -54,11 +56,11 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   ///
   /// - Parameter cut: records after it are void, because the peer went back to it; segments that
   ///   hold nothing else are erased.
-  /// - Parameter memory: what indexes may take of it.
+  /// - Parameter shelf: nil: one of its own.
   public init(
-    _ storage: Storage, state: JournalState, cut: SequenceNumber? = nil,
-    memory: IndexMemory = IndexMemory()
+    _ storage: Storage, state: JournalState, cut: SequenceNumber? = nil, shelf: IndexShelf? = nil
   ) throws(JournalError) {
+    self.shelf = shelf ?? IndexShelf(storage)
     lastSequence = state.applied.sequence
     lastTimestamp = state.applied.timestamp
     slots = try Self.open(storage)
@@ -99,7 +101,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     }
     for (index, kept) in decision.chain.enumerated() {
       try adopt(
-        kept, survey, isLast: index == decision.chain.count - 1, state: state, storage, memory)
+        kept, survey, isLast: index == decision.chain.count - 1, state: state, storage)
     }
     oldestSegment = max(state.oldestSegment, segments.first?.number ?? 0)
   }
@@ -145,7 +147,10 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   }
 
   /// Forgets everything in the folder: all files become free. Durable when it returns.
-  public init(erasing storage: Storage, state: JournalState) throws(JournalError) {
+  public init(
+    erasing storage: Storage, state: JournalState, shelf: IndexShelf? = nil
+  ) throws(JournalError) {
+    self.shelf = shelf ?? IndexShelf(storage)
     lastSequence = state.applied.sequence
     lastTimestamp = state.applied.timestamp
     slots = try Self.open(storage)
@@ -198,7 +203,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   /// Builds the segment and, for records not applied yet, its generation.
   private mutating func adopt(
     _ kept: RecoveryDecision.Kept, _ survey: SlotSurvey<Storage>, isLast: Bool,
-    state: JournalState, _ storage: Storage, _ memory: IndexMemory
+    state: JournalState, _ storage: Storage
   ) throws(JournalError) {
     guard let header = kept.facts.header else { return }
     let file = slots[kept.facts.slot].file
@@ -214,18 +219,23 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
         if let sidecar = survey.sidecars[kept.facts.slot] {
           let name = SidecarIndex.name(ofSegmentFile: slots[kept.facts.slot].name)
           let index = segment.filedIndex(
-            sidecar.layout, name: name, storage, diskCount: state.disks.count,
-            bounds: seal.bounds(state.disks.map(\.byteCount)), memory)
+            sidecar.layout, name: name, storage, shelf,
+            bounds: seal.bounds(state.disks.map(\.byteCount)))
           generations.append(
             Generation(
               span: seal.span, checkpoints: sidecar.checkpoints, segment: header.number,
-              filed: index))
+              filed: index, origin: segment.origin(diskCount: state.disks.count, shelf)))
         }
         return
       }
     }
     if kept.isCut { indexedSegments.insert(header.number) }
-    var index = ActiveIndex(diskCount: state.disks.count)
+    // Its records may be those of the sealed segment, whose end is known only then.
+    let whole = Segment(
+      header: header, file: file, slot: kept.facts.slot, end: kept.facts.end, isSealed: true)
+    var index = IndexScan(
+      header.number, diskCount: state.disks.count, shelf,
+      whole.origin(diskCount: state.disks.count, shelf))
     var end = SegmentHeader.byteCount
     // Its first record may be lost: another one must still not be earlier than the header says.
     let headerTimestamp = Timestamp(rawValue: max(1, header.firstTimestamp.rawValue) - 1)
@@ -241,7 +251,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
       lastTimestamp = max(lastTimestamp, record.header.timestamp)
       if isLast { lastRecordPosition = record.position }
       if record.sequence > state.applied.sequence {
-        try Self.index(record, segment: header.number, state: state, into: &index)
+        try Self.index(record, state: state, into: &index)
       }
     }
     end = scanner.position
@@ -250,14 +260,12 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     segments.append(
       Segment(
         header: header, file: file, slot: kept.facts.slot, end: end, isSealed: !isLast))
-    if let span = index.span {
-      generations.append(Generation(freezing: index, span: span, segment: header.number))
-    }
+    generations += index.finish()
   }
 
   private static func index(
-    _ record: SegmentScanner<Storage.File>.Record, segment: UInt32, state: JournalState,
-    into index: inout ActiveIndex
+    _ record: SegmentScanner<Storage.File>.Record, state: JournalState,
+    into index: inout IndexScan
   ) throws(JournalError) {
     let header = record.header
     guard
@@ -268,7 +276,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
       throw .damaged(
         "record \(record.sequence.rawValue) lies outside of its disk")
     }
-    index.add(record, segment: segment)
+    index.add(record)
   }
 }
 

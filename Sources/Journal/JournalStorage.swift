@@ -7,22 +7,36 @@ public protocol JournalStorage: Sendable {
   /// Names of the files, sorted. Blocks.
   func names() throws(Errno) -> [String]
   func open(_ name: String) throws(Errno) -> File
+  /// As `open`, for one that is not written through it. Blocks.
+  func openToRead(_ name: String) throws(Errno) -> File
   /// A file of `byteCount` zeros, every block allocated; it and its name are durable. Blocks for as
   /// long as the disk needs to write it.
   func create(_ name: String, byteCount: Int) throws(Errno) -> File
   /// As `create`, but quickly: the blocks are only set aside, so the first sync of each part of the
   /// file takes longer. Blocks for a moment.
   func allocate(_ name: String, byteCount: Int) throws(Errno) -> File
-  /// Makes `bytes` the content of the file, which is created if need be. Blocks. Makes nothing
-  /// durable, and neither a power cut nor a failure leaves the old or the new content for sure: for
-  /// files that prove themselves by a checksum and can be made again.
-  func replace(_ name: String, with bytes: [UInt8]) throws(Errno)
+  /// The file with nothing in it; it is created if need be. Blocks. Makes nothing durable, and a
+  /// power cut leaves neither the old nor the new content for sure: for files that prove themselves
+  /// by a checksum and can be made again.
+  func rewrite(_ name: String) throws(Errno) -> File
   /// An empty file without a name: it ends with its last user, also by a crash. Blocks.
   func scratch() throws(Errno) -> File
   func remove(_ name: String) throws(Errno)
 }
 
 extension JournalStorage {
+  public func openToRead(_ name: String) throws(Errno) -> File { try open(name) }
+
+  /// Makes `bytes` the content of the file, as far as `rewrite` goes. Blocks.
+  public func replace(_ name: String, with bytes: [UInt8]) throws(Errno) {
+    let file = try rewrite(name)
+    var failure: Errno?
+    unsafe bytes.withUnsafeBytes { buffer in
+      do throws(Errno) { try unsafe file.write(buffer, at: 0) } catch { failure = error }
+    }
+    if let failure { throw failure }
+  }
+
   public func allocate(_ name: String, byteCount: Int) throws(Errno) -> File {
     try create(name, byteCount: byteCount)
   }
@@ -134,23 +148,16 @@ public struct FolderStorage: JournalStorage {
     }
   }
 
-  public func replace(_ name: String, with bytes: [UInt8]) throws(Errno) {
+  public func openToRead(_ name: String) throws(Errno) -> File {
+    try File(opening: "\(path)/\(name)", .readOnly)
+  }
+
+  public func rewrite(_ name: String) throws(Errno) -> File {
     let target = "\(path)/\(name)"
-    let file: File
-    if Directory.exists(target) {
-      file = try File(opening: target, .readWrite)
-      try file.truncate(to: UInt64(bytes.count))
-    } else {
-      file = try File(creating: target)
-    }
-    var failure: Errno?
-    unsafe bytes.withUnsafeBytes { buffer in
-      do throws(Errno) { try unsafe file.write(buffer, at: 0) } catch { failure = error }
-    }
-    guard let failure else { return }
-    // Half a file would hold the space that its failure is about.
-    try? Directory.remove(target)
-    throw failure
+    guard Directory.exists(target) else { return try File(creating: target) }
+    let file = try File(opening: target, .readWrite)
+    try file.truncate(to: 0)
+    return file
   }
 
   public func scratch() throws(Errno) -> File {

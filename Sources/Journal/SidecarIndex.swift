@@ -60,10 +60,6 @@ public struct SidecarIndex: Sendable {
     pageByteCount = IndexPage.byteCount(segmentByteCount: Int(header.segmentByteCount))
   }
 
-  /// The longest contents and pages. Reading more would hardly be quicker than reading the segment,
-  /// and records without payload could make a sidecar larger than it.
-  static func byteLimit(segmentByteCount: UInt32) -> UInt32 { segmentByteCount / 4 }
-
   /// The name of the sidecar of a segment file.
   public static func name(ofSegmentFile name: String) -> String { name + ".index" }
 
@@ -84,28 +80,23 @@ public struct SidecarIndex: Sendable {
     _ seal: SegmentSeal, _ checkpoints: [Checkpoint], _ maps: [SealedExtentMap],
     pageByteCount: Int
   ) throws(JournalError) -> (bytes: [UInt8], layout: IndexLayout) {
-    // The trees of the disks have a fixed size, so it is known where the pages begin.
-    let empty = [IndexTree](repeating: IndexTree(), count: maps.count)
-    let offset = pagesOffset(
-      contents(checkpoints, pageByteCount: pageByteCount, empty).count, pageByteCount)
+    let head = SidecarHead(
+      seal, checkpoints, diskCount: maps.count, pageByteCount: pageByteCount)
     var writer = IndexTreeWriter(
-      pageByteCount: pageByteCount, offset: UInt64(offset), seed: seed(of: seal))
+      pageByteCount: pageByteCount, offset: head.pagesOffset, seed: head.seed)
     for map in maps {
       for index in 0..<map.count { writer.append(map[index]) }
       writer.endDisk()
     }
-    let contents = contents(checkpoints, pageByteCount: pageByteCount, writer.layout.trees)
-    var bytes = encode(seal, contents: contents)
-    bytes += [UInt8](repeating: 0, count: offset - bytes.count)
-    return (bytes + writer.takeDone(), writer.layout)
+    return (head.encoded(writer.layout.trees) + writer.takeDone(), writer.layout)
   }
 
-  private static func pagesOffset(_ contentsByteCount: Int, _ pageByteCount: Int) -> Int {
+  fileprivate static func pagesOffset(_ contentsByteCount: Int, _ pageByteCount: Int) -> Int {
     (headerByteCount + contentsByteCount + pageByteCount - 1) / pageByteCount * pageByteCount
   }
 
   /// Of no other segment, nor of the same one when it had another number of records.
-  private static func seed(of seal: SegmentSeal) -> UInt32 {
+  fileprivate static func seed(of seal: SegmentSeal) -> UInt32 {
     #if MUTANTS
       if Mutant.trustRecycledPage.isOn { return 0 }
     #endif
@@ -115,7 +106,7 @@ public struct SidecarIndex: Sendable {
     }
   }
 
-  private static func encode(_ seal: SegmentSeal, contents: [UInt8]) -> [UInt8] {
+  fileprivate static func encode(_ seal: SegmentSeal, contents: [UInt8]) -> [UInt8] {
     let (identity, span) = (seal.identity, seal.span)
     var encoder = WireEncoder()
     encoder.put(Self.magic)
@@ -137,7 +128,7 @@ public struct SidecarIndex: Sendable {
     return encoder.bytes + contents
   }
 
-  private static func contents(
+  fileprivate static func contents(
     _ checkpoints: [Checkpoint], pageByteCount: Int, _ trees: [IndexTree]
   ) -> [UInt8] {
     var contents = WireEncoder()
@@ -252,7 +243,7 @@ public struct SidecarIndex: Sendable {
     _ file: File, _ seal: SegmentSeal, _ head: [UInt8], _ header: SegmentHeader, diskCount: Int
   ) throws(Errno) -> Opening? {
     let byteCount = word(head, at: 12)
-    guard byteCount <= byteLimit(segmentByteCount: header.segmentByteCount),
+    guard byteCount <= header.segmentByteCount,
       let contents = try bytes(of: file, at: UInt64(headerByteCount), count: Int(byteCount)),
       word(head, at: contentsSumPosition) == sum(contents[...])
     else { return nil }
@@ -286,7 +277,7 @@ public struct SidecarIndex: Sendable {
     guard decoder.remaining == 0,
       layout.trees.allSatisfy({
         $0.extentCount <= UInt64(seal.end) && $0.firstPage <= $0.root
-          && Int($0.root) <= seal.end / pageByteCount && $0.height < 16
+          && Int($0.root) <= seal.end && $0.height < 16
       })
     else { throw Refused() }
     return Opening(seal: seal, checkpoints: checkpoints, layout: layout)
@@ -355,6 +346,35 @@ public struct SidecarIndex: Sendable {
   }
 
   struct Refused: Error {}
+}
+
+/// What comes before the pages of a sidecar. The trees of the disks have a fixed size, so it is
+/// known before where the pages begin.
+struct SidecarHead {
+  let pageByteCount: Int
+  private let seal: SegmentSeal
+  private let checkpoints: [Checkpoint]
+  /// Of the first page, in bytes from the start of the file.
+  let pagesOffset: UInt64
+
+  init(
+    _ seal: SegmentSeal, _ checkpoints: [Checkpoint], diskCount: Int, pageByteCount: Int
+  ) {
+    self.seal = seal
+    self.checkpoints = checkpoints
+    self.pageByteCount = pageByteCount
+    let empty = [IndexTree](repeating: IndexTree(), count: diskCount)
+    let contents = SidecarIndex.contents(checkpoints, pageByteCount: pageByteCount, empty)
+    pagesOffset = UInt64(SidecarIndex.pagesOffset(contents.count, pageByteCount))
+  }
+
+  var seed: UInt32 { SidecarIndex.seed(of: seal) }
+
+  func encoded(_ trees: [IndexTree]) -> [UInt8] {
+    let contents = SidecarIndex.contents(checkpoints, pageByteCount: pageByteCount, trees)
+    let bytes = SidecarIndex.encode(seal, contents: contents)
+    return bytes + [UInt8](repeating: 0, count: Int(pagesOffset) - bytes.count)
+  }
 }
 
 extension SegmentSeal {

@@ -10,7 +10,9 @@ public struct SidecarJob<Storage: JournalStorage>: Sendable {
   /// All of the segment's records, oldest first; empty when some are applied, and a start needs no
   /// index of them.
   let generations: [Generation]
-  let memory: IndexMemory
+  let shelf: IndexShelf
+  /// What stands for the generations.
+  let maps: [Generation]
   /// Of the index: see `IndexLevels`.
   let life: UInt64
 
@@ -23,31 +25,44 @@ public struct SidecarJob<Storage: JournalStorage>: Sendable {
     let index: FiledIndex?
   }
 
-  /// A failure means only that the segment is read at the next start; so does an index that is not
-  /// worth a file, until the segment is applied.
+  /// A failure means only that the segment is read at the next start. Needs memory for some pages.
   public func run() throws(JournalError) -> Result {
-    let (bytes, layout) = try encoded()
-    do throws(Errno) { try storage.replace(name, with: bytes) } catch {
-      throw .storage(error, doing: "writing \(name)")
+    do throws(JournalError) {
+      let layout = try write(to: try create())
+      let index = layout.map { segment.filedIndex($0, name: name, storage, shelf) }
+      return Result(segment: segment.number, span: seal.span, life: life, index: index)
+    } catch {
+      // Half a file would hold the space that its failure is about.
+      try? storage.remove(name)
+      throw error
     }
-    let index = layout.map {
-      segment.filedIndex($0, name: name, storage, diskCount: $0.trees.count, memory)
-    }
-    return Result(segment: segment.number, span: seal.span, life: life, index: index)
   }
 
-  private func encoded() throws(JournalError) -> (bytes: [UInt8], layout: IndexLayout?) {
-    if generations.isEmpty { return (SidecarIndex.encode(seal), nil) }
-    let size = Int(segment.header.segmentByteCount)
-    let merged = try Generation.merging(generations)
+  private func create() throws(JournalError) -> Storage.File {
+    do throws(Errno) { return try storage.rewrite(name) } catch {
+      throw .storage(error, doing: "writing \(name)")
+    }
+  }
+
+  /// The head last: it says where the pages are.
+  private func write(to file: Storage.File) throws(JournalError) -> IndexLayout? {
+    guard let newest = generations.last else {
+      try IndexFileWriter.write(SidecarIndex.encode(seal), to: file, at: 0)
+      return nil
+    }
     // Of the records themselves; the seal may name a later instant behind which the next ones are.
-    let exact = SegmentSeal(identity: seal.identity, end: seal.end, span: merged.span)
-    let (bytes, layout) = try SidecarIndex.encode(
-      exact, generations.flatMap(\.checkpoints), try merged.sealedMaps(),
-      pageByteCount: IndexPage.byteCount(segmentByteCount: size))
-    let limit = SidecarIndex.byteLimit(segmentByteCount: segment.header.segmentByteCount)
-    return bytes.count <= SidecarIndex.headerByteCount + Int(limit)
-      ? (bytes, layout) : (SidecarIndex.encode(seal), nil)
+    let exact = SegmentSeal(
+      identity: seal.identity, end: seal.end, span: RecordSpan(joining: generations))
+    let head = SidecarHead(
+      exact, generations.flatMap(\.checkpoints), diskCount: newest.diskCount,
+      pageByteCount: IndexPage.byteCount(
+        segmentByteCount: Int(segment.header.segmentByteCount)))
+    var writer = IndexFileWriter(
+      file, pageByteCount: head.pageByteCount, offset: head.pagesOffset, seed: head.seed)
+    _ = try writer.write(maps, until: nil)
+    let layout = try writer.finish()
+    try IndexFileWriter.write(head.encoded(layout.trees), to: file, at: 0)
+    return layout
   }
 }
 
@@ -56,23 +71,22 @@ struct SidecarSource<Storage: JournalStorage>: IndexFileSource {
   let storage: Storage
   let name: String
 
-  func open() throws(Errno) -> any JournalFile { try storage.open(name) }
+  func open() throws(Errno) -> any JournalFile { try storage.openToRead(name) }
 }
 
 extension Segment {
   /// The index of all its records in its sidecar; the segment itself is read in its place.
   func filedIndex<Storage: JournalStorage>(
-    _ layout: IndexLayout, name: String, _ storage: Storage, diskCount: Int,
-    bounds: FiledIndex.Bounds? = nil, _ memory: IndexMemory
+    _ layout: IndexLayout, name: String, _ storage: Storage, _ shelf: IndexShelf,
+    bounds: FiledIndex.Bounds? = nil
   ) -> FiledIndex where Storage.File == File {
-    FiledIndex(
+    let origin = origin(diskCount: layout.trees.count, shelf)
+    let whole = RecordSpan(
+      firstSequence: header.firstSequence, lastSequence: SequenceNumber(.max),
+      firstTimestamp: .zero, lastTimestamp: .distantFuture)
+    return FiledIndex(
       layout, in: SidecarSource(storage: storage, name: name),
-      else: .scan { [self] () throws(JournalError) in
-        guard
-          let generation = try Generation.scanning(
-            self, after: .none, notLaterThan: .distantFuture, diskCount: diskCount)
-        else { throw .damaged("segment \(number) has no records") }
-        return generation
-      }, bounds: bounds, cache: memory.cache)
+      else: .scan { () throws(JournalError) in try origin.scan(whole) },
+      bounds: bounds, cache: shelf.memory.cache, use: shelf.use)
   }
 }

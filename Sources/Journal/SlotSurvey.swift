@@ -47,7 +47,7 @@ struct SlotSurvey<Storage: JournalStorage> {
     var files: [Storage.File?] = []
     for slot in slots {
       let name = SidecarIndex.name(ofSegmentFile: slot.name)
-      let sidecar = names.contains(name) ? try? storage.open(name) : nil
+      let sidecar = names.contains(name) ? try? storage.openToRead(name) : nil
       files.append(sidecar)
       found.append(try look(at: slot, sidecar))
     }

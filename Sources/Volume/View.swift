@@ -20,6 +20,8 @@ public struct ViewPlan<File: JournalFile>: Sendable {
   /// The oldest that the view needs. Segments are recycled in order, so its pin keeps all of them.
   private let oldestSegment: Segment<File>?
   let diskCount: Int
+  /// Where what a scan finds is put.
+  let shelf: IndexShelf
 
   /// By the loop, in a time that does not grow with the history. Pins the segments; every plan is
   /// `released` once, whether it became a view or not.
@@ -29,7 +31,7 @@ public struct ViewPlan<File: JournalFile>: Sendable {
   ///   - segments: those that hold records which are not applied, oldest first.
   public init(
     instant: Timestamp, generations: [Generation], segments: ArraySlice<Segment<File>>,
-    diskCount: Int
+    diskCount: Int, shelf: IndexShelf
   ) {
     #if MUTANTS
       let instant =
@@ -42,6 +44,7 @@ public struct ViewPlan<File: JournalFile>: Sendable {
     cutSegment = segments[..<end].last
     oldestSegment = segments[..<end].first
     self.diskCount = diskCount
+    self.shelf = shelf
     oldestSegment?.pin()
   }
 
@@ -73,10 +76,9 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
     if let segment = plan.cutSegment {
       do throws(JournalError) {
         // Not from a later `applied` on: the maps hide what the bases got since the plan was made.
-        let partial = try Generation.scanning(
+        generations += try Generation.scanning(
           segment, after: plan.whole.isEmpty ? applied : plan.cutAfter, notLaterThan: plan.instant,
-          diskCount: plan.diskCount)
-        if let partial { generations.append(partial) }
+          diskCount: plan.diskCount, plan.shelf)
       } catch { throw .index(error) }
     }
     cover = IndexCover(generations)

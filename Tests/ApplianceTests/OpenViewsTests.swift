@@ -16,7 +16,9 @@ import Volume
   private static let late = Timestamp(rawValue: 20)
 
   private func plan(_ instant: Timestamp) -> ViewPlan<SiteSegmentFile> {
-    ViewPlan(instant: instant, generations: [], segments: [], diskCount: 0)
+    ViewPlan(
+      instant: instant, generations: [], segments: [], diskCount: 0,
+      shelf: IndexShelf(FolderStorage(existing: "/nowhere")))
   }
 
   private func ask(_ instant: Timestamp) {

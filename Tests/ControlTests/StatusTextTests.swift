@@ -20,7 +20,8 @@ import Testing
         at the peer    received 117, durable 116, applied 12
         history        2026-11-21T10:00:00Z to 2026-11-21T10:03:07Z (3 m 7 s), \
       3 checkpoints, 1 open view with 3.0 MiB saved
-        journal        1.0 GiB of 8.0 GiB (13 %), 16 segments (3 to 18)
+        journal        1.0 GiB of 8.0 GiB (13 %), 16 segments (3 to 18), \
+      index 2.0 MiB and 100.0 MiB in files
         link           west: syncing, initial sync 50 % done, 2 reconnects
         RPO            0.8 s; lag 4 records, 12.0 KiB
         sent           2.0 GiB, 1.0 GiB on the wire

@@ -48,16 +48,16 @@ public final class FaultyStorage: JournalStorage {
     return file
   }
 
-  public func replace(_ name: String, with bytes: [UInt8]) throws(Errno) {
+  public func rewrite(_ name: String) throws(Errno) -> FaultyFile {
     if let file = files.withLock({ $0[name] }) {
-      file.resize(bytes.count)
-      return try file.write(bytes)
+      file.resize(0)
+      return file
     }
     if let failure = faults.take(.create) { throw failure }
-    let file = FaultyFile(byteCount: bytes.count, faults: faults)
+    let file = FaultyFile(byteCount: 0, faults: faults)
     files.withLock { $0[name] = file }
     _ = looseNames.withLock { $0.insert(name) }
-    try file.write(bytes)
+    return file
   }
 
   public func scratch() throws(Errno) -> FaultyFile {
@@ -88,6 +88,7 @@ public final class Faults: Sendable {
   private struct State {
     var generator: SeededGenerator
     var failures: [Operation: (skip: Int, errno: Errno)] = [:]
+    var standing: [Operation: Errno] = [:]
     var readByteCount = 0
   }
 
@@ -102,8 +103,14 @@ public final class Faults: Sendable {
     state.withLock { $0.failures[operation] = (skip, errno) }
   }
 
+  /// Each call of `operation` throws `errno`, until it is nil.
+  public func failAlways(_ operation: Operation, with errno: Errno?) {
+    state.withLock { $0.standing[operation] = errno }
+  }
+
   func take(_ operation: Operation) -> Errno? {
     state.withLock { state in
+      if let errno = state.standing[operation] { return errno }
       guard let failure = state.failures[operation] else { return nil }
       state.failures[operation] = failure.skip == 0 ? nil : (failure.skip - 1, failure.errno)
       return failure.skip == 0 ? failure.errno : nil
@@ -159,11 +166,6 @@ public final class FaultyFile: JournalFile {
 
   public func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(Errno) {
     if let failure = unsafe store(bytes, at: Int(offset)) { throw failure }
-  }
-
-  fileprivate func write(_ bytes: [UInt8]) throws(Errno) {
-    let failure = unsafe bytes.withUnsafeBytes { unsafe store($0, at: 0) }
-    if let failure { throw failure }
   }
 
   /// Cuts or fills with zeros, durably.

@@ -17,6 +17,8 @@ public final class TestGroup {
     /// What indexes may take of the memory.
     public var indexMapByteLimit = 64 << 20
     public var indexCacheByteLimit = 1 << 20
+    /// So many records are in one generation at most.
+    public var indexRecordLimit = 32 << 10
     public init(diskByteCounts: [Int] = [48 << 10, 17 << 10]) {
       self.diskByteCounts = diskByteCounts
     }
@@ -46,7 +48,7 @@ public final class TestGroup {
   private let arena = PageBuffer(byteCount: 2 << 20)
   private var arenaEnd = 0
   /// A job on the index that was run and not given back.
-  private var indexJob: (job: IndexJob, result: Generation)?
+  private var indexJob: (job: IndexJob, result: IndexJob.Result)?
   private var sidecarResult: SidecarJob<FaultyStorage>.Result?
 
   public init(seed: UInt64, _ settings: Settings = Settings()) throws {
@@ -66,7 +68,9 @@ public final class TestGroup {
     stateGeneration = 1
     try stateFile.write(state, generation: stateGeneration)
     journal = Self.open(
-      storage, settings, state, try JournalRecovery(storage, state: state), continues: true)
+      storage, settings, state,
+      try JournalRecovery(storage, state: state, shelf: Self.shelf(storage, settings)),
+      continues: true)
   }
 
   /// A recovery group with a complete (empty) baseline, for the records of `sender`.
@@ -81,6 +85,14 @@ public final class TestGroup {
     try reopen()
   }
 
+  private static func shelf(_ storage: FaultyStorage, _ settings: Settings) -> IndexShelf {
+    IndexShelf(
+      storage, segmentByteCount: settings.segmentByteCount,
+      IndexMemory(
+        mapByteLimit: settings.indexMapByteLimit, cacheByteLimit: settings.indexCacheByteLimit,
+        recordLimit: settings.indexRecordLimit))
+  }
+
   private static func open(
     _ storage: FaultyStorage, _ settings: Settings, _ state: JournalState,
     _ recovered: JournalRecovery<FaultyStorage>, continues: Bool
@@ -89,10 +101,7 @@ public final class TestGroup {
       storage: storage,
       options: .init(
         segmentByteCount: settings.segmentByteCount,
-        capacityByteCount: settings.capacityByteCount,
-        indexMemory: IndexMemory(
-          mapByteLimit: settings.indexMapByteLimit,
-          cacheByteLimit: settings.indexCacheByteLimit)),
+        capacityByteCount: settings.capacityByteCount),
       state: state, recovered: recovered, continuesLastSegment: continues)
   }
 
@@ -222,8 +231,10 @@ public final class TestGroup {
         sidecarResult = nil
       } else if let job = journal.sidecarJob() {
         sidecarResult = try? job.run()
+        if sidecarResult == nil { return journal.sidecarFailed(job) }
       } else if let job = journal.indexJob() {
-        guard let result = try? job.run() else { return }
+        guard let result = try? job.run() else { return journal.indexJobFailed(job) }
+        if result.failure != nil { return journal.install(result, of: job) }
         indexJob = (job, result)
       } else {
         return
@@ -294,7 +305,8 @@ public final class TestGroup {
     }
     state = found
     stateGeneration = generation
-    let recovered = try JournalRecovery(storage, state: state)
+    let recovered = try JournalRecovery(
+      storage, state: state, shelf: Self.shelf(storage, settings))
     notes = recovered.notes
     let continues = state.isClean || isReceiving
     if !continues { state.beginIncarnation(after: .init(recovered.lastSequence, .zero)) }
@@ -319,7 +331,9 @@ public final class TestGroup {
     indexJob = nil
     sidecarResult = nil
     journal = Self.open(
-      storage, settings, state, try JournalRecovery(storage, state: state), continues: true)
+      storage, settings, state,
+      try JournalRecovery(storage, state: state, shelf: Self.shelf(storage, settings)),
+      continues: true)
   }
 
   // MARK: Receiving
@@ -347,7 +361,8 @@ public final class TestGroup {
       $0.durable = min($0.durable, sequence)
       $0.lineage = $0.lineage.holding(through: sequence)
     }
-    let recovered = try JournalRecovery(storage, state: state, cut: sequence)
+    let recovered = try JournalRecovery(
+      storage, state: state, cut: sequence, shelf: journal.shelf)
     journal.adopt(recovered, state: state, continuesLastSegment: true)
     try updateState { $0.oldestSegment = recovered.oldestSegment }
   }

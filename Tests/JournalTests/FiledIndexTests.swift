@@ -63,7 +63,7 @@ import Testing
     let source = Source(try storage.scratch())
     try write(writer.takeDone(), to: source.file)
     let index = FiledIndex(
-      writer.layout, in: source, else: .scan { () throws(JournalError) in generation([extents]) },
+      writer.layout, in: source, else: .scan { () throws(JournalError) in [generation([extents])] },
       cache: IndexPageCache(byteLimit: 0))
     return (index, source, extents)
   }
@@ -132,7 +132,7 @@ import Testing
     let cache = IndexPageCache(byteLimit: 1 << 20)
     let extent = Self.extent(0)
     let index = FiledIndex(
-      layout, in: source, else: .scan { () throws(JournalError) in Self.generation([[extent]]) },
+      layout, in: source, else: .scan { () throws(JournalError) in [Self.generation([[extent]])] },
       cache: cache)
     // As somebody who waits has left it there a moment ago.
     let page = IndexPage(byteCount: 256)
@@ -152,7 +152,7 @@ import Testing
     let extent = Self.extent(0)
     let index = FiledIndex(
       layout, in: source,
-      else: .scan { () throws(JournalError) in Self.generation([[], [extent]]) },
+      else: .scan { () throws(JournalError) in [Self.generation([[], [extent]])] },
       cache: IndexPageCache(byteLimit: 1 << 20))
     #expect(try Self.source(index, of: extent) == ExtentSource(segment: 3, position: 0))
     let other = DiskNumber(1)

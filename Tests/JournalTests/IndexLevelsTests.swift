@@ -30,20 +30,17 @@ import Testing
   }
 
   static func levels(
-    _ generations: [Generation] = [], life: UInt64 = 0, _ memory: IndexMemory = IndexMemory()
-  ) -> IndexLevels { IndexLevels(generations, life: life, memory: memory) }
+    _ generations: [Generation] = [], life: UInt64 = 0, _ memory: IndexMemory = IndexMemory(),
+    _ storage: FaultyStorage = FaultyStorage(seed: 1)
+  ) -> IndexLevels {
+    IndexLevels(
+      generations, life: life, shelf: IndexShelf(storage, segmentByteCount: 4096, memory))
+  }
 
   /// The generation of a segment of its own, behind which no more will come to that.
   static func append(_ generation: Generation, to levels: inout IndexLevels) {
     levels.append(generation)
     levels.complete(before: generation.segment + 1)
-  }
-
-  static func run(_ job: IndexJob, _ storage: FaultyStorage) throws -> Generation {
-    var job = job
-    job.makeScratch = { () throws(Errno) in try storage.scratch() }
-    job.pageByteCount = 256
-    return try #require(try job.run())
   }
 
   static func randomRange(_ random: inout SeededGenerator) -> ByteRange {
@@ -54,7 +51,7 @@ import Testing
   static func settle(_ levels: inout IndexLevels) {
     while let job = levels.nextJob() {
       guard let result = try? job.run() else { return }
-      levels.install(result, of: job)
+      levels.install(result.generation, of: job)
     }
   }
 
@@ -98,7 +95,7 @@ import Testing
     // Nothing, little or all of it may be in memory.
     let memory = IndexMemory(
       mapByteLimit: [0, 300, 1 << 20][Int(seed % 3)], cacheByteLimit: 16 * 600)
-    var levels = Self.levels([], memory)
+    var levels = Self.levels([], memory, storage)
     var all: [Generation] = []
     var applied = 0
     var underWay: (IndexJob, Generation)?
@@ -109,7 +106,7 @@ import Testing
         levels.drop(through: SequenceNumber(UInt64(applied)))
       case 1, 2, 3:
         if let (job, result) = underWay { levels.install(result, of: job) }
-        underWay = try levels.nextJob().map { ($0, try Self.run($0, storage)) }
+        underWay = try levels.nextJob().map { ($0, try #require(try $0.run()).generation) }
       default:
         all.append(Self.generation(UInt64(all.count), Self.randomRange(&random)))
         Self.append(all[all.count - 1], to: &levels)
@@ -129,12 +126,12 @@ import Testing
 
   @Test func `a file that cannot be read is replaced by what it was made of`() throws {
     let storage = FaultyStorage(seed: 1)
-    var levels = Self.levels([], IndexMemory(mapByteLimit: 0, cacheByteLimit: 0))
+    var levels = Self.levels([], IndexMemory(mapByteLimit: 0, cacheByteLimit: 0), storage)
     var random = SeededGenerator(seed: 1)
     for number in UInt64(0)..<64 {
       Self.append(Self.generation(number, Self.randomRange(&random)), to: &levels)
     }
-    while let job = levels.nextJob() { levels.install(try Self.run(job, storage), of: job) }
+    Self.settle(&levels)
     let cover = levels.cover(64)
     #expect(cover.count == 1 && !cover[0].isInMemory)
     for _ in 0..<8 {
@@ -169,11 +166,12 @@ import Testing
     let flattening = try #require(next)
     Self.settle(&levels)
     var other = Self.levels([Self.generation(0, ByteRange(start: 5, length: 1))], life: 1)
-    other.install(try #require(try flattening.run()), of: flattening)
+    let late = try #require(try flattening.run()).generation
+    other.install(late, of: flattening)
     #expect(other.cover(1)[0] === other.generations[0])
     #expect(!other.generations[0].isFlat)
     levels.drop(through: SequenceNumber(8))
-    levels.install(try #require(try flattening.run()), of: flattening)
+    levels.install(late, of: flattening)
     #expect(levels.generations.isEmpty && levels.cover(0).isEmpty)
   }
 }

@@ -10,26 +10,36 @@ import Testing
 /// wherever it cuts generations and segments.
 @Suite struct ChangedBlocksTests {
   private func changed(
-    _ group: TestGroup, after start: Timestamp, through end: Timestamp, isWalked: Bool
+    _ group: TestGroup, after start: Timestamp, through end: Timestamp, runLimit: Int? = nil
   ) throws -> [[Bool]] {
     try group.journal.freezeActive()
     let plan = ChangesPlan(
       after: start, through: end, generations: group.journal.generations,
-      diskCount: group.settings.diskByteCounts.count
+      diskCount: group.settings.diskByteCounts.count, shelf: group.journal.shelf
     ) { span in
       group.journal.segments(
         after: SequenceNumber(span.firstSequence.rawValue - 1), through: span.lastSequence)
     }
     defer { plan.release() }
-    // In memory, and walked through.
-    let blocks = try isWalked ? ChangedBlocks(of: plan.parts()) : ChangedBlocks(plan)
+    let blocks = try ChangedBlocks(plan)
     return try group.settings.diskByteCounts.enumerated().map { number, byteCount in
+      let disk = DiskNumber(UInt16(number))
       var bytes: [Bool] = []
-      var walk = try blocks.walk(disk: DiskNumber(UInt16(number)), from: 0)
       while bytes.count < byteCount {
-        let (length, isChanged) = try walk.piece(
-          at: UInt64(bytes.count), limit: UInt64(byteCount - bytes.count))
-        bytes += [Bool](repeating: isChanged, count: Int(length))
+        let start = UInt64(bytes.count)
+        var part = (end: UInt64(byteCount), runs: ChangedRuns?.none)
+        if let runLimit {
+          // As far as a few runs go.
+          part.runs = try ChangedRuns(
+            of: plan.parts(), disk: disk, from: start, until: &part.end, limit: runLimit)
+        }
+        while bytes.count < Int(part.end) {
+          let (offset, limit) = (UInt64(bytes.count), part.end - UInt64(bytes.count))
+          let (length, isChanged) =
+            part.runs?.piece(at: offset, limit: limit)
+            ?? blocks.piece(disk: disk, at: offset, limit: limit)
+          bytes += [Bool](repeating: isChanged, count: Int(length))
+        }
       }
       return bytes
     }
@@ -71,13 +81,13 @@ import Testing
       where record.timestamp > instants[0] && record.timestamp <= instants[1] {
         for byte in record.range { expected[record.disk][byte] = true }
       }
-      for isWalked in [false, true] {
+      for runLimit in [nil, 1, 3] {
         #expect(
-          try changed(group, after: instants[0], through: instants[1], isWalked: isWalked)
+          try changed(group, after: instants[0], through: instants[1], runLimit: runLimit)
             == expected)
       }
     }
-    let all = try changed(group, after: .zero, through: .distantFuture, isWalked: true)
+    let all = try changed(group, after: .zero, through: .distantFuture)
     #expect(all.joined().contains(true))
   }
 
@@ -98,27 +108,25 @@ import Testing
     #expect(!(try #require(group.journal.generations.first)).isInMemory)
     let plan = ChangesPlan(
       after: .zero, through: .distantFuture, generations: group.journal.generations,
-      diskCount: settings.diskByteCounts.count
+      diskCount: settings.diskByteCounts.count, shelf: group.journal.shelf
     ) { span in
       group.journal.segments(
         after: SequenceNumber(span.firstSequence.rawValue - 1), through: span.lastSequence)
     }
     let blocks = try ChangedBlocks(plan)
     plan.release()
-    func pieces() throws -> [UInt64] {
-      var walk = try blocks.walk(disk: DiskNumber(0), from: 0)
+    func pieces() -> [UInt64] {
       var pieces: [UInt64] = []
       var offset: UInt64 = 0
       while offset < 9000 {
-        let (length, isChanged) = try walk.piece(at: offset, limit: 9000 - offset)
-        let atOnce = blocks.piece(disk: DiskNumber(0), at: offset, limit: 9000 - offset)
-        #expect(atOnce.length == length && atOnce.isChanged == isChanged)
+        let (length, isChanged) = blocks.piece(
+          disk: DiskNumber(0), at: offset, limit: 9000 - offset)
         pieces.append(isChanged ? length : 0)
         offset += length
       }
       return pieces
     }
-    let before = try pieces()
+    let before = pieces()
     #expect(before.contains { $0 > 0 })
     let newest = try #require(group.journal.newestSegment).number
     for _ in 0..<2 {
@@ -126,6 +134,6 @@ import Testing
       try write()
     }
     #expect(try #require(group.journal.oldestSegment).number > newest)
-    #expect(try pieces() == before)
+    #expect(pieces() == before)
   }
 }

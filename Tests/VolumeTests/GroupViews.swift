@@ -24,7 +24,7 @@ extension TestGroup {
     return ViewPlan(
       instant: instant, generations: journal.maps(notLaterThan: instant),
       segments: journal.segments(after: journal.applied, through: journal.stamped),
-      diskCount: settings.diskByteCounts.count)
+      diskCount: settings.diskByteCounts.count, shelf: journal.shelf)
   }
 
   /// The second step.

@@ -39,6 +39,7 @@ import Volume
     // The index is in memory, in part, or not at all.
     settings.indexMapByteLimit = [0, 400, 64 << 20][Int(seed % 3)]
     settings.indexCacheByteLimit = [0, 32 << 10][Int(seed % 2)]
+    settings.indexRecordLimit = [1 << 20, 7, 2][Int(seed / 2 % 3)]
     let group = try TestGroup(seed: seed, settings)
     var open: [(plan: ViewPlan<FaultyFile>, view: TestView)] = []
     var now: UInt64 = 1000

@@ -23,6 +23,12 @@ final class MemoryFolder: JournalStorage {
     files.withLock { $0[name] = MemoryFile(bytes) }
   }
 
+  func rewrite(_ name: String) -> MemoryFile {
+    let file = MemoryFile([])
+    files.withLock { $0[name] = file }
+    return file
+  }
+
   func scratch() -> MemoryFile { MemoryFile([]) }
 
   func remove(_ name: String) { files.withLock { $0[name] = nil } }

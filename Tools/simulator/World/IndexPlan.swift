@@ -6,6 +6,8 @@ import SystemIO
 struct IndexPlan {
   let mapByteLimit: Int
   let cacheByteLimit: Int
+  /// Of a generation.
+  let recordLimit: Int
   /// From one time of errors to the next; nil: there are none.
   let errorInterval: UInt64?
   /// From one file that is changed to the next.
@@ -13,13 +15,15 @@ struct IndexPlan {
 
   /// Of a site's process.
   var memory: IndexMemory {
-    IndexMemory(mapByteLimit: mapByteLimit, cacheByteLimit: cacheByteLimit)
+    IndexMemory(
+      mapByteLimit: mapByteLimit, cacheByteLimit: cacheByteLimit, recordLimit: recordLimit)
   }
 
   init(_ random: inout SimulationRandom) {
     // Simulated disks are small: a map of a segment takes some hundred bytes to a few thousand.
     mapByteLimit = random.pick([0, 0, 300, 2 << 10, 16 << 10])
     cacheByteLimit = random.pick([0, 4 << 10, 16 << 10, 256 << 10])
+    recordLimit = random.pick([8, 48, 48, 1 << 10])
     errorInterval =
       random.chance(0.5) ? random.pick(logarithmic: .milliseconds(50)...(.seconds(2))) : nil
     damageInterval =
