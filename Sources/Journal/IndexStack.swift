@@ -1,4 +1,5 @@
 import BlockModel
+import SystemIO
 
 /// The index of everything in the journal that is not applied: closed generations with their merged
 /// forms, and the active one. Owned by the group's loop.
