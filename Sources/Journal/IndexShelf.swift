@@ -58,7 +58,8 @@ public struct IndexShelf: Sendable {
     }
   }
 
-  private func keep(_ generation: Generation) -> Generation {
+  /// In memory, whether there is room or not.
+  func keep(_ generation: Generation) -> Generation {
     generation.flattened(memory.share(byteCount: generation.mapByteCount, for: use))
   }
 
