@@ -135,6 +135,7 @@ extension Group {
     views.add(
       ViewPlan(
         instant: instant, generations: journal.maps(notLaterThan: instant),
+        cut: journal.generation(cutBy: instant),
         segments: journal.segments(after: applied, through: journal.stamped),
         diskCount: disks.count, shelf: journal.shelf), applied: applied, told)
     openNextView()

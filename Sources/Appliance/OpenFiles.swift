@@ -7,6 +7,9 @@ enum OpenFiles {
   private static let fixed = 192
   /// State, lock, wakeup, sidecar, directory, link, a share of a loop.
   private static let perGroup = 12
+  /// Of a journal: index files of generations whose segment has no sidecar yet, which a segment of
+  /// the smallest records has this many of.
+  private static let perJournal = 80
   /// An upstream server takes several connections.
   private static let perDisk = 5
   /// Of a client: one in the handshake; one with an export, and what apply saves for its view.
@@ -19,7 +22,8 @@ enum OpenFiles {
       let journal = group.journal
       let segments =
         group.role == .plain ? 0 : Int(journal.capacityBytes / journal.segmentSizeBytes)
-      return segments + segments / 7 + perGroup + perDisk * group.disks.count
+      let ofJournal = group.role == .plain ? 0 : segments + segments / 7 + perJournal
+      return ofJournal + perGroup + perDisk * group.disks.count
     }
     return fixed + configuration.listen.nbd.count + perClient * configuration.limits.connections
       + groups.reduce(0, +)

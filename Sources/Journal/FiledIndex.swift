@@ -28,6 +28,8 @@ final class FiledIndex: Sendable {
   /// Nil: there is no file.
   private let source: (any IndexFileSource)?
   private let fallback: Fallback
+  /// Without a file: where it has nothing, the fallback has nothing.
+  private let outline: Generation?
   private let bounds: Bounds?
   private let cache: IndexPageCache
   private let identifier: UInt64
@@ -75,6 +77,7 @@ final class FiledIndex: Sendable {
     self.source = source
     self.fallback = fallback
     self.cache = cache
+    outline = nil
     self.use = use
     isBroken = Atomic(false)
     identifier = cache.newFile()
@@ -82,7 +85,12 @@ final class FiledIndex: Sendable {
   }
 
   /// Without a file: what stands in its place is asked from the beginning.
-  init(diskCount: Int, from fallback: Fallback, cache: IndexPageCache) {
+  ///
+  /// - Parameter outline: spares the scan where it has nothing.
+  init(
+    diskCount: Int, from fallback: Fallback, cache: IndexPageCache, outline: Generation? = nil
+  ) {
+    self.outline = outline
     layout = IndexLayout(
       pageByteCount: 0, offset: 0, seed: 0,
       trees: [IndexTree](repeating: IndexTree(), count: diskCount))
@@ -151,8 +159,14 @@ final class FiledIndex: Sendable {
       case .parts(let parts):
         return IndexCover(parts).rawPiece(disk: disk, at: offset, limit: limit, floor: floor)
       case .scan:
-        return scanned.load()?.cover.rawPiece(disk: disk, at: offset, limit: limit, floor: floor)
-          ?? (limit, .unresolved)
+        if let scanned = scanned.load() {
+          return scanned.cover.rawPiece(disk: disk, at: offset, limit: limit, floor: floor)
+        }
+        let outlined = outline?.piece(disk: disk, at: offset, limit: limit, floor: floor)
+        guard let outlined, outlined.source == nil else {
+          return (outlined?.length ?? limit, .unresolved)
+        }
+        return outlined
       }
     }
     guard var descent = descent(disk) else { return (limit, nil) }
@@ -184,6 +198,13 @@ final class FiledIndex: Sendable {
       return try IndexCover(parts).rawPieceWaiting(
         disk: disk, at: offset, limit: limit, floor: floor)
     case .scan:
+      var limit = limit
+      if let outline, scanned.load() == nil {
+        let outlined = try outline.pieceWaiting(
+          disk: disk, at: offset, limit: limit, floor: floor)
+        if outlined.source == nil { return outlined }
+        limit = outlined.length
+      }
       return try scan().cover.rawPieceWaiting(
         disk: disk, at: offset, limit: limit, floor: floor)
     }

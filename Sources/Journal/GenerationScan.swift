@@ -83,6 +83,22 @@ struct IndexScan {
 }
 
 extension Generation {
+  /// The records of this one that are not later than `instant`, of which some are later: read from
+  /// the segment when somebody looks where this one has something. Any thread.
+  public func prefix<File: JournalFile>(
+    notLaterThan instant: Timestamp, of segment: Segment<File>, _ shelf: IndexShelf
+  ) -> Generation {
+    let (count, span) = (diskCount, span)
+    let before = SequenceNumber(span.firstSequence.rawValue - 1)
+    let index = FiledIndex(
+      diskCount: count,
+      from: .scan { () throws(JournalError) in
+        try Generation.scanning(
+          segment, after: before, notLaterThan: instant, diskCount: count, shelf)
+      }, cache: shelf.memory.cache, outline: self)
+    return Generation(span: span, checkpoints: [], segment: segment.number, filed: index)
+  }
+
   /// The index of a segment's records after `after`, later than `start` and not later than
   /// `instant`, in generations that follow each other; none when there are no records. Verifies
   /// what it reads: a header that is not what was written would put other bytes in place of the

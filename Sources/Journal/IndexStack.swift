@@ -93,6 +93,14 @@ struct IndexStack {
     levels.cover(levels.generations.firstIndexInOrder { $0.span.lastTimestamp > instant })
   }
 
+  /// The closed generation with records up to the instant and later ones.
+  func generation(cutBy instant: Timestamp) -> Generation? {
+    let index = levels.generations.firstIndexInOrder { $0.span.lastTimestamp > instant }
+    guard index < levels.generations.count else { return nil }
+    let generation = levels.generations[index]
+    return generation.span.firstTimestamp <= instant ? generation : nil
+  }
+
   /// Where the newest bytes of the disk at `offset` are, and for how many bytes (at most `limit`)
   /// that holds. A nil source: in the base; `unresolved`: `closed` knows, and has to read for it.
   @inline(__always)

@@ -41,6 +41,11 @@ extension Journal {
     index.cover(notLaterThan: instant)
   }
 
+  /// The closed generation with records up to the instant and later ones; nil when there is none.
+  public func generation(cutBy instant: Timestamp) -> Generation? {
+    index.generation(cutBy: instant)
+  }
+
   /// How many maps `piece` consults at most.
   public var mapCount: Int { index.mapCount }
 }

@@ -162,11 +162,20 @@ public struct FolderStorage: JournalStorage {
 
   public func scratch() throws(Errno) -> File {
     let target = "\(path)/index.scratch"
-    // A crash between the two steps below leaves an empty file.
-    if Directory.exists(target) { try Directory.remove(target) }
-    let file = try File(creating: target)
-    try Directory.remove(target)
-    return file
+    while true {
+      do throws(Errno) {
+        let file = try File(creating: target)
+        try removeIfThere(target)
+        return file
+      } catch .exists {
+        // Left by a crash, or another thread's, which is about to take its name away.
+        try removeIfThere(target)
+      }
+    }
+  }
+
+  private func removeIfThere(_ target: String) throws(Errno) {
+    do throws(Errno) { try Directory.remove(target) } catch .notFound {}
   }
 
   public func remove(_ name: String) throws(Errno) { try Directory.remove("\(path)/\(name)") }

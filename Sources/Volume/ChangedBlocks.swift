@@ -115,7 +115,12 @@ public final class ChangedBlocks: Sendable {
 
 /// Runs of bytes of one disk that were changed, in ascending order, none touching the next:
 /// sequential and repeated writes are one run, whatever records they came from.
+///
+/// So that they never take more than 16 MiB, of more than a million those are one that only small
+/// gaps keep apart: a client may be told that something changed that did not.
 public struct ChangedRuns: Sendable {
+  public static let countLimit = 1 << 20
+
   private var starts: [UInt64] = []
   private var ends: [UInt64] = []
 
@@ -136,17 +141,41 @@ public struct ChangedRuns: Sendable {
         let merge = try ExtentMerge(Array(rest.prefix(Self.mapsAtATime)), disk: disk, from: start)
         found.append(try ChangedRuns(merge, until: &end, limit: limit))
       } catch { throw .index(error) }
+      // Each is united with one of its size, so few are there at a time.
+      while let last = found.last?.starts.count, found.count > 1,
+        found[found.count - 2].starts.count <= 2 * last
+      {
+        Self.uniteLast(&found)
+      }
       rest = rest.dropFirst(Self.mapsAtATime)
     }
-    while found.count > 1 {
-      var united: [ChangedRuns] = []
-      for index in stride(from: 0, to: found.count, by: 2) {
-        united.append(
-          index + 1 < found.count ? ChangedRuns(found[index], found[index + 1]) : found[index])
-      }
-      found = united
-    }
+    while found.count > 1 { Self.uniteLast(&found) }
     if let all = found.first { self = all }
+  }
+
+  private static func uniteLast(_ found: inout [ChangedRuns]) {
+    let last = found.removeLast()
+    found[found.count - 1] = ChangedRuns(found[found.count - 1], last)
+    found[found.count - 1].coarsen(to: countLimit)
+  }
+
+  /// Unites runs whose gaps are small, until there are at most so many.
+  mutating func coarsen(to limit: Int) {
+    var gap: UInt64 = 4096
+    while starts.count > limit {
+      var count = 0
+      for index in starts.indices {
+        if count > 0, starts[index] - ends[count - 1] < gap {
+          ends[count - 1] = ends[index]
+        } else {
+          (starts[count], ends[count]) = (starts[index], ends[index])
+          count += 1
+        }
+      }
+      starts.removeLast(starts.count - count)
+      ends.removeLast(ends.count - count)
+      gap *= 2
+    }
   }
 
   private static var mapsAtATime: Int { 8 }
@@ -162,6 +191,7 @@ public struct ChangedRuns: Sendable {
       } else {
         starts.append(extent.start)
         ends.append(extent.end)
+        if starts.count > 2 * Self.countLimit { coarsen(to: Self.countLimit) }
       }
     }
   }

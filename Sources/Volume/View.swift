@@ -8,7 +8,8 @@ import SystemIO
 ///
 /// Opened in two steps. The group's loop makes a `ViewPlan`: it takes references to the
 /// generations, pins their segments and from then on keeps `applied` at or before the instant. A
-/// worker turns the plan into a view, which scans at most one segment. Any thread reads it. When
+/// worker turns the plan into a view. One segment at most is scanned: when somebody reads where it
+/// changed something, or at once if its newest generation is not closed. Any thread reads it. When
 /// the journal needs the room, the view is detached from it: see `detach`.
 public struct ViewPlan<File: JournalFile>: Sendable {
   public let instant: Timestamp
@@ -16,6 +17,8 @@ public struct ViewPlan<File: JournalFile>: Sendable {
   let whole: [Generation]
   /// The segment in which the instant may cut, and the records of it that no whole generation has.
   let cutSegment: Segment<File>?
+  /// Has all of those, and later ones.
+  let cut: Generation?
   let cutAfter: SequenceNumber
   /// The oldest that the view needs. Segments are recycled in order, so its pin keeps all of them.
   private let oldestSegment: Segment<File>?
@@ -28,10 +31,11 @@ public struct ViewPlan<File: JournalFile>: Sendable {
   ///
   /// - Parameters:
   ///   - generations: `Journal.maps(notLaterThan: instant)`.
+  ///   - cut: `Journal.generation(cutBy: instant)`.
   ///   - segments: those that hold records which are not applied, oldest first.
   public init(
-    instant: Timestamp, generations: [Generation], segments: ArraySlice<Segment<File>>,
-    diskCount: Int, shelf: IndexShelf
+    instant: Timestamp, generations: [Generation], cut: Generation?,
+    segments: ArraySlice<Segment<File>>, diskCount: Int, shelf: IndexShelf
   ) {
     #if MUTANTS
       let instant =
@@ -42,6 +46,7 @@ public struct ViewPlan<File: JournalFile>: Sendable {
     cutAfter = whole.last?.span.lastSequence ?? .none
     let end = segments.firstIndexInOrder { $0.header.firstTimestamp > instant }
     cutSegment = segments[..<end].last
+    self.cut = cut
     oldestSegment = segments[..<end].first
     self.diskCount = diskCount
     self.shelf = shelf
@@ -61,7 +66,7 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
   private let readers: [VolumeReader<File, Store>]
   let detachment: ViewDetachment<File>
 
-  /// Scans the segment in which the instant lies. Blocks; for a worker.
+  /// May scan the segment in which the instant lies. Blocks; for a worker.
   ///
   /// - Parameter applied: records up to here are in the bases.
   public init(
@@ -73,7 +78,9 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
     detachment = ViewDetachment(floor: plan.floor)
     readers = stores.map { VolumeReader(store: $0, catalog: catalog) }
     var generations = plan.whole
-    if let segment = plan.cutSegment {
+    if let segment = plan.cutSegment, let cut = plan.cut {
+      generations.append(cut.prefix(notLaterThan: plan.instant, of: segment, plan.shelf))
+    } else if let segment = plan.cutSegment {
       do throws(JournalError) {
         // Not from a later `applied` on: the maps hide what the bases got since the plan was made.
         generations += try Generation.scanning(

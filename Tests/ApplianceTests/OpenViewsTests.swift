@@ -17,7 +17,7 @@ import Volume
 
   private func plan(_ instant: Timestamp) -> ViewPlan<SiteSegmentFile> {
     ViewPlan(
-      instant: instant, generations: [], segments: [], diskCount: 0,
+      instant: instant, generations: [], cut: nil, segments: [], diskCount: 0,
       shelf: IndexShelf(FolderStorage(existing: "/nowhere")))
   }
 

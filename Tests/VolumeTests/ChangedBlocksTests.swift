@@ -136,4 +136,31 @@ import Testing
     #expect(try #require(group.journal.oldestSegment).number > newest)
     #expect(pieces() == before)
   }
+
+  @Test(arguments: UInt64(0)..<4)
+  func `too many runs become fewer that tell of all that changed`(_ seed: UInt64) throws {
+    let group = try TestGroup(seed: seed, .init(diskByteCounts: [2 << 20]))
+    var random = SeededGenerator(seed: seed)
+    for _ in 0..<200 {
+      try group.record(.trim(disk: 0, offset: 512 * random.below(4096), length: 512))
+    }
+    try group.journal.freezeActive()
+    var end = UInt64.max
+    let disk = DiskNumber(0)
+    let exact = try ChangedRuns(of: group.journal.generations, disk: disk, until: &end)
+    for limit in [100, 10, 1] {
+      var coarse = exact
+      coarse.coarsen(to: limit)
+      var (offset, count) = (UInt64(0), 0)
+      while offset < 2 << 20 {
+        let (length, isChanged) = coarse.piece(at: offset, limit: 2 << 20 - offset)
+        if isChanged { count += 1 }
+        for byte in stride(from: offset, to: offset + length, by: 512) where !isChanged {
+          #expect(!exact.piece(at: byte, limit: 1).isChanged)
+        }
+        offset += length
+      }
+      #expect(count <= limit && count > 0)
+    }
+  }
 }

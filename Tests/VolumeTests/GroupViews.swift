@@ -23,6 +23,7 @@ extension TestGroup {
     try journal.closeInstants(through: instant)
     return ViewPlan(
       instant: instant, generations: journal.maps(notLaterThan: instant),
+      cut: journal.generation(cutBy: instant),
       segments: journal.segments(after: journal.applied, through: journal.stamped),
       diskCount: settings.diskByteCounts.count, shelf: journal.shelf)
   }
