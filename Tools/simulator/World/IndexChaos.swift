@@ -39,11 +39,11 @@ final class IndexChaos {
     let machine = anyMachine()
     var faults = FileFaults()
     let probability = simulation.random.pick([0.1, 0.5, 1])
-    switch simulation.random.below(4) {
+    switch simulation.random.below(5) {
     case 0: faults.readError = probability
     case 1: faults.writeError = probability
-    case 2: faults.openError = probability
-    default: (faults.readError, faults.writeError, faults.openError) = (0.1, 0.1, 0.1)
+    case 2...3: faults.openError = probability
+    default: (faults.readError, faults.writeError, faults.openError) = (0.3, 0.1, 0.3)
     }
     let name = simulation.random.pick([".index", "/index.scratch", ""])
     faults.applies = { Self.isIndex($0) && $0.hasSuffix(name) }

@@ -25,7 +25,7 @@ struct IndexPlan {
     cacheByteLimit = random.pick([0, 4 << 10, 16 << 10, 256 << 10])
     recordLimit = random.pick([8, 48, 48, 1 << 10])
     errorInterval =
-      random.chance(0.5) ? random.pick(logarithmic: .milliseconds(50)...(.seconds(2))) : nil
+      random.chance(0.6) ? random.pick(logarithmic: .milliseconds(20)...(.seconds(1))) : nil
     damageInterval =
       random.chance(0.6) ? random.pick(logarithmic: .milliseconds(10)...(.seconds(1))) : nil
   }
