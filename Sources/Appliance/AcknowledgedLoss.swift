@@ -32,6 +32,14 @@ struct AcknowledgedLoss: Equatable, Sendable, CustomStringConvertible {
     self.isTold = isTold
   }
 
+  /// The same for a group of so many disks. Another process may have said how many there were: when
+  /// it is wrong about that, who was told is not known, and everybody is told.
+  func spread(over diskCount: Int) -> AcknowledgedLoss {
+    if isTold.count == diskCount { return self }
+    return AcknowledgedLoss(
+      first: first, last: last, isTold: Array(repeating: false, count: diskCount))
+  }
+
   /// Whether the client that asks must be told: once for each disk.
   mutating func tell(_ disk: DiskNumber) -> Bool {
     if isTold[disk.index] { return false }

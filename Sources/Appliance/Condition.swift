@@ -26,6 +26,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case groupUnanswered = "group-unanswered"
 
   case writesLost = "writes-lost"
+  case journalDamaged = "journal-damaged"
   case applyStopped = "apply-stopped"
   case storeFailing = "store-failing"
   case journalCannotGrow = "journal-cannot-grow"
@@ -37,6 +38,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case peerMustBeCopied = "peer-must-be-copied"
   case diskTooSmall = "disk-too-small"
 
+  case groupReopened = "group-reopened"
   case linkUnstable = "link-unstable"
   case linkWaitsForRoom = "link-waits-for-room"
   case rpoHigh = "rpo-high"
@@ -78,6 +80,11 @@ public enum ConditionCode: String, CaseIterable, Sendable {
       Facts(
         .error, "a sync failed and cost records that clients were told of, though not as durable",
         remedy: "restart the guests of the group's disks, then the site")
+    case .journalDamaged:
+      Facts(
+        .error, "a record of the journal is damaged, and the disk lacks it: apply stops before it",
+        remedy: "do not restart the site yet; begin the group anew, as docs/recover.md tells under "
+          + "\"When apply meets damage\"")
     case .applyStopped:
       Facts(
         .error, "records cannot be applied to a disk's backing store; tried again each second",
@@ -121,6 +128,11 @@ public enum ConditionCode: String, CaseIterable, Sendable {
       Facts(
         .error, "there has been no connection with the peer for five seconds; it is tried again",
         remedy: "see that the peer's site runs and that its address is reachable")
+    case .groupReopened:
+      Facts(
+        .warning, "the group had to fail, and is open again since five minutes or less",
+        remedy: "repair the storage that the text names, before it fails again; see that the "
+          + "guests are connected")
     case .linkUnstable:
       Facts(
         .warning, "the connection with the peer has broken five times within a minute",

@@ -98,6 +98,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   var onFailure: (@Sendable (_ reason: String) -> Void)?
   /// What clients were told and this opening lacks. Set before the group begins.
   var loss: AcknowledgedLoss?
+  /// That an opening before this one had to fail. Set before the group begins.
+  var setback: Setback?
   private(set) var isStopping = false
   private var turnStartNanoseconds: UInt64 = 0
   private var turnWrites = 0

@@ -30,6 +30,8 @@ struct ApplyProgress {
   var slotRetryNanoseconds: UInt64 = 0
   /// What went wrong last; nil when the last step went well.
   var failure: String?
+  /// It was damage to the journal.
+  var isDamaged = false
   var retryNanoseconds: UInt64 = 0
   var appliedBytes: UInt64 = 0
   /// The log says that zeros became holes for want of space.
@@ -287,8 +289,9 @@ extension Group {
     keeper.submit { [self] in
       var outcome = Applier<SiteSegmentFile, DiskStore>.Outcome()
       var failure: String?
+      var isDamaged = false
       do {
-        for segment in unverified { try segment.verify() }
+        let verified = try unverified.map { ($0, try $0.verify(applying: mark.sequence)) }
         try stateKeeper.update { state in
           // One that was begun before, and failed, may have gone further.
           if mark.sequence > state.applyTarget.sequence { state.applyTarget = mark }
@@ -308,15 +311,18 @@ extension Group {
             durable: durable, applied: mark.sequence, peerMark: $0.peerDurable)
           $0.oldestSegment = max($0.oldestSegment, oldest ?? 0)
         }
+        for (segment, part) in verified { segment.noteApplied(part) }
       } catch let error as Errno {
         failure = "writing the state file: \(error.withAdvice)"
       } catch {
         storeFailures.add(1, ordering: .releasing)
         failure = "\(error)"
+        if case .damaged? = error as? JournalError { isDamaged = true }
       }
-      let (result, problem) = (outcome, failure)
+      let (result, problem, meetsDamage) = (outcome, failure, isDamaged)
       loop.post { [self] in
         if problem == nil { self.journal?.segmentsVerified(settled) }
+        apply.isDamaged = meetsDamage
         applyFinished(mark, result, problem)
       }
     }

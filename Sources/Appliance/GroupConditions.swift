@@ -12,6 +12,9 @@ extension Group {
     if let failure { return [Condition(.groupFailed, failure)] }
     let peer = link?.snapshot
     var found = journalConditions(peer) + storeConditions
+    if let condition = setback?.condition(now: SystemClock.monotonicNanoseconds()) {
+      found.append(condition)
+    }
     if configuration.role == .protected, let text = clockProblem {
       found.append(Condition(.clockStepped, text))
     }
@@ -64,7 +67,11 @@ extension Group {
     var found: [Condition] = []
     if let loss { found.append(Condition(.writesLost, "\(loss)")) }
     if let reason = apply.failure {
-      found.append(Condition(.applyStopped, "apply is stopped, and tried again: \(reason)"))
+      // Not what is tried again: nothing but the journal has what the record wrote.
+      found.append(
+        apply.isDamaged
+          ? Condition(.journalDamaged, "apply is stopped: \(reason)")
+          : Condition(.applyStopped, "apply is stopped, and tried again: \(reason)"))
     }
     if let reason = apply.slotFailure {
       let effect = writesWait ? "; writes wait" : ""

@@ -44,6 +44,8 @@ final class GroupHost: Sendable {
     var loggedReason: String?
     /// Of the opening before.
     var memory: GroupMemory
+    /// The last failure of the group while it was open.
+    var setback: Setback?
   }
 
   let name: String
@@ -169,6 +171,7 @@ final class GroupHost: Sendable {
       guard state.life.phase == .ready else { return }
       state.life.serves(now: now)
       state.closedSince = nil
+      state.setback?.opened(now: now)
     }
   }
 
@@ -302,7 +305,7 @@ final class GroupHost: Sendable {
     _ configuration: GroupConfiguration, _ origin: ConfigurationOrigin?, _ files: InheritedFiles
   ) throws(SiteError) -> Opening {
     let log = surroundings.log
-    let memory = state.withLock { $0.memory }
+    let (memory, setback) = state.withLock { ($0.memory, $0.setback) }
     let parts = try GroupOpening.open(
       configuration, dataDirectory: surroundings.dataDirectory, origin: origin,
       known: memory.identifier, files: files, surroundings.indexMemory, log: log)
@@ -311,6 +314,8 @@ final class GroupHost: Sendable {
       lanes: GroupLanes(group: configuration.name, diskCount: configuration.disks.count), log: log)
     group.siteName = surroundings.site
     group.onFailure = { [weak self] reason in self?.hasFailed(reason) }
+    group.setback = setback
+    group.setback?.opened(now: now)
     // What a recovery site has lost is sent again.
     if role == .protected {
       group.loss = memory.loss(keeping: group.stamped, diskCount: group.disks.count)
@@ -335,6 +340,7 @@ final class GroupHost: Sendable {
     state.update { state in
       state.life.failed(reason, now: now)
       state.closedSince = instant
+      state.setback = Setback(reason, at: instant, now: now, after: state.setback)
     }
   }
 

@@ -18,7 +18,9 @@ struct GroupMemory: Equatable, Sendable {
 
   /// What clients were told and a protected group lacks, now that its order ends with `kept`.
   func loss(keeping kept: SequenceNumber, diskCount: Int) -> AcknowledgedLoss? {
-    guard lacksMore(than: kept) else { return loss }
+    guard lacksMore(than: kept) else {
+      return loss?.spread(over: diskCount)
+    }
     return AcknowledgedLoss(after: kept, through: acknowledged, diskCount: diskCount, and: loss)
   }
 }

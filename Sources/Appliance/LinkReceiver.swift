@@ -113,7 +113,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
       while !isClosed, !isPaused, try step() {}
     } catch {
       log.note("group \(group.configuration.name): link from \(hello.site): \(error)")
-      if case .diskTooSmall(let reason) = error { send(LinkFrame(.refused), Array(reason.utf8)) }
+      if case .unacceptable(let reason) = error { send(LinkFrame(.refused), Array(reason.utf8)) }
       return end()
     }
     updateInterest()
@@ -171,7 +171,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
       group.cut(after: sequence, isDiscarded: seen != nil, self)
     case (.agreeing, .copyBegin):
       // Before anything is forgotten.
-      if let reason = group.refusalOfCopy(from: hello) { throw .diskTooSmall(reason) }
+      if let reason = group.refusalOfCopy(from: hello) { throw .unacceptable(reason) }
       let seen = try unsafe LinkMessage.decodeDiscarded(Array(body))
       try group.requireCommon(hello, discarding: seen, droppingAfter: nil)
       group.receiving.divergence = nil
@@ -179,6 +179,9 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
       copy = frame.argument
       group.beginBaseline(hello, start: .none, copy: copy, self)
     case (.streaming, .baselineBegin) where copy != 0 && !isFollowing:
+      guard frame.argument <= SequenceNumber.limit.rawValue else {
+        throw .protocolViolation("records after \(frame.argument) cannot be counted")
+      }
       phase = .resetting
       isFollowing = true
       group.beginBaseline(hello, start: SequenceNumber(frame.argument), copy: copy, self)
@@ -186,16 +189,12 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
       isConfirming = true
       group.storeBaseline(confirming: frame.argument, self)
     case (.agreeing, .diverged):
-      group.diverged(unsafe String(decoding: body, as: UTF8.self))
+      group.diverged(unsafe String(oneLine: body))
       end()
     case (.streaming, .durable):
       group.noteOwnerDurable(SequenceNumber(frame.argument), hello.lineage)
     case (.streaming, .hello):
-      let again = try unsafe LinkHello(decoding: Array(body))
-      guard again.disks.map(\.name) == hello.disks.map(\.name) else {
-        throw .protocolViolation("the disks are others than before")
-      }
-      hello = again
+      try greetAgain(try unsafe LinkHello(decoding: Array(body)))
     case (.streaming, .segment):
       try unsafe openSegment(Array(body))
     case (.streaming, .compressedRecords):
@@ -218,6 +217,23 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     default:
       throw .protocolViolation("unexpected \(frame.kind)")
     }
+  }
+
+  /// Its disks have grown. Whatever else it names was looked at when the first hello came, and must
+  /// be what it was: it goes into the log and into the state file.
+  private func greetAgain(_ again: LinkHello) throws(LinkError) {
+    var expected = hello
+    expected.last = again.last
+    for (index, disk) in again.disks.enumerated() where index < expected.disks.count {
+      expected.disks[index].byteCount = disk.byteCount
+    }
+    guard again == expected else {
+      throw .unacceptable(
+        "a hello on a connection that site \(hello.site) had begun for group "
+          + "\(hello.groupName) names another site, group, history or disk: only the sizes of "
+          + "the disks can change; begin another connection for anything else")
+    }
+    hello = again
   }
 
   private func checkPosition(_ frame: LinkFrame) throws(LinkError) {
@@ -294,7 +310,7 @@ final class LinkReceiver: EventHandler, @unchecked Sendable {
     case .behindEnd(let sequence, let disk, let end):
       let obstacle = Obstacle(
         incarnation: hello.lineage.newest?.identifier, sequence: sequence, disk: disk, end: end)
-      return .diskTooSmall(group.stopReceiving(before: obstacle))
+      return .unacceptable(group.stopReceiving(before: obstacle))
     default: break
     }
     return .local("\(error)")

@@ -6,6 +6,8 @@ public struct SequenceNumber: RawRepresentable, Comparable, Hashable, Sendable, 
   @inline(__always) public init(_ value: UInt64) { rawValue = value }
 
   public static let none = SequenceNumber(0)
+  /// No group comes this far: what a peer says beyond it is no record's number.
+  public static let limit = SequenceNumber(1 << 62)
 
   @inline(__always)
   public static func < (a: Self, b: Self) -> Bool { a.rawValue < b.rawValue }

@@ -4,17 +4,28 @@ extension String {
 
   /// This text between single quotes and fit for one line of a message: control characters are
   /// written as `?`, and what is longer than `quotedTextLimit` characters is cut.
-  public var quotedForMessage: String {
+  public var quotedForMessage: String { "'" + onOneLine(limit: Self.quotedTextLimit) + "'" }
+
+  /// How many characters of a sentence that another process says are repeated.
+  public static let sentenceLimit = 1000
+
+  /// A sentence of another process, fit for one line of a log: control characters are written as
+  /// `?`, and what is longer than `limit` characters is cut.
+  public init(oneLine bytes: some Collection<UInt8>, limit: Int = Self.sentenceLimit) {
+    self = String(decoding: bytes, as: UTF8.self).onOneLine(limit: limit)
+  }
+
+  private func onOneLine(limit: Int) -> String {
     var shown = ""
     for (index, scalar) in unicodeScalars.enumerated() {
-      if index == Self.quotedTextLimit {
+      if index == limit {
         shown += "…"
         break
       }
       let isControl = scalar.properties.generalCategory == .control
       shown.unicodeScalars.append(isControl ? "?" : scalar)
     }
-    return "'" + shown + "'"
+    return shown
   }
 
   /// Whether the two texts are the same bytes. `==` also takes the Kelvin sign for a K.

@@ -120,7 +120,7 @@ public enum HandoverMessage: Equatable, Sendable {
       case .complete: self = .complete(try HandoverCounts(from: &decoder))
       case .refused:
         let bytes = try decoder.takeBytes(min(body.count, HandoverLimits.reasonBytes))
-        self = .refused(reason: String(decoding: bytes, as: UTF8.self))
+        self = .refused(reason: String(oneLine: bytes, limit: HandoverLimits.reasonBytes))
       }
     } catch let error as HandoverError {
       throw error

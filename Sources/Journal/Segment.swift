@@ -2,6 +2,13 @@ import BlockModel
 import Synchronization
 import SystemIO
 
+/// What of a segment was verified, and is applied since.
+public struct AppliedPart: Sendable {
+  /// Where its last record ends.
+  var end = SegmentHeader.byteCount
+  var recordCount: UInt64 = 0
+}
+
 /// One use of a segment file: from the header that opens it until the file is recycled.
 ///
 /// One thread (the group's loop) appends; others read what is published. `end` is published after
@@ -18,6 +25,7 @@ public final class Segment<File: JournalFile>: Sendable {
   private let sealed: Atomic<Bool>
   private let sealedTimestamp: Atomic<UInt64>
   private let pinCount = Atomic<Int>(0)
+  let applied = Mutex(AppliedPart())
 
   init(
     header: SegmentHeader, file: File, slot: Int, end: Int, isSealed: Bool,

@@ -282,8 +282,8 @@ public enum LinkError: Error, Sendable, CustomStringConvertible {
   case diverged(String)
   /// The records that the peer needs next are not in the journal any more.
   case tooFarBehind
-  /// A disk of this site, the receiver, is too small for what comes; the peer is told so.
-  case diskTooSmall(String)
+  /// What comes cannot be taken at this site, the receiver; the peer is told so.
+  case unacceptable(String)
   case local(String)
 
   public var description: String {
@@ -295,7 +295,7 @@ public enum LinkError: Error, Sendable, CustomStringConvertible {
         + "run the same version of tapline at both sites"
     case .refused(let text): "the peer refuses: \(text)"
     case .tooFarBehind: "the peer is further behind than the journal reaches"
-    case .diskTooSmall(let text), .local(let text), .diverged(let text): text
+    case .unacceptable(let text), .local(let text), .diverged(let text): text
     }
   }
 }

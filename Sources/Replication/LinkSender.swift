@@ -271,7 +271,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
       }
       switch frame.kind {
       case .welcome: return try LinkWelcome(decoding: body)
-      case .refused: throw .refused(String(decoding: body, as: UTF8.self))
+      case .refused: throw .refused(String(oneLine: body))
       case .progress, .alive: continue
       default: throw .protocolViolation("unexpected \(frame.kind)")
       }

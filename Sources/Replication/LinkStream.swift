@@ -630,7 +630,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
         let welcome = try LinkWelcome(decoding: body)
         monitor.update { $0.peerDiskByteCounts = welcome.diskByteCounts }
       case .refused:
-        throw .refused(String(decoding: body, as: UTF8.self))
+        throw .refused(String(oneLine: body))
       default:
         throw .protocolViolation("unexpected \(frame.kind)")
       }

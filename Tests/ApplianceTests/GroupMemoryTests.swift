@@ -54,6 +54,18 @@ import Testing
     #expect(third.first.rawValue == 50 && third.last.rawValue == 50)
   }
 
+  @Test(arguments: [[], [true], [true, true, true]])
+  func `everybody hears of a loss of which another process counts the disks wrongly`(
+    isTold: [Bool]
+  ) throws {
+    let wrong = AcknowledgedLoss(first: .init(8), last: .init(10), isTold: isTold)
+    var lost = try #require(loss(memory(9, wrong), keeping: 9))
+    #expect(told(&lost) == [true, true])
+    #expect(told(&lost) == [false, false])
+    var more = try #require(loss(memory(9, wrong), keeping: 7))
+    #expect(told(&more) == [true, true])
+  }
+
   @Test func `another process knows what this one knew`() throws {
     var lost = try #require(loss(memory(10), keeping: 7))
     _ = lost.tell(disks[1])

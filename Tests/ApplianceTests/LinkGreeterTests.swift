@@ -1,7 +1,5 @@
 import BlockModel
-import Configuration
 import Journal
-import SystemIO
 import TestSupport
 import Testing
 
@@ -11,13 +9,6 @@ import Testing
 /// Proves that peers whose greetings are no good, however many come, are told why, cost a few lines
 /// of the log, and put nothing into it that they have chosen.
 @Suite(.scratch) struct LinkGreeterTests {
-  private final class Log: Sendable {
-    private let content = Monitor<[String]>([])
-
-    func note(_ line: String) { content.update { $0.append(line) } }
-    var lines: [String] { content.withLock { $0 } }
-  }
-
   private func hello(_ site: String, group: String = "g", disk: String = "disk") -> [UInt8] {
     LinkHello(
       site: site, groupName: group, group: GroupIdentifier(high: 1, low: 2), lineage: Lineage(),
@@ -36,19 +27,10 @@ import Testing
   private func greet(
     _ bodies: [[UInt8]], _ kind: LinkFrameKind = .hello
   ) throws -> (reasons: [String], log: [String]) {
-    let scratch = try ScratchDirectory()
-    let host = try recoveryHost(scratch)
-    let front = try EventLoop(name: "front")
-    let log = Log()
-    let desk = FrontDesk(loop: front, hosts: [host], limits: ClientLimits(), log: log.note)
-    let listener = try Socket.listen(on: .tcp(host: "127.0.0.1", port: 0))
-    host.loop.start()
-    front.start()
-    front.perform { desk.open(nbd: [], link: listener) }
-    let endpoint = SocketEndpoint.tcp(host: "127.0.0.1", port: try listener.localPort())
+    let site = try LinkedHost(ScratchDirectory())
     var reasons: [String] = []
     for body in bodies {
-      let channel = try LinkChannel(connectingTo: endpoint)
+      let channel = try LinkChannel(connectingTo: site.endpoint)
       try channel.send(LinkFrame(kind), body)
       let answer = try? channel.receive(timeoutMilliseconds: 10_000)
       if let (frame, text) = answer ?? nil, frame.kind == .refused {
@@ -56,13 +38,8 @@ import Testing
       }
       channel.shutDown()
     }
-    front.perform { desk.close() }
-    host.release()
-    host.stop()
-    host.join()
-    host.loop.stop()
-    front.stop()
-    return (reasons, log.lines)
+    site.close()
+    return (reasons, site.log)
   }
 
   @Test func `a peer that is refused under ever other names costs a few lines`() throws {

@@ -1,4 +1,5 @@
 import Configuration
+import SystemIO
 import TestSupport
 
 @testable import Appliance
@@ -38,4 +39,41 @@ private func host(
   try host.noteUse()
   host.serves()
   return host
+}
+
+/// Such a host, with a front desk where peers arrive.
+final class LinkedHost {
+  let host: GroupHost
+  let endpoint: SocketEndpoint
+  private let scratch: ScratchDirectory
+  private let front: EventLoop
+  private let desk: FrontDesk
+  private let lines = Monitor<[String]>([])
+
+  var log: [String] { lines.withLock { $0 } }
+
+  init(_ scratch: ScratchDirectory) throws {
+    self.scratch = scratch
+    let lines = lines
+    let note: @Sendable (String) -> Void = { line in lines.update { $0.append(line) } }
+    host = try recoveryHost(scratch, log: note)
+    front = try EventLoop(name: "front")
+    desk = FrontDesk(loop: front, hosts: [host], limits: ClientLimits(), log: note)
+    let listener = try Socket.listen(on: .tcp(host: "127.0.0.1", port: 0))
+    endpoint = .tcp(host: "127.0.0.1", port: try listener.localPort())
+    host.loop.start()
+    front.start()
+    let desk = desk
+    front.perform { desk.open(nbd: [], link: listener) }
+  }
+
+  func close() {
+    let desk = desk
+    front.perform { desk.close() }
+    host.release()
+    host.stop()
+    host.join()
+    host.loop.stop()
+    front.stop()
+  }
 }

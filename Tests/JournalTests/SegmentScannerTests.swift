@@ -46,6 +46,20 @@ import Testing
     return (group, try group.storage.open("segment-00000"))
   }
 
+  @Test func `what is applied need not verify again, and what is not must`() throws {
+    let (group, file) = try Self.filled()
+    let segment = try #require(group.journal.newestSegment)
+    let found = try Self.scan(file)
+    segment.noteApplied(try segment.verify(applying: SequenceNumber(4)))
+    file.damage(found[3].position + 20) { $0 ^ 1 }
+    segment.noteApplied(try segment.verify(applying: SequenceNumber(6)))
+    try group.record(.write(disk: 0, offset: 3, [9]))
+    file.damage(found[7].position + 20) { $0 ^ 1 }
+    #expect(throws: JournalError.self) { _ = try segment.verify(applying: SequenceNumber(7)) }
+    // It was never applied, so it is looked at again.
+    #expect(throws: JournalError.self) { _ = try segment.verify(applying: SequenceNumber(12)) }
+  }
+
   @Test func findsWhatWasAppended() throws {
     let (group, file) = try Self.filled()
     let found = try Self.scan(file)

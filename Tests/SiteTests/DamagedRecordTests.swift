@@ -94,6 +94,56 @@ import Testing
     #expect(try east.counter("reconnects") < 10)
   }
 
+  /// What is damaged is on no disk, and nothing behind it can be sent or applied. The way out is
+  /// that of docs/recover.md, and health names it.
+  @Test func `what is damaged before it is applied ends with the group begun anew`() throws {
+    let pair = try Self.pair(segmentSize: "256K")
+    let (east, west) = (pair.east, pair.west)
+    try east.stop()
+    east.configuration.groups[0].history = "1h"
+    east.configuration.groups[0].journalCapacity = "4M"
+    try east.start()
+    try pair.drain()
+    try west.stop()
+    let client = try east.connect("disk")
+    for index in 0..<20 { try client.write(payload(index), at: UInt64(index * Self.length)) }
+    try client.flush()
+    try damage(east, 10, at: 16 + 5)
+    // More than the journal has room for.
+    var later: Set<NBDClient.Request> = []
+    for index in 0..<500 {
+      let place = UInt64((64 + index % 380) * Self.length)
+      later.insert(try client.submitWrite(payload(30), at: place))
+    }
+    try eventually("health says what to do") {
+      let conditions = try TaplineContract.group("g", in: east.status())["conditions"]
+      let found = conditions?.elements.first { $0["code"]?.string == "journal-damaged" }
+      return found?["remedy"]?.string?.contains("docs/recover.md") == true
+        && found?["text"]?.string?.contains("does not verify") == true
+    }
+    let answered = try client.completions(of: later, within: .seconds(1)).count
+    #expect(answered > 0 && answered < 500)
+    // As the guest reads it.
+    let image = try east.image("disk")
+    for index in 0..<20 {
+      #expect(Array(image[index * Self.length..<(index + 1) * Self.length]) == payload(index))
+    }
+    try east.stop()
+    let fileManager = FileManager.default
+    for site in [east, west] {
+      try fileManager.moveItem(
+        atPath: "\(site.configuration.data)/g", toPath: "\(site.configuration.data)-evidence")
+    }
+    try Data(image).write(to: URL(filePath: east.rawFile("disk")))
+    try east.start()
+    try west.start()
+    try pair.drain()
+    try east.connect("disk").write([8], at: 7 << 20, fua: true)
+    try pair.drain()
+    #expect(difference(try west.image("disk@latest"), try east.image("disk")) == nil)
+    #expect(try Array(east.image("disk")[..<(7 << 20)]) == Array(image[..<(7 << 20)]))
+  }
+
   /// The guest's next records come in the segment that cannot be sent, until that is ended.
   @Test func `a full copy ends though the guest writes on into the damaged segment`() throws {
     let pair = try Self.pair(segmentSize: "1M")

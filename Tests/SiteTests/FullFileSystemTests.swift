@@ -229,8 +229,16 @@ import Testing
     try eventually("it can be repaired", within: .seconds(60)) { (try? mount.repair()) != nil }
     try eventually("the group is open", within: .seconds(120)) {
       // A write that the page cache took, and no sync brought to the disk, is counted as lost.
-      try health(site) == "ok" || health(site).contains("were lost with the failed journal")
+      try health(site).contains("open again")
+        || health(site).contains("were lost with the failed journal")
     }
+    // Longer than a condition that is over is told.
+    Thread.sleep(forTimeInterval: 4)
+    let told = try TaplineContract.group("g", in: site.status())["conditions"]?.elements.first {
+      $0["code"]?.string == "group-reopened"
+    }
+    #expect(told?["text"]?.string?.contains("make it writable again") == true, "\(site.log)")
+    #expect(try health(site) != "ok")
     let image = try site.image("disk")
     #expect(image[4096..<12288].allSatisfy { $0 == 3 })
     #expect(image[0..<4096].allSatisfy { $0 == 0 } || image[0..<4096].allSatisfy { $0 == 4 })

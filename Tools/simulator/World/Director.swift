@@ -82,6 +82,7 @@ final class Director {
   private static func isWell(_ status: GroupStatus) -> Bool {
     (status.conditions ?? []).allSatisfy {
       $0.severity == "info" || $0.code == ConditionCode.clockStepped.rawValue
+        || $0.code == ConditionCode.groupReopened.rawValue
     }
   }
 

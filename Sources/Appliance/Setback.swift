@@ -1,0 +1,37 @@
+import BlockModel
+
+/// That a group had to fail, and is open again. What made it fail mostly shows only when something
+/// is written, so it is told for some time after that; a value, to which time comes in with each
+/// call: nanoseconds of the monotonic clock.
+struct Setback: Equatable, Sendable {
+  /// How long it is told after the group has opened again.
+  static let lingerNanoseconds: UInt64 = 300_000_000_000
+
+  private(set) var reason: String
+  /// When the group failed, for people.
+  private(set) var instant: Timestamp
+  /// Times that it has failed, none so long after the one before that this was not told any more.
+  private(set) var count: Int
+  private var openAgain: UInt64?
+
+  init(_ reason: String, at instant: Timestamp, now: UInt64, after earlier: Setback? = nil) {
+    self.reason = reason
+    self.instant = instant
+    count = 1
+    if let earlier, !earlier.isOver(now: now) { count += earlier.count }
+  }
+
+  /// The group serves again.
+  mutating func opened(now: UInt64) { openAgain = openAgain ?? now }
+
+  func isOver(now: UInt64) -> Bool {
+    openAgain.map { now &- $0 >= Self.lingerNanoseconds } ?? false
+  }
+
+  /// What to tell while the group is open; nil when that is over.
+  func condition(now: UInt64) -> Condition? {
+    if isOver(now: now) { return nil }
+    let times = count > 1 ? ", \(count) times by then" : ""
+    return Condition(.groupReopened, "open again; it had failed at \(instant)\(times): \(reason)")
+  }
+}

@@ -1,0 +1,110 @@
+import BlockModel
+import Journal
+import TestSupport
+import Testing
+
+@testable import Appliance
+@testable import Replication
+
+/// Proves that a peer which was accepted cannot become another one on the same connection, and that
+/// nothing it says later comes into the log or the state file as it is.
+@Suite(.scratch) struct LinkReceiverTests {
+  private static let hello = LinkHello(
+    site: "east", groupName: "g", group: GroupIdentifier(high: 1, low: 2), lineage: Lineage(),
+    segmentByteCount: 64 << 10, disks: [.init(name: "disk", byteCount: 1 << 20)])
+
+  struct Change: CustomTestStringConvertible, Sendable {
+    let testDescription: String
+    let make: @Sendable (inout LinkHello) -> Void
+
+    init(_ testDescription: String, _ make: @escaping @Sendable (inout LinkHello) -> Void) {
+      self.testDescription = testDescription
+      self.make = make
+    }
+  }
+
+  /// Says hello and begins a full copy; what is sent then finds the link streaming.
+  private func beginCopy(_ site: LinkedHost) throws -> LinkChannel {
+    let channel = try LinkChannel(connectingTo: site.endpoint)
+    try channel.send(LinkFrame(.hello), Self.hello.encoded())
+    #expect(try channel.receive(timeoutMilliseconds: 10_000)?.0.kind == .welcome)
+    try channel.send(LinkFrame(.copyBegin, argument: 1), [])
+    return channel
+  }
+
+  /// The next frame that is no report of progress; nil when the connection ends first.
+  private func answer(_ channel: LinkChannel) -> (LinkFrame, [UInt8])? {
+    while let found = try? channel.receive(timeoutMilliseconds: 10_000) {
+      if found.0.kind != .progress, found.0.kind != .alive { return found }
+    }
+    return nil
+  }
+
+  static let others: [Change] = [
+    Change("site") { $0.site = "east: all is well\nwest" },
+    Change("group's name") { $0.groupName = "h" },
+    Change("group") { $0.group = GroupIdentifier(high: 3, low: 4) },
+    Change("disk") { $0.disks[0].name = "disk\n" },
+    Change("number of disks") { $0.disks.append(.init(name: "more", byteCount: 1)) },
+    Change("segment size") { $0.segmentByteCount = 128 << 10 },
+    Change("history") {
+      $0.lineage.begin(after: .init(SequenceNumber(7), .zero), replacingNewest: false)
+    },
+  ]
+
+  @Test(arguments: others)
+  func `a second hello that names something else ends the connection`(change: Change) throws {
+    let site = try LinkedHost(ScratchDirectory())
+    let channel = try beginCopy(site)
+    var other = Self.hello
+    change.make(&other)
+    try channel.send(LinkFrame(.hello), other.encoded())
+    // Would put the group into the state file.
+    try channel.send(LinkFrame(.baselineBegin, argument: 0), [])
+    let (frame, body) = try #require(answer(channel))
+    #expect(frame.kind == .refused)
+    #expect(String(decoding: body, as: UTF8.self).contains("only the sizes of the disks"))
+    #expect(answer(channel) == nil, "the connection goes on")
+    channel.shutDown()
+    site.close()
+    #expect(site.host.prepared?.stateKeeper?.state.group == Self.hello.group)
+    #expect(site.log.allSatisfy { !$0.contains("all is well") }, "\(site.log)")
+  }
+
+  @Test func `a second hello tells that disks have grown`() throws {
+    let site = try LinkedHost(ScratchDirectory())
+    let channel = try beginCopy(site)
+    var larger = Self.hello
+    larger.disks[0].byteCount = 2 << 20
+    try channel.send(LinkFrame(.hello), larger.encoded())
+    try channel.send(LinkFrame(.baselineConfirm, argument: 5), [])
+    let (frame, _) = try #require(answer(channel))
+    #expect(frame.kind == .baselineStored && frame.argument == 5)
+    channel.shutDown()
+    site.close()
+  }
+
+  @Test func `a number that no record has does not become a group's`() throws {
+    let site = try LinkedHost(ScratchDirectory())
+    let channel = try beginCopy(site)
+    try channel.send(LinkFrame(.baselineBegin, argument: .max), [])
+    #expect(answer(channel) == nil, "the connection goes on")
+    channel.shutDown()
+    site.close()
+    #expect(site.host.prepared?.stateKeeper?.state.applied.sequence == SequenceNumber.none)
+  }
+
+  @Test func `what a peer says of a divergence is one line of bounded length`() throws {
+    let site = try LinkedHost(ScratchDirectory())
+    let channel = try LinkChannel(connectingTo: site.endpoint)
+    try channel.send(LinkFrame(.hello), Self.hello.encoded())
+    #expect(try channel.receive(timeoutMilliseconds: 10_000)?.0.kind == .welcome)
+    let text = "diverged\nall is well" + String(repeating: "x", count: 60_000)
+    try channel.send(LinkFrame(.diverged), Array(text.utf8))
+    #expect(answer(channel) == nil)
+    site.close()
+    let said = try #require(site.host.prepared?.receiving.divergence)
+    #expect(said.hasPrefix("diverged?all is well"))
+    #expect(said.unicodeScalars.count == String.sentenceLimit + 1)
+  }
+}
