@@ -20,7 +20,7 @@ final class GroupHost: Sendable {
     let dataDirectory: String
     let log: @Sendable (String) -> Void
     /// All groups share it.
-    let indexMemory = IndexMemory()
+    var indexMemory = IndexMemory()
   }
 
   /// A group that is open.

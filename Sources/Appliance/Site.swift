@@ -37,10 +37,11 @@ public final class Site: Sendable {
 
   /// Opens the site and serves it; see `open` and `serve`.
   public static func start(
-    _ configuration: SiteConfiguration, log: @escaping @Sendable (String) -> Void
+    _ configuration: SiteConfiguration, indexMemory: IndexMemory = IndexMemory(),
+    log: @escaping @Sendable (String) -> Void
   ) throws(SiteError) -> Site {
     var sockets = ListenerSockets()
-    let site = try open(configuration, sockets: &sockets, log: log)
+    let site = try open(configuration, sockets: &sockets, indexMemory: indexMemory, log: log)
     try site.serve()
     return site
   }
@@ -64,7 +65,8 @@ public final class Site: Sendable {
   ///     Throws when a group that was open there cannot be opened here.
   public static func open(
     _ configuration: SiteConfiguration, sockets: inout ListenerSockets,
-    inheritance: SiteInheritance? = nil, log: @escaping @Sendable (String) -> Void
+    inheritance: SiteInheritance? = nil, indexMemory: IndexMemory = IndexMemory(),
+    log: @escaping @Sendable (String) -> Void
   ) throws(SiteError) -> Site {
     try OpenFiles.secure(configuration)
     for group in configuration.groups { try GroupOpening.checkMode(group) }
@@ -88,7 +90,8 @@ public final class Site: Sendable {
       front = try EventLoop(name: "front")
     } catch { throw SiteError("cannot start: \(error)") }
     let surroundings = GroupHost.Surroundings(
-      site: configuration.site, dataDirectory: configuration.dataDirectory, log: log)
+      site: configuration.site, dataDirectory: configuration.dataDirectory, log: log,
+      indexMemory: indexMemory)
     let hosts = configuration.groups.enumerated().map { index, group in
       GroupHost(
         group, origin: configuration.origin, loop: loops[index % loops.count], files: files,

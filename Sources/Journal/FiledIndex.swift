@@ -184,7 +184,14 @@ final class FiledIndex: Sendable {
     if !isBroken.load(ordering: .relaxed) {
       do throws(Errno) {
         return try readPiece(disk: disk, at: offset, limit: limit)
-      } catch { giveUp(because: error) }
+      } catch {
+        giveUp(because: error)
+        #if MUTANTS
+          if Mutant.failForDescriptor.isOn, !Self.isOfFile(error) {
+            throw .storage(error, doing: "opening an index file")
+          }
+        #endif
+      }
     }
     switch fallback {
     case .parts(let parts):
@@ -240,6 +247,9 @@ final class FiledIndex: Sendable {
     guard unsafe content.verifies(number: number, seed: layout.seed, disk: disk) else {
       return false
     }
+    #if MUTANTS
+      let bounds = Mutant.trustRecycledPage.isOn ? nil : bounds
+    #endif
     guard let bounds, unsafe content.height == 0 else { return true }
     for index in unsafe 0..<content.count {
       let (start, length, source) = unsafe content.extent(index)

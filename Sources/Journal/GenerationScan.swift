@@ -24,11 +24,13 @@ struct IndexOrigin: Sendable {
 }
 
 extension Segment {
-  func origin(diskCount: Int, _ shelf: IndexShelf) -> IndexOrigin {
+  /// - Parameter isAgain: of what was scanned already. When a file of that cannot be read either,
+  ///   another one would not help: it comes into memory.
+  func origin(diskCount: Int, _ shelf: IndexShelf, isAgain: Bool = false) -> IndexOrigin {
     IndexOrigin { [self] (span) throws(JournalError) in
       let parts = try Generation.scanning(
         self, after: SequenceNumber(span.firstSequence.rawValue - 1),
-        notLaterThan: span.lastTimestamp, diskCount: diskCount, shelf)
+        notLaterThan: span.lastTimestamp, diskCount: diskCount, shelf, intoMemory: isAgain)
       guard !parts.isEmpty else { throw .damaged("segment \(number) has no records") }
       return parts
     }
@@ -42,10 +44,15 @@ struct IndexScan {
   private let diskCount: Int
   private let shelf: IndexShelf
   private let origin: IndexOrigin
+  private let isIntoMemory: Bool
   private var index: ActiveIndex
   private var generations: [Generation] = []
 
-  init(_ segment: UInt32, diskCount: Int, _ shelf: IndexShelf, _ origin: IndexOrigin) {
+  init(
+    _ segment: UInt32, diskCount: Int, _ shelf: IndexShelf, _ origin: IndexOrigin,
+    intoMemory: Bool = false
+  ) {
+    isIntoMemory = intoMemory
     self.segment = segment
     self.diskCount = diskCount
     self.shelf = shelf
@@ -63,7 +70,8 @@ struct IndexScan {
     guard let span = index.span else { return }
     let generation = Generation(freezing: index, span: span, segment: segment, origin: origin)
     // What cannot be written stays in memory.
-    generations.append(shelf.place(generation).generation)
+    generations.append(
+      isIntoMemory ? shelf.keep(generation) : shelf.place(generation).generation)
     index = ActiveIndex(diskCount: diskCount)
   }
 
@@ -97,11 +105,12 @@ extension Generation {
   /// record's. Blocks; for a worker.
   public static func scanning<File: JournalFile>(
     _ segment: Segment<File>, after: SequenceNumber, laterThan start: Timestamp = .zero,
-    notLaterThan instant: Timestamp, diskCount: Int, _ shelf: IndexShelf
+    notLaterThan instant: Timestamp, diskCount: Int, _ shelf: IndexShelf,
+    intoMemory: Bool = false
   ) throws(JournalError) -> [Generation] {
     var scan = IndexScan(
       segment.number, diskCount: diskCount, shelf,
-      segment.origin(diskCount: diskCount, shelf))
+      segment.origin(diskCount: diskCount, shelf, isAgain: true), intoMemory: intoMemory)
     try segment.forEachRecord { record in
       guard record.header.timestamp <= instant else { return false }
       if record.sequence > after, record.header.timestamp > start { scan.add(record) }

@@ -33,7 +33,12 @@ import BlockModel
 /// that stays while the source is read: the journal its oldest segment, a view the oldest one that
 /// it pinned. Zeros and holes need no segment and are right either way.
 struct IndexLevels {
-  static let fanOutBits: UInt32 = 3
+  #if MUTANTS
+    // Simulated journals have few segments.
+    static let fanOutBits: UInt32 = 1
+  #else
+    static let fanOutBits: UInt32 = 3
+  #endif
 
   /// Not merged, oldest first.
   private(set) var generations: [Generation]

@@ -19,16 +19,9 @@ public final class IndexMemory: Sendable {
     cache = IndexPageCache(byteLimit: cacheByteLimit)
   }
 
-  #if MUTANTS
-    // Simulated disks are small.
-    public static let mapByteLimit = 1 << 10
-    public static let cacheByteLimit = 16 << 10
-    public static let recordLimit = 48
-  #else
-    public static let mapByteLimit = 32 << 20
-    public static let cacheByteLimit = 16 << 20
-    public static let recordLimit = 32 << 10
-  #endif
+  public static let mapByteLimit = 32 << 20
+  public static let cacheByteLimit = 16 << 20
+  public static let recordLimit = 32 << 10
 
   /// Maps are in memory that do not fit: they could not be written to files.
   var isOver: Bool { used.load(ordering: .relaxed) > mapByteLimit }

@@ -55,6 +55,12 @@ struct IndexPageContent {
   /// Whether it is page `number` of the file with this seed, of a disk.
   func verifies(number: UInt32, seed: UInt32, disk: Int) -> Bool {
     let position = unsafe byteCount - IndexPage.sumByteCount
+    #if MUTANTS
+      if Mutant.trustIndexPage.isOn {
+        return unsafe count > 0 && self.disk == disk
+          && count <= IndexPage.capacity(byteCount: byteCount, height: height)
+      }
+    #endif
     guard unsafe Self.sum(memory, position, number: number, seed: seed) == word32(at: position)
     else { return false }
     let limit = unsafe IndexPage.capacity(byteCount: byteCount, height: height)

@@ -58,7 +58,8 @@ public struct IndexShelf: Sendable {
     }
   }
 
-  private func keep(_ generation: Generation) -> Generation {
+  /// In memory, whether there is room or not.
+  func keep(_ generation: Generation) -> Generation {
     generation.flattened(memory.share(byteCount: generation.mapByteCount, for: use))
   }
 
@@ -100,6 +101,9 @@ struct IndexFileWriter {
   mutating func write(
     _ oldestFirst: [Generation], until stop: IndexJob.Stop?
   ) throws(JournalError) -> Bool {
+    #if MUTANTS
+      let oldestFirst = Mutant.mergeOutOfOrder.isOn ? oldestFirst.reversed() : oldestFirst
+    #endif
     for disk in 0..<oldestFirst[0].diskCount {
       var merge = try ExtentMerge(oldestFirst, disk: DiskNumber(UInt16(disk)))
       while let extent = try merge.next() {

@@ -1,4 +1,5 @@
 import BlockModel
+import SystemIO
 
 /// The index of everything in the journal that is not applied: closed generations with their merged
 /// forms, and the active one. Owned by the group's loop.
@@ -121,6 +122,11 @@ struct IndexStack {
     for generation in generations.reversed() {
       if found.source != nil || generation.span.lastSequence <= sequence { break }
       found = generation.piece(disk: disk, at: offset, limit: found.length)
+      #if MUTANTS
+        if Mutant.forgetLaterChanges.isOn, found.source == .unresolved {
+          return (found.length, false)
+        }
+      #endif
       if found.source == .unresolved { return (found.length, nil) }
     }
     return (found.length, found.source != nil)

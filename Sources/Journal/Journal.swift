@@ -718,12 +718,13 @@ public final class Journal<Storage: JournalStorage> {
     guard header.firstTimestamp > lastTimestamp else {
       throw .notNext("segment \(header.number) begins before the end of the one before")
     }
-    try checkPromise(header.firstTimestamp, of: "segment \(header.number)")
     try sealActive()
     lineage.note(header.incarnation)
     try open(header)
-    // No record of it may be earlier than that: a scan would end there.
-    stampFloor = Timestamp(rawValue: header.firstTimestamp.rawValue - 1)
+    // No record of it may be earlier than that: a scan would end there. Nor than what was promised:
+    // of a segment that begins before, its owner may have lost all but the header.
+    let first = Timestamp(rawValue: header.firstTimestamp.rawValue - 1)
+    stampFloor = max(first, promisedTimestamp)
   }
 
   private func checkPromise(_ timestamp: Timestamp, of what: String) throws(JournalError) {

@@ -8,6 +8,17 @@ import TestSupport
 func recoveryHost(
   _ scratch: ScratchDirectory, log: @escaping @Sendable (String) -> Void = { _ in }
 ) throws -> GroupHost {
+  try host(scratch, ["role: recovery", "peer: { site: east }"], log)
+}
+
+/// The same with a protected group, which has no peer.
+func protectedHost(_ scratch: ScratchDirectory) throws -> GroupHost {
+  try host(scratch, ["role: protected", "history: 1d"]) { _ in }
+}
+
+private func host(
+  _ scratch: ScratchDirectory, _ lines: [String], _ log: @escaping @Sendable (String) -> Void
+) throws -> GroupHost {
   let raw = try scratch.sparseFile("disk.raw", size: 1 << 20)
   let yaml = """
     site: west
@@ -15,8 +26,7 @@ func recoveryHost(
     listen: { nbd: ["tcp:127.0.0.1:0"], link: "tcp:127.0.0.1:0" }
     groups:
       - name: g
-        role: recovery
-        peer: { site: east }
+        \(lines.joined(separator: "\n    "))
         journal: { capacity: 1M, segment_size: 64K }
         disks: [{ name: disk, size: 1M, backing: "file:\(raw)" }]
     """

@@ -62,7 +62,7 @@ public final class FaultyStorage: JournalStorage {
 
   public func scratch() throws(Errno) -> FaultyFile {
     if let failure = faults.take(.create) { throw failure }
-    return FaultyFile(byteCount: 0, faults: faults)
+    return FaultyFile(byteCount: 0, isScratch: true, faults: faults)
   }
 
   public func remove(_ name: String) throws(Errno) {
@@ -83,7 +83,11 @@ public final class FaultyStorage: JournalStorage {
 
 /// What goes wrong next, and the generator of chance. Shared by a storage and its files.
 public final class Faults: Sendable {
-  public enum Operation: Hashable, Sendable { case read, write, sync, create, writeBack }
+  public enum Operation: Hashable, Sendable {
+    case read, write, sync, create, writeBack
+    /// Of a file without a name.
+    case scratchRead
+  }
 
   private struct State {
     var generator: SeededGenerator
@@ -139,7 +143,10 @@ public final class FaultyFile: JournalFile {
   private let images: Mutex<Images>
   private let faults: Faults
 
-  init(byteCount: Int, faults: Faults) {
+  private let isScratch: Bool
+
+  init(byteCount: Int, isScratch: Bool = false, faults: Faults) {
+    self.isScratch = isScratch
     let zeros = [UInt8](repeating: 0, count: byteCount)
     images = Mutex(Images(cached: zeros, durable: zeros))
     self.faults = faults
@@ -207,6 +214,7 @@ public final class FaultyFile: JournalFile {
   ) throws(Errno) -> Int {
     faults.onRead.fire()
     if let failure = faults.take(.read) { throw failure }
+    if isScratch, let failure = faults.take(.scratchRead) { throw failure }
     return images.withLock { images in
       let end = min(Int(offset) + buffer.count, images.cached.count)
       guard Int(offset) < end else { return 0 }

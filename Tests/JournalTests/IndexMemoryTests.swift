@@ -67,6 +67,18 @@ import Testing
     #expect(try group.contents() == group.history.last.disks)
   }
 
+  /// What is written can be read as long as memory has it, and a disk may fail later.
+  @Test func `files that can be written and not read do not end anything`() throws {
+    let group = try Self.group(seed: 4)
+    try Self.trim(group, segments: 6)
+    #expect(group.journal.indexUse.fileByteCount > 0)
+    // Of those, and of the files that are made of a scan in their place.
+    group.storage.faults.failAlways(.scratchRead, with: .io)
+    #expect(try group.contents() == group.history.last.disks)
+    group.storage.faults.failAlways(.scratchRead, with: nil)
+    #expect(try group.contents() == group.history.last.disks)
+  }
+
   @Test func `a scan in place of a sidecar that is gone goes to files, too`() throws {
     let group = try Self.group(seed: 3)
     try Self.trim(group, segments: 12)

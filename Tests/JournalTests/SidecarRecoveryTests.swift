@@ -170,6 +170,18 @@ import Testing
     #expect(recovered.trustedSegments.isEmpty)
   }
 
+  /// At a recovery site whose peer is away, or at rest, nothing is written or synced for long.
+  @Test func `after a start the index is merged though nobody writes`() throws {
+    let group = try Self.filled(20)
+    group.keepIndex()
+    try group.restart(.kill)
+    #expect(group.journal.mapCount > 20)
+    group.keepIndex()
+    // Two blocks of segments 0 to 15, and those behind.
+    #expect(group.journal.mapCount < 10)
+    #expect(try group.contents() == group.history.last.disks)
+  }
+
   @Test func `free slots are not read`() throws {
     let group = try Self.filled(8)
     group.keepIndex()

@@ -42,6 +42,19 @@ struct AcceptRefusalTests {
     }
   }
 
+  /// A power cut has left its owner nothing of the segment but the header, and what was promised
+  /// since stands: the segment must not be refused for ever, but any record of it.
+  @Test func `of a segment that begins before what was promised, no record is taken`() throws {
+    let scene = try Scene(writes: 1, received: 0)
+    let replica = try FolderJournal()
+    let segment = try #require(scene.source.segments.first)
+    let promised = Timestamp(rawValue: segment.header.firstTimestamp.rawValue + 5)
+    try replica.journal.closeInstants(through: promised)
+    #expect(
+      try replica.acceptSegment(segment.header) == .taken(SegmentHeader.byteCount))
+    #expect(try replica.accept(scene.records[0]) == .notNext)
+  }
+
   // MARK: Records
 
   @Test func `a record with a flipped bit is refused`() throws {

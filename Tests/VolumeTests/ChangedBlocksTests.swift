@@ -1,9 +1,9 @@
 import BlockModel
-import Journal
 import JournalTestSupport
 import TestSupport
 import Testing
 
+@testable import Journal
 @testable import Volume
 
 /// Proves against the plain list of records which bytes an interval of the history changed,
@@ -89,6 +89,52 @@ import Testing
     }
     let all = try changed(group, after: .zero, through: .distantFuture)
     #expect(all.joined().contains(true))
+  }
+
+  /// A backup asks for hours, and meanwhile apply goes on and segments are recycled.
+  @Test func `a list outlives the records that it was made of, and their files`() throws {
+    var settings = TestGroup.Settings(diskByteCounts: [9000, 3000])
+    (settings.indexMapByteLimit, settings.indexCacheByteLimit) = (0, 0)
+    let group = try TestGroup(seed: 1, settings)
+    var random = SeededGenerator(seed: 1)
+    func write() throws {
+      while group.hasSpareSegment {
+        try group.record(operation(settings.diskByteCounts, using: &random))
+        try group.sync()
+        group.keepIndex()
+      }
+    }
+    try write()
+    #expect(!(try #require(group.journal.generations.first)).isInMemory)
+    let plan = ChangesPlan(
+      after: .zero, through: .distantFuture, generations: group.journal.generations,
+      diskCount: settings.diskByteCounts.count, shelf: group.journal.shelf
+    ) { span in
+      group.journal.segments(
+        after: SequenceNumber(span.firstSequence.rawValue - 1), through: span.lastSequence)
+    }
+    let blocks = try ChangedBlocks(plan)
+    plan.release()
+    func pieces() -> [UInt64] {
+      var pieces: [UInt64] = []
+      var offset: UInt64 = 0
+      while offset < 9000 {
+        let (length, isChanged) = blocks.piece(
+          disk: DiskNumber(0), at: offset, limit: 9000 - offset)
+        pieces.append(isChanged ? length : 0)
+        offset += length
+      }
+      return pieces
+    }
+    let before = pieces()
+    #expect(before.contains { $0 > 0 })
+    let newest = try #require(group.journal.newestSegment).number
+    for _ in 0..<2 {
+      try group.apply()
+      try write()
+    }
+    #expect(try #require(group.journal.oldestSegment).number > newest)
+    #expect(pieces() == before)
   }
 
   @Test(arguments: UInt64(0)..<4)

@@ -7,6 +7,9 @@ extension SystemCalls {
   static func open(_ path: String, _ flags: Int32, _ permissions: mode_t = 0) -> Int32 {
     simulation.pass()
     let machine = machine
+    if let code = machine.fileFaults.refusal(path, isNew: flags & O_CREAT != 0, machine) {
+      return fail(code)
+    }
     if flags & O_CREAT != 0 {
       if machine.files.exists(path) { return fail(EEXIST) }
       guard machine.files.isFolder(FileTree.folder(of: path)) else { return fail(ENOENT) }
@@ -68,7 +71,9 @@ extension SystemCalls {
     _ descriptor: Int32, _ buffer: UnsafeMutableRawBufferPointer, _ offset: off_t
   ) -> Int {
     simulation.pass()
-    guard let (_, inode) = file(descriptor, error: \.readError) else { return -1 }
+    guard let (file, inode) = file(descriptor, error: \.readError) else { return -1 }
+    if let code = machine.fileFaults.readFailure(file.path, machine) { return fail(code) }
+    machine.onRead?(file.path, UInt64(offset), buffer.count)
     return unsafe inode.read(into: buffer, at: UInt64(offset))
   }
 
@@ -87,6 +92,7 @@ extension SystemCalls {
     guard let (file, inode) = file(descriptor, error: \.writeError) else { return -1 }
     if file.isReadOnly { return fail(EBADF) }
     let machine = machine
+    if let code = machine.fileFaults.writeFailure(file.path, machine) { return fail(code) }
     guard hasSpace(inode.missingBytes(UInt64(offset), buffer.count)) else {
       return fail(ENOSPC)
     }

@@ -8,6 +8,10 @@ public final class Machine {
   private(set) var bootIdentifier: UInt64 = 1
   /// Every write to a file, when it has been done and before the caller goes on.
   public var onWrite: ((_ path: String, _ offset: UInt64, _ bytes: [UInt8]) -> Void)?
+  /// Every read of a file that waits for the disk.
+  public var onRead: ((_ path: String, _ offset: UInt64, _ count: Int) -> Void)?
+  /// Of some files, beside `faults`.
+  public var fileFaults = FileFaults()
   /// What could not be written back leaves memory at once.
   public var forgetsLost = false
   /// A sync of the file has failed, or what was written back without one.

@@ -33,7 +33,13 @@ public enum Mutant: String, CaseIterable {
   case openTooLate = "open-too-late"
   case swallowWriteOut = "swallow-write-out"
 
+  // Of the index in files.
   case forgetUnresolved = "forget-unresolved"
+  case trustIndexPage = "trust-index-page"
+  case trustRecycledPage = "trust-recycled-page"
+  case mergeOutOfOrder = "merge-out-of-order"
+  case failForDescriptor = "fail-for-descriptor"
+  case forgetLaterChanges = "forget-later-changes"
 
   // Of recovery.
   case acceptStaleSegment = "accept-stale-segment"

@@ -10,23 +10,36 @@ final class NBDClient {
     var error: UInt32
     /// Of a READ.
     var data: [UInt8]
+    /// Of a BLOCK_STATUS.
+    var runs: [Run] = []
+  }
+
+  struct Run {
+    let length: Int
+    /// The lowest flag.
+    let isSet: Bool
   }
 
   let byteCount: Int
+  /// The metadata context that was asked for could be selected.
+  let hasContext: Bool
   private let socket: ClientSocket
   private let isStructured: Bool
   /// READs under way: a simple reply does not say how long it is, and chunks are put together.
   private var reads: [UInt64: Reply] = [:]
 
   /// Opens the export; `refused` with the server's words when it does not want to.
+  ///
+  /// - Parameter context: a metadata context to select; needs structured replies.
   init(
-    _ endpoint: SocketEndpoint, export: String, structured: Bool
+    _ endpoint: SocketEndpoint, export: String, structured: Bool, context: String? = nil
   ) throws(ClientError) {
     let socket = try ClientSocket(endpoint)
     self.socket = socket
     isStructured = structured
     do throws(ClientError) {
-      byteCount = try Handshake(socket).open(export, structured: structured)
+      (byteCount, hasContext) = try Handshake(socket).open(
+        export, structured: structured, context: context)
     } catch {
       socket.close()
       throw error
@@ -124,6 +137,12 @@ final class NBDClient {
     var content = content
     switch type {
     case 0: break
+    case 5:
+      _ = content.take(UInt32.self)
+      while content.remaining >= 8 {
+        let length = Int(content.take(UInt32.self))
+        reply.runs.append(Run(length: length, isSet: content.take(UInt32.self) & 1 == 1))
+      }
     case 1, 2:
       let offset = Int(content.take(UInt64.self)) - start
       let bytes =
@@ -150,6 +169,7 @@ final class NBDClient {
 private struct Handshake {
   private static let acknowledge: UInt32 = 1
   private static let info: UInt32 = 3
+  private static let metaContext: UInt32 = 4
   private static let errorBit: UInt32 = 1 << 31
   private static let exportInfo: UInt16 = 0
 
@@ -157,8 +177,10 @@ private struct Handshake {
 
   init(_ socket: ClientSocket) { self.socket = socket }
 
-  /// Returns the export's size.
-  func open(_ export: String, structured: Bool) throws(ClientError) -> Int {
+  /// Returns the export's size, and whether the context was selected.
+  func open(
+    _ export: String, structured: Bool, context: String?
+  ) throws(ClientError) -> (byteCount: Int, hasContext: Bool) {
     var greeting = WireBuffer(try socket.receive(18))
     guard greeting.take(UInt64.self) == NBDMagic.greeting,
       greeting.take(UInt64.self) == NBDMagic.option
@@ -170,6 +192,8 @@ private struct Handshake {
       try send(.structuredReply, [])
       _ = try receiveReply()
     }
+    let hasContext =
+      if let context { try select(context, of: export) } else { false }
     var request = WireBuffer()
     request.put(UInt32(export.utf8.count))
     request.put(Array(export.utf8))
@@ -185,7 +209,23 @@ private struct Handshake {
       }
     }
     guard let byteCount else { throw .wrong("GO without the size of the export") }
-    return byteCount
+    return (byteCount, hasContext)
+  }
+
+  private func select(_ context: String, of export: String) throws(ClientError) -> Bool {
+    var request = WireBuffer()
+    request.put(UInt32(export.utf8.count))
+    request.put(Array(export.utf8))
+    request.put(UInt32(1))
+    request.put(UInt32(context.utf8.count))
+    request.put(Array(context.utf8))
+    try send(.setMetaContext, request.bytes)
+    var isSelected = false
+    while true {
+      let (type, _) = try receiveReply()
+      if type == Self.acknowledge { return isSelected }
+      if type == Self.metaContext { isSelected = true }
+    }
   }
 
   private func send(_ option: NBDOption, _ data: [UInt8]) throws(ClientError) {

@@ -57,6 +57,7 @@ final class Viewer: @unchecked Sendable {
       if world.simulation.random.chance(0.1) {
         return try view.expectRefusals(outside: instants)
       }
+      if world.simulation.random.chance(0.4) { return try askChanges(view, instants) }
       let rounds = world.simulation.random.pick([1, 1, 1, 2, 5])
       let again =
         world.simulation.random.chance(0.3)
@@ -73,6 +74,18 @@ final class Viewer: @unchecked Sendable {
       world.trace.note("viewer \(number): \(error)")
       if case .wrong(let what) = error { view.oracle.violation("viewer \(number): \(what)") }
     }
+  }
+
+  /// What changed between two instants, or since one; the disk as it is only where it is served.
+  private func askChanges(
+    _ view: ViewReading, _ instants: Inspector.Instants
+  ) throws(ClientError) {
+    let chosen = [choose(instants, view.line), choose(instants, view.line)].sorted()
+    let isLive = view.role == .protected && world.simulation.random.chance(0.5)
+    let disk = world.simulation.random.below(view.oracle.diskNames.count)
+    try view.askChanges(
+      since: chosen[0], until: isLive ? nil : chosen[1], disk: disk,
+      rounds: world.simulation.random.pick([1, 1, 3]))
   }
 
   /// Any instant, or the very one of a record, or the one right before it; or one that was not
@@ -100,10 +113,10 @@ final class Viewer: @unchecked Sendable {
 struct ViewReading {
   private static let chunkBytes = 32 << 10
 
-  private let host: SiteHost
+  let host: SiteHost
   private let group: Int
-  private let role: Role
-  private let world: World
+  let role: Role
+  let world: World
   let oracle: GroupOracle
 
   init(_ host: SiteHost, _ group: Int, _ world: World) {
@@ -122,7 +135,7 @@ struct ViewReading {
     return all.isEmpty ? nil : world.simulation.random.pick(all)
   }
 
-  private var mayHaveChanged: Bool { world.isDamaged || host.hadDiskErrors }
+  var mayHaveChanged: Bool { world.isDamaged || host.hadDiskErrors }
 
   private func open(_ disk: String, at instant: String) throws(ClientError) -> NBDClient {
     try NBDClient(

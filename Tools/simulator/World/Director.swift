@@ -19,9 +19,11 @@ final class Director {
     startClients()
     chaos.begin()
     world.ambushes.begin()
+    world.indexChaos.begin()
     Thread.sleep(milliseconds: world.plan.chaosNanoseconds / 1_000_000)
     world.trace.note("faults end")
     chaos.end()
+    world.indexChaos.end()
     Thread.sleep(milliseconds: UInt64(world.simulation.random.below(500)))
     world.isQuiet = true
     wait("clients") { world.clientsLeft == 0 }

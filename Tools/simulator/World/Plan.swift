@@ -53,6 +53,7 @@ struct Plan {
   let forgetsLost: [Bool]
   /// How long a sync of a segment takes at each site; nil: no longer than others.
   let segmentSyncs: [ClosedRange<UInt64>?]
+  let index: IndexPlan
   /// Nil: the protected site's machine does not come back as it was before.
   let restoration: RestorationPlan?
 
@@ -97,6 +98,7 @@ struct Plan {
     let drawn = RestorationPlan.draw(&others)
     restoration = isMixed ? nil : drawn
     forgetsLost = Self.siteNames.map { _ in others.chance(0.5) }
+    index = IndexPlan(&others)
   }
 
   private static func group(

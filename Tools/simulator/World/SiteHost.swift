@@ -72,7 +72,9 @@ final class SiteHost: @unchecked Sendable {
     let site: Site
     do throws(SiteError) {
       let configuration = world.plan.configuration(of: index)
-      site = try Site.start(configuration) { [unowned self] line in logged(line, life) }
+      site = try Site.start(configuration, indexMemory: world.plan.index.memory) {
+        [unowned self] line in logged(line, life)
+      }
     } catch { return startFailed(error) }
     let inspector = Inspector(site, self, world)
     inspector.waitForFirstAnswer()

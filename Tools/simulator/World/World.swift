@@ -20,6 +20,7 @@ final class World: @unchecked Sendable {
   private(set) var hosts: [SiteHost] = []
   private(set) lazy var chaos = Chaos(self)
   private(set) lazy var ambushes = Ambushes(self)
+  private(set) lazy var indexChaos = IndexChaos(self)
   /// How the run ended is told to this once.
   private let onEnd: (World, Ending) -> Never
 
@@ -156,13 +157,17 @@ final class World: @unchecked Sendable {
   /// From here on, what the machine's files get goes to the oracle.
   private func watch(_ site: Int) {
     let host = hosts[site]
-    machines[site].onWrite = { [trace] path, offset, bytes in
+    machines[site].onWrite = { [unowned self, trace] path, offset, bytes in
       trace.mix(offset)
       trace.mix(bytes)
       trace.note("\(Plan.siteNames[site]): writes \(bytes.count) bytes to \(path) at \(offset)")
+      if path.hasSuffix("/index.scratch") { statistics.mergedFiles += offset == 0 ? 1 : 0 }
       host.wrote(path, Int(offset), bytes)
     }
     machines[site].onSyncError = { path in host.syncFailed(path) }
+    machines[site].onRead = { [unowned self] path, offset, count in
+      statistics.noteRead(path, Int(offset), count)
+    }
   }
 }
 
@@ -180,4 +185,16 @@ struct Statistics {
   var cuts = 0
   var lostRecords = 0
   var appliesChecked = 0
+  var changeLists = 0
+  var indexFaults = 0
+  /// Index files that blocks were merged into.
+  var mergedFiles = 0
+  /// Of such files, and of sidecars: times that pages were read, one or several.
+  var mergedReads = 0
+  var sidecarReads = 0
+
+  mutating func noteRead(_ path: String, _ offset: Int, _ count: Int) {
+    guard IndexChaos.isIndex(path), offset % 256 == 0, count % 256 == 0 else { return }
+    if path.hasSuffix(".index") { sidecarReads += 1 } else { mergedReads += 1 }
+  }
 }
