@@ -13,6 +13,9 @@ extension Group {
     let peer = link?.snapshot
     var found = journalConditions(peer) + storeConditions
     if let condition = setback?.condition(now: SystemClock.monotonicNanoseconds()) {
+      #if MUTANTS
+        if Mutant.forgetSetback.isOn { return found }
+      #endif
       found.append(condition)
     }
     if configuration.role == .protected, let text = clockProblem {
@@ -141,6 +144,9 @@ extension Group {
 
   /// By when things went well last, not by what the link does at this moment.
   private func linkCondition(_ site: String, _ peer: LinkMonitor.Snapshot) -> Condition? {
+    #if MUTANTS
+      if Mutant.trustSocket.isOn, peer.state == .connected { return nil }
+    #endif
     let missing = journal.map {
       $0.appended.rawValue - min($0.appended.rawValue, $0.watermarks[.peerDurable])
     }

@@ -1,4 +1,5 @@
-import Configuration
+import Foundation
+import Journal
 import TestSupport
 import Testing
 
@@ -6,27 +7,9 @@ import Testing
 
 /// Proves when a group is there for clients, peers and the rest of the site.
 @Suite(.scratch) struct GroupHostTests {
-  private func host(_ scratch: ScratchDirectory) throws -> GroupHost {
-    let raw = try scratch.sparseFile("disk.raw", size: 1 << 20)
-    let yaml = """
-      site: east
-      data: \(try scratch.subdirectory("data"))
-      listen: { nbd: ["tcp:127.0.0.1:0"] }
-      groups:
-        - name: g
-          role: protected
-          journal: { capacity: 1M, segment_size: 64K }
-          disks: [{ name: disk, size: 1M, backing: "file:\(raw)" }]
-      """
-    let site = try SiteConfiguration(yaml: Array(yaml.utf8), file: "site.yaml")
-    return GroupHost(
-      site.groups[0], origin: nil, loop: try EventLoop(name: "loop"), files: InheritedFiles(),
-      .init(site: "east", dataDirectory: site.dataDirectory) { _ in })
-  }
-
   @Test func `nobody comes to a group before it is written down that it is in use`() throws {
     let scratch = try ScratchDirectory()
-    let host = try host(scratch)
+    let host = try protectedHost(scratch)
     host.start()
     if let refusal = host.firstRefusal() { throw refusal }
     #expect(host.prepared != nil && host.group == nil)
@@ -40,5 +23,84 @@ import Testing
     host.join()
     #expect(host.group == nil)
     host.loop.stop()
+  }
+
+  /// Fails the group that is open, and waits until it is another one that serves.
+  private func fail(_ host: GroupHost, _ reason: String) throws -> Group {
+    let before = try #require(host.group)
+    // It is not opened again while its loop is busy.
+    let isClosed = before.loop.ask { done in
+      before.fail(reason)
+      done(host.group == nil && host.closedReason == reason && host.closedSince != nil)
+    }
+    #expect(isClosed == true)
+    try eventually("it is open again") { host.group != nil }
+    let after = try #require(host.group)
+    #expect(after !== before && host.closedSince == nil)
+    return after
+  }
+
+  @Test func `a group that has failed is opened again, and told of`() throws {
+    let host = try protectedHost(try ScratchDirectory())
+    try host.serve()
+    let again = try fail(host, "the disk is gone")
+    let conditions: [Condition]? = again.loop.ask { done in
+      again.noteConditions()
+      done(again.conditions.entries.map(\.condition))
+    }
+    #expect(conditions?.map(\.code) == [.groupReopened])
+    #expect(conditions?.first?.text.contains("the disk is gone") == true)
+    host.end()
+  }
+
+  @Test func `what is opened again is the group that was there, and no new one`() throws {
+    let scratch = try ScratchDirectory()
+    let host = try protectedHost(scratch)
+    try host.serve()
+    let group = try #require(host.group)
+    let folder = scratch.file("data/g")
+    group.loop.perform {
+      group.fail("the disk is gone")
+      try? FileManager.default.moveItem(atPath: folder, toPath: folder + ".away")
+    }
+    try eventually("it was tried") {
+      host.openingStatus.failedAttempts > 0 || host.group != nil
+    }
+    #expect(host.group == nil && host.closedReason.contains("holds no journal now"))
+    host.end()
+  }
+
+  /// Whoever reads the list makes the loop copy it when the next one comes.
+  @Test func `however many checkpoints are made, the list of the newest stays short`() throws {
+    let host = try protectedHost(try ScratchDirectory())
+    try host.serve()
+    let group = try #require(host.group)
+    var longest = 0
+    for _ in 0..<50 {
+      let count: Int? = group.loop.ask { done in
+        for _ in 0..<100 { _ = group.writeCheckpoint(tag: "") }
+        group.tick()
+        done(group.journal?.activeCheckpoints.count ?? 0)
+      }
+      longest = max(longest, try #require(count))
+    }
+    #expect(longest > 1000 && longest < 4096)
+    #expect(group.loop.ask { $0(group.journal?.checkpointCount) } == 5000)
+    host.end()
+  }
+
+  @Test func `what clients were told of is remembered from one opening to the next`() throws {
+    let host = try protectedHost(try ScratchDirectory())
+    try host.serve()
+    let before = try #require(host.group)
+    let identifier = before.stateKeeper?.state.group
+    before.loop.perform {
+      before.loss = AcknowledgedLoss(first: .init(3), last: .init(5), isTold: [false])
+    }
+    let again = try fail(host, "the disk is gone")
+    #expect(again.loss == AcknowledgedLoss(first: .init(3), last: .init(5), isTold: [false]))
+    let memory = host.memoryToHand { loop, group in loop.ask { $0(group.memory) } }
+    #expect(memory?.identifier == identifier && memory?.loss == again.loss)
+    host.end()
   }
 }

@@ -41,7 +41,50 @@ private func host(
   return host
 }
 
-/// Such a host, with a front desk where peers arrive.
+/// The host of a protected group `g` of one disk, without peer; nothing of it runs yet.
+func protectedHost(_ scratch: ScratchDirectory) throws -> GroupHost {
+  let raw = try scratch.sparseFile("disk.raw", size: 1 << 20)
+  let yaml = """
+    site: east
+    data: \(try scratch.subdirectory("data"))
+    listen: { nbd: ["tcp:127.0.0.1:0"] }
+    groups:
+      - name: g
+        role: protected
+        history: 1h
+        journal: { capacity: 16M, segment_size: 1M }
+        disks: [{ name: disk, size: 1M, backing: "file:\(raw)" }]
+    """
+  let site = try SiteConfiguration(yaml: Array(yaml.utf8), file: "site.yaml")
+  return GroupHost(
+    site.groups[0], origin: nil, loop: try EventLoop(name: "loop"), files: InheritedFiles(),
+    .init(site: "east", dataDirectory: site.dataDirectory) { _ in })
+}
+
+extension GroupHost {
+  /// Serves as the site does when all its groups are open; returns when there is room for a record.
+  func serve() throws {
+    start()
+    if let refusal = firstRefusal() { throw refusal }
+    try noteUse()
+    serves()
+    loop.start()
+    guard let group else { throw RigError("the group does not serve") }
+    loop.post { group.begin() }
+    release()
+    try eventually("there is room") {
+      group.loop.ask { $0(group.journal?.hasRoom(payloadByteCount: 0) == true) } == true
+    }
+  }
+
+  func end() {
+    stop()
+    join()
+    loop.stop()
+  }
+}
+
+/// Such a recovery host, with a front desk where peers arrive.
 final class LinkedHost {
   let host: GroupHost
   let endpoint: SocketEndpoint
@@ -50,6 +93,8 @@ final class LinkedHost {
   private let desk: FrontDesk
   private let lines = Monitor<[String]>([])
 
+  /// Of the group's journal.
+  var folder: String { scratch.file("data/g") }
   var log: [String] { lines.withLock { $0 } }
 
   init(_ scratch: ScratchDirectory) throws {

@@ -107,6 +107,8 @@ import Volume
     // Between two.
     #expect(Self.page(nil, 109, 1) == ([4], 30, 110))
     #expect(Self.page(nil, 19, 5) == ([], nil, 20))
+    // All that is between two.
+    #expect(Self.page(30, 110, 5) == ([3, 4, 11], 20, 120))
   }
 
   @Test func aPageFromAnInstantHasTheOldestAndSaysWhatComesBehind() {

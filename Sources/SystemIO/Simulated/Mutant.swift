@@ -65,6 +65,10 @@ public enum Mutant: String, CaseIterable {
   case joinForeignCopy = "join-foreign-copy"
   case skipDebt = "skip-debt"
 
+  // Of what people are told.
+  case trustSocket = "trust-socket"
+  case forgetSetback = "forget-setback"
+
   /// Set before the simulation begins.
   nonisolated(unsafe) public static var chosen: Mutant?
 

@@ -14,6 +14,8 @@ public final class Network {
   }
 
   private var held: [Route] = []
+  /// When each of them began.
+  private var heldSince: [UInt64] = []
   var listeners: [SocketName: OpenSocket] = [:]
   /// Unix sockets whose files exist, with or without a listener: the inode by path.
   var socketFiles: [String: UInt64] = [:]
@@ -26,12 +28,20 @@ public final class Network {
   public func partition(from: String, to: String) {
     Simulation.running.trace("network: nothing arrives from \(from) at \(to)")
     held.append(Route(from: from, to: to))
+    heldSince.append(Simulation.running.now)
+  }
+
+  /// For how long nothing has arrived in this direction, but what was under way; 0: it does.
+  public func silence(from: String, to: String) -> UInt64 {
+    guard let index = held.firstIndex(of: Route(from: from, to: to)) else { return 0 }
+    return Simulation.running.now - heldSince[index]
   }
 
   public func heal() {
     guard !held.isEmpty else { return }
     Simulation.running.trace("network: whole again")
     held = []
+    heldSince = []
     Simulation.running.noteChange()
   }
 

@@ -28,6 +28,10 @@ final class Inspector: @unchecked Sendable {
   private var watermarks: [WatermarkStatus?]
   private var resets: [Int]
   private var closings: [Int]
+  /// The same when this life began.
+  private let closingsBefore: [Int]
+  /// Since when each group was seen open.
+  private var openSince: [UInt64]
 
   init(_ site: Site, _ host: SiteHost, _ world: World) {
     self.site = site
@@ -37,6 +41,8 @@ final class Inspector: @unchecked Sendable {
     watermarks = instants.map { _ in nil }
     resets = instants.map { _ in 0 }
     closings = host.closings
+    closingsBefore = host.closings
+    openSince = host.closings.map { _ in world.simulation.now }
   }
 
   private func role(_ group: Int) -> Role { world.role(of: group, at: host.index) }
@@ -64,13 +70,19 @@ final class Inspector: @unchecked Sendable {
     Thread.sleep(milliseconds: UInt64(10 + world.simulation.random.below(200)))
     let resets = world.groups.map(\.recovery.resetCount)
     let closings = host.closings
+    let silence = self.silence
     let status = site.status()
+    let isSilent = self.silence >= silence
     for (group, groupStatus) in status.groups.enumerated() {
       // What was said of an opening that has ended says nothing of the next.
-      if host.closings[group] != self.closings[group] { watermarks[group] = nil }
+      if host.closings[group] != self.closings[group] {
+        watermarks[group] = nil
+        openSince[group] = world.simulation.now
+      }
       guard groupStatus.journal != nil, host.closings[group] == closings[group] else { continue }
       self.closings[group] = closings[group]
       check(group, groupStatus)
+      checkHealth(group, groupStatus, isSilent ? silence : 0)
       if role(group) == .protected, world.groups[group].recovery.resetCount == resets[group] {
         checkPeerDurable(group, groupStatus.watermarks)
       }
@@ -109,6 +121,27 @@ final class Inspector: @unchecked Sendable {
   }
 
   // MARK: Checks
+
+  /// For how long nothing has come from the other site.
+  private var silence: UInt64 {
+    world.simulation.network.silence(from: Plan.siteNames[1 - host.index], to: host.name)
+  }
+
+  /// A peer's acknowledgements stop to count after ten seconds, and a while is for the telling.
+  private static let silenceLimit: UInt64 = .milliseconds(11_500)
+
+  /// What people must be told, whatever the sockets are like now.
+  private func checkHealth(_ group: Int, _ status: GroupStatus, _ silence: UInt64) {
+    guard status.health == "ok" else { return }
+    let oracle = world.groups[group]
+    let age = world.simulation.now - openSince[group]
+    if min(silence, age) > Self.silenceLimit, role(group) == .protected {
+      oracle.violation("health is ok though nothing has come from the peer for \(silence) ns")
+    }
+    if host.closings[group] > closingsBefore[group], age < .seconds(290) {
+      oracle.violation("health is ok though the group had failed in this life")
+    }
+  }
 
   private func check(_ group: Int, _ status: GroupStatus) {
     let oracle = world.groups[group]

@@ -33,6 +33,7 @@ final class Director {
       Restoration(plan, world, wait: wait(_:until:), isConverged: isConverged).run()
     }
     checkRest()
+    if world.simulation.random.chance(0.1) { checkSilence() }
     for group in world.groups.indices { compareWhole(group) }
     stopAndCompare()
   }
@@ -46,6 +47,16 @@ final class Director {
     if counts() != before {
       world.violation("idle groups get records: \(before), and then \(counts())")
     }
+    for group in world.groups.indices { wait("group \(group)") { isConverged(group) } }
+  }
+
+  /// A peer that is connected and says nothing: long enough for `Inspector` to ask what people are
+  /// told of it, and too short for the connection to be given up.
+  private func checkSilence() {
+    let (peer, owner) = (world.site(of: 0, .recovery), world.site(of: 0, .protected))
+    world.simulation.network.partition(from: peer.name, to: owner.name)
+    Thread.sleep(milliseconds: 13_500)
+    world.simulation.network.heal()
     for group in world.groups.indices { wait("group \(group)") { isConverged(group) } }
   }
 
