@@ -130,7 +130,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
         remedy: "see that the peer's site runs and that its address is reachable")
     case .groupReopened:
       Facts(
-        .warning, "the group had to fail, and is open again since five minutes or less",
+        .warning, "the group had to fail; it is open again, and nothing new is durable yet",
         remedy: "repair the storage that the text names, before it fails again; see that the "
           + "guests are connected")
     case .linkUnstable:
@@ -160,7 +160,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
     case .indexUnwritten:
       Facts(
         .warning, "the index of the history cannot be written to files, and takes memory instead",
-        remedy: "free space in the file system of the data folder, or add some")
+        remedy: "mend what the text names: mostly, free space in the data folder's file system")
     case .recordsDamaged:
       Facts(
         .info, "a record that the peer lacked was damaged in the journal, but is on the disk",

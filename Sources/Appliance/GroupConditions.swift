@@ -12,7 +12,8 @@ extension Group {
     if let failure { return [Condition(.groupFailed, failure)] }
     let peer = link?.snapshot
     var found = journalConditions(peer) + storeConditions
-    if let condition = setback?.condition(now: SystemClock.monotonicNanoseconds()) {
+    let now = SystemClock.monotonicNanoseconds()
+    if let condition = setback?.condition(now: now, durable: journal?.durable ?? .none) {
       #if MUTANTS
         if Mutant.forgetSetback.isOn { return found }
       #endif

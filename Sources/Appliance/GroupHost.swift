@@ -166,12 +166,12 @@ final class GroupHost: Sendable {
   /// started yet.
   func serves() {
     noteLoss()
-    let now = now
+    let (now, end) = (now, prepared?.stamped ?? .none)
     state.update { state in
       guard state.life.phase == .ready else { return }
       state.life.serves(now: now)
       state.closedSince = nil
-      state.setback?.opened(now: now)
+      state.setback?.opened(now: now, end: end)
     }
   }
 
@@ -315,7 +315,7 @@ final class GroupHost: Sendable {
     group.siteName = surroundings.site
     group.onFailure = { [weak self] reason in self?.hasFailed(reason) }
     group.setback = setback
-    group.setback?.opened(now: now)
+    group.setback?.opened(now: now, end: group.stamped)
     // What a recovery site has lost is sent again.
     if role == .protected {
       group.loss = memory.loss(keeping: group.stamped, diskCount: group.disks.count)

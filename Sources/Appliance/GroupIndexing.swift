@@ -37,7 +37,8 @@ struct IndexUpkeep {
 extension Group {
   /// Several times a second, and when a job has ended.
   func continueIndexUpkeep() {
-    guard let journal, !isStopping, !handover.isSettling, failure == nil else { return }
+    guard let journal, !isStopping, !handover.isSettling, !receiving.closesViews, failure == nil
+    else { return }
     let now = loop.monotonicNow
     if indexUpkeep.placing.mayBegin(now) { place(journal) }
     if indexUpkeep.sidecars.mayBegin(now) { writeSidecar(journal) }

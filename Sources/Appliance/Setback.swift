@@ -1,10 +1,10 @@
 import BlockModel
 
 /// That a group had to fail, and is open again. What made it fail mostly shows only when something
-/// is written, so it is told for some time after that; a value, to which time comes in with each
-/// call: nanoseconds of the monotonic clock.
+/// is written, so it is told until a record that came later is durable, or for some time; a value,
+/// to which time comes in with each call: nanoseconds of the monotonic clock.
 struct Setback: Equatable, Sendable {
-  /// How long it is told after the group has opened again.
+  /// How long it is told at most after the group has opened again.
   static let lingerNanoseconds: UInt64 = 300_000_000_000
 
   private(set) var reason: String
@@ -13,6 +13,8 @@ struct Setback: Equatable, Sendable {
   /// Times that it has failed, none so long after the one before that this was not told any more.
   private(set) var count: Int
   private var openAgain: UInt64?
+  /// Where the order ended then.
+  private var end = SequenceNumber.none
 
   init(_ reason: String, at instant: Timestamp, now: UInt64, after earlier: Setback? = nil) {
     self.reason = reason
@@ -22,15 +24,21 @@ struct Setback: Equatable, Sendable {
   }
 
   /// The group serves again.
-  mutating func opened(now: UInt64) { openAgain = openAgain ?? now }
+  mutating func opened(now: UInt64, end: SequenceNumber) {
+    if openAgain != nil { return }
+    openAgain = now
+    self.end = end
+  }
 
   func isOver(now: UInt64) -> Bool {
     openAgain.map { now &- $0 >= Self.lingerNanoseconds } ?? false
   }
 
   /// What to tell while the group is open; nil when that is over.
-  func condition(now: UInt64) -> Condition? {
-    if isOver(now: now) { return nil }
+  ///
+  /// - Parameter durable: the last record that is.
+  func condition(now: UInt64, durable: SequenceNumber) -> Condition? {
+    if isOver(now: now) || durable > end { return nil }
     let times = count > 1 ? ", \(count) times by then" : ""
     return Condition(.groupReopened, "open again; it had failed at \(instant)\(times): \(reason)")
   }

@@ -36,6 +36,8 @@ final class FiledIndex: Sendable {
   private let isBroken: Atomic<Bool>
   /// What a scan gave.
   private let scanned = AtomicLazyReference<Scanned>()
+  /// What keeps a scan from giving something, for ever.
+  private let damage = Mutex<JournalError?>(nil)
   /// The file's part in what the index takes.
   private let use: IndexUse?
 
@@ -272,10 +274,18 @@ final class FiledIndex: Sendable {
     if Self.isOfFile(error) { isBroken.store(true, ordering: .relaxed) }
   }
 
+  /// Once, whoever asks meanwhile; and not again where the segment is damaged.
   private func scan() throws(JournalError) -> Scanned {
     if let known = scanned.load() { return known }
     guard case .scan(let scan) = fallback else { preconditionFailure("has parts") }
-    return scanned.storeIfNil(Scanned(try scan()))
+    return try damage.withLock { (damage) throws(JournalError) in
+      if let known = scanned.load() { return known }
+      if let damage { throw damage }
+      do throws(JournalError) { return scanned.storeIfNil(Scanned(try scan())) } catch {
+        if case .damaged = error { damage = error }
+        throw error
+      }
+    }
   }
 
   // MARK: All extents

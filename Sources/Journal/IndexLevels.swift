@@ -57,8 +57,16 @@ struct IndexLevels {
   private let shelf: IndexShelf
   /// Of the index that the jobs are of: one that was given up gets no results.
   let life: UInt64
+  /// A generation may be as it was closed.
+  private var hasUnplaced = true
   /// Nothing is left to merge.
-  private var isSettled = false
+  private var isSettled = false {
+    didSet { if !isSettled { revision += 1 } }
+  }
+  /// Of what `cover` is made of.
+  private(set) var revision = 0
+  /// How often a sidecar took the place of generations.
+  private(set) var evictedCount = 0
 
   private struct Sidecar {
     let index: FiledIndex
@@ -75,6 +83,7 @@ struct IndexLevels {
   }
 
   mutating func append(_ generation: Generation) {
+    hasUnplaced = true
     if generations.last?.segment == generation.segment {
       splitSegments.insert(generation.segment)
     }
@@ -125,7 +134,7 @@ struct IndexLevels {
     while index < range.upperBound {
       let map = largestBlock(at: index, range, mayBeginEarlier) ?? generations[index]
       maps.append(map)
-      index = place(behind: map.span.lastSequence)
+      index = map === generations[index] ? index + 1 : place(behind: map.span.lastSequence)
     }
     return maps
   }
@@ -202,7 +211,9 @@ struct IndexLevels {
   private mutating func merge(
     _ inputs: [Generation], _ block: UInt32, _ level: Int
   ) -> IndexJob {
-    let byteCount = inputs.reduce(0) { $0 + $1.flatExtentCount } * Generation.extentByteCount
+    let byteCount = inputs.reduce(0) {
+      $0 + max($1.mapByteCount, $1.flatExtentCount * Generation.extentByteCount)
+    }
     return IndexJob(
       life: life, kind: .merge(level: level, block: block), inputs: inputs, shelf: shelf,
       fallback: inFiles(inputs),
@@ -296,15 +307,12 @@ struct IndexLevels {
   /// The oldest generation that must be put somewhere: as it was closed, or in memory although
   /// there is no room.
   mutating func nextPlacing() -> IndexJob? {
-    // Placed in order, so these are the newest.
-    var index = generations.count
-    while index > 0, !generations[index - 1].isFlat { index -= 1 }
-    if index < generations.count {
-      let generation = generations[index]
+    if hasUnplaced, let generation = generations.first(where: { !$0.isFlat }) {
       return IndexJob(
         life: life, kind: .place, inputs: [generation], shelf: shelf,
         share: makeRoom(generation.mapByteCount))
     }
+    hasUnplaced = false
     guard shelf.memory.isOver else { return nil }
     let place = generations.firstIndex {
       $0.isInMemory && $0.origin != nil && $0.mapByteCount >= shelf.pageByteCount
@@ -331,6 +339,7 @@ struct IndexLevels {
     {
       if blocks.isEmpty { blocks.append([:]) }
       blocks[0][segment] = map
+      isSettled = false
     }
     while shelf.memory.isOver, evictOldest() {}
   }
@@ -375,6 +384,7 @@ struct IndexLevels {
     }
     if hasBorder { return false }
     generations.replaceSubrange(generations(segment, 0).indices, with: [map])
+    evictedCount += 1
     sidecars[segment] = nil
     splitSegments.remove(segment)
     if !blocks.isEmpty { blocks[0][segment] = nil }

@@ -27,7 +27,12 @@ struct IndexStack {
   /// How many maps a look-up consults at most.
   var mapCount: Int { closed.newestFirst.count + 1 }
 
+  /// What the cover was made of.
+  private var coveredRevision = -1
+
   private mutating func updateCover() {
+    if levels.revision == coveredRevision { return }
+    coveredRevision = levels.revision
     closed = IndexCover(levels.cover(levels.generations.count))
   }
 
@@ -50,15 +55,17 @@ struct IndexStack {
   }
 
   mutating func nextPlacing() -> IndexJob? {
+    let evicted = levels.evictedCount
     let job = levels.nextPlacing()
     // Room may have been made for it.
-    if job != nil { updateCover() }
+    if levels.evictedCount != evicted { updateCover() }
     return job
   }
 
   mutating func nextMerge() -> IndexJob? {
+    let evicted = levels.evictedCount
     let job = levels.nextMerge()
-    if job != nil { updateCover() }
+    if job == nil || levels.evictedCount != evicted { updateCover() }
     return job
   }
 
@@ -69,7 +76,8 @@ struct IndexStack {
 
   mutating func install(_ result: Generation, of job: IndexJob) {
     levels.install(result, of: job)
-    updateCover()
+    // An older cover is as right. Of many maps, as after a start, it takes long to make.
+    if levels.revision - coveredRevision >= closed.newestFirst.count / 16 { updateCover() }
   }
 
   mutating func noteSidecar(_ index: FiledIndex, of segment: UInt32, _ span: RecordSpan) {

@@ -151,6 +151,7 @@ public struct ChangedRuns: Sendable {
     }
     while found.count > 1 { Self.uniteLast(&found) }
     if let all = found.first { self = all }
+    coarsen(to: Self.countLimit)
   }
 
   private static func uniteLast(_ found: inout [ChangedRuns]) {

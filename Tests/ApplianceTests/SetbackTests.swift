@@ -12,33 +12,41 @@ import Testing
     Setback(reason, at: Self.instant, now: seconds * Self.second, after: after)
   }
 
+  @Test func `a record that came later and is durable ends it`() {
+    var setback = failed("no space", at: 10)
+    setback.opened(now: 20 * Self.second, end: SequenceNumber(7))
+    let now = 30 * Self.second
+    #expect(setback.condition(now: now, durable: SequenceNumber(7)) != nil)
+    #expect(setback.condition(now: now, durable: SequenceNumber(8)) == nil)
+  }
+
   @Test func `it is told while the group is closed, and five minutes after it is open`() {
     var setback = failed("no space", at: 10)
     #expect(!setback.isOver(now: 10_000 * Self.second))
-    setback.opened(now: 10_000 * Self.second)
-    let text = setback.condition(now: 10_120 * Self.second)?.text
+    setback.opened(now: 10_000 * Self.second, end: .none)
+    let text = setback.condition(now: 10_120 * Self.second, durable: .none)?.text
     #expect(text == "open again; it had failed at \(Self.instant): no space")
-    #expect(setback.condition(now: 10_300 * Self.second - 1) != nil)
-    #expect(setback.condition(now: 10_300 * Self.second) == nil)
+    #expect(setback.condition(now: 10_300 * Self.second - 1, durable: .none) != nil)
+    #expect(setback.condition(now: 10_300 * Self.second, durable: .none) == nil)
     // Opened once.
-    setback.opened(now: 10_200 * Self.second)
-    #expect(setback.condition(now: 10_300 * Self.second) == nil)
+    setback.opened(now: 10_200 * Self.second, end: .none)
+    #expect(setback.condition(now: 10_300 * Self.second, durable: .none) == nil)
   }
 
   @Test func `the next failure begins the time anew, and says that it is not the first`() {
     var first = failed("no space", at: 0)
-    first.opened(now: Self.second)
+    first.opened(now: Self.second, end: .none)
     var second = failed("read-only", at: 200, after: first)
-    second.opened(now: 201 * Self.second)
-    let text = second.condition(now: 500 * Self.second)?.text ?? ""
+    second.opened(now: 201 * Self.second, end: .none)
+    let text = second.condition(now: 500 * Self.second, durable: .none)?.text ?? ""
     #expect(second.count == 2 && text.contains("read-only") && text.contains("2 times"), "\(text)")
-    #expect(second.condition(now: 501 * Self.second) == nil)
+    #expect(second.condition(now: 501 * Self.second, durable: .none) == nil)
     // What is over counts no more.
     #expect(failed("no space", at: 502, after: second).count == 1)
   }
 
   @Test func `it is a warning`() {
-    let condition = failed("no space", at: 0).condition(now: 0)
+    let condition = failed("no space", at: 0).condition(now: 0, durable: .none)
     #expect(condition?.code == .groupReopened && condition?.code.severity == .warning)
   }
 }

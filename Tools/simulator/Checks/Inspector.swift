@@ -32,6 +32,8 @@ final class Inspector: @unchecked Sendable {
   private let closingsBefore: [Int]
   /// Since when each group was seen open.
   private var openSince: [UInt64]
+  /// What was durable, as far as is known, when each group failed last.
+  private var durableBefore: [UInt64]
 
   init(_ site: Site, _ host: SiteHost, _ world: World) {
     self.site = site
@@ -43,6 +45,7 @@ final class Inspector: @unchecked Sendable {
     closings = host.closings
     closingsBefore = host.closings
     openSince = host.closings.map { _ in world.simulation.now }
+    durableBefore = host.closings.map { _ in .max }
   }
 
   private func role(_ group: Int) -> Role { world.role(of: group, at: host.index) }
@@ -76,6 +79,7 @@ final class Inspector: @unchecked Sendable {
     for (group, groupStatus) in status.groups.enumerated() {
       // What was said of an opening that has ended says nothing of the next.
       if host.closings[group] != self.closings[group] {
+        durableBefore[group] = watermarks[group]?.durable ?? 0
         watermarks[group] = nil
         openSince[group] = world.simulation.now
       }
@@ -138,7 +142,9 @@ final class Inspector: @unchecked Sendable {
     if min(silence, age) > Self.silenceLimit, role(group) == .protected {
       oracle.violation("health is ok though nothing has come from the peer for \(silence) ns")
     }
-    if host.closings[group] > closingsBefore[group], age < .seconds(290) {
+    if host.closings[group] > closingsBefore[group], age < .seconds(290),
+      status.watermarks.durable <= durableBefore[group]
+    {
       oracle.violation("health is ok though the group had failed in this life")
     }
   }
