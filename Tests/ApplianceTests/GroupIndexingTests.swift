@@ -24,7 +24,7 @@ import Testing
   /// A guest that reads all the time would hold up the recycling, and so every write.
   @Test func `a read that waits for the index keeps no applied segment`() throws {
     let scratch = try ScratchDirectory()
-    let host = try protectedHost(scratch)
+    let host = try openProtectedHost(scratch)
     let group = try #require(host.group)
     host.loop.start()
     defer {

@@ -12,7 +12,7 @@ func recoveryHost(
 }
 
 /// The same with a protected group, which has no peer.
-func protectedHost(_ scratch: ScratchDirectory) throws -> GroupHost {
+func openProtectedHost(_ scratch: ScratchDirectory) throws -> GroupHost {
   try host(scratch, ["role: protected", "history: 1d"]) { _ in }
 }
 
