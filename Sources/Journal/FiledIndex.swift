@@ -274,17 +274,14 @@ final class FiledIndex: Sendable {
     if Self.isOfFile(error) { isBroken.store(true, ordering: .relaxed) }
   }
 
-  /// Once, whoever asks meanwhile; and not again where the segment is damaged.
+  /// Not again where the segment is damaged.
   private func scan() throws(JournalError) -> Scanned {
     if let known = scanned.load() { return known }
     guard case .scan(let scan) = fallback else { preconditionFailure("has parts") }
-    return try damage.withLock { (damage) throws(JournalError) in
-      if let known = scanned.load() { return known }
-      if let damage { throw damage }
-      do throws(JournalError) { return scanned.storeIfNil(Scanned(try scan())) } catch {
-        if case .damaged = error { damage = error }
-        throw error
-      }
+    if let damage = damage.withLock({ $0 }) { throw damage }
+    do throws(JournalError) { return scanned.storeIfNil(Scanned(try scan())) } catch {
+      if case .damaged = error { damage.withLock { $0 = error } }
+      throw error
     }
   }
 
