@@ -64,10 +64,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     lastSequence = state.applied.sequence
     lastTimestamp = state.applied.timestamp
     slots = try Self.open(storage)
-    var isUnsure = !state.isClean && cut == nil
-    #if MUTANTS
-      if Mutant.trustMemory.isOn { isUnsure = false }
-    #endif
+    let isUnsure = !state.isClean && cut == nil
     let survey = try SlotSurvey(storage, slots, state, isUnsure: isUnsure)
     let facts = survey.facts
     let decision = RecoveryDecision.decide(

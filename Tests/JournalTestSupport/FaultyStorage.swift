@@ -239,6 +239,18 @@ public final class FaultyFile: JournalFile {
     if let failure { throw failure }
   }
 
+  public func forgetCached() {
+    images.withLock { images in
+      let cached = images.cached
+      images.cached = images.durable
+      for sector in images.dirty {
+        let start = sector * Self.sectorByteCount
+        let end = min(start + Self.sectorByteCount, cached.count)
+        images.cached.replaceSubrange(start..<end, with: cached[start..<end])
+      }
+    }
+  }
+
   /// As Linux: fails once for what was lost, which is not in memory any more.
   public func checkLosses() throws(Errno) {
     guard let failure = faults.take(.writeBack) else { return }

@@ -331,4 +331,15 @@ import Testing
     try group.restart(.kill)
     #expect(try group.contents() == group.history.last.disks)
   }
+
+  @Test func `a start after a failed sync believes the disk and not memory`() throws {
+    let group = try TestGroup(seed: 1)
+    try group.record(AppendingTests.byte(1))
+    try group.sync()
+    try group.record(AppendingTests.byte(2))
+    group.storage.faults.fail(.sync, with: .io)
+    #expect(throws: Errno.io) { try group.sync() }
+    try group.restart(.kill)
+    #expect(group.journal.stamped == SequenceNumber(1))
+  }
 }

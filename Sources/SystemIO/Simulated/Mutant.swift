@@ -49,7 +49,6 @@ public enum Mutant: String, CaseIterable {
   case eraseMore = "erase-more"
   case keepPeerMark = "keep-peer-mark"
   case forgetEmptied = "forget-emptied"
-  case trustMemory = "trust-memory"
   case reopenTooEarly = "reopen-too-early"
 
   // Of the link.
