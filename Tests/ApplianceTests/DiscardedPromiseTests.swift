@@ -73,9 +73,7 @@ import Testing
 
     func end() {
       host.release()
-      host.stop()
-      host.join()
-      host.loop.stop()
+      host.end()
     }
   }
 

@@ -24,14 +24,13 @@ import Testing
   /// A guest that reads all the time would hold up the recycling, and so every write.
   @Test func `a read that waits for the index keeps no applied segment`() throws {
     let scratch = try ScratchDirectory()
-    let host = try openProtectedHost(scratch)
+    let host = try protectedHost(scratch)
+    try host.open()
     let group = try #require(host.group)
     host.loop.start()
     defer {
       host.release()
-      host.stop()
-      host.join()
-      host.loop.stop()
+      host.end()
     }
     func onLoop<Value: Sendable>(
       _ body: @escaping @Sendable (SiteJournal) throws -> Value
@@ -70,9 +69,7 @@ import Testing
     host.loop.start()
     defer {
       host.release()
-      host.stop()
-      host.join()
-      host.loop.stop()
+      host.end()
     }
     let isStopped = host.loop.ask { done in
       let stop = group.indexUpkeep.stop

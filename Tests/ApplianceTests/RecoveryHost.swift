@@ -8,17 +8,6 @@ import TestSupport
 func recoveryHost(
   _ scratch: ScratchDirectory, log: @escaping @Sendable (String) -> Void = { _ in }
 ) throws -> GroupHost {
-  try host(scratch, ["role: recovery", "peer: { site: east }"], log)
-}
-
-/// The same with a protected group, which has no peer.
-func openProtectedHost(_ scratch: ScratchDirectory) throws -> GroupHost {
-  try host(scratch, ["role: protected", "history: 1d"]) { _ in }
-}
-
-private func host(
-  _ scratch: ScratchDirectory, _ lines: [String], _ log: @escaping @Sendable (String) -> Void
-) throws -> GroupHost {
   let raw = try scratch.sparseFile("disk.raw", size: 1 << 20)
   let yaml = """
     site: west
@@ -26,7 +15,8 @@ private func host(
     listen: { nbd: ["tcp:127.0.0.1:0"], link: "tcp:127.0.0.1:0" }
     groups:
       - name: g
-        \(lines.joined(separator: "\n    "))
+        role: recovery
+        peer: { site: east }
         journal: { capacity: 1M, segment_size: 64K }
         disks: [{ name: disk, size: 1M, backing: "file:\(raw)" }]
     """
@@ -34,10 +24,7 @@ private func host(
   let host = GroupHost(
     site.groups[0], origin: nil, loop: try EventLoop(name: "loop"), files: InheritedFiles(),
     .init(site: "west", dataDirectory: site.dataDirectory, log: log))
-  host.start()
-  if let refusal = host.firstRefusal() { throw refusal }
-  try host.noteUse()
-  host.serves()
+  try host.open()
   return host
 }
 
@@ -62,12 +49,17 @@ func protectedHost(_ scratch: ScratchDirectory) throws -> GroupHost {
 }
 
 extension GroupHost {
-  /// Serves as the site does when all its groups are open; returns when there is room for a record.
-  func serve() throws {
+  /// Serves; its loop does not run yet.
+  func open() throws {
     start()
     if let refusal = firstRefusal() { throw refusal }
     try noteUse()
     serves()
+  }
+
+  /// Serves as the site does when all its groups are open; returns when there is room for a record.
+  func serve() throws {
+    try open()
     loop.start()
     guard let group else { throw RigError("the group does not serve") }
     loop.post { group.begin() }
@@ -116,9 +108,7 @@ final class LinkedHost {
     let desk = desk
     front.perform { desk.close() }
     host.release()
-    host.stop()
-    host.join()
-    host.loop.stop()
+    host.end()
     front.stop()
   }
 }
