@@ -175,11 +175,8 @@ struct IndexLevels {
 
   // MARK: Merging
 
-  /// What should be made next; nil when there is nothing. To be run elsewhere, over immutable
-  /// inputs, and given to `install`.
-  mutating func nextJob() -> IndexJob? { nextPlacing() ?? nextMerge() }
-
-  /// A merge: takes long for many segments.
+  /// A merge that should be made next; nil when there is none. To be run elsewhere, over immutable
+  /// inputs, and given to `install`. Takes long for many segments.
   mutating func nextMerge() -> IndexJob? {
     if !isSettled {
       if let job = nextBlock() { return job }

@@ -624,14 +624,12 @@ public final class Journal<Storage: JournalStorage> {
     freezeIndex()
   }
 
-  /// Work that makes the index smaller and look-ups shorter; nil when there is none. Nothing
-  /// depends on it. Run by any thread, and its result given to `install`; one of each kind at once.
-  public func indexJob() -> IndexJob? { placingJob() ?? mergeJob() }
-
-  /// Puts a closed generation somewhere: what is not done of it takes memory.
+  /// Work that puts a closed generation somewhere: what is not done of it takes memory. Nil when
+  /// there is none. Nothing depends on it. Run by any thread, and its result given to `install`;
+  /// one of each kind at once.
   public func placingJob() -> IndexJob? { index.nextPlacing() }
 
-  /// May take long.
+  /// The same, which makes look-ups shorter: may take long.
   public func mergeJob() -> IndexJob? { index.nextMerge() }
 
   /// Takes the result of a job, unless it came too late.
@@ -727,15 +725,15 @@ public final class Journal<Storage: JournalStorage> {
     stampFloor = max(first, promisedTimestamp)
   }
 
-  private func checkPromise(_ timestamp: Timestamp, of what: String) throws(JournalError) {
+  private func checkPromise(_ timestamp: Timestamp) throws(JournalError) {
     #if MUTANTS
       if Mutant.forgetPromise.isOn { return }
     #endif
     guard timestamp > promisedTimestamp else {
       throw .notNext(
-        "\(what) is of \(timestamp), and the peer had promised that nothing at or before "
-          + "\(promisedTimestamp) would follow: instants that were opened here would change. "
-          + "Its state file may be an older copy")
+        "record \(lastSequence.rawValue + 1) is of \(timestamp), and the peer had promised that "
+          + "nothing at or before \(promisedTimestamp) would follow: instants that were opened "
+          + "here would change. Its state file may be an older copy")
     }
   }
 
@@ -771,7 +769,7 @@ public final class Journal<Storage: JournalStorage> {
 
   private func check(_ header: RecordHeader, _ byteCount: Int) throws(JournalError) {
     guard header.timestamp > stampFloor else {
-      try checkPromise(header.timestamp, of: "record \(lastSequence.rawValue + 1)")
+      try checkPromise(header.timestamp)
       throw .notNext("record \(lastSequence.rawValue + 1) is not later than the one before")
     }
     guard activeEnd + byteCount <= activeLimit else {

@@ -232,7 +232,7 @@ public final class TestGroup {
       } else if let job = journal.sidecarJob() {
         sidecarResult = try? job.run()
         if sidecarResult == nil { return journal.sidecarFailed(job) }
-      } else if let job = journal.indexJob() {
+      } else if let job = journal.placingJob() ?? journal.mergeJob() {
         guard let result = try? job.run() else { return journal.indexJobFailed(job) }
         if result.failure != nil { return journal.install(result, of: job) }
         indexJob = (job, result)

@@ -175,3 +175,7 @@ import Testing
     #expect(levels.generations.isEmpty && levels.cover(0).isEmpty)
   }
 }
+
+extension IndexLevels {
+  fileprivate mutating func nextJob() -> IndexJob? { nextPlacing() ?? nextMerge() }
+}
