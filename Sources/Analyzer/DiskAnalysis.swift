@@ -1,7 +1,7 @@
 public import BlockModel
 
-/// Everything the analyzer knows about one disk. A pure value in fixed memory (about 1.1 MiB for a
-/// disk of 512 MiB or more); time is what observations and `advance` say it is.
+/// Everything the analyzer knows about one disk. A pure value in fixed memory (at most 1.1 MiB,
+/// for a disk of 512 MiB or more); time is what observations and `advance` say it is.
 ///
 /// An instant earlier than the newest one seen counts as the newest.
 public struct DiskAnalysis: Sendable {
@@ -9,6 +9,7 @@ public struct DiskAnalysis: Sendable {
   public static let hottestRangeCount = 10
 
   private var sizeBytes: UInt64
+  private var writtenBlockLimit = WrittenBlockMemory.maximumPlaces
   private var rates = WindowedRates()
   private var runs = RunDetector()
   private var writtenBlocks: WrittenBlockMemory
@@ -24,8 +25,18 @@ public struct DiskAnalysis: Sendable {
   /// then fewer overwrites are seen for a while.
   mutating func grow(to sizeBytes: UInt64) {
     self.sizeBytes = sizeBytes
-    let larger = WrittenBlockMemory(diskBytes: sizeBytes)
+    let larger = WrittenBlockMemory(diskBytes: sizeBytes, placeLimit: writtenBlockLimit)
     if larger.capacity > writtenBlocks.capacity { writtenBlocks = larger }
+  }
+
+  /// No more written blocks are remembered from now on. All are forgotten if there were more.
+  mutating func limitWrittenBlocks(to limit: Int) {
+    if limit == writtenBlockLimit { return }
+    writtenBlockLimit = limit
+    let fitting = WrittenBlockMemory(diskBytes: sizeBytes, placeLimit: limit)
+    if fitting.capacity < writtenBlocks.capacity || writtenBlocks.isEmpty {
+      writtenBlocks = fitting
+    }
   }
 
   /// Counts one request. Does not block or allocate.

@@ -20,6 +20,8 @@ public final class GroupAnalyzer: Sendable {
   }
 
   private let names: [String]
+  /// How many there are.
+  public var diskCount: Int { names.count }
   private let queue: ObservationQueue
   // Held for a whole run, and by who tells that a disk has grown.
   private let state: Mutex<State>
@@ -46,12 +48,15 @@ public final class GroupAnalyzer: Sendable {
   ///   - now: the wall clock.
   ///   - budgetBytes: payload bytes to read at most. Every write is sampled when that suffices,
   ///     else an equal share of them; 0 reads none.
+  ///   - writtenBytesLimit: memory that may tell of a disk's overwrites, in bytes.
   /// - Returns: requests taken from the queue; `queue.capacity` says that more may wait.
   @discardableResult
   public func run<Reader: PayloadReader & ~Copyable>(
-    once now: Timestamp, reader: inout Reader, budgetBytes: Int
+    once now: Timestamp, reader: inout Reader, budgetBytes: Int, writtenBytesLimit: Int = .max
   ) -> Int {
     let (snapshot, taken) = state.withLock { state in
+      let limit = writtenBytesLimit / WrittenBlockMemory.placeBytes
+      for disk in state.disks.indices { state.disks[disk].limitWrittenBlocks(to: limit) }
       state.clock.advance(to: now)
       state.sampler.begin(budgetBytes: budgetBytes)
       let taken = queue.drain(max: queue.capacity) { state.record($0) }

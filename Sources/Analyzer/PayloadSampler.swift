@@ -24,10 +24,7 @@ struct PayloadSampler: Sendable {
   private var randomState: UInt64
 
   /// - Parameter seed: any number; equal seeds choose equally.
-  init(seed: UInt64 = 0x5DEE_CE66_D1CE_B00B) {
-    randomState = seed | 1
-    samples.reserveCapacity(Self.maximumSamples)
-  }
+  init(seed: UInt64 = 0x5DEE_CE66_D1CE_B00B) { randomState = seed | 1 }
 
   /// One write in this many is chosen.
   var oneIn: UInt64 { 1 << UInt64(halvings) }

@@ -5,12 +5,13 @@
 /// number selects a set of eight places, ordered from the last used to the first, and a new block
 /// takes the place of the one unused longest. A byte is an overwrite when its sector was
 /// written, in whole or in part, and its block was last written at most `memorySeconds` ago and is
-/// still in the table. The default of 131,072 places (1 MiB) knows the last 512 MiB of different
-/// blocks; a smaller disk gets a table of its own size.
+/// still in the table. The most, 131,072 places (1 MiB), know the last 512 MiB of different blocks;
+/// a smaller disk gets a table of its own size, and a site with many disks smaller ones.
 struct WrittenBlockMemory: Sendable {
   static let blockShift: UInt64 = 12
   static let sectorShift: UInt64 = 9
   static let placesPerSet = 8
+  static let placeBytes = 8
   static let minimumPlaces = 1024
   static let maximumPlaces = 131_072
   /// Age at which a block is forgotten, counted from its last write.
@@ -28,10 +29,12 @@ struct WrittenBlockMemory: Sendable {
   private let setShift: UInt64
   private let setMask: UInt64
 
-  init(diskBytes: UInt64) {
+  /// - Parameter placeLimit: a table is not larger, if `minimumPlaces` allow it.
+  init(diskBytes: UInt64, placeLimit: Int = maximumPlaces) {
     let blocks = Int(clamping: diskBytes >> Self.blockShift)
+    let limit = min(placeLimit, Self.maximumPlaces)
     var count = Self.minimumPlaces
-    while count < Self.maximumPlaces && count < blocks { count *= 2 }
+    while count * 2 <= limit && count < blocks { count *= 2 }
     capacity = count
     setMask = UInt64(count / Self.placesPerSet - 1)
     setShift = UInt64(setMask.nonzeroBitCount)
@@ -39,6 +42,7 @@ struct WrittenBlockMemory: Sendable {
 
   /// Blocks that fit.
   let capacity: Int
+  var isEmpty: Bool { places.isEmpty }
 
   /// Looks a write up and remembers it.
   ///

@@ -10,6 +10,8 @@ final class AnalysisThread: Sendable {
   private static let periodMilliseconds: UInt64 = 50
   /// Payload bytes read for samples, each group and period: 20 MiB/s.
   private static let budgetBytes = 1 << 20
+  /// Memory that tells of overwrites, all disks of the site together: each has an equal share.
+  private static let writtenBytes = 32 << 20
 
   private let hosts: [GroupHost]
   private let isStopping = Atomic<Bool>(false)
@@ -21,10 +23,14 @@ final class AnalysisThread: Sendable {
     let thread = Thread(name: "analyzer", priority: .idle) { [self] in
       while !isStopping.load(ordering: .acquiring) {
         let now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
-        for group in hosts.compactMap(\.group) {
+        let groups = hosts.compactMap(\.group)
+        let disks = groups.reduce(0) { $0 + ($1.analyzer?.diskCount ?? 0) }
+        for group in groups {
           guard let analyzer = group.analyzer, let journal = group.journal else { continue }
           var reader = JournalPayloads(catalog: journal.catalog)
-          analyzer.run(once: now, reader: &reader, budgetBytes: Self.budgetBytes)
+          analyzer.run(
+            once: now, reader: &reader, budgetBytes: Self.budgetBytes,
+            writtenBytesLimit: Self.writtenBytes / max(disks, 1))
         }
         Thread.sleep(milliseconds: Self.periodMilliseconds)
       }

@@ -53,6 +53,27 @@ import Testing
     #expect(disks[0].window(10).overwriteShare == 1.0 / 3)
   }
 
+  @Test(arguments: [(.max, 0.5), (2048 * 8, 0.5), (1024 * 8, 0)] as [(Int, Double)])
+  func aSmallerShareOfMemoryKnowsFewerBlocks(byteLimit: Int, share: Double) {
+    var reader = PatternReader([1])
+    for seconds in [0.1, 0.2] {
+      offerBlocks(2048)
+      analyzer.run(
+        once: instant(seconds), reader: &reader, budgetBytes: 0, writtenBytesLimit: byteLimit)
+    }
+    #expect(window(10).overwriteShare == share)
+  }
+
+  @Test func aShareThatShrinksForgetsAndGoesOn() {
+    var reader = PatternReader([1])
+    for (seconds, byteLimit) in [(0.1, Int.max), (0.2, 8 << 10), (0.3, 8 << 10)] {
+      offerBlocks(512)
+      analyzer.run(
+        once: instant(seconds), reader: &reader, budgetBytes: 0, writtenBytesLimit: byteLimit)
+    }
+    #expect(window(10).overwriteShare == 1.0 / 3)
+  }
+
   @Test func everyPayloadIsReadWhenTheBudgetSuffices() {
     var reader = PatternReader(randomBytes(4096))
     offerBlocks(100)

@@ -65,7 +65,21 @@ import Testing
     queue.drain(max: 4096) { _ in
       if queue.offer(observation()) { acceptedDuringDrain += 1 }
     }
-    #expect(acceptedDuringDrain == 3072)
+    #expect(acceptedDuringDrain == 3584)
+  }
+
+  @Test(arguments: [1, 511, 512, 513, 1024, 1500])
+  func whatWaitsMayEndAnywhereInABlock(count: UInt64) {
+    let queue = ObservationQueue(capacity: 1500)
+    var next: UInt64 = 0
+    for _ in 0..<5 {
+      for offset in next..<next + count { #expect(queue.offer(observation(offset: offset))) }
+      #expect(drainOffsets(queue) == Array(next..<next + count))
+      next += count
+    }
+    // And is freed with the queue.
+    for offset in next..<next + count { #expect(queue.offer(observation(offset: offset))) }
+    #expect(drainOffsets(queue, max: 1) == [next])
   }
 
   /// - Returns: what the producer saw accepted and refused, and what the consumer got.

@@ -66,6 +66,14 @@ import Testing
     #expect(note(&memory, 0, remembered) == 0)
   }
 
+  @Test(
+    arguments: [
+      (0, 1024), (1023, 1024), (1024, 1024), (41_943, 32_768), (131_072, 131_072), (.max, 131_072),
+    ] as [(Int, Int)])
+  func tableIsNotLargerThanItMayBe(limit: Int, capacity: Int) {
+    #expect(WrittenBlockMemory(diskBytes: 1 << 40, placeLimit: limit).capacity == capacity)
+  }
+
   @Test func writtenAgainMeansRememberedLonger() {
     var memory = WrittenBlockMemory(diskBytes: 1 << 40)
     let sets = UInt64(memory.capacity / WrittenBlockMemory.placesPerSet)
