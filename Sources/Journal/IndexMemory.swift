@@ -4,10 +4,10 @@ import Synchronization
 public final class IndexMemory: Sendable {
   /// Of maps that could be in files.
   let mapByteLimit: Int
-  /// So many records are in one generation at most: it is made in memory.
-  let recordLimit: Int
+  private let mostRecords: Int
   let cache: IndexPageCache
   private let used = Atomic<Int>(0)
+  fileprivate let groups = Atomic<Int>(0)
 
   /// A journal's index that fits `mapByteLimit` bytes is looked up in memory only.
   public init(
@@ -15,13 +15,22 @@ public final class IndexMemory: Sendable {
     recordLimit: Int = IndexMemory.recordLimit
   ) {
     self.mapByteLimit = mapByteLimit
-    self.recordLimit = recordLimit
+    mostRecords = recordLimit
     cache = IndexPageCache(byteLimit: cacheByteLimit)
   }
 
   public static let mapByteLimit = 32 << 20
   public static let cacheByteLimit = 16 << 20
   public static let recordLimit = 32 << 10
+  /// All groups together, unless `leastRecords` are more: 40 bytes each.
+  private static let recordsInMaking = 1 << 20
+  private static let leastRecords = 4 << 10
+
+  /// So many records are in one generation at most: it is made in memory, and each group makes one.
+  var recordLimit: Int {
+    let share = Self.recordsInMaking / max(1, groups.load(ordering: .relaxed))
+    return min(mostRecords, max(share, Self.leastRecords))
+  }
 
   /// Maps are in memory that do not fit: they could not be written to files.
   var isOver: Bool { used.load(ordering: .relaxed) > mapByteLimit }
@@ -62,8 +71,14 @@ public final class IndexMemory: Sendable {
 public final class IndexUse: Sendable {
   fileprivate let inMemory = Atomic<Int>(0)
   private let inFiles = Atomic<Int>(0)
+  private let memory: IndexMemory
 
-  public init() {}
+  init(of memory: IndexMemory) {
+    self.memory = memory
+    memory.groups.add(1, ordering: .relaxed)
+  }
+
+  deinit { memory.groups.subtract(1, ordering: .relaxed) }
 
   /// Of closed generations and what they were merged to.
   public var memoryByteCount: Int { inMemory.load(ordering: .relaxed) }

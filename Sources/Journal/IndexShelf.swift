@@ -9,7 +9,7 @@ import SystemIO
 /// segments that were read again. So memory stays bounded whatever guests write.
 public struct IndexShelf: Sendable {
   let memory: IndexMemory
-  public let use = IndexUse()
+  public let use: IndexUse
   let pageByteCount: Int
   private let makeScratch: @Sendable () throws(Errno) -> any JournalFile
 
@@ -18,6 +18,7 @@ public struct IndexShelf: Sendable {
     _ storage: Storage, segmentByteCount: Int = 1 << 20, _ memory: IndexMemory = IndexMemory()
   ) {
     self.memory = memory
+    use = IndexUse(of: memory)
     pageByteCount = IndexPage.byteCount(segmentByteCount: segmentByteCount)
     makeScratch = { () throws(Errno) in try storage.scratch() }
   }

@@ -41,6 +41,25 @@ import Testing
     keepIndex()
   }
 
+  @Test(arguments: [
+    (1, 32 << 10), (32, 32 << 10), (100, 10_485), (256, 4 << 10), (1000, 4 << 10),
+  ])
+  func manyGroupsMakeSmallerGenerations(groups: Int, recordLimit: Int) {
+    let memory = IndexMemory()
+    let storage = FaultyStorage(seed: 1)
+    let shelves = (0..<groups).map { _ in IndexShelf(storage, memory) }
+    #expect(memory.recordLimit == recordLimit)
+    withExtendedLifetime(shelves) {}
+  }
+
+  @Test func aGroupThatEndsLeavesItsShare() {
+    let memory = IndexMemory(recordLimit: 1 << 30)
+    do { _ = (0..<3).map { _ in IndexShelf(FaultyStorage(seed: 1), memory) } }
+    let last = IndexShelf(FaultyStorage(seed: 1), memory)
+    #expect(memory.recordLimit == 1 << 20)
+    withExtendedLifetime(last) {}
+  }
+
   static func memory(_ group: TestGroup) -> Int { group.journal.indexUse.memoryByteCount }
 
   @Test func `small records take no more memory than large ones`() throws {

@@ -162,8 +162,7 @@ extension Group {
     precondition(handover.phase == .paused, "a group is handed over while it runs")
     return connections.members.compactMap { connection in
       connection.handOver(
-        group: configuration.name, disk: disks[connection.disk.index].name
-      ).map { HandedConnection(state: $0.state, socket: $0.socket) }
+        group: configuration.name, disk: disks[connection.disk.index].name)
     }
   }
 

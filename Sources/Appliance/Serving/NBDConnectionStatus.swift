@@ -43,7 +43,7 @@ extension NBDConnection {
       return .allocation(AllocationPlan(query.range) { piece(at: $0, limit: $1) })
     case .changes(let changes, let border):
       let live: Group? = if case .live(let group) = target { group } else { nil }
-      let pieces = ChangePieces(query) { offset, limit in
+      let pieces = ChangePieces(query.range, runLimit: query.runLimit) { offset, limit in
         let (length, isChanged) = changes.piece(disk: disk, at: offset, limit: limit)
         guard let border, let live, !isChanged else { return (length, isChanged) }
         return live.change(disk: disk, at: offset, limit: length, after: border)

@@ -8,7 +8,7 @@ import Volume
 
 /// What a recovery group knows about its incoming link. Confined to the group's loop.
 struct ReceivingState {
-  var receiver: LinkReceiver?
+  var receiver: (any IncomingLink)?
   var vitals = LinkVitals(now: SystemClock.monotonicNanoseconds())
   var peerSite: String?
   /// Apply may not pass it: during a full copy, pieces that are still to come hold only so much.
@@ -65,7 +65,7 @@ extension Group {
   // MARK: Connecting
 
   /// A peer wants to send. A newer connection replaces an older one: the peer has given that up.
-  func accept(_ receiver: LinkReceiver, _ hello: LinkHello) {
+  func accept(_ receiver: any IncomingLink, _ hello: LinkHello) {
     guard failure == nil, !isStopping, let state = stateKeeper?.state, journal != nil else {
       return receiver.refuse("the group is stopping or has failed")
     }
@@ -159,7 +159,7 @@ extension Group {
     receiving.applyLimit = SequenceNumber(.max)
   }
 
-  func receiverClosed(_ receiver: LinkReceiver) {
+  func receiverClosed(_ receiver: any IncomingLink) {
     guard receiving.receiver === receiver else { return }
     // What is tried again and again meanwhile is no news.
     if receiving.divergence == nil {
@@ -229,7 +229,7 @@ extension Group {
 
   /// The peer lost what it had sent after `sequence`, or an operator gave it up; so it goes here,
   /// too.
-  func cut(after sequence: SequenceNumber, isDiscarded: Bool, _ receiver: LinkReceiver) {
+  func cut(after sequence: SequenceNumber, isDiscarded: Bool, _ receiver: any IncomingLink) {
     whenUnused { [self] in
       let peer = receiving.peerSite ?? "the peer"
       log(
@@ -262,7 +262,7 @@ extension Group {
   /// when records follow, those after `start`: what the journal holds from an earlier connection
   /// must not be applied over what comes from now on.
   func beginBaseline(
-    _ hello: LinkHello, start: SequenceNumber, copy: UInt64, _ receiver: LinkReceiver
+    _ hello: LinkHello, start: SequenceNumber, copy: UInt64, _ receiver: any IncomingLink
   ) {
     if let state = stateKeeper?.state, state.baseline != .copying || state.copy.number != copy {
       log("group \(configuration.name): a full copy from \(hello.site) begins")
@@ -312,7 +312,7 @@ extension Group {
   }
 
   private func reload(
-    _ receiver: LinkReceiver, _ change: @escaping @Sendable (inout JournalState) -> Void,
+    _ receiver: any IncomingLink, _ change: @escaping @Sendable (inout JournalState) -> Void,
     recover:
       @escaping @Sendable (FolderStorage, JournalState) throws(JournalError) ->
       JournalRecovery<FolderStorage>
@@ -354,7 +354,7 @@ extension Group {
   }
 
   private func reloaded(
-    _ receiver: LinkReceiver, _ result: Result<JournalRecovery<FolderStorage>, JournalError>
+    _ receiver: any IncomingLink, _ result: Result<JournalRecovery<FolderStorage>, JournalError>
   ) {
     guard let journal, let state = stateKeeper?.state else { return }
     switch result {
@@ -386,7 +386,7 @@ extension Group {
 
   /// Writes a piece of the peer's disk to the base; `done` is called on the loop.
   func storeBaseline(
-    _ piece: BaselinePiece, _ bytes: [UInt8]?, from receiver: LinkReceiver,
+    _ piece: BaselinePiece, _ bytes: [UInt8]?, from receiver: any IncomingLink,
     done: @escaping @Sendable () -> Void
   ) {
     receiving.applyLimit = max(receiving.applyLimit, piece.applied)
@@ -408,7 +408,7 @@ extension Group {
   }
 
   /// Makes durable what was stored, and that it is; then says so.
-  func storeBaseline(confirming number: UInt64, _ receiver: LinkReceiver) {
+  func storeBaseline(confirming number: UInt64, _ receiver: any IncomingLink) {
     let stateKeeper = stateKeeper
     syncBaseline(for: receiver) { () throws(Errno) in
       try stateKeeper?.update { $0.copy.stored = number }
@@ -420,7 +420,7 @@ extension Group {
   /// Syncs the disks behind all pieces that came so far, and `note`s it on the keeper if it has
   /// made all of them durable; `done` is called on the loop.
   private func syncBaseline(
-    for receiver: LinkReceiver, note: @escaping @Sendable () throws(Errno) -> Void = {},
+    for receiver: any IncomingLink, note: @escaping @Sendable () throws(Errno) -> Void = {},
     done: @escaping @Sendable () -> Void
   ) {
     let stores = disks.map(\.store)
@@ -452,7 +452,7 @@ extension Group {
   }
 
   private func stored(
-    _ problem: String?, _ receiver: LinkReceiver, _ done: @escaping @Sendable () -> Void
+    _ problem: String?, _ receiver: any IncomingLink, _ done: @escaping @Sendable () -> Void
   ) {
     loop.post { [self] in
       // What an earlier connection began says nothing about this one's copy.
@@ -463,7 +463,7 @@ extension Group {
     }
   }
 
-  func endBaseline(_ mark: JournalState.Mark, from receiver: LinkReceiver) {
+  func endBaseline(_ mark: JournalState.Mark, from receiver: any IncomingLink) {
     #if MUTANTS
       let mark = Mutant.completeCopyEarly.isOn ? .init(.none, mark.timestamp) : mark
     #endif

@@ -52,20 +52,3 @@ struct AcknowledgedLoss: Equatable, Sendable, CustomStringConvertible {
       + "been told of them, though not that they are durable. Restart the guests of these disks"
   }
 }
-
-extension NBDConnection {
-  /// The first client of a disk who asks for what was written to be durable hears of a loss: a
-  /// success would vouch for what is gone.
-  @inline(__always)
-  func tellsOfLoss(_ group: Group, _ tag: NBDRequestTag) -> Bool {
-    guard group.loss != nil, group.loss?.tell(disk) == true else { return false }
-    #if MUTANTS
-      if Mutant.vouchForLost.isOn { return false }
-    #endif
-    group.log(
-      "group \(group.configuration.name), disk \(group.disks[disk.index].name): a client that "
-        + "asked for durability was told of the loss")
-    reply(tag, .io, "acknowledged writes were lost with a failed journal; see the site's log")
-    return true
-  }
-}

@@ -33,7 +33,6 @@ extension FrontDesk {
         let (group, disk) = disk(named: name.disk)
       else { return nil }
       return connection.handOver(group: group.configuration.name, disk: disk.name)
-        .map { HandedConnection(state: $0.state, socket: $0.socket) }
     }
   }
 }

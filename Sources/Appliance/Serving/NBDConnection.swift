@@ -8,16 +8,12 @@ import SystemIO
 import TLS
 import Volume
 
-typealias SiteSegmentFile = File
-typealias SiteView = View<SiteSegmentFile, DiskStore>
-typealias SiteReader = VolumeReader<SiteSegmentFile, DiskStore>
-
 /// One client in the transmission phase, on the loop of its group (or of views).
 ///
 /// A turn: `ready` receives once and executes what is whole. Writes are staged with the group;
 /// reads and replies wait for the end of the turn, when the group has committed the batch: then
 /// `finishTurn` reads, and one send carries all replies. Confined to its loop's thread.
-final class NBDConnection: EventHandler, @unchecked Sendable {
+final class NBDConnection: GroupClient, @unchecked Sendable {
   /// What the export stands for.
   enum Target {
     case live(Group)
@@ -47,7 +43,6 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   /// Records that one request may become in one turn before others have theirs.
   private static let zeroRecordsInTurn = 64
 
-  let disk: DiskNumber
   private let transport: Transport
   /// Held for as long as anything of the connection is left.
   private let place: ClientAdmission.Place
@@ -96,14 +91,11 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   private var isIdle = false
   private var recordsInTurn = 0
   var prefetchesUnderWay = 0
-  /// A sync of a plain group's disk has failed, and no request has been answered with that yet.
-  var owedFailure: StorageError?
   private var isEnding = false
   private var isPaused = false
   /// Another process goes on with the socket.
   private var isHandedOver = false
   private(set) var isClosed = false
-  var isTouched = false
 
   init(
     _ client: EnteringClient, loop: EventLoop, target: Target, disk: DiskNumber,
@@ -124,7 +116,6 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     } else {
       changesOnWorkers = false
     }
-    self.disk = disk
     self.reader = reader
     self.workers = workers
     self.onClose = onClose
@@ -132,7 +123,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
     input = InputBuffer(
       byteCount: max(Self.inputByteCount, client.leftover.count),
       headroom: RecordHeader.byteCount)
-    super.init()
+    super.init(of: disk)
     input.append(client.leftover)
     if let state = client.handed { restore(state) }
   }
@@ -398,7 +389,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   }
 
   /// The journal has room again.
-  func roomCame() {
+  override func roomCame() {
     guard waitsForRoom, !isClosed else { return }
     waitsForRoom = false
     process()
@@ -452,7 +443,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   }
 
   /// Called about once a second, between turns.
-  func giveBackIdleMemory() {
+  override func giveBackIdleMemory() {
     if isIdle, !isTouched {
       input.giveBack()
       output.giveBack()
@@ -461,7 +452,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   }
 
   /// One request waits, for durability, and nothing else has arrived.
-  var waitsForSyncOnly: Bool {
+  override var waitsForSyncOnly: Bool {
     pendingReplies == 1 && bytesUnderWay == 0 && queuedCount == 0 && input.count == 0
       && output.pendingByteCount == 0
   }
@@ -476,17 +467,8 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   func append(_ bytes: [UInt8]) { output.append(bytes) }
 
-  /// What the client wrote may be lost, and it was not told yet: this request's answer says so.
-  @inline(__always)
-  private func tellsOwedFailure(_ tag: NBDRequestTag) -> Bool {
-    guard let failure = owedFailure else { return false }
-    owedFailure = nil
-    reply(tag, NBDError(failure), NBDError.text(failure))
-    return true
-  }
-
   /// The reply to a request that had to wait. On the loop; the caller touches the connection.
-  func completeWait(_ tag: NBDRequestTag, _ failure: StorageError? = nil) {
+  override func completeWait(_ tag: NBDRequestTag, _ failure: StorageError? = nil) {
     pendingReplies -= 1
     if isClosed { return }
     reply(tag, failure.map { NBDError($0) }, failure.map { NBDError.text($0) })
@@ -509,7 +491,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   }
 
   /// Called once a turn, after the group's commit.
-  func finishTurn() {
+  override func finishTurn() {
     isTouched = false
     commitLent()
     if isClosed { return }
@@ -663,13 +645,13 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   /// From here on nothing is received and no request begun, until `resume`. Those that were begun
   /// are finished, but for the one in hand, which stays where it is.
-  func pause() {
+  override func pause() {
     if isPaused || isClosed { return }
     isPaused = true
     loop.remove(self, transport.socket)
   }
 
-  func resume() {
+  override func resume() {
     guard isPaused, !isClosed else { return }
     isPaused = false
     isHandedOver = false
@@ -678,7 +660,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
 
   /// Nothing is under way: all replies are sent or wait to be sent, or the client does not take
   /// them.
-  var isAtRest: Bool {
+  override var isAtRest: Bool {
     isClosed || (isPaused && pendingReplies == 0 && (queuedCount == 0 || !mayMakeReplies))
   }
 
@@ -687,7 +669,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   /// the other process would not know of a failure that the client must be told.
   ///
   /// - Precondition: `isAtRest`.
-  func handOver(group: String, disk: String) -> (state: ConnectionState, socket: Socket)? {
+  override func handOver(group: String, disk: String) -> HandedConnection? {
     precondition(isAtRest, "a connection is handed over with requests under way")
     let isAllocationOnly = contexts.allSatisfy { $0.isAllocation }
     // An error of a piece of the request in hand would be forgotten.
@@ -704,7 +686,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
       group: group, disk: disk, instant: instant, session: session, isEnding: isEnding,
       request: requestInHand, reads: queuedReads, input: unsafe Array(input.unread),
       output: unsafe Array(output.pending))
-    return (state, transport.socket)
+    return HandedConnection(state: state, socket: transport.socket)
   }
 
   private var requestInHand: ConnectionState.RequestInHand? {
@@ -781,7 +763,7 @@ final class NBDConnection: EventHandler, @unchecked Sendable {
   }
 
   /// Requests that had arrived whole are journaled like any others, though nobody hears of it.
-  func close() {
+  override func close() {
     if isClosed { return }
     isClosed = true
     commitLent()

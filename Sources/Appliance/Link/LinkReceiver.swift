@@ -8,7 +8,7 @@ import TLS
 ///
 /// Records arrive as the bytes of the peer's segments; they are verified where they lie and
 /// appended from there, like a guest's writes. Confined to its loop's thread.
-final class LinkReceiver: EventHandler, @unchecked Sendable {
+final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   private enum Phase {
     case new
     /// A welcome was sent; `begin`, `cut` or `copyBegin` must come.

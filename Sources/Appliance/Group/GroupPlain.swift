@@ -67,7 +67,7 @@ extension Group {
   /// Each client of a disk is told once that writes may be lost, as Linux tells each open file: now
   /// when it waits for this sync or a later one, else when it asks next. Of what was written before
   /// nothing more is known.
-  func syncFailed(_ failures: [PlainFailure], told: [NBDConnection] = []) {
+  func syncFailed(_ failures: [PlainFailure], told: [GroupClient] = []) {
     for failure in failures {
       noteFailure(failure, isSync: true)
       for connection in connections.members where connection.disk == failure.disk {

@@ -1,39 +1,6 @@
 import BlockModel
 import Journal
-import Storage
-import SystemIO
 import Volume
-
-/// Answers from the index for somebody who may wait, where the loop could not without waiting.
-struct ColdLookUp: Sendable {
-  enum Index: Sendable {
-    /// Of the disk as it is, where what is not closed yet knows nothing. The oldest segment is
-    /// pinned: all that the index names stays.
-    case live(IndexCover, floor: UInt32, oldest: Segment<SiteSegmentFile>?)
-    case view(SiteView)
-  }
-
-  let disk: DiskNumber
-  let index: Index
-
-  /// Blocks.
-  func piece(
-    at offset: UInt64, limit: UInt64
-  ) throws(VolumeError) -> (length: UInt64, source: ExtentSource?) {
-    switch index {
-    case .view(let view): return try view.pieceWaiting(disk: disk, at: offset, limit: limit)
-    case .live(let cover, let floor, _):
-      do throws(JournalError) {
-        return try cover.pieceWaiting(disk: disk, at: offset, limit: limit, floor: floor)
-      } catch { throw .index(error) }
-    }
-  }
-
-  /// Once, after the last use of what `piece` gave.
-  func release() {
-    if case .live(_, _, let oldest) = index { oldest?.unpin() }
-  }
-}
 
 /// Runs of changed and other bytes, as far as they could be told without waiting.
 struct ChangePieces: Sendable {
@@ -41,15 +8,18 @@ struct ChangePieces: Sendable {
   private let runLimit: Int
   private var pieces: [(length: UInt64, isChanged: Bool?)] = []
 
-  /// - Parameter lookUp: gives the piece at an offset, at most as long as the limit.
+  /// - Parameters:
+  ///   - runLimit: runs that `extents` gives at most.
+  ///   - lookUp: gives the piece at an offset, at most as long as the limit.
   init(
-    _ query: StatusQuery,
+    _ range: ByteRange, runLimit: Int,
     lookUp: (_ offset: UInt64, _ limit: UInt64) -> (length: UInt64, isChanged: Bool?)
   ) {
-    (start, runLimit) = (query.range.start, query.runLimit)
+    start = range.start
+    self.runLimit = runLimit
     var offset = start
-    while offset < query.range.end, pieces.count < AllocationPlan.lookUpLimit {
-      let piece = lookUp(offset, query.range.end - offset)
+    while offset < range.end, pieces.count < AllocationPlan.lookUpLimit {
+      let piece = lookUp(offset, range.end - offset)
       pieces.append(piece)
       offset += piece.length
     }

@@ -11,6 +11,9 @@ import Tap
 import Volume
 
 typealias SiteJournal = Journal<FolderStorage>
+typealias SiteSegmentFile = File
+typealias SiteView = View<SiteSegmentFile, DiskStore>
+typealias SiteReader = VolumeReader<SiteSegmentFile, DiskStore>
 
 /// A disk of a group with its backing store.
 struct GroupDisk: Sendable {
@@ -55,9 +58,9 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// Bytes of a TRIM or WRITE_ZEROES that become one record; a plain group zeros them at once.
   let zeroLimit: Int
 
-  private(set) var connections = Roster<NBDConnection>()
-  private var touched: [NBDConnection] = []
-  private var roomWaiters: [NBDConnection] = []
+  private(set) var connections = Roster<GroupClient>()
+  private var touched: [GroupClient] = []
+  private var roomWaiters: [GroupClient] = []
   /// Counts the writes of a plain group, in place of a journal's sequence. The first stands for
   /// those of processes before: they were answered, and may be in memory only.
   private var plainSequence = SequenceNumber.none.advanced(by: 1)
@@ -149,7 +152,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     accessRules.withLock { $0[disk.number.index].access(for: client) }
   }
 
-  func add(_ connection: NBDConnection) {
+  func add(_ connection: GroupClient) {
     loop.assertIsCurrent()
     if failure != nil || isStopping { return connection.close() }
     connections.add(connection)
@@ -157,7 +160,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     if handover.isPausing { connection.pause() }
   }
 
-  func remove(_ connection: NBDConnection) {
+  func remove(_ connection: GroupClient) {
     loop.assertIsCurrent()
     guard connections.remove(connection) else { return }
     loop.clientCount -= 1
@@ -166,7 +169,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   }
 
   /// The connection has something to finish this turn.
-  func touch(_ connection: NBDConnection) {
+  func touch(_ connection: GroupClient) {
     if connection.isTouched { return }
     connection.isTouched = true
     touched.append(connection)
@@ -223,7 +226,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// Clients wait for room in the journal.
   var writesWait: Bool { !roomWaiters.isEmpty }
 
-  func waitForRoom(_ connection: NBDConnection) {
+  func waitForRoom(_ connection: GroupClient) {
     roomWaiters.append(connection)
     // A throttled client waits for the next tick; the journal itself is not full.
     if journal?.hasRoom(payloadByteCount: payloadLimit) != true { makeRoom() }

@@ -102,7 +102,7 @@ extension Group {
 
   /// A full copy begins: what a disk has behind the end of the peer's is zeros, as what a disk
   /// grows by.
-  func clearBehindPeer(_ receiver: LinkReceiver) {
+  func clearBehindPeer(_ receiver: any IncomingLink) {
     for (disk, peer) in zip(disks, receiver.peerDisks) where peer.byteCount < disk.store.byteCount {
       let piece = BaselinePiece(
         disk: disk.number, range: ByteRange(start: peer.byteCount, end: disk.store.byteCount),

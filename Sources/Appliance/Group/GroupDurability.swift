@@ -9,7 +9,7 @@ import SystemIO
 struct DurabilityWaits: ~Copyable {
   fileprivate struct Wait {
     let sequence: SequenceNumber
-    let connection: NBDConnection?
+    let connection: GroupClient?
     let tag: NBDRequestTag
     let action: (() -> Void)?
   }
@@ -30,7 +30,7 @@ struct DurabilityWaits: ~Copyable {
 
   var isEmpty: Bool { waits.isEmpty }
 
-  mutating func add(_ sequence: SequenceNumber, _ connection: NBDConnection, _ tag: NBDRequestTag) {
+  mutating func add(_ sequence: SequenceNumber, _ connection: GroupClient, _ tag: NBDRequestTag) {
     waits.append(Wait(sequence: sequence, connection: connection, tag: tag, action: nil))
   }
 
@@ -51,7 +51,7 @@ struct DurabilityWaits: ~Copyable {
     return all
   }
 
-  mutating func forget(_ connection: NBDConnection) {
+  mutating func forget(_ connection: GroupClient) {
     waits.removeAll { $0.connection === connection }
   }
 
@@ -65,7 +65,7 @@ struct SyncResult: Sendable {
 
 extension Group {
   /// Replies to the request once everything up to `sequence` is durable.
-  func wait(for sequence: SequenceNumber, _ connection: NBDConnection, _ tag: NBDRequestTag) {
+  func wait(for sequence: SequenceNumber, _ connection: GroupClient, _ tag: NBDRequestTag) {
     durability.add(sequence, connection, tag)
   }
 
@@ -161,7 +161,7 @@ extension Group {
     }
     // `durable` stays: whoever asks next gets a sync of all disks. Who came while this one ran is
     // told of the failure with those who waited.
-    var told: [NBDConnection] = []
+    var told: [GroupClient] = []
     for wait in durability.takeAll() {
       guard let connection = wait.connection else { continue }
       if let failure = failures.first(where: { $0.disk == connection.disk }) {

@@ -1,0 +1,64 @@
+import Foundation
+import Testing
+
+/// Proves that the parts of `Appliance` lie above each other: no part names a type that one above
+/// it declares. Within a module nothing else keeps that so.
+struct PartsTests {
+  /// Lowest first. `Serving` and `Link` do not know each other.
+  private static let parts = ["Loop", "Group", "Serving", "Link", "Site"]
+
+  /// What is still to be taken apart: file and type.
+  private static let known: Set = [
+    "Serving/FrontDesk.swift names GroupHost", "Serving/FrontDesk.swift names LinkReceiver",
+  ]
+
+  @Test func `a part names only types of parts below it`() throws {
+    let folder = "Sources/Appliance"
+    let folders = try Tree.folders(in: folder)
+    #expect(Set(folders) == Set(Self.parts))
+    var places: [Substring: Int] = [:]
+    var texts: [(name: String, part: Int, text: String)] = []
+    for (number, part) in Self.parts.enumerated() {
+      for file in try Tree.swiftFiles(below: "\(folder)/\(part)") {
+        let text = Self.code(try Tree.text(file))
+        texts.append((String(file.dropFirst(folder.count + 1)), number, text))
+        for type in Self.declared(in: text) { places[type] = number }
+      }
+    }
+    var found: Set<String> = []
+    for (name, part, text) in texts {
+      for word in Set(text.split { !$0.isLetter && !$0.isNumber && $0 != "_" }) {
+        guard let place = places[word], Self.isAbove(place, part) else { continue }
+        found.insert("\(name) names \(word)")
+      }
+    }
+    #expect(found == Self.known)
+  }
+
+  private static func isAbove(_ place: Int, _ part: Int) -> Bool {
+    place > part || parts[place] == "Serving" && parts[part] == "Link"
+  }
+
+  /// Without comments and literals.
+  private static func code(_ text: String) -> String {
+    text.split(separator: "\n").map { line in
+      let parts = line.split(separator: "\"", omittingEmptySubsequences: false)
+      let outside = parts.enumerated().filter { $0.offset.isMultiple(of: 2) }.map(\.element)
+      let code = outside.joined(separator: " ")
+      return code.firstRange(of: "//").map { String(code[..<$0.lowerBound]) } ?? code
+    }.joined(separator: "\n")
+  }
+
+  /// Names of the types at the top of a file that others can see.
+  private static func declared(in text: String) -> [Substring] {
+    text.split(separator: "\n").compactMap { line in
+      let words = line.split(separator: " ")
+      guard line.first?.isWhitespace == false, !words.contains("private"),
+        let kind = words.firstIndex(where: {
+          ["class", "struct", "enum", "protocol", "actor", "typealias"].contains($0)
+        }), kind + 1 < words.count
+      else { return nil }
+      return words[kind + 1].prefix { $0.isLetter || $0.isNumber || $0 == "_" }
+    }
+  }
+}
