@@ -24,8 +24,27 @@ func layer(_ name: String, _ dependencies: Target.Dependency...) -> Target {
   .target(name: name, dependencies: dependencies, swiftSettings: settings)
 }
 
+/// Of a module.
 func tests(_ name: String, _ dependencies: Target.Dependency...) -> Target {
-  .testTarget(name: name, dependencies: dependencies, swiftSettings: settings)
+  .testTarget(
+    name: name, dependencies: dependencies, path: "Tests/Modules/\(name)",
+    swiftSettings: settings)
+}
+
+/// Of the program, as its users have it.
+func programTests(_ name: String, exclude: [String] = [], _ dependencies: Target.Dependency...)
+  -> Target
+{
+  .testTarget(
+    name: name, dependencies: dependencies, path: "Tests/Program/\(name)", exclude: exclude,
+    swiftSettings: settings)
+}
+
+/// What tests share.
+func testSupport(_ name: String, _ dependencies: Target.Dependency...) -> Target {
+  .target(
+    name: name, dependencies: dependencies, path: "Tests/Support/\(name)",
+    swiftSettings: settings)
 }
 
 let package = Package(
@@ -80,19 +99,14 @@ let package = Package(
       ],
       path: "Tools/fuzz-targets", swiftSettings: settings),
 
-    // What tests share.
-    .target(
-      name: "TestSupport", dependencies: ["CNBD"], path: "Tests/TestSupport",
-      swiftSettings: settings),
-    .target(
-      name: "StorageTesting", dependencies: ["BlockModel", "Storage", "SystemIO"],
-      path: "Tests/StorageTesting", swiftSettings: settings),
-
-    .target(
-      name: "JournalTestSupport",
-      dependencies: [
-        "BlockModel", "SystemIO", "Journal", "Storage", "Volume", "StorageTesting", "TestSupport",
-      ], path: "Tests/JournalTestSupport", swiftSettings: settings),
+    testSupport("TestSupport", "CNBD"),
+    testSupport("StorageTesting", "BlockModel", "Storage", "SystemIO"),
+    testSupport(
+      "JournalTestSupport", "BlockModel", "SystemIO", "Journal", "Storage", "Volume",
+      "StorageTesting", "TestSupport"),
+    .testTarget(
+      name: "TestSupportTests", dependencies: ["TestSupport"],
+      path: "Tests/Support/TestSupportTests", swiftSettings: settings),
 
     tests("SystemIOTests", "SystemIO", "TestSupport"),
     tests("BlockModelTests", "BlockModel", "TestSupport"),
@@ -121,15 +135,16 @@ let package = Package(
       "JournalTestSupport", "TestSupport"),
     tests("TLSTests", "TLS"),
     tests("HandoverTests", "BlockModel", "SystemIO", "NBDProtocol", "Handover", "TestSupport"),
-    tests("TestSupportTests", "TestSupport"),
-    tests("SiteTests", "TestSupport"),
-    tests("GuestTests", "TestSupport"),
+
+    programTests("SiteTests", "TestSupport"),
+    programTests("GuestTests", "TestSupport"),
+    programTests("FuzzTests", exclude: ["Corpus"], "FuzzTargets", "TestSupport"),
+    programTests("ReliabilityTests", "TestSupport"),
+    programTests("SimulationTests", "TestSupport"),
+    // What a reader relies on.
     .testTarget(
-      name: "FuzzTests", dependencies: ["FuzzTargets", "TestSupport"], exclude: ["Corpus"],
+      name: "HouseTests", dependencies: ["TestSupport"], path: "Tests/House",
       swiftSettings: settings),
-    tests("ReliabilityTests", "TestSupport"),
-    tests("SimulationTests", "TestSupport"),
-    tests("HouseTests", "TestSupport"),
   ],
   swiftLanguageModes: [.v6]
 )

@@ -8,13 +8,13 @@ final class NBDPatience: Sendable {
     case connection, request, flush, goodbye
   }
 
-  private let limits: NBDLimits
+  private let limits: UpstreamLimits
   /// Monotonic nanoseconds; 0: nobody is in a hurry.
   private let hurriedAt = Atomic<UInt64>(0)
   private let sparesFlushes = Atomic<Bool>(false)
   private let over = Atomic<Bool>(false)
 
-  init(_ limits: NBDLimits) { self.limits = limits }
+  init(_ limits: UpstreamLimits) { self.limits = limits }
 
   /// See `NBDStore.hurry`. Once one has waited in vain, no other waits.
   func hurry(sparingFlushes: Bool) {

@@ -12,7 +12,7 @@ public final class NBDStore: BackingStore {
   /// The URI.
   public let description: String
   private let traits: NBDTraits
-  let pool: NBDConnectionPool
+  let pool: UpstreamPool
   private let gate = WriteGate()
 
   /// Connects to the server; one try. Encryption only when the URI says `nbds`. Blocks, at most
@@ -22,11 +22,11 @@ public final class NBDStore: BackingStore {
   /// - Throws: `disconnected`, `sizeDisagrees`, `unsuitable` (for a read-only export, one that
   ///   cannot make writes durable, or impossible block sizes).
   public static func open(
-    _ uri: String, expectedSize: UInt64?, limits: NBDLimits = NBDLimits()
+    _ uri: String, expectedSize: UInt64?, limits: UpstreamLimits = UpstreamLimits()
   ) throws(StorageError) -> NBDStore {
-    let pool: NBDConnectionPool
+    let pool: UpstreamPool
     do throws(NBDFailure) {
-      pool = try NBDConnectionPool(uri: uri, limits: limits)
+      pool = try UpstreamPool(uri: uri, limits: limits)
     } catch {
       throw .disconnected(StorageError.Request(uri, .open, 0, 0), message: error.message)
     }
@@ -37,7 +37,7 @@ public final class NBDStore: BackingStore {
     return NBDStore(uri, pool)
   }
 
-  private init(_ uri: String, _ pool: NBDConnectionPool) {
+  private init(_ uri: String, _ pool: UpstreamPool) {
     description = uri
     self.pool = pool
     traits = pool.traits
@@ -140,7 +140,7 @@ public final class NBDStore: BackingStore {
   /// Sends what changes `range`, apart from other changes when it covers blocks in part.
   private func change(
     _ range: ByteRange, _ operation: StorageError.Operation, isAligned: Bool,
-    _ body: (NBDConnection) throws(NBDFailure) -> Void
+    _ body: (UpstreamConnection) throws(NBDFailure) -> Void
   ) throws(StorageError) {
     try checked(operation, range.start, range.length)
     if range.isEmpty { return }

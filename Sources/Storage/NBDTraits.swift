@@ -26,8 +26,8 @@ struct NBDTraits: Equatable, Sendable {
     let minimum = unsafe nbd_get_block_size(handle, LIBNBD_SIZE_MINIMUM)
     blockBytes = UInt64(max(1, minimum))
     let maximum = unsafe nbd_get_block_size(handle, LIBNBD_SIZE_MAXIMUM)
-    let most = maximum > 0 ? UInt64(maximum) : NBDLimits.requestBytes
-    requestBytes = min(most, NBDLimits.requestBytes) / blockBytes * blockBytes
+    let most = maximum > 0 ? UInt64(maximum) : UpstreamLimits.requestBytes
+    requestBytes = min(most, UpstreamLimits.requestBytes) / blockBytes * blockBytes
     isReadOnly = unsafe isSet(nbd_is_read_only(handle))
     canFlush = unsafe isSet(nbd_can_flush(handle))
     canFUA = unsafe isSet(nbd_can_fua(handle))
@@ -51,7 +51,7 @@ struct NBDTraits: Equatable, Sendable {
     if !canFlush && !canFUA {
       return "the server offers neither FLUSH nor FUA, so nothing written would be surely durable"
     }
-    guard blockBytes & (blockBytes - 1) == 0, blockBytes <= NBDLimits.blockBytes,
+    guard blockBytes & (blockBytes - 1) == 0, blockBytes <= UpstreamLimits.blockBytes,
       requestBytes >= blockBytes
     else {
       return "the server's block sizes are not valid (minimum \(blockBytes), most \(requestBytes))"

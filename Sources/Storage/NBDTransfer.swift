@@ -3,7 +3,7 @@ import SystemIO
 
 // Requests of any size and alignment as requests that the server takes: cut to its largest, and
 // widened to its blocks. Who changes a block in part keeps other writers out (see `WriteGate`).
-extension NBDConnection {
+extension UpstreamConnection {
   func read(
     into buffer: UnsafeMutableRawBufferPointer, at offset: UInt64, traits: NBDTraits
   ) throws(NBDFailure) {
@@ -66,7 +66,7 @@ extension NBDConnection {
     var position = parts.middle.start
     var isOffered = traits.canZero
     while position < parts.middle.end {
-      let count = min(NBDLimits.zeroBytes, parts.middle.end - position)
+      let count = min(UpstreamLimits.zeroBytes, parts.middle.end - position)
       let piece = ByteRange(start: position, length: count)
       if isOffered { isOffered = try tryZero(piece, mayFreeSpace: mayFreeSpace) }
       if !isOffered {
@@ -157,7 +157,7 @@ extension NBDConnection {
     while !scan.isComplete {
       let position = scan.position
       let start = position & ~(traits.blockBytes - 1)
-      let end = min(start + NBDLimits.statusBytes, exportEnd)
+      let end = min(start + UpstreamLimits.statusBytes, exportEnd)
       scan.beginAnswer(leadBytes: position - start)
       try status(of: ByteRange(start: start, end: end), scan: &scan)
       // An answer without an extent tells nothing: what is not known is data.
@@ -170,7 +170,8 @@ extension NBDConnection {
   // MARK: Memory
 
   private var gatherArea: UnsafeMutableRawBufferPointer {
-    unsafe UnsafeMutableRawBufferPointer(rebasing: scratch.bytes[..<Int(NBDLimits.gatherBytes)])
+    unsafe UnsafeMutableRawBufferPointer(
+      rebasing: scratch.bytes[..<Int(UpstreamLimits.gatherBytes)])
   }
 
   /// The block that holds `part`, in scratch memory, and where it starts.
@@ -178,7 +179,7 @@ extension NBDConnection {
     around part: ByteRange, _ traits: NBDTraits
   ) throws(NBDFailure) -> (UnsafeMutableRawBufferPointer, UInt64) {
     let blockStart = part.start & ~(traits.blockBytes - 1)
-    let block = unsafe Self.slice(scratch.bytes, NBDLimits.gatherBytes, traits.blockBytes)
+    let block = unsafe Self.slice(scratch.bytes, UpstreamLimits.gatherBytes, traits.blockBytes)
     try unsafe read(into: block, at: blockStart)
     return unsafe (block, blockStart)
   }

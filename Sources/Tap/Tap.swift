@@ -7,7 +7,7 @@ import Journal
 /// 1. The journal manager: the record is staged, and `commit` writes the batch.
 /// 2. The link to the peer: it follows the journal's bytes, so its copy is the journal's own page
 ///    in memory; `commit` tells it that there is more.
-/// 3. The analyzer: an observation of 40 bytes goes into a bounded queue, from which the analyzer
+/// 3. The analyzer: an observation of 32 bytes goes into a bounded queue, from which the analyzer
 ///    reads the payload by its place in the journal. A full queue skips and counts.
 ///
 /// Only the first can hold a write up. Owned by the group's loop.

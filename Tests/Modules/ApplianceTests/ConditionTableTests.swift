@@ -8,7 +8,7 @@ import Testing
 @Suite struct ConditionTableTests {
   private static let page = URL(filePath: #filePath)
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-    .appending(path: "docs/monitor.md")
+    .deletingLastPathComponent().appending(path: "docs/monitor.md")
 
   private static let rows = ConditionCode.allCases.map { code in
     let facts = code.facts

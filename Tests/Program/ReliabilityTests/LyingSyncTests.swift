@@ -75,7 +75,7 @@ struct LyingSyncTests {
     _ files: String, _ scratch: ScratchDirectory
   ) throws -> [String: String] {
     let library = scratch.file("lying_sync.so")
-    let source = "\(projectRoot)/Tests/LyingSync/lying_sync.c"
+    let source = "\(projectRoot)/Tests/Support/LyingSync/lying_sync.c"
     try run("gcc", ["-shared", "-fPIC", "-o", library, source]).checked()
     return ["LD_PRELOAD": library, "LYING_SYNC": files]
   }

@@ -3,9 +3,9 @@ import SystemIO
 
 /// The connections of one store: a thread that has a request takes one, and makes it anew first
 /// when it is broken or of an ended generation.
-final class NBDConnectionPool: Sendable {
+final class UpstreamPool: Sendable {
   private struct State: Sendable {
-    var idle: [NBDConnection]
+    var idle: [UpstreamConnection]
     var ledger: WriteLedger
   }
 
@@ -13,19 +13,19 @@ final class NBDConnectionPool: Sendable {
   let traits: NBDTraits
   let connectionCount: Int
   private let size: Atomic<UInt64>
-  private let limits: NBDLimits
+  private let limits: UpstreamLimits
   private let patience: NBDPatience
   private let monitor: Monitor<State>
 
   /// Connects, with as many connections as the server allows.
-  init(uri: String, limits: NBDLimits) throws(NBDFailure) {
+  init(uri: String, limits: UpstreamLimits) throws(NBDFailure) {
     let patience = NBDPatience(limits)
-    let first = NBDConnection(uri: uri, limits: limits, patience: patience)
+    let first = UpstreamConnection(uri: uri, limits: limits, patience: patience)
     let traits = try first.connect(generation: 0)
     var connections = [first]
     if traits.canMultiConn, traits.obstacle == nil {
       while connections.count < limits.connectionCount {
-        let next = NBDConnection(uri: uri, limits: limits, patience: patience)
+        let next = UpstreamConnection(uri: uri, limits: limits, patience: patience)
         guard (try? next.connect(generation: 0)) == traits else { break }
         connections.append(next)
       }
@@ -60,7 +60,7 @@ final class NBDConnectionPool: Sendable {
   /// connected. When the connection breaks, `body` is run again from its start on a new one: an
   /// earlier part of a write may be lost with the old one.
   func perform<Result>(
-    _ body: (NBDConnection) throws(NBDFailure) -> Result
+    _ body: (UpstreamConnection) throws(NBDFailure) -> Result
   ) throws(NBDFailure) -> Result {
     let connection = monitor.wait { $0.idle.popLast() }
     defer { monitor.update { $0.idle.append(connection) } }
@@ -78,7 +78,7 @@ final class NBDConnectionPool: Sendable {
   }
 
   /// As `perform`, for what changes the disk.
-  func performWrite(_ body: (NBDConnection) throws(NBDFailure) -> Void) throws(NBDFailure) {
+  func performWrite(_ body: (UpstreamConnection) throws(NBDFailure) -> Void) throws(NBDFailure) {
     let generation = try perform { (connection) throws(NBDFailure) in
       try body(connection)
       return connection.generation
@@ -101,7 +101,7 @@ final class NBDConnectionPool: Sendable {
     monitor.withLock { state in for connection in state.idle { connection.close() } }
   }
 
-  private func prepare(_ connection: NBDConnection) throws(NBDFailure) {
+  private func prepare(_ connection: UpstreamConnection) throws(NBDFailure) {
     try checkPatience()
     let generation = monitor.withLock { $0.ledger.generation }
     if connection.isConnected, connection.generation == generation {
@@ -127,14 +127,14 @@ final class NBDConnectionPool: Sendable {
 
   /// Closes a connection that is not broken. What was written over it is made durable first: a
   /// flush over another one need not cover it.
-  private func closeInOrder(_ connection: NBDConnection) {
+  private func closeInOrder(_ connection: UpstreamConnection) {
     if connection.isConnected, (try? connection.flush()) == nil {
       monitor.withLock { $0.ledger.disconnect(in: connection.generation) }
     }
     connection.close()
   }
 
-  private func reconnect(_ connection: NBDConnection) throws(NBDFailure) {
+  private func reconnect(_ connection: UpstreamConnection) throws(NBDFailure) {
     let generation = monitor.withLock { $0.ledger.generation }
     let found: NBDTraits
     do throws(NBDFailure) {

@@ -28,8 +28,8 @@ struct DroppedResultTests {
     "Replication/LinkSender.swift": (1, "the peer has heard that the sites diverged, or will"),
     "Replication/RecordRepair.swift": (2, "what cannot be read cannot be made again"),
     "Storage/FileStore.swift": (1, "a deliberate mistake of the simulator"),
-    "Storage/NBDConnection.swift": (1, "a goodbye that is not answered"),
-    "Storage/NBDConnectionPool.swift": (
+    "Storage/UpstreamConnection.swift": (1, "a goodbye that is not answered"),
+    "Storage/UpstreamPool.swift": (
       3, "connecting is tried again; a flush that fails counts as a connection that broke"
     ),
     "SystemIO/File.swift": (

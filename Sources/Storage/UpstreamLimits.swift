@@ -1,5 +1,5 @@
 /// How much an upstream NBD server is asked for at once, and how long it is waited for.
-public struct NBDLimits: Equatable, Sendable {
+public struct UpstreamLimits: Equatable, Sendable {
   /// Connections to a server that offers multi-conn; every other server gets one.
   public var connectionCount = 4
   /// Until the server has answered the handshake.

@@ -1,7 +1,7 @@
 import Foundation
 
-/// The wall clock of a site, which a test sets. See `Tests/ShiftedClock/shifted_clock.c`, which
-/// this builds.
+/// The wall clock of a site, which a test sets. See `Tests/Support/ShiftedClock/shifted_clock.c`,
+/// which this builds.
 public final class ShiftedClock {
   private let library: String
   private let file: String

@@ -8,7 +8,7 @@ import Testing
 @Suite(.scratch) struct ReloadKeyTests {
   private static let page = URL(filePath: #filePath)
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-    .appending(path: "docs/configure.md")
+    .deletingLastPathComponent().appending(path: "docs/configure.md")
 
   /// By key: whether a running site takes a new value over.
   private static func documented() throws -> [String: Bool] {

@@ -115,7 +115,7 @@ import Testing
 
   @Test func aServerThatStaysAwayIsAnErrorInBoundedTime() throws {
     let server = try serveFile()
-    var limits = NBDLimits()
+    var limits = UpstreamLimits()
     limits.reconnectTries = 3
     limits.firstReconnectDelayMilliseconds = 10
     let store = try NBDStore.open(server.uri, expectedSize: nil, limits: limits)
@@ -131,7 +131,7 @@ import Testing
   @Test(arguments: [["memory", "512K"], ["-r", "memory", "1M"]])
   func anotherExportAfterTheRestartIsRefused(arguments: [String]) throws {
     let server = try NBDServer.nbdkit(["memory", "1M"], in: folder)
-    var limits = NBDLimits()
+    var limits = UpstreamLimits()
     limits.reconnectTries = 2
     let store = try NBDStore.open(server.uri, expectedSize: nil, limits: limits)
     server.kill()
@@ -143,7 +143,7 @@ import Testing
   @Test func aRequestThatIsNeverAnsweredIsGivenUp() throws {
     let server = try NBDServer.nbdkit(
       ["--filter=delay", "memory", "1M", "rdelay=600"], in: folder)
-    var limits = NBDLimits()
+    var limits = UpstreamLimits()
     limits.requestTimeoutSeconds = 1
     limits.requestRetries = 0
     let store = try NBDStore.open(server.uri, expectedSize: nil, limits: limits)

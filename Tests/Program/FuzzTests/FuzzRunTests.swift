@@ -7,7 +7,8 @@ import Testing
 /// nothing in a few seconds a target.
 @Suite(.serialized) struct FuzzRunTests {
   private static let tool = URL(filePath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent().deletingLastPathComponent().appending(path: "Tools/fuzz").path
+    .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
+    .appending(path: "Tools/fuzz").path
   /// The exit code of `Tools/fuzz` for a toolchain without a fuzzer.
   private static let noFuzzer: Int32 = 3
   private static let seconds = 10

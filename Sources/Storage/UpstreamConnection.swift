@@ -12,20 +12,20 @@ enum NBDFailure: Error {
 
 /// One connection to an NBD server, through libnbd. Calls block, each at most as long as the limits
 /// say. One thread at a time uses it.
-@safe final class NBDConnection: @unchecked Sendable {
+@safe final class UpstreamConnection: @unchecked Sendable {
   /// Of the ledger; fixed when the connection is made.
   private(set) var generation: UInt64 = 0
   private(set) var traits: NBDTraits?
   /// Memory for gathering small buffers, and after it for one block that is changed in part.
   /// Costs nothing until it is used.
-  let scratch = PageBuffer(byteCount: Int(NBDLimits.gatherBytes + NBDLimits.blockBytes))
+  let scratch = PageBuffer(byteCount: Int(UpstreamLimits.gatherBytes + UpstreamLimits.blockBytes))
 
   private let uri: String
-  private let limits: NBDLimits
+  private let limits: UpstreamLimits
   private let patience: NBDPatience
   private var handle: OpaquePointer?
 
-  init(uri: String, limits: NBDLimits, patience: NBDPatience) {
+  init(uri: String, limits: UpstreamLimits, patience: NBDPatience) {
     self.uri = uri
     self.limits = limits
     self.patience = patience

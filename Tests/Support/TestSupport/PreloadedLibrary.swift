@@ -9,7 +9,7 @@ enum PreloadedLibrary {
       "cc",
       [
         "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", library,
-        "\(projectRoot)/Tests/\(source)",
+        "\(projectRoot)/Tests/Support/\(source)",
       ]
     ).checked()
     return library

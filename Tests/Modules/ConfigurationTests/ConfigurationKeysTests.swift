@@ -8,7 +8,7 @@ import Testing
 @Suite struct ConfigurationKeysTests {
   private static let page = URL(filePath: #filePath)
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
-    .appending(path: "docs/configure.md")
+    .deletingLastPathComponent().appending(path: "docs/configure.md")
 
   private static let rows = ConfigurationPaths.all.map {
     "| `\($0.name)` | \($0.isTakenOver ? "taken over" : "restart") |"

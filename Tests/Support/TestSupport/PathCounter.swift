@@ -1,7 +1,8 @@
 import Foundation
 
 /// Counts what a site's threads ask of the system: requests for memory, and how much of what they
-/// write lies where a socket has put it. See `Tests/PathCounter/path_counter.c`, which this builds.
+/// write lies where a socket has put it. See `Tests/Support/PathCounter/path_counter.c`, which this
+/// builds.
 public final class PathCounter {
   public struct Counts: Sendable {
     /// Calls of malloc and the like, and of mmap.

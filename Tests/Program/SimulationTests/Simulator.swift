@@ -5,7 +5,7 @@ import TestSupport
 enum Simulator {
   private static let variable = "TAPLINE_SIMULATOR"
   private static let root = URL(filePath: #filePath).deletingLastPathComponent()
-    .deletingLastPathComponent().deletingLastPathComponent()
+    .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
   /// For what takes seconds on an idle machine.
   private static let limit = Duration.seconds(300)
 

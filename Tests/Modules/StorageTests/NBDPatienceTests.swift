@@ -7,7 +7,7 @@ import Testing
 @Suite struct NBDPatienceTests {
   /// In a hurry there is no time at all.
   private static func patience() -> NBDPatience {
-    var limits = NBDLimits()
+    var limits = UpstreamLimits()
     limits.hurriedTimeoutSeconds = 0
     return NBDPatience(limits)
   }

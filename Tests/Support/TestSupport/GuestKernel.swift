@@ -35,5 +35,5 @@ public struct GuestKernel: Sendable {
 public let projectRoot: String = {
   let file = URL(fileURLWithPath: #filePath)
   return file.deletingLastPathComponent().deletingLastPathComponent()
-    .deletingLastPathComponent().path
+    .deletingLastPathComponent().deletingLastPathComponent().path
 }()

@@ -11,7 +11,7 @@ import Testing
   let folder = ScratchFolder()
 
   private func openError(_ uri: String, expectedSize: UInt64? = nil) -> StorageError? {
-    var limits = NBDLimits()
+    var limits = UpstreamLimits()
     limits.connectTimeoutSeconds = 1
     do throws(StorageError) {
       _ = try NBDStore.open(uri, expectedSize: expectedSize, limits: limits)
