@@ -1,4 +1,5 @@
 import NBDProtocol
+import SystemIO
 
 /// What a client must be told before it can be vouched for what it wrote.
 extension NBDConnection {
