@@ -17,7 +17,7 @@ extension Group {
     guard let journal, let stateKeeper, failure == nil, !receiving.isResetting else { return }
     freeVoidSegments(journal, stateKeeper)
     guard !recycling.isNoting, receiving.pendingReset == nil, !handover.isPausing, !isStopping,
-      let oldest = oldestNeeded(journal)
+      let oldest = journal.oldestNeeded
     else { return }
     #if MUTANTS
       if Mutant.reuseUnnoted.isOn {
@@ -58,10 +58,6 @@ extension Group {
     roomCame()
   }
 
-  private func oldestNeeded(_ journal: SiteJournal) -> UInt32? {
-    journal.oldestNeeded(peerMark: link?.peerDurable(journal.watermarks))
-  }
-
   /// Segments come free as soon as the state file is written.
-  func willRecycle(_ journal: SiteJournal) -> Bool { oldestNeeded(journal) != nil }
+  func willRecycle(_ journal: SiteJournal) -> Bool { journal.oldestNeeded != nil }
 }
