@@ -50,8 +50,8 @@ public final class Followers: Sendable {
     return behind.min { $0.durable < $1.durable }
   }
 
-  /// Which follower a full journal drops first. Nil when none may be dropped, or dropping those that
-  /// may would free nothing, because another, for which writes wait, is as far behind.
+  /// Which follower a full journal drops first. Nil when none may be dropped, or dropping those
+  /// that may would free nothing, because another, for which writes wait, is as far behind.
   public func firstToDrop(_ applied: SequenceNumber) -> Follower? {
     guard let last = furthestBehind(applied) else { return nil }
     // Of several that are equally far behind, all must be droppable.
