@@ -11,8 +11,8 @@
 /// end        none ─▶ stopping ─▶ draining ─▶ ended
 /// ```
 ///
-/// Failing comes at any time, once, and is for good. `forbidding` says which job may not begin when,
-/// and nothing else does.
+/// Failing comes at any time, once, and is for good. `forbidding` says which job may not begin
+/// when, and nothing else does.
 struct GroupLifecycle: Hashable, Sendable {
   /// One at a time of each kind, but for `promise`.
   enum Job: UInt16, CaseIterable, Sendable {
