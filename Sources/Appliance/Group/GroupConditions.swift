@@ -18,11 +18,11 @@ extension Group {
       #endif
       found.append(condition)
     }
-    if configuration.role == .protected, let text = clockProblem {
+    if duty == .owning, let text = clockProblem {
       found.append(Condition(.clockStepped, text))
     }
     for index in links.indices { found += sendingConditions(index) }
-    if configuration.role == .recovery { found += receivingConditions }
+    if duty == .following { found += receivingConditions }
     return found
   }
 
