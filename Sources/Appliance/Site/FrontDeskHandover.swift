@@ -5,11 +5,6 @@ import SystemIO
 // The front desk on its way to another process. On the front loop.
 
 extension FrontDesk {
-  /// Accepts nobody any more: who comes now waits to be accepted by whoever has the listeners then.
-  func stopAccepting() {
-    for listener in listeners { loop.remove(listener, listener.socket) }
-  }
-
   /// Lets the connections to views come to rest, after `stopAccepting`. May be repeated.
   func pause() {
     for connection in viewConnections.members { connection.pause() }
@@ -18,11 +13,7 @@ extension FrontDesk {
   var isAtRest: Bool { viewConnections.members.allSatisfy(\.isAtRest) }
 
   func resume() {
-    for listener in listeners where listener.token == nil {
-      do throws(Errno) { try loop.add(listener, listener.socket, .readable) } catch {
-        log("cannot watch a listener: \(error)")
-      }
-    }
+    startAccepting()
     for connection in viewConnections.members { connection.resume() }
   }
 

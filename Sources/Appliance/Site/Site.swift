@@ -23,6 +23,8 @@ public final class Site: Sendable {
   /// What is in effect: the above, with what `reload` has changed since.
   let present: Mutex<SiteConfiguration>
   let front: FrontDesk
+  /// On the front loop, too.
+  let door: LinkDoor
   private let loops: [EventLoop]
   let hosts: [GroupHost]
   private let analysis: AnalysisThread
@@ -182,7 +184,11 @@ public final class Site: Sendable {
     self.loops = loops
     self.hosts = hosts
     analysis = AnalysisThread(hosts)
-    front = FrontDesk(loop: frontLoop, hosts: hosts, limits: configuration.limits, log: log)
+    let limits = configuration.limits
+    front = FrontDesk(loop: frontLoop, hosts: hosts, limits: limits, log: log)
+    door = LinkDoor(
+      loop: frontLoop, greetingNanoseconds: limits.handshakeNanoseconds, log: log,
+      find: hosts.findForPeer)
   }
 
   /// Serves when it returns. Once. Throws when no group can be written to; nobody was served then.
@@ -208,7 +214,10 @@ public final class Site: Sendable {
     let nbd = listening.filter { $0.identity.kind == .nbd }
       .map { (socket: $0.socket, tls: tls[$0.identity]) }
     let link = listening.first { $0.identity.kind == .link }?.socket
-    front.loop.post { front.open(nbd: nbd, link: link) }
+    front.loop.post { [door] in
+      front.open(nbd)
+      if let link { door.open(link) }
+    }
   }
 
   private func noteUse() throws(SiteError) {
@@ -247,8 +256,9 @@ public final class Site: Sendable {
   /// disks. Blocks until all of that is done.
   public func stop() {
     let front = self.front
-    ask(front.loop) { done in
+    ask(front.loop) { [door] done in
       front.close()
+      door.close()
       done(())
     }
     for socket in listening { socket.removeName() }
@@ -328,6 +338,19 @@ public final class Site: Sendable {
     }
     guard let group = host.group else {
       throw SiteError("group \(name) is not open: \(host.closedReason)")
+    }
+    return group
+  }
+}
+
+extension [GroupHost] {
+  /// Throws in words for a peer when there is none that is open.
+  @Sendable func findForPeer(named name: String) throws(LinkError) -> Group {
+    guard let host = first(where: { $0.name == name }) else {
+      throw .refused("this site has no group \(name.debugDescription)")
+    }
+    guard let group = host.group else {
+      throw .refused("group \(name) is not open there: \(host.closedReason)")
     }
     return group
   }
