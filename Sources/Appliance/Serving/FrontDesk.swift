@@ -25,7 +25,7 @@ final class ListenerTLS: Sendable {
 /// Confined to the front loop's thread, but for what is immutable.
 final class FrontDesk: @unchecked Sendable {
   let loop: EventLoop
-  private let hosts: [GroupHost]
+  let catalog: ExportCatalog
   let log: @Sendable (String) -> Void
   let limits: ClientLimits
   let admission: ClientAdmission
@@ -36,11 +36,11 @@ final class FrontDesk: @unchecked Sendable {
   let clientLog: ClientLog
 
   init(
-    loop: EventLoop, hosts: [GroupHost], limits: ClientLimits,
+    loop: EventLoop, catalog: ExportCatalog, limits: ClientLimits,
     log: @escaping @Sendable (String) -> Void
   ) {
     self.loop = loop
-    self.hosts = hosts
+    self.catalog = catalog
     self.limits = limits
     admission = ClientAdmission(limits)
     self.log = log
@@ -111,49 +111,5 @@ final class FrontDesk: @unchecked Sendable {
     for handshake in handshakes.members { handshake.close() }
     for connection in viewConnections.members { connection.close() }
     viewConnections.removeAll()
-  }
-
-  // MARK: Exports
-
-  /// A disk of the site, by its export's name.
-  enum FoundDisk {
-    case open(Group, GroupDisk)
-    /// Its group is closed, for this reason.
-    case closed(DiskConfiguration, reason: String)
-  }
-
-  func find(_ name: String) -> FoundDisk? {
-    for host in hosts {
-      if let group = host.group {
-        if let disk = group.disks.first(where: { $0.name == name }) { return .open(group, disk) }
-      } else if let disk = host.configuration.disks.first(where: { $0.name == name }) {
-        return .closed(disk, reason: "group \(host.name) is not open: \(host.closedReason)")
-      }
-    }
-    return nil
-  }
-
-  /// Nil also when its group is closed.
-  func disk(named name: String) -> (Group, GroupDisk)? {
-    if case .open(let group, let disk)? = find(name) { (group, disk) } else { nil }
-  }
-
-  /// What LIST shows: names that the client can open as they stand.
-  func listings(for client: ClientIdentity) -> [NBDExportListing] {
-    hosts.compactMap(\.group).flatMap { group in
-      group.disks.filter { group.access(to: $0, for: client) != .none }.map { disk in
-        NBDExportListing(
-          name: group.configuration.role == .recovery ? "\(disk.name)@latest" : disk.name,
-          description: description(of: disk, in: group))
-      }
-    }
-  }
-
-  func description(of disk: GroupDisk, in group: Group) -> String {
-    let role = group.configuration.role.rawValue
-    let instants =
-      group.journal == nil
-      ? "" : "; \(disk.name)@INSTANT opens it as it was (RFC 3339, -90s, latest, checkpoint:TAG)"
-    return "\(role) disk of group \(group.configuration.name)\(instants)"
   }
 }

@@ -21,7 +21,7 @@ extension FrontDesk {
   func handOverConnections() -> [HandedConnection] {
     viewConnections.members.compactMap { connection in
       guard let name = try? ExportName(parsing: connection.exportName),
-        let (group, disk) = disk(named: name.disk)
+        let (group, disk) = catalog.openDisk(named: name.disk)
       else { return nil }
       return connection.handOver(group: group.configuration.name, disk: disk.name)
     }

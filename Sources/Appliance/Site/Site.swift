@@ -185,7 +185,8 @@ public final class Site: Sendable {
     self.hosts = hosts
     analysis = AnalysisThread(hosts)
     let limits = configuration.limits
-    front = FrontDesk(loop: frontLoop, hosts: hosts, limits: limits, log: log)
+    front = FrontDesk(
+      loop: frontLoop, catalog: ExportCatalog(hosts), limits: limits, log: log)
     door = LinkDoor(
       loop: frontLoop, greetingNanoseconds: limits.handshakeNanoseconds, log: log,
       find: hosts.findForPeer)
@@ -342,6 +343,8 @@ public final class Site: Sendable {
     return group
   }
 }
+
+extension GroupHost: ExportedGroup {}
 
 extension [GroupHost] {
   /// Throws in words for a peer when there is none that is open.
