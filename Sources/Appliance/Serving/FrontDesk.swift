@@ -21,25 +21,26 @@ final class ListenerTLS: Sendable {
   func change(to terms: Terms) { present.withLock { $0 = terms } }
 }
 
-/// Where clients arrive: the listeners, the handshakes and the connections to views.
+/// Where clients arrive: the listeners and the handshakes, and from there the loops for views.
 /// Confined to the front loop's thread, but for what is immutable.
 final class FrontDesk: @unchecked Sendable {
   let loop: EventLoop
+  let views: ViewLoops
   let catalog: ExportCatalog
   let log: @Sendable (String) -> Void
   let limits: ClientLimits
   let admission: ClientAdmission
   private(set) var handshakes = Roster<HandshakeConnection>()
-  private(set) var viewConnections = Roster<NBDConnection>()
   private var listeners: [Listener] = []
   /// What clients may cause as often as they like.
   let clientLog: ClientLog
 
   init(
-    loop: EventLoop, catalog: ExportCatalog, limits: ClientLimits,
+    loop: EventLoop, views: ViewLoops, catalog: ExportCatalog, limits: ClientLimits,
     log: @escaping @Sendable (String) -> Void
   ) {
     self.loop = loop
+    self.views = views
     self.catalog = catalog
     self.limits = limits
     admission = ClientAdmission(limits)
@@ -71,7 +72,6 @@ final class FrontDesk: @unchecked Sendable {
         "a client has opened no export within \(TimeSpan.format(limit)) and is cut off")
       handshake.close()
     }
-    for connection in viewConnections.members { connection.giveBackIdleMemory() }
     for listener in listeners { listener.tryAgain() }
     clientLog.endPeriods()
   }
@@ -86,12 +86,9 @@ final class FrontDesk: @unchecked Sendable {
     handshakes.remove(handshake)
   }
 
-  func adopt(_ connection: NBDConnection) {
-    viewConnections.add(connection)
-  }
-
-  func forget(_ connection: NBDConnection) {
-    viewConnections.remove(connection)
+  /// Serves a disk of a view. Any thread.
+  func serve(_ client: EnteringClient, _ disk: GroupDisk, of opened: OpenedView) {
+    views.serve(client, disk, of: opened, limits, clientLog)
   }
 
   /// Accepts nobody until `startAccepting`: who comes now waits to be accepted by whoever has the
@@ -104,12 +101,10 @@ final class FrontDesk: @unchecked Sendable {
     for listener in listeners { listener.start() }
   }
 
-  /// Ends everything here. On the loop.
+  /// Ends the listeners and the handshakes. On the loop; `ViewLoop.close` ends what came from here.
   func close() {
     stopAccepting()
     listeners.removeAll()
     for handshake in handshakes.members { handshake.close() }
-    for connection in viewConnections.members { connection.close() }
-    viewConnections.removeAll()
   }
 }

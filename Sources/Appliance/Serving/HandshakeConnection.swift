@@ -338,7 +338,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
       export.group.loop.post { [front, opened = selection?.opened] in
         client.serve(export.disk, of: export.group, changes: opened, front)
       }
-    case .view(let view, let export, _): client.serve(export.disk, of: view, front)
+    case .view(let view, let export, _): front.serve(client, export.disk, of: view)
     }
     self.found = nil
     self.place = nil

@@ -92,6 +92,6 @@ private func viewOpened(
     socket.shutDown()
   case .success(let opened):
     guard let client = admit(state, socket, to: disk, front) else { return opened.release() }
-    client.serve(disk, of: opened, front)
+    front.serve(client, disk, of: opened)
   }
 }

@@ -11,13 +11,13 @@ import TLS
 
 /// A running site: exports, groups, links.
 ///
-/// Threads: one front loop (listeners, handshakes, views); loops over which the groups are spread,
-/// as many as there are groups but at most one a core; for each group one that opens it and, if it
-/// has a peer, one link thread, and those of its `GroupLanes`; one analyzer thread. Public methods
-/// may be called from any thread.
+/// Threads: one front loop (listeners, handshakes); loops for views, one a core; loops over which
+/// the groups are spread, as many as there are groups but at most one a core; for each group one
+/// that opens it and, if it has a peer, one link thread, and those of its `GroupLanes`; one
+/// analyzer thread. Public methods may be called from any thread.
 public final class Site: Sendable {
   public static let version = "0.1.0"
-  private static let questionTimeoutMilliseconds: Int32 = 5_000
+  static let questionTimeoutMilliseconds: Int32 = 5_000
 
   let configuration: SiteConfiguration
   /// What is in effect: the above, with what `reload` has changed since.
@@ -85,11 +85,13 @@ public final class Site: Sendable {
     }
     var loops: [EventLoop] = []
     let front: EventLoop
+    let views: ViewLoops
     do throws(Errno) {
       for index in 0..<max(1, min(configuration.groups.count, SystemInfo.processorCount)) {
         loops.append(try EventLoop(name: "loop-\(index)"))
       }
       front = try EventLoop(name: "front")
+      views = try ViewLoops()
     } catch { throw SiteError("cannot start: \(error)") }
     let surroundings = GroupHost.Surroundings(
       site: configuration.site, dataDirectory: configuration.dataDirectory, log: log,
@@ -109,7 +111,7 @@ public final class Site: Sendable {
       if let address = configuration.listen.link {
         listening.append(try listen(at: ListenerIdentity(.link, address), &sockets))
       }
-      return Site(configuration, loops, front, hosts, listening, tls, inheritance, log: log)
+      return Site(configuration, loops, front, views, hosts, listening, tls, inheritance, log: log)
     } catch {
       for host in hosts { host.stop() }
       for host in hosts { host.join() }
@@ -171,7 +173,7 @@ public final class Site: Sendable {
 
   private init(
     _ configuration: SiteConfiguration, _ loops: [EventLoop], _ frontLoop: EventLoop,
-    _ hosts: [GroupHost], _ listening: [ListeningSocket],
+    _ views: ViewLoops, _ hosts: [GroupHost], _ listening: [ListeningSocket],
     _ tls: [ListenerIdentity: ListenerTLS], _ inheritance: SiteInheritance?,
     log: @escaping @Sendable (String) -> Void
   ) {
@@ -186,7 +188,7 @@ public final class Site: Sendable {
     analysis = AnalysisThread(hosts)
     let limits = configuration.limits
     front = FrontDesk(
-      loop: frontLoop, catalog: ExportCatalog(hosts), limits: limits, log: log)
+      loop: frontLoop, views: views, catalog: ExportCatalog(hosts), limits: limits, log: log)
     door = LinkDoor(
       loop: frontLoop, greetingNanoseconds: limits.handshakeNanoseconds, log: log,
       find: hosts.findForPeer)
@@ -210,6 +212,7 @@ public final class Site: Sendable {
     for host in hosts { host.opening?.link?.start() }
     for host in hosts { host.release() }
     analysis.start()
+    front.views.start()
     front.loop.start()
     for listener in listening { listener.logChosenAddress(log) }
     let nbd = listening.filter { $0.identity.kind == .nbd }
@@ -256,18 +259,29 @@ public final class Site: Sendable {
   /// and applies the protected groups' journals: their raw files are then the whole, current
   /// disks. Blocks until all of that is done.
   public func stop() {
-    let front = self.front
-    ask(front.loop) { [door] done in
-      front.close()
-      door.close()
-      done(())
-    }
+    closeFront()
     for socket in listening { socket.removeName() }
     for host in hosts { host.stop() }
     for host in hosts { host.join() }
     analysis.stop()
     front.loop.stop()
+    front.views.stop()
     for loop in loops { loop.stop() }
+  }
+
+  /// Ends the listeners, those who have opened nothing yet, and then the connections to views.
+  func closeFront(timeoutMilliseconds: Int32 = Site.questionTimeoutMilliseconds) {
+    ask(front.loop, timeoutMilliseconds: timeoutMilliseconds) { [front, door] done in
+      front.close()
+      door.close()
+      done(())
+    }
+    for views in front.views.members {
+      ask(views.loop, timeoutMilliseconds: timeoutMilliseconds) { done in
+        views.close()
+        done(())
+      }
+    }
   }
 
   // MARK: Questions

@@ -192,12 +192,7 @@ private struct HandoverDriver {
       }
     }
     front?.release()
-    let (desk, door) = (site.front, site.door)
-    site.ask(desk.loop, timeoutMilliseconds: Self.farewellMilliseconds) { done in
-      desk.close()
-      door.close()
-      done(())
-    }
+    site.closeFront(timeoutMilliseconds: Self.farewellMilliseconds)
   }
 
   private static let farewellMilliseconds = Int32(HandoverLimits.farewellMilliseconds)
@@ -210,8 +205,9 @@ private struct HandoverDriver {
       _ = askGroups("", heedsNews: false) { group, done in group.resume { done(nil) } }
       front?.release()
       let (desk, door) = (site.front, site.door)
+      for views in desk.views.members { views.loop.post { views.resume() } }
       desk.loop.post {
-        desk.resume()
+        desk.startAccepting()
         door.resume()
       }
     }
