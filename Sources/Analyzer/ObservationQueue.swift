@@ -19,12 +19,13 @@ public struct SkippedObservations: Equatable, Sendable {
 /// The producer never waits: when the queue is full the observation is counted as skipped and
 /// dropped. Accepted observations arrive all, once, and in order.
 ///
-/// It takes memory for what waits: blocks that the producer links up and the consumer takes apart.
-/// The block last taken apart is the producer's next, so a queue that is drained in time allocates
-/// nothing.
+/// It takes memory for what waits: blocks that the producer links up and the consumer takes apart,
+/// for the producer to use again. So once it has grown to what drains leave, it allocates nothing.
+/// Only the producer takes and frees blocks: a consumer of little priority that is kept waiting
+/// with the allocator's lock would keep the producer waiting.
 ///
-/// Threads: `offer` belongs to one thread, `drain` to one thread (the same or another); everything
-/// else may be called from anywhere. Nothing here blocks or makes a system call; one offer in
+/// Threads: `offer` and `giveBackIdleMemory` belong to one thread, `drain` to one thread (the same
+/// or another); everything else may be called from anywhere. Nothing here blocks; one offer in
 /// `blockSlots` may allocate.
 @safe
 public final class ObservationQueue: Sendable {
@@ -48,6 +49,10 @@ public final class ObservationQueue: Sendable {
     let tail = Atomic<UInt64>(0)
     let cachedHead = Atomic<UInt64>(0)
     let block: Atomic<UnsafeMutableRawPointer>
+    /// A chain of blocks to be used again.
+    let kept = unsafe Atomic<UnsafeMutableRawPointer?>(nil)
+    /// `tail` when memory was to be given back last.
+    let tailAtRest = Atomic<UInt64>(0)
     let skippedRequests = Atomic<UInt64>(0)
     let skippedBytes = Atomic<UInt64>(0)
     let padding = Padding(repeating: 0)
@@ -74,7 +79,9 @@ public final class ObservationQueue: Sendable {
 
     static func allocate() -> Block {
       let slots = blockSlots * MemoryLayout<WriteObservation>.stride
-      return unsafe Block(at: .allocate(byteCount: slots + 8, alignment: 8))
+      let block = unsafe Block(at: .allocate(byteCount: slots + 8, alignment: 8))
+      unsafe block.next = nil
+      return block
     }
 
     func deallocate() { unsafe address.deallocate() }
@@ -85,11 +92,22 @@ public final class ObservationQueue: Sendable {
         + Int(truncatingIfNeeded: index % UInt64(blockSlots))
     }
 
-    /// Set before the first observation of the next block is published.
-    var next: Block {
-      get { unsafe Block(at: link.load(as: UnsafeMutableRawPointer.self)) }
+    /// The next one that holds observations, set before the first of them is published; or that is
+    /// to be used again.
+    var next: UnsafeMutableRawPointer? {
+      get { unsafe link.load(as: UnsafeMutableRawPointer?.self) }
       nonmutating set {
-        unsafe link.storeBytes(of: newValue.address, as: UnsafeMutableRawPointer.self)
+        unsafe link.storeBytes(of: newValue, as: UnsafeMutableRawPointer?.self)
+      }
+    }
+
+    /// It and those behind it.
+    static func deallocate(chain: UnsafeMutableRawPointer?) {
+      var rest = unsafe chain
+      while let address = unsafe rest {
+        let block = unsafe Block(at: address)
+        unsafe rest = unsafe block.next
+        block.deallocate()
       }
     }
 
@@ -103,7 +121,7 @@ public final class ObservationQueue: Sendable {
   private let leadingPadding = Padding(repeating: 0)
   private let producer: ProducerSide
   private let consumer: ConsumerSide
-  /// The block that the consumer took apart last.
+  /// A chain of blocks that the consumer took apart.
   private nonisolated(unsafe) let spare = unsafe Atomic<UnsafeMutableRawPointer?>(nil)
 
   /// - Precondition: `capacity` is in `2 ... maximumCapacity`.
@@ -116,14 +134,9 @@ public final class ObservationQueue: Sendable {
   }
 
   deinit {
-    var block = unsafe Block(at: consumer.block.load(ordering: .relaxed))
-    while unsafe block.address != producer.block.load(ordering: .relaxed) {
-      let next = block.next
-      block.deallocate()
-      block = next
-    }
-    block.deallocate()
-    if let spare = unsafe spare.load(ordering: .relaxed) { unsafe Block(at: spare).deallocate() }
+    unsafe Block.deallocate(chain: consumer.block.load(ordering: .relaxed))
+    unsafe Block.deallocate(chain: producer.kept.load(ordering: .relaxed))
+    unsafe Block.deallocate(chain: spare.load(ordering: .relaxed))
   }
 
   /// Hands one observation over. Producer thread only.
@@ -150,18 +163,39 @@ public final class ObservationQueue: Sendable {
 
   private func linkBlock() {
     let used = unsafe Block(at: producer.block.load(ordering: .relaxed))
-    let spare = unsafe self.spare.exchange(nil, ordering: .acquiring)
-    let fresh = unsafe spare.map { unsafe Block(at: $0) } ?? .allocate()
-    used.next = fresh
+    let fresh = takeKept() ?? .allocate()
+    unsafe used.next = unsafe fresh.address
     unsafe producer.block.store(fresh.address, ordering: .relaxed)
+  }
+
+  private func takeKept() -> Block? {
+    let kept = unsafe producer.kept.load(ordering: .relaxed)
+    guard let first = unsafe kept ?? spare.exchange(nil, ordering: .acquiring) else { return nil }
+    let block = unsafe Block(at: first)
+    unsafe producer.kept.store(block.next, ordering: .relaxed)
+    unsafe block.next = nil
+    return block
+  }
+
+  /// From time to time: frees what only earlier observations needed, if there were none since the
+  /// time before. Producer thread only.
+  public func giveBackIdleMemory() {
+    let tail = producer.tail.load(ordering: .relaxed)
+    guard producer.tailAtRest.load(ordering: .relaxed) == tail else {
+      return producer.tailAtRest.store(tail, ordering: .relaxed)
+    }
+    unsafe Block.deallocate(chain: producer.kept.exchange(nil, ordering: .relaxed))
+    unsafe Block.deallocate(chain: spare.exchange(nil, ordering: .acquiring))
   }
 
   /// The consumer has read all of its block, and the next one holds an observation.
   private func takeBlockApart() {
     let used = unsafe Block(at: consumer.block.load(ordering: .relaxed))
-    unsafe consumer.block.store(used.next.address, ordering: .relaxed)
-    let older = unsafe spare.exchange(used.address, ordering: .acquiringAndReleasing)
-    if let older = unsafe older { unsafe Block(at: older).deallocate() }
+    guard let next = unsafe used.next else { preconditionFailure("an observation has no block") }
+    unsafe consumer.block.store(next, ordering: .relaxed)
+    // Meanwhile the producer finds none: nobody else puts any there.
+    unsafe used.next = unsafe spare.exchange(nil, ordering: .acquiring)
+    unsafe spare.store(used.address, ordering: .releasing)
   }
 
   private func countSkipped(_ length: UInt32) {

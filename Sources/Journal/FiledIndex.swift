@@ -36,8 +36,10 @@ final class FiledIndex: Sendable {
   private let isBroken: Atomic<Bool>
   /// What a scan gave.
   private let scanned = AtomicLazyReference<Scanned>()
-  /// What keeps a scan from giving something, for ever.
-  private let damage = Mutex<JournalError?>(nil)
+  /// What keeps a scan from giving something, and until when.
+  private let damage = Mutex<(error: JournalError, end: UInt64)?>(nil)
+  /// What was damage may have been wrong of the moment, and a scan is long.
+  private static let damageNanoseconds: UInt64 = 10_000_000_000
   /// The file's part in what the index takes.
   private let use: IndexUse?
 
@@ -274,13 +276,18 @@ final class FiledIndex: Sendable {
     if Self.isOfFile(error) { isBroken.store(true, ordering: .relaxed) }
   }
 
-  /// Not again where the segment is damaged.
+  /// Not again for a while where the segment is damaged.
   private func scan() throws(JournalError) -> Scanned {
     if let known = scanned.load() { return known }
     guard case .scan(let scan) = fallback else { preconditionFailure("has parts") }
-    if let damage = damage.withLock({ $0 }) { throw damage }
+    if let known = damage.withLock({ $0 }), SystemClock.monotonicNanoseconds() < known.end {
+      throw known.error
+    }
     do throws(JournalError) { return scanned.storeIfNil(Scanned(try scan())) } catch {
-      if case .damaged = error { damage.withLock { $0 = error } }
+      if case .damaged = error {
+        let end = SystemClock.monotonicNanoseconds() + Self.damageNanoseconds
+        damage.withLock { $0 = (error, end) }
+      }
       throw error
     }
   }

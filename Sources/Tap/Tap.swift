@@ -51,6 +51,9 @@ public final class Tap<Storage: JournalStorage> {
       record: record)
   }
 
+  /// From time to time: nothing was written since the time before.
+  public func giveBackIdleMemory() { observations.giveBackIdleMemory() }
+
   /// Makes what was staged visible to all three. Nothing staged may be acknowledged before.
   public func commit() throws(JournalError) {
     if try journal.commit() { followers.notify() }

@@ -130,7 +130,9 @@ public enum ConditionCode: String, CaseIterable, Sendable {
         remedy: "see that the peer's site runs and that its address is reachable")
     case .groupReopened:
       Facts(
-        .warning, "the group had to fail; it is open again, and nothing new is durable yet",
+        .warning,
+        "the group had to fail; it is open again, and nothing new is durable yet. If it failed "
+          + "several times, for five minutes in any case",
         remedy: "repair the storage that the text names, before it fails again; see that the "
           + "guests are connected")
     case .linkUnstable:

@@ -30,7 +30,8 @@ struct GroupDisk: Sendable {
 /// jobs follow each other. It is one opening of the group: what comes after a failure is another
 /// (`GroupHost`).
 ///
-/// The parts: this file (turns and connections), GroupDurability (syncs and who waits for them),
+/// The parts: this file (turns and connections), GroupLifecycle (what may begin, and what waits for
+/// what), GroupCourses (its steps), GroupDurability (syncs and who waits for them),
 /// GroupApply (journal to base), GroupRecycling (segments that come free), GroupReserve (room ahead
 /// of need), GroupIndexing (the index's upkeep), GroupViews (instants),
 /// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
@@ -95,15 +96,14 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// Set while the group drains.
   var onDrained: (@Sendable () -> Void)?
 
-  /// Why the group serves nothing any more; nil while it does.
-  private(set) var failure: String?
+  /// What it is doing; see there who changes it.
+  var lifecycle = GroupLifecycle()
   /// Called once when it has failed, on the loop. Set before anything is posted there.
   var onFailure: (@Sendable (_ reason: String) -> Void)?
   /// What clients were told and this opening lacks. Set before the group begins.
   var loss: AcknowledgedLoss?
   /// That an opening before this one had to fail. Set before the group begins.
   var setback: Setback?
-  private(set) var isStopping = false
   private var turnStartNanoseconds: UInt64 = 0
   private var turnWrites = 0
   /// Bytes that guests may still write until the next tick; not limited mostly.
@@ -140,6 +140,9 @@ final class Group: TurnParticipant, @unchecked Sendable {
   }
 
   var keeper: WorkerPool { lanes.keeper }
+  /// Why the group serves nothing any more; nil while it does.
+  var failure: String? { lifecycle.failure }
+  var isStopping: Bool { lifecycle.isStopping }
 
   // MARK: Connections
 
@@ -157,7 +160,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     if failure != nil || isStopping { return connection.close() }
     connections.add(connection)
     loop.clientCount += 1
-    if handover.isPausing { connection.pause() }
+    if lifecycle.isPausing { connection.pause() }
   }
 
   func remove(_ connection: GroupClient) {
@@ -193,7 +196,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
         count: turnWrites)
       turnWrites = 0
     }
-    if handover.isPausing { continueHandover() }
+    if lifecycle.isWaiting { goOn() }
   }
 
   // MARK: Writes
@@ -325,8 +328,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// was not stored is ever acknowledged; what is durable stays for the next opening.
   func fail(_ reason: String) {
     loop.assertIsCurrent()
-    guard failure == nil else { return }
-    failure = reason
+    guard lifecycle.failed(reason) else { return }
     log(
       "group \(configuration.name) has failed and serves nothing until it is opened again: "
         + reason)
@@ -336,12 +338,12 @@ final class Group: TurnParticipant, @unchecked Sendable {
     closeReceiver()
     onFailure?(reason)
     // The stop waited for a sync, and there is none to come.
-    if isStopping { continueStop() }
+    goOn()
   }
 
   /// Nothing begins any more, also nothing that only reads: the opening is about to end.
   func abandon() {
-    failure = failure ?? "the group is stopping"
+    lifecycle.failed("the group is stopping")
     stopIndexUpkeep()
     closeConnections()
     closeReceiver()
@@ -360,7 +362,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   /// No new requests from here on.
   func beginStop() {
-    isStopping = true
+    lifecycle.stop()
     stopIndexUpkeep()
     _ = commit()
     closeConnections()

@@ -8,12 +8,10 @@ import Volume
 
 /// Where the apply schedule of a group stands. Confined to the group's loop.
 struct ApplyProgress {
-  var isRunning = false
   /// Timestamp of the last record of the step under way: no view may be opened before it.
   var target = Timestamp.zero
   var lastStartNanoseconds: UInt64 = 0
   var lastFreezeNanoseconds: UInt64 = 0
-  var isCreatingSlot = false
   var lastGrowthNanoseconds: UInt64 = 0
   /// What the journal had taken when the last step began.
   var dataBytesAtStart: UInt64 = 0
@@ -53,9 +51,9 @@ extension Group {
   /// Several times a second.
   func tick() {
     continueSecuring()
-    if handover.isSettling { continueHandover() }
-    if handover.isPausing { return }
-    guard failure == nil, !isStopping, let journal else { return }
+    goOn()
+    guard lifecycle.obstacles.isDisjoint(with: [.failed, .stopping, .pausing]), let journal
+    else { return }
     noteGrowth(journal)
     boundActiveCheckpoints(journal)
     endDamagedSegment(journal)
@@ -166,7 +164,7 @@ extension Group {
 
   /// Creates the next segment file before it is needed.
   private func createSlot() {
-    guard let journal, !apply.isCreatingSlot, !isStopping, !handover.isPausing,
+    guard let journal, lifecycle.mayBegin(.segmentFile),
       SystemClock.monotonicNanoseconds() >= apply.slotRetryNanoseconds
     else { return }
     guard let (slot, name) = journal.slotToCreate(isIdle: isIdle) else {
@@ -174,7 +172,7 @@ extension Group {
       apply.slotFailure = nil
       return
     }
-    apply.isCreatingSlot = true
+    lifecycle.begin(.segmentFile)
     let storage = journal.storage
     let byteCount = journal.options.segmentByteCount
     // The guest must not wait until a file is filled.
@@ -195,8 +193,9 @@ extension Group {
   }
 
   private func slotFinished(_ slot: Int, _ created: File?, _ error: Errno?) {
+    lifecycle.ended(.segmentFile)
+    defer { goOn() }
     guard let journal else { return }
-    apply.isCreatingSlot = false
     if let created {
       apply.slotFailure = nil
       journal.slotCreated(slot, created)
@@ -242,13 +241,13 @@ extension Group {
   /// - Parameter last: the step takes nothing after this record.
   func startApply(underPressure: Bool, through last: SequenceNumber = SequenceNumber(.max)) {
     let monotonic = SystemClock.monotonicNanoseconds()
-    guard let journal, failure == nil, !apply.isRunning, !handover.isSettling,
+    guard let journal, lifecycle.mayBegin(.apply),
       monotonic >= apply.retryNanoseconds
     else { return }
     if last >= journal.stamped { closeActiveIfDue(journal, underPressure) }
     let generations = eligible(underPressure: underPressure, through: last)
     guard let last = generations.last else { return }
-    apply.isRunning = true
+    lifecycle.begin(.apply)
     apply.lastStartNanoseconds = monotonic
     apply.dataBytesAtStart = journal.dataBytes
     apply.target = max(apply.target, last.span.lastTimestamp)
@@ -332,7 +331,8 @@ extension Group {
     _ mark: JournalState.Mark, _ outcome: Applier<SiteSegmentFile, DiskStore>.Outcome,
     _ problem: String?
   ) {
-    apply.isRunning = false
+    lifecycle.ended(.apply)
+    defer { goOn() }
     closeLostViews()
     if let problem {
       apply.failure = problem
@@ -340,7 +340,6 @@ extension Group {
       // durable come again with the next connection.
       if stateKeeper?.state.baseline == .copying { closeReceiver() }
       apply.retryNanoseconds = SystemClock.monotonicNanoseconds() + Self.retryNanoseconds
-      if isStopping { continueStop() }
       return
     }
     apply.failure = nil
@@ -351,7 +350,6 @@ extension Group {
     recycle()
     keepReserve()
     applyAdvanced()
-    if isStopping { continueStop() }
   }
 
   /// Said once, until zeros find space again.
@@ -382,7 +380,8 @@ extension Group {
   /// Writes a marker record; nil when there is no room or the group has failed.
   func writeCheckpoint(tag: String) -> Checkpoint? {
     let utf8 = Array(tag.utf8)
-    guard let tap, let journal, failure == nil, !isStopping, !handover.isPausing,
+    guard let tap, let journal,
+      lifecycle.obstacles.isDisjoint(with: [.failed, .stopping, .pausing]),
       journal.hasRoom(payloadByteCount: utf8.count)
     else { return nil }
     var memory = [UInt8](repeating: 0, count: RecordHeader.byteCount) + utf8
@@ -403,59 +402,5 @@ extension Group {
     #endif
     return Checkpoint(
       sequence: journal.stamped, timestamp: journal.newestTimestamp, tag: tag)
-  }
-
-  // MARK: Stopping
-
-  /// Called again after each step until the journal is applied; a protected group's raw files are
-  /// then the whole, current disks.
-  func drain(_ completion: @escaping @Sendable () -> Void) {
-    onDrained = completion
-    // What failed before may go well now; once is enough.
-    apply.failure = nil
-    apply.retryNanoseconds = 0
-    continueStop()
-  }
-
-  func continueStop() {
-    guard let completion = onDrained else { return }
-    guard let journal, failure == nil else { return finishStop(completion) }
-    if apply.isRunning { return }
-    if journal.appended > journal.durable {
-      durability.add(journal.appended) { [self] in continueStop() }
-      return startSyncIfWaited()
-    }
-    if configuration.role == .protected, apply.failure == nil,
-      journal.applied < journal.appended
-    {
-      startApply(underPressure: true)
-      if apply.isRunning { return }
-    }
-    finishStop(completion)
-  }
-
-  private func finishStop(_ completion: @escaping @Sendable () -> Void) {
-    onDrained = nil
-    guard let stateKeeper, let journal, failure == nil else { return completion() }
-    if configuration.role == .protected, journal.applied < journal.appended {
-      log(
-        "group \(configuration.name): records \(journal.applied.rawValue + 1) to "
-          + "\(journal.appended.rawValue) are not applied "
-          + "(\(apply.failure ?? "apply is held back")): the backing stores alone are not the "
-          + "current disks; they are with the journal, after the next start")
-    }
-    let durable = journal.durable
-    let peerDurable = link?.peerDurable(journal.watermarks)
-    let promised = promisedAtStop
-    let known = knownOfOthers
-    keeper.submit { [self] in
-      do {
-        try stateKeeper.update {
-          $0.noteStop(durable: durable, peerDurable: peerDurable, promised: promised)
-          known.note(in: &$0)
-        }
-      } catch { log("writing the state file: \(error)") }
-      loop.post(completion)
-    }
   }
 }

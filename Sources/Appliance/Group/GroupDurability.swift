@@ -16,11 +16,9 @@ struct DurabilityWaits: ~Copyable {
 
   /// In order: who comes later waits for no earlier record.
   private var waits = Queue<Wait>()
-  var isSyncing = false
   var durable = SequenceNumber.none
   var lastSyncNanoseconds: UInt64 = 0
   fileprivate var lastNoteNanoseconds: UInt64 = 0
-  fileprivate var isNoting = false
   /// Running mean of how long syncs take here.
   private(set) var syncNanoseconds: UInt64 = 1_000_000
 
@@ -72,7 +70,7 @@ extension Group {
   /// At the end of a turn: those who wait get a sync, one at a time; who comes during one gets the
   /// next.
   func startSyncIfWaited() {
-    if durability.isEmpty || durability.isSyncing { return }
+    if durability.isEmpty || lifecycle.runs(.sync) { return }
     if let journal { durability.durable = max(durability.durable, journal.durable) }
     completeWaits()
     if !durability.isEmpty { startSync() }
@@ -86,11 +84,11 @@ extension Group {
   }
 
   func startSync() {
-    guard !durability.isSyncing, failure == nil else { return }
+    guard lifecycle.mayBegin(.sync) else { return }
     durability.lastSyncNanoseconds = SystemClock.monotonicNanoseconds()
     if let journal {
       guard let job = journal.syncJob() else { return }
-      durability.isSyncing = true
+      lifecycle.begin(.sync)
       #if MUTANTS
         if Mutant.skipRecoverySync.isOn, configuration.role == .recovery {
           return syncFinished(job, SyncResult(nanoseconds: 0, failure: nil))
@@ -99,7 +97,7 @@ extension Group {
       if mayBlock { return syncFinished(job, Self.run(job)) }
       journalSync.start(job)
     } else {
-      durability.isSyncing = true
+      lifecycle.begin(.sync)
       plainSync.start(stamped)
     }
   }
@@ -138,7 +136,7 @@ extension Group {
 
   private func syncFinished(_ job: SiteJournal.SyncJob, _ result: SyncResult) {
     durability.noteSync(nanoseconds: result.nanoseconds)
-    durability.isSyncing = false
+    lifecycle.ended(.sync)
     if let error = result.failure {
       // The kernel may have dropped the dirty pages: what the journal holds is not known.
       return fail("syncing the journal: \(error.withAdvice)")
@@ -149,10 +147,11 @@ extension Group {
     continueSecuring()
     loop.enlist(self)
     if configuration.role == .recovery { durableAdvanced() }
+    goOn()
   }
 
   private func plainSyncFinished(_ sequence: SequenceNumber, _ failures: [PlainFailure]) {
-    durability.isSyncing = false
+    lifecycle.ended(.sync)
     loop.enlist(self)
     if failures.isEmpty {
       plain.syncSucceeded()
@@ -190,15 +189,16 @@ extension Group {
   /// may take: the one is refused, the other dropped.
   func noteDurable() {
     let now = SystemClock.monotonicNanoseconds()
-    guard let journal, let stateKeeper, !durability.isSyncing,
-      !durability.isNoting, now &- durability.lastNoteNanoseconds >= Self.notePeriodNanoseconds
+    guard let journal, let stateKeeper, !lifecycle.runs(.sync),
+      lifecycle.mayBegin(.durabilityNote),
+      now &- durability.lastNoteNanoseconds >= Self.notePeriodNanoseconds
     else { return }
     let durable = journal.durable
     let known = knownOfOthers
     guard durable > stateKeeper.state.durable || known.isNews(to: stateKeeper.state) else { return }
     durability.lastNoteNanoseconds = now
     // What cannot be noted now is noted later; who depends on the file hears of its failures.
-    durability.isNoting = true
+    lifecycle.begin(.durabilityNote)
     let promise = promiseChange
     keeper.submit { [self] in
       try? stateKeeper.update {
@@ -206,7 +206,7 @@ extension Group {
         known.note(in: &$0)
         promise(&$0)
       }
-      loop.post { [self] in durability.isNoting = false }
+      loop.post { [self] in lifecycle.ended(.durabilityNote) }
     }
   }
 

@@ -4,33 +4,12 @@ import Journal
 import Storage
 import SystemIO
 
-/// Where a group stands on its way to another process. Confined to the group's loop.
+/// Whom to tell where a group stands on its way to another process. Confined to the group's loop.
 struct GroupHandover {
-  enum Phase {
-    case serving
-    /// Nothing begins in the background; guests go on.
-    case settling
-    /// No request begins; what has begun is answered and made durable.
-    case pausing
-    /// The state file is being written as at a stop.
-    case closing
-    /// Everything stands still. Another process may open the journal.
-    case paused
-  }
-
-  fileprivate(set) var phase = Phase.serving
   /// Called once when the phase that was asked for is reached, or with the reason why not.
   fileprivate var reached: ((_ problem: String?) -> Void)?
   /// Tells a job of an attempt that was given up from one of the next.
   fileprivate var attempt = 0
-
-  var isSettling: Bool { phase != .serving }
-  var isPausing: Bool {
-    switch phase {
-    case .serving, .settling: false
-    case .pausing, .closing, .paused: true
-    }
-  }
 }
 
 /// A connection that another process can go on with.
@@ -43,42 +22,23 @@ extension Group {
   /// Lets apply and the index's upkeep come to an end and starts neither again. `reached` is
   /// called on the loop.
   func settle(_ reached: @escaping (_ problem: String?) -> Void) {
-    handover.phase = .settling
+    lifecycle.settle()
     handover.reached = reached
     stopIndexUpkeep()
-    continueHandover()
+    goOn()
   }
 
   /// After `settle`: stops requests where each connection stands, answers those under way, makes
   /// everything durable and writes the state file as at a stop. `reached` is called on the loop.
   func pause(_ reached: @escaping (_ problem: String?) -> Void) {
-    handover.phase = .pausing
+    lifecycle.pause()
     handover.reached = reached
     for connection in connections.members { connection.pause() }
     loop.enlist(self)
   }
 
-  /// Called whenever something has ended that a phase may wait for, and by each tick.
-  func continueHandover() {
-    switch handover.phase {
-    case .settling:
-      if !isBusyInBackground { reach() }
-    case .pausing:
-      guard !isBusyInBackground, !durability.isSyncing,
-        connections.members.allSatisfy(\.isAtRest)
-      else { return }
-      if failure == nil, let journal, journal.appended > journal.durable { return startSync() }
-      if durability.isEmpty { closeState() }
-    case .serving, .closing, .paused: break
-    }
-  }
-
-  private var isBusyInBackground: Bool {
-    apply.isRunning || apply.isCreatingSlot || indexUpkeep.isRunning || recycling.isNoting
-      || promises.changes > 0
-  }
-
-  private func reach(_ problem: String? = nil) {
+  /// What the process that gives the group away has asked for is so.
+  func reach(_ problem: String? = nil) {
     let reached = handover.reached
     handover.reached = nil
     reached?(problem)
@@ -86,8 +46,7 @@ extension Group {
 
   /// The keeper has one thread: what it had to do before, such as pieces of a full copy, is done
   /// when this is.
-  private func closeState() {
-    handover.phase = .closing
+  func closeState() {
     let attempt = handover.attempt
     let disks = disks
     // What a failed group has on disk is for a recovery to judge, as after a crash.
@@ -113,7 +72,7 @@ extension Group {
         // No FLUSH has heard of it.
         syncFailed(unsynced)
         guard handover.attempt == attempt else { return }
-        handover.phase = .paused
+        lifecycle.paused()
         reach(problem)
       }
     }
@@ -123,9 +82,9 @@ extension Group {
   func resume(_ done: @escaping @Sendable () -> Void) {
     handover.reached = nil
     handover.attempt += 1
-    switch handover.phase {
-    case .serving: done()
-    case .settling, .pausing:
+    switch lifecycle.handover {
+    case .none: done()
+    case .settling, .settled, .pausing:
       reopen()
       done()
     case .closing, .paused:
@@ -150,7 +109,7 @@ extension Group {
   }
 
   private func reopen() {
-    handover.phase = .serving
+    lifecycle.keep()
     for connection in connections.members { connection.resume() }
     resumeReceiving()
   }
@@ -159,7 +118,7 @@ extension Group {
 
   /// The connections that another process can go on with; those that it cannot stay. When paused.
   func handOverConnections() -> [HandedConnection] {
-    precondition(handover.phase == .paused, "a group is handed over while it runs")
+    precondition(lifecycle.handover == .paused, "a group is handed over while it runs")
     return connections.members.compactMap { connection in
       connection.handOver(
         group: configuration.name, disk: disks[connection.disk.index].name)

@@ -9,12 +9,11 @@ import SystemIO
 struct IndexUpkeep {
   /// One kind of job.
   fileprivate struct Work {
-    var isRunning = false
     /// Of the last job, if it could not be done.
     var failure: String?
     var retryNanoseconds: UInt64 = 0
 
-    func mayBegin(_ now: UInt64) -> Bool { !isRunning && now >= retryNanoseconds }
+    func isDue(_ now: UInt64) -> Bool { now >= retryNanoseconds }
 
     mutating func failed(_ error: JournalError, _ now: UInt64) {
       failure = "\(error)"
@@ -28,8 +27,6 @@ struct IndexUpkeep {
   /// Of the merge under way.
   fileprivate(set) var stop = IndexJob.Stop()
 
-  var isRunning: Bool { placing.isRunning || sidecars.isRunning || merging.isRunning }
-
   /// Why something could not be written that is tried again; nil mostly.
   var failure: String? { placing.failure ?? sidecars.failure ?? merging.failure }
 }
@@ -37,12 +34,11 @@ struct IndexUpkeep {
 extension Group {
   /// Several times a second, and when a job has ended.
   func continueIndexUpkeep() {
-    guard let journal, !isStopping, !handover.isSettling, !receiving.closesViews, failure == nil
-    else { return }
+    guard let journal else { return }
     let now = loop.monotonicNow
-    if indexUpkeep.placing.mayBegin(now) { place(journal) }
-    if indexUpkeep.sidecars.mayBegin(now) { writeSidecar(journal) }
-    if indexUpkeep.merging.mayBegin(now) { merge(journal) }
+    if lifecycle.mayBegin(.placing), indexUpkeep.placing.isDue(now) { place(journal) }
+    if lifecycle.mayBegin(.sidecar), indexUpkeep.sidecars.isDue(now) { writeSidecar(journal) }
+    if lifecycle.mayBegin(.merging), indexUpkeep.merging.isDue(now) { merge(journal) }
   }
 
   /// Whoever waits for the upkeep to end waits no longer than for a small piece of it.
@@ -50,11 +46,11 @@ extension Group {
 
   private func place(_ journal: SiteJournal) {
     guard let job = journal.placingJob() else { return indexUpkeep.placing.failure = nil }
-    indexUpkeep.placing.isRunning = true
+    lifecycle.begin(.placing)
     lanes.index.submit { [self] in
       let result = Result { () throws(JournalError) in try job.run() }
       loop.post { [self] in
-        indexUpkeep.placing.isRunning = false
+        lifecycle.ended(.placing)
         finish(job, result, \.placing)
       }
     }
@@ -62,13 +58,13 @@ extension Group {
 
   private func merge(_ journal: SiteJournal) {
     guard let job = journal.mergeJob() else { return indexUpkeep.merging.failure = nil }
-    indexUpkeep.merging.isRunning = true
+    lifecycle.begin(.merging)
     let stop = IndexJob.Stop()
     indexUpkeep.stop = stop
     lanes.index.submit { [self] in
       let result = Result { () throws(JournalError) in try job.run(until: stop) }
       loop.post { [self] in
-        indexUpkeep.merging.isRunning = false
+        lifecycle.ended(.merging)
         finish(job, result, \.merging)
       }
     }
@@ -93,15 +89,16 @@ extension Group {
       journal?.indexJobFailed(job)
     }
     continueIndexUpkeep()
+    goOn()
   }
 
   private func writeSidecar(_ journal: SiteJournal) {
     guard let job = journal.sidecarJob() else { return indexUpkeep.sidecars.failure = nil }
-    indexUpkeep.sidecars.isRunning = true
+    lifecycle.begin(.sidecar)
     keeper.submit { [self] in
       let result = Result { () throws(JournalError) in try job.run() }
       loop.post { [self] in
-        indexUpkeep.sidecars.isRunning = false
+        lifecycle.ended(.sidecar)
         switch result {
         case .success(let written):
           self.journal?.sidecarWritten(written)
@@ -111,6 +108,7 @@ extension Group {
           indexUpkeep.sidecars.failed(error, loop.monotonicNow)
         }
         continueIndexUpkeep()
+        goOn()
       }
     }
   }

@@ -9,8 +9,6 @@ struct GroupPromises {
   let boot = SystemInfo.bootIdentifier
   /// Waits until records are durable; called, too, when that is not to be expected any more.
   fileprivate var waits: [(through: SequenceNumber, action: () -> Void)] = []
-  /// Changes of the state file that are under way.
-  fileprivate(set) var changes = 0
   fileprivate var lastChangeNanoseconds: UInt64 = 0
   /// At a recovery site: what the peer promised, and the last record that had come then.
   fileprivate var heard: (through: Timestamp, after: SequenceNumber)?
@@ -60,8 +58,7 @@ extension Group {
 
   /// Several times a second.
   func tickPromises(_ journal: SiteJournal) {
-    guard let state = stateKeeper?.state, !handover.isPausing, !receiving.closesViews
-    else { return }
+    guard let state = stateKeeper?.state, !closesViews else { return }
     let sinceChange = SystemClock.monotonicNanoseconds() &- promises.lastChangeNanoseconds
     if configuration.role == .recovery {
       settleKnown(journal)
@@ -96,7 +93,8 @@ extension Group {
     _ done: @escaping @Sendable (Errno?) -> Void = { _ in }
   ) {
     guard let stateKeeper else { return done(nil) }
-    promises.changes += 1
+    guard lifecycle.mayBegin(.promise) else { return done(.again) }
+    lifecycle.begin(.promise)
     promises.lastChangeNanoseconds = SystemClock.monotonicNanoseconds()
     let change = change ?? promiseChange
     lanes.files.submit { [self] in
@@ -104,17 +102,17 @@ extension Group {
       do throws(Errno) { try stateKeeper.update(change) } catch { failure = error }
       let result = failure
       loop.post { [self] in
-        promises.changes -= 1
+        lifecycle.ended(.promise)
         done(result)
-        if handover.isSettling { continueHandover() }
+        goOn()
       }
     }
   }
 
   /// Somebody has asked for the instants that there are: the next who does is told of later ones.
   func noteAsked() {
-    guard configuration.role == .recovery, let state = stateKeeper?.state, failure == nil,
-      !isStopping, !handover.isSettling, !receiving.closesViews, promises.changes == 0,
+    guard configuration.role == .recovery, let state = stateKeeper?.state,
+      lifecycle.mayBegin(.promise), !lifecycle.runs(.promise), !lifecycle.isSettling,
       promises.known.nanoseconds(since: state.promise.through) > Self.askedPeriodNanoseconds
     else { return }
     changePromise()
@@ -166,8 +164,8 @@ extension Group {
   /// Calls `action` once the instant can be opened for ever: its records are durable, and the state
   /// file knows that no other will come. With the reason when that cannot be.
   func secure(_ instant: Timestamp, _ action: @escaping @Sendable (_ problem: String?) -> Void) {
-    guard let journal, let state = stateKeeper?.state, failure == nil, !isStopping,
-      !handover.isPausing, !receiving.closesViews
+    guard let journal, let state = stateKeeper?.state, !closesViews,
+      lifecycle.obstacles.isDisjoint(with: [.failed, .stopping, .pausing])
     else { return action(failure ?? "the group is being set back or stopped: try again") }
     let durableTimestamp = Timestamp(rawValue: journal.watermarks[.durableTimestamp])
     if journal.stamped > journal.durable, instant > durableTimestamp {
@@ -201,7 +199,7 @@ extension Group {
   func continueSecuring() {
     if promises.waits.isEmpty { return }
     let isOver =
-      failure != nil || isStopping || handover.isPausing || receiving.closesViews
+      closesViews || !lifecycle.obstacles.isDisjoint(with: [.failed, .stopping, .pausing])
     let durable = journal?.durable ?? .none
     let ready = promises.waits.filter { isOver || $0.through <= durable }
     promises.waits.removeAll { isOver || $0.through <= durable }

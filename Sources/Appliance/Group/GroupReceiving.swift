@@ -25,23 +25,13 @@ struct ReceivingState {
   var ownerDurable = JournalState.OwnerMark.unknown
   /// Why a peer was refused last; said once, though it tries again and again.
   var refusal: String?
-  /// Waits until no view and no job uses the journal.
-  var pendingReset: (() -> Void)?
-  /// The journal is being reset: what the group still knows of it is not so any more.
-  var isResetting = false
+  /// What `GroupLifecycle.Step.reset` is.
+  var reset: (() -> Void)?
   /// The group's `storeFailures` when the first piece of this connection could come.
   var failuresBefore = 0
   var reported = LinkProgress(
     isRecoverable: false, received: .none, durable: .none, applied: .none,
     durableTimestamp: .zero)
-
-  /// No instant can be opened: it would hold up the reset, or read what is being erased.
-  var closesViews: Bool {
-    #if MUTANTS
-      if Mutant.viewDuringReset.isOn { return false }
-    #endif
-    return pendingReset != nil || isResetting
-  }
 }
 
 /// What a recovery group learns beside its records, and writes down when it writes anyway. Empty at
@@ -62,6 +52,14 @@ struct KnownOfOthers: Sendable {
 }
 
 extension Group {
+  /// No instant can be opened: it would hold up the reset, or read what is being erased.
+  var closesViews: Bool {
+    #if MUTANTS
+      if Mutant.viewDuringReset.isOn { return false }
+    #endif
+    return lifecycle.isResetting
+  }
+
   // MARK: Connecting
 
   /// A peer wants to send. A newer connection replaces an older one: the peer has given that up.
@@ -153,7 +151,8 @@ extension Group {
       receiving.vitals.ended(now: SystemClock.monotonicNanoseconds())
     }
     receiving.receiver = nil
-    receiving.pendingReset = nil
+    receiving.reset = nil
+    lifecycle.awaitReset(false)
     receiving.baselineEnd = nil
     receiving.isBaselineStored = false
     receiving.applyLimit = SequenceNumber(.max)
@@ -296,19 +295,19 @@ extension Group {
   /// Runs `action` once no view and no apply step uses the journal, and nothing that was known of
   /// it is being written down.
   private func whenUnused(_ action: @escaping () -> Void) {
-    receiving.pendingReset = action
+    receiving.reset = action
+    lifecycle.awaitReset(true)
     receiving.applyLimit = .none
     views.expireAll()
     stopIndexUpkeep()
-    runPendingReset()
+    goOn()
   }
 
-  private func runPendingReset() {
-    guard let action = receiving.pendingReset, views.isEmpty, !apply.isRunning,
-      !durability.isSyncing, !apply.isCreatingSlot, !recycling.isNoting, promises.changes == 0
-    else { return }
-    receiving.pendingReset = nil
-    action()
+  /// Nothing uses the journal.
+  func beginReset() {
+    let action = receiving.reset
+    receiving.reset = nil
+    action?()
   }
 
   private func reload(
@@ -318,11 +317,7 @@ extension Group {
       JournalRecovery<FolderStorage>
   ) {
     guard let journal, let stateKeeper else { return }
-    // Nothing of this journal is created or synced until the job has come back.
-    apply.isRunning = true
-    durability.isSyncing = true
-    apply.isCreatingSlot = true
-    receiving.isResetting = true
+    lifecycle.begin(.reset)
     forgetKnown()
     let storage = journal.storage
     keeper.submit { [self] in
@@ -335,12 +330,9 @@ extension Group {
         result = .success(recovered)
       } catch { result = .failure(error) }
       loop.post { [self] in
-        apply.isRunning = false
-        durability.isSyncing = false
-        apply.isCreatingSlot = false
-        receiving.isResetting = false
+        lifecycle.ended(.reset)
         reloaded(receiver, result)
-        if isStopping { continueStop() }
+        goOn()
       }
     }
   }
@@ -365,6 +357,7 @@ extension Group {
       durability.durable = .none
       journal.adopt(recovered, state: state, continuesLastSegment: true)
       restartKnown(state.promise.through)
+      setback?.cut(to: journal.stamped)
       guard receiving.receiver === receiver else { return }
       if state.baseline == .complete {
         receiving.applyLimit = SequenceNumber(.max)
@@ -479,7 +472,7 @@ extension Group {
   /// The copy is whole once the disks hold it and the journal holds what changed meanwhile.
   private func completeBaselineIfReached() {
     guard let mark = receiving.baselineEnd, receiving.isBaselineStored, let journal,
-      let stateKeeper, journal.durable >= mark.sequence, !handover.isPausing
+      let stateKeeper, journal.durable >= mark.sequence, !lifecycle.isPausing
     else { return }
     receiving.baselineEnd = nil
     let receiver = receiving.receiver
@@ -516,7 +509,6 @@ extension Group {
 
   func tickReceiving() {
     if configuration.role == .protected { return }
-    runPendingReset()
     completeBaselineIfReached()
     reportProgress()
     receiving.receiver?.stayInTouch()

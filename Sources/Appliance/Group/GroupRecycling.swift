@@ -3,8 +3,6 @@ import SystemIO
 
 /// How segments that nobody needs any more come free. Confined to the group's loop.
 struct Recycling {
-  /// The state file is being told which segments are void.
-  fileprivate(set) var isNoting = false
   /// Why the last attempt failed, if it did.
   fileprivate var failure: String?
 }
@@ -14,18 +12,16 @@ extension Group {
   /// void comes free at once; the rest is noted there first, off the loop. A step of apply notes it
   /// along with its end, so that a busy group writes nothing more for it.
   func recycle() {
-    guard let journal, let stateKeeper, failure == nil, !receiving.isResetting else { return }
+    guard let journal, let stateKeeper, failure == nil, !lifecycle.runs(.reset) else { return }
     freeVoidSegments(journal, stateKeeper)
-    guard !recycling.isNoting, receiving.pendingReset == nil, !handover.isPausing, !isStopping,
-      let oldest = oldestNeeded(journal)
-    else { return }
+    guard lifecycle.mayBegin(.voidNote), let oldest = oldestNeeded(journal) else { return }
     #if MUTANTS
       if Mutant.reuseUnnoted.isOn {
         if journal.recycle(before: oldest) > 0 { roomCame() }
         return
       }
     #endif
-    recycling.isNoting = true
+    lifecycle.begin(.voidNote)
     // Not behind a step of apply, which takes long.
     lanes.files.submit { [self] in
       var failure: Errno?
@@ -38,8 +34,8 @@ extension Group {
   }
 
   private func noted(_ error: Errno?) {
-    recycling.isNoting = false
-    defer { if handover.isSettling { continueHandover() } }
+    lifecycle.ended(.voidNote)
+    defer { goOn() }
     guard let journal, let stateKeeper, failure == nil else { return }
     let problem = error.map { "writing the state file: \($0.withAdvice)" }
     if let problem, recycling.failure != problem {

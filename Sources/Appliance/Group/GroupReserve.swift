@@ -12,13 +12,14 @@ extension Group {
   /// Nothing is applied early that would free no room: when the peer lacks the records, or a view
   /// holds them, the history stays until the journal is full.
   func keepReserve() {
-    guard let journal, failure == nil, !isStopping, !handover.isPausing else { return }
+    guard let journal, lifecycle.obstacles.isDisjoint(with: [.failed, .stopping, .pausing])
+    else { return }
     apply.openedAtLook = journal.openedCount
     let free = journal.freeSegmentCount(grows: apply.slotFailure == nil)
     let wanted = journal.options.reserve.segmentsToFree(
       free: free, isRefilling: apply.isRefilling)
     apply.isRefilling = wanted != nil
-    guard let wanted, !apply.isRunning else { return }
+    guard let wanted, !lifecycle.runs(.apply) else { return }
     recycle()
     let peerMark = link?.peerDurable(journal.watermarks)
     guard let last = journal.lastToApply(freeing: wanted, peerMark: peerMark) else { return }

@@ -11,10 +11,15 @@ extension Group {
     checkpoints.quietThrough = stamped
     loop.every(milliseconds: 50, for: self) { [unowned self] in tick() }
     loop.every(milliseconds: 200, for: self) { [unowned self] in noteConditions() }
-    loop.every(milliseconds: 1000, for: self) { [unowned self] in
-      for connection in connections.members { connection.giveBackIdleMemory() }
-    }
+    loop.every(milliseconds: 1000, for: self) { [unowned self] in giveBackIdleMemory() }
+    // What has come by the first time may be told of no more then.
+    noteConditions()
     tick()
+  }
+
+  private func giveBackIdleMemory() {
+    for connection in connections.members { connection.giveBackIdleMemory() }
+    tap?.giveBackIdleMemory()
   }
 
   func checkpoint(

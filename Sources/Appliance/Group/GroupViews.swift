@@ -49,7 +49,7 @@ extension Group {
     guard let journal, let state = stateKeeper?.state else { return nil }
     var start = max(state.applyTarget.timestamp, max(state.historyStart, apply.target))
     var end = end
-    if state.baseline != .complete || receiving.closesViews {
+    if state.baseline != .complete || closesViews {
       start = .distantFuture
     } else {
       // The newest record may be earlier than what was promised before a clock was set back.

@@ -1,8 +1,9 @@
 import BlockModel
 
 /// That a group had to fail, and is open again. What made it fail mostly shows only when something
-/// is written, so it is told until a record that came later is durable, or for some time; a value,
-/// to which time comes in with each call: nanoseconds of the monotonic clock.
+/// is written, so it is told until a record that came later is durable, or for some time; of one
+/// that fails again and again for that time in any case. A value, to which time comes in with each
+/// call: nanoseconds of the monotonic clock.
 struct Setback: Equatable, Sendable {
   /// How long it is told at most after the group has opened again.
   static let lingerNanoseconds: UInt64 = 300_000_000_000
@@ -10,7 +11,7 @@ struct Setback: Equatable, Sendable {
   private(set) var reason: String
   /// When the group failed, for people.
   private(set) var instant: Timestamp
-  /// Times that it has failed, none so long after the one before that this was not told any more.
+  /// Times that it has failed, each before the time after the one before was over.
   private(set) var count: Int
   private var openAgain: UInt64?
   /// Where the order ended then.
@@ -30,6 +31,9 @@ struct Setback: Equatable, Sendable {
     self.end = end
   }
 
+  /// The order was cut back to this end.
+  mutating func cut(to end: SequenceNumber) { self.end = min(self.end, end) }
+
   func isOver(now: UInt64) -> Bool {
     openAgain.map { now &- $0 >= Self.lingerNanoseconds } ?? false
   }
@@ -38,7 +42,7 @@ struct Setback: Equatable, Sendable {
   ///
   /// - Parameter durable: the last record that is.
   func condition(now: UInt64, durable: SequenceNumber) -> Condition? {
-    if isOver(now: now) || durable > end { return nil }
+    if isOver(now: now) || count == 1 && durable > end { return nil }
     let times = count > 1 ? ", \(count) times by then" : ""
     return Condition(.groupReopened, "open again; it had failed at \(instant)\(times): \(reason)")
   }

@@ -123,7 +123,7 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   /// Nothing is read from the peer for now.
   var isPaused: Bool {
     waitsForRoom || phase == .resetting || baselineBytesPending > Self.baselineByteLimit
-      || group.handover.isPausing
+      || group.lifecycle.isPausing
   }
 
   /// Takes one frame, or a piece of one with records. False when more must arrive first.

@@ -1,4 +1,5 @@
 import BlockModel
+import Configuration
 import Handover
 import Synchronization
 import SystemIO

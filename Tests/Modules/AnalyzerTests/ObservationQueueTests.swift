@@ -82,6 +82,20 @@ import Testing
     #expect(drainOffsets(queue, max: 1) == [next])
   }
 
+  @Test func memoryThatIsGivenBackIsTakenAgain() {
+    let queue = ObservationQueue(capacity: 10_000)
+    var next: UInt64 = 0
+    for _ in 0..<4 {
+      for offset in next..<next + 5000 { #expect(queue.offer(observation(offset: offset))) }
+      // Something is written all the time: nothing is given back.
+      queue.giveBackIdleMemory()
+      #expect(drainOffsets(queue, max: 4000) == Array(next..<next + 4000))
+      queue.giveBackIdleMemory()
+      #expect(drainOffsets(queue) == Array(next + 4000..<next + 5000))
+      next += 5000
+    }
+  }
+
   /// - Returns: what the producer saw accepted and refused, and what the consumer got.
   private func race(
     observations: UInt64, capacity: Int, retrying: Bool

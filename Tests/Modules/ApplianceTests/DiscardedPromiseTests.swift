@@ -62,8 +62,7 @@ import Testing
         perform { $0.tick() }
         return host.loop.ask { [group] done in
           done(
-            group.receiving.pendingReset == nil && !group.receiving.isResetting
-              && group.promises.changes == 0)
+            !group.lifecycle.isResetting && !group.lifecycle.runs(.promise))
         } ?? false
       }
       let known = host.loop.ask { [group] done in done(group.promises.known) }

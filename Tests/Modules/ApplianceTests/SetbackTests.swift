@@ -45,6 +45,23 @@ import Testing
     #expect(failed("no space", at: 502, after: second).count == 1)
   }
 
+  @Test func `of a group that fails again and again it is told for the whole time`() {
+    var first = failed("no space", at: 0)
+    first.opened(now: Self.second, end: SequenceNumber(7))
+    var second = failed("no space", at: 60, after: first)
+    second.opened(now: 61 * Self.second, end: SequenceNumber(8))
+    #expect(second.condition(now: 62 * Self.second, durable: SequenceNumber(9)) != nil)
+    #expect(second.condition(now: 361 * Self.second, durable: SequenceNumber(9)) == nil)
+  }
+
+  @Test func `a record that takes the place of one that was cut off ends it, too`() {
+    var setback = failed("no space", at: 0)
+    setback.opened(now: Self.second, end: SequenceNumber(7))
+    setback.cut(to: SequenceNumber(3))
+    #expect(setback.condition(now: 2 * Self.second, durable: SequenceNumber(3)) != nil)
+    #expect(setback.condition(now: 2 * Self.second, durable: SequenceNumber(4)) == nil)
+  }
+
   @Test func `it is a warning`() {
     let condition = failed("no space", at: 0).condition(now: 0, durable: .none)
     #expect(condition?.code == .groupReopened && condition?.code.severity == .warning)
