@@ -31,15 +31,16 @@ struct GroupDisk: Sendable {
 /// (`GroupHost`).
 ///
 /// The parts: this file (turns and connections), GroupLifecycle (what may begin, and what waits for
-/// what), GroupCourses (its steps), GroupDurability (syncs and who waits for them),
-/// GroupApply (journal to base), GroupRecycling (segments that come free), GroupReserve (room ahead
-/// of need), GroupIndexing (the index's upkeep), GroupViews (instants),
-/// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from the
-/// peer), GroupGrowing (sizes that differ or change), GroupPromises (what keeps instants as they
-/// are), GroupHandover (to another process), GroupConditions (what people should know),
-/// GroupStatus.
+/// what) and GroupCourses (its steps), GroupDurability (syncs and who waits for them), GroupApply
+/// (journal to base), GroupRecycling (segments that come free), GroupReserve (room ahead of need),
+/// GroupIndexing (the index's upkeep), GroupViews (instants), GroupDetachedViews (instants that the
+/// journal has no room for), GroupReceiving (records from the peer), GroupReset (a journal that
+/// starts over), GroupCopying (full copies), GroupGrowing (sizes that differ or change),
+/// GroupPromises (what keeps instants as they are), GroupHandover (to another process),
+/// GroupConditions (what people should know), GroupStatusReport.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
+  let duty: Duty
   /// Of the site that this group is at.
   var siteName = ""
   let disks: [GroupDisk]
@@ -78,7 +79,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   var views = OpenViews()
   /// What apply may save for views.
   let viewScratch: ScratchBudget
-  var receiving = ReceivingState()
+  var receiving: ReceivingState
   /// Grows, on the keeper, when what was written to a disk before may be lost: a later sync says
   /// nothing about it.
   let storeFailures = Atomic<Int>(0)
@@ -114,12 +115,13 @@ final class Group: TurnParticipant, @unchecked Sendable {
     log: @escaping @Sendable (String) -> Void
   ) {
     configuration = parts.configuration
+    duty = Duty(parts.configuration.role)
     accessRules = Mutex(parts.configuration.disks)
     disks = parts.disks
     journal = parts.journal
     stateKeeper = parts.stateKeeper
     signal = parts.signal
-    receiving.ownerDurable = parts.stateKeeper?.state.ownerDurable ?? .unknown
+    receiving = ReceivingState(ownerDurable: parts.stateKeeper?.state.ownerDurable ?? .unknown)
     analyzer = parts.analyzer
     tap = parts.journal.map {
       Tap(journal: $0, followers: parts.signal, observations: parts.observations)

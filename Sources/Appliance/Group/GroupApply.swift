@@ -215,7 +215,7 @@ extension Group {
   /// clock may be far ahead or behind. At a recovery site it is the newest instant that is known,
   /// not the wall clock: while the protected site is gone, history must not melt away.
   private var historyClock: Timestamp {
-    configuration.role == .recovery
+    duty == .following
       ? journal?.floor ?? .zero : readClock()
   }
 
@@ -369,7 +369,7 @@ extension Group {
 
   private func writeCheckpointIfDue(_ journal: SiteJournal) {
     let period = configuration.checkpointEveryNanoseconds
-    guard configuration.role == .protected, period > 0,
+    guard duty == .owning, period > 0,
       journal.stamped > checkpoints.quietThrough,
       loop.monotonicNow &- checkpoints.lastNanoseconds >= period
     else { return }

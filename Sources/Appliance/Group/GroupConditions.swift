@@ -19,11 +19,11 @@ extension Group {
       #endif
       found.append(condition)
     }
-    if configuration.role == .protected, let text = clockProblem {
+    if duty == .owning, let text = clockProblem {
       found.append(Condition(.clockStepped, text))
     }
     if let link, let peer { found += sendingConditions(link, peer) }
-    if configuration.role == .recovery { found += receivingConditions }
+    if duty == .following { found += receivingConditions }
     return found
   }
 

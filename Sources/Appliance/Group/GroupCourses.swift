@@ -43,7 +43,7 @@ extension Group {
       startSync()
       if lifecycle.runs(.sync) || failure != nil { return }
     }
-    if configuration.role == .protected, apply.failure == nil,
+    if duty == .owning, apply.failure == nil,
       journal.applied < journal.appended
     {
       startApply(underPressure: true)
@@ -57,7 +57,7 @@ extension Group {
     onDrained = nil
     lifecycle.drained()
     guard let stateKeeper, let journal, failure == nil else { return completion() }
-    if configuration.role == .protected, journal.applied < journal.appended {
+    if duty == .owning, journal.applied < journal.appended {
       log(
         "group \(configuration.name): records \(journal.applied.rawValue + 1) to "
           + "\(journal.appended.rawValue) are not applied "

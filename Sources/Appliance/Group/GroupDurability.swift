@@ -90,7 +90,7 @@ extension Group {
       guard let job = journal.syncJob() else { return }
       lifecycle.begin(.sync)
       #if MUTANTS
-        if Mutant.skipRecoverySync.isOn, configuration.role == .recovery {
+        if Mutant.skipRecoverySync.isOn, duty == .following {
           return syncFinished(job, SyncResult(nanoseconds: 0, failure: nil))
         }
       #endif
@@ -146,7 +146,7 @@ extension Group {
     completeWaits()
     continueSecuring()
     loop.enlist(self)
-    if configuration.role == .recovery { durableAdvanced() }
+    if duty == .following { durableAdvanced() }
     goOn()
   }
 
@@ -213,7 +213,7 @@ extension Group {
   func syncInBackground() {
     guard let journal, journal.appended > journal.durable else { return }
     let period =
-      configuration.role == .recovery
+      duty == .following
       ? Self.recoverySyncNanoseconds : Self.backgroundSyncNanoseconds
     let elapsed = SystemClock.monotonicNanoseconds() &- durability.lastSyncNanoseconds
     if elapsed >= period { startSync() }

@@ -78,7 +78,7 @@ extension Group {
   /// The next record verifies and has no place here: remembers it, and says why in words. The
   /// connection ends; others are refused until the disk is larger.
   func stopReceiving(before obstacle: Obstacle) -> String {
-    receiving.obstacle = obstacle
+    receiving.stopped(before: obstacle)
     return text(obstacle)
   }
 

@@ -29,7 +29,7 @@ extension Group {
   }
 
   /// What instants that are named by their age are counted from.
-  var present: Timestamp { configuration.role == .recovery ? loop.now : readClock() }
+  var present: Timestamp { duty == .following ? loop.now : readClock() }
 
   /// What `noteUse` writes down, before the loop has the group.
   var firstPromise: @Sendable (inout JournalState) -> Void {
@@ -41,11 +41,11 @@ extension Group {
 
   /// Makes it so that `state`, when it is written next, holds what was or may be promised.
   var promiseChange: @Sendable (inout JournalState) -> Void {
-    promiseChange(at: configuration.role == .protected ? readClock() : .zero)
+    promiseChange(at: duty == .owning ? readClock() : .zero)
   }
 
   private func promiseChange(at present: Timestamp) -> @Sendable (inout JournalState) -> Void {
-    if configuration.role == .protected {
+    if duty == .owning {
       let boot = promises.boot
       return { $0.promise.reserve(present, at: SystemClock.monotonicNanoseconds(), boot: boot) }
     }
@@ -60,7 +60,7 @@ extension Group {
   func tickPromises(_ journal: SiteJournal) {
     guard let state = stateKeeper?.state, !closesViews else { return }
     let sinceChange = SystemClock.monotonicNanoseconds() &- promises.lastChangeNanoseconds
-    if configuration.role == .recovery {
+    if duty == .following {
       settleKnown(journal)
       if promises.known > state.promise.through, sinceChange >= Self.changePeriodNanoseconds {
         changePromise()
@@ -111,7 +111,7 @@ extension Group {
 
   /// Somebody has asked for the instants that there are: the next who does is told of later ones.
   func noteAsked() {
-    guard configuration.role == .recovery, let state = stateKeeper?.state,
+    guard duty == .following, let state = stateKeeper?.state,
       lifecycle.mayBegin(.promise), !lifecycle.runs(.promise), !lifecycle.isSettling,
       promises.known.nanoseconds(since: state.promise.through) > Self.askedPeriodNanoseconds
     else { return }
@@ -139,7 +139,7 @@ extension Group {
   /// What the state file holds when nothing is promised any more.
   var promisedAtStop: Timestamp {
     guard let journal else { return .zero }
-    if configuration.role == .protected { return journal.promised }
+    if duty == .owning { return journal.promised }
     settleKnown(journal)
     return stateKeeper?.state.baseline == .complete ? promises.known : .zero
   }
@@ -173,7 +173,7 @@ extension Group {
       startSync()
       return
     }
-    if configuration.role == .protected {
+    if duty == .owning {
       givePromise(through: max(instant, journal.promised), journal, state)
       if instant <= max(journal.promised, durableTimestamp) { return action(failure) }
       let boot = promises.boot

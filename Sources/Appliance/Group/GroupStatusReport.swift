@@ -25,7 +25,7 @@ extension Group {
   func checkpoint(
     tag: String, _ done: @escaping @Sendable (Result<TimelineStatus.Checkpoint, SiteError>) -> Void
   ) {
-    guard configuration.role == .protected else {
+    guard duty == .owning else {
       return done(
         .failure(
           SiteError(
@@ -138,7 +138,7 @@ extension Group {
 
   /// At a recovery site: how old the newest durable record is, seen from here.
   private var receivingStatus: LinkStatus? {
-    guard configuration.role == .recovery, let journal else { return nil }
+    guard duty == .following, let journal else { return nil }
     let known = journal.floor
     return LinkStatus(
       peerSite: receiving.peerSite ?? configuration.peer?.site ?? "",

@@ -32,7 +32,7 @@ extension Group {
   var history: History? {
     guard let journal else { return nil }
     return history(
-      until: configuration.role == .recovery ? journal.floor : max(journal.floor, readClock()))
+      until: duty == .following ? journal.floor : max(journal.floor, readClock()))
   }
 
   /// The instants of which others are told: what stands behind them is durable, so that they can be
@@ -40,7 +40,7 @@ extension Group {
   var offeredHistory: History? {
     guard let journal, let state = stateKeeper?.state else { return nil }
     noteAsked()
-    let promised = configuration.role == .recovery ? state.promise.through : journal.promised
+    let promised = duty == .following ? state.promise.through : journal.promised
     return history(
       until: max(promised, Timestamp(rawValue: journal.watermarks[.durableTimestamp])))
   }

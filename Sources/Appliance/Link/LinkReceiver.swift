@@ -93,7 +93,7 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   private func noteHeard() {
     lastHeard = SystemClock.monotonicNanoseconds()
     // A greeting alone is no success.
-    if phase == .streaming { group.receiving.vitals.succeeded(now: lastHeard) }
+    if phase == .streaming { group.receiving.heard(now: lastHeard) }
   }
 
   /// There is room in the journal, or for more pieces of a full copy.
@@ -158,9 +158,9 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
     switch (phase, frame.kind) {
     case (.agreeing, .begin):
       try group.requireCommon(hello, discarding: nil, droppingAfter: group.journal?.appended)
-      group.receiving.divergence = nil
+      group.receiving.agreed()
+      group.receiving.follows()
       phase = .streaming
-      group.receiving.applyLimit = SequenceNumber(.max)
       log.note("group \(group.configuration.name): receiving from \(hello.site)")
       tellGrowth()
     case (.agreeing, .cut):
@@ -174,7 +174,7 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
       if let reason = group.refusalOfCopy(from: hello) { throw .unacceptable(reason) }
       let seen = try unsafe LinkMessage.decodeDiscarded(Array(body))
       try group.requireCommon(hello, discarding: seen, droppingAfter: nil)
-      group.receiving.divergence = nil
+      group.receiving.agreed()
       phase = .resetting
       copy = frame.argument
       group.beginBaseline(hello, start: .none, copy: copy, self)
@@ -406,8 +406,7 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   func report(_ progress: LinkProgress) { send(LinkFrame(.progress), progress.encoded()) }
 
   func refuse(_ reason: String) {
-    if group.receiving.refusal != reason {
-      group.receiving.refusal = reason
+    if group.receiving.refuses(because: reason) {
       // Anybody may come under any name: between quotes it makes no kind of its own.
       log.note("group \(hello.groupName): refused \(hello.site.quotedForMessage): \(reason)")
     }

@@ -1,0 +1,127 @@
+import BlockModel
+import Journal
+import Replication
+import Storage
+import SystemIO
+
+/// A full copy that comes from the peer: its pieces go to the disks, by the keeper.
+extension Group {
+  /// Writes a piece of the peer's disk to the base; `done` is called on the loop.
+  func storeBaseline(
+    _ piece: BaselinePiece, _ bytes: [UInt8]?, from receiver: any IncomingLink,
+    done: @escaping @Sendable () -> Void
+  ) {
+    receiving.copied(holding: piece.applied)
+    let store = disks[piece.disk.index].store
+    keeper.submit { [self] in
+      var failure: String?
+      do throws(StorageError) {
+        if let bytes {
+          try store.write(bytes, at: piece.range.start)
+        } else {
+          try store.clear(piece.range)
+        }
+      } catch {
+        storeFailures.add(1, ordering: .releasing)
+        failure = "\(error)"
+      }
+      stored(failure, receiver, done)
+    }
+  }
+
+  /// Makes durable what was stored, and that it is; then says so.
+  func storeBaseline(confirming number: UInt64, _ receiver: any IncomingLink) {
+    let stateKeeper = stateKeeper
+    syncBaseline(for: receiver) { () throws(Errno) in
+      try stateKeeper?.update { $0.copy.stored = number }
+    } done: {
+      receiver.confirmBaseline(number)
+    }
+  }
+
+  /// Syncs the disks behind all pieces that came so far, and `note`s it on the keeper if it has
+  /// made all of them durable; `done` is called on the loop.
+  private func syncBaseline(
+    for receiver: any IncomingLink, note: @escaping @Sendable () throws(Errno) -> Void = {},
+    done: @escaping @Sendable () -> Void
+  ) {
+    let stores = disks.map(\.store)
+    let failuresBefore = receiving.failuresBefore
+    keeper.submit { [self] in
+      var failure: String?
+      do {
+        #if MUTANTS
+          if Mutant.confirmCopyEarly.isOn {
+            try note()
+            return stored(nil, receiver, done)
+          }
+        #endif
+        for store in stores { try store.sync() }
+        // A sync says nothing of what another call was told to be lost.
+        if storeFailures.load(ordering: .acquiring) == failuresBefore {
+          try note()
+        } else {
+          failure = "a disk has lost writes"
+        }
+      } catch let error as Errno {
+        failure = "writing the state file: \(error.withAdvice)"
+      } catch {
+        storeFailures.add(1, ordering: .releasing)
+        failure = "\(error)"
+      }
+      stored(failure, receiver, done)
+    }
+  }
+
+  private func stored(
+    _ problem: String?, _ receiver: any IncomingLink, _ done: @escaping @Sendable () -> Void
+  ) {
+    loop.post { [self] in
+      // What an earlier connection began says nothing about this one's copy.
+      guard receiving.receiver === receiver else { return }
+      guard let problem else { return done() }
+      log("group \(configuration.name): full copy: \(problem)")
+      closeReceiver()
+    }
+  }
+
+  func endBaseline(_ mark: JournalState.Mark, from receiver: any IncomingLink) {
+    #if MUTANTS
+      let mark = Mutant.completeCopyEarly.isOn ? .init(.none, mark.timestamp) : mark
+    #endif
+    // The keeper has the pieces that came before the next apply step.
+    receiving.copyEnds(at: mark)
+    syncBaseline(for: receiver) { [self] in
+      receiving.copyIsStored()
+      completeBaselineIfReached()
+    }
+  }
+
+  /// The copy is whole once the disks hold it and the journal holds what changed meanwhile.
+  func completeBaselineIfReached() {
+    guard let journal, let stateKeeper, !lifecycle.isPausing,
+      let mark = receiving.takeWholeCopy(durable: journal.durable)
+    else { return }
+    let receiver = receiving.receiver
+    keeper.submit { [self] in
+      var failure: Errno?
+      do throws(Errno) {
+        try stateKeeper.update {
+          $0.completeBaseline(at: mark.timestamp)
+          // Instants are offered of which these are part: that they are lost is then damage.
+          $0.durable = max($0.durable, mark.sequence)
+        }
+      } catch { failure = error }
+      let problem = failure
+      loop.post { [self] in
+        if let problem { return fail("writing the state file: \(problem)") }
+        guard receiving.receiver === receiver else { return }
+        receiving.follows()
+        // Everything up to the mark is here.
+        heard(mark.timestamp)
+        log("group \(configuration.name): the full copy is complete")
+        reportProgress()
+      }
+    }
+  }
+}
