@@ -163,18 +163,12 @@ public final class Journal<Storage: JournalStorage> {
   }
 
   private func goOn(inLastSegment isContinued: Bool) {
-    active = nil
-    activeEnd = 0
-    activeCount = 0
-    activeLimit = 0
-    guard isContinued, let last = segments.last else {
-      segments.last?.seal(lastTimestamp: lastTimestamp)
-      return
-    }
-    active = last
-    activeEnd = last.end
-    activeLimit = Int(last.header.segmentByteCount)
-    activeCount = lastSequence.advanced(by: 1).distance(from: last.firstSequence)
+    active = isContinued ? segments.last : nil
+    if active == nil { segments.last?.seal(lastTimestamp: lastTimestamp) }
+    activeEnd = active?.end ?? 0
+    activeLimit = active.map { Int($0.header.segmentByteCount) } ?? 0
+    activeCount =
+      active.map { lastSequence.advanced(by: 1).distance(from: $0.firstSequence) } ?? 0
   }
 
   // MARK: Appending
