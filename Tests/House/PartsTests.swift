@@ -4,13 +4,8 @@ import Testing
 /// Proves that the parts of `Appliance` lie above each other: no part names a type that one above
 /// it declares. Within a module nothing else keeps that so.
 struct PartsTests {
-  /// Lowest first. `Serving` and `Link` do not know each other.
-  private static let parts = ["Loop", "Group", "Serving", "Link", "Site"]
-
-  /// What is still to be taken apart: file and type.
-  private static let known: Set = [
-    "Serving/FrontDesk.swift names GroupHost", "Serving/FrontDesk.swift names LinkReceiver",
-  ]
+  /// Lowest first. `Link` knows nothing of exports and of those who serve them.
+  private static let parts = ["Loop", "Group", "Exports", "Serving", "Link", "Site"]
 
   @Test func `a part names only types of parts below it`() throws {
     let folder = "Sources/Appliance"
@@ -32,11 +27,11 @@ struct PartsTests {
         found.insert("\(name) names \(word)")
       }
     }
-    #expect(found == Self.known)
+    #expect(found.isEmpty, "\(found.sorted())")
   }
 
   private static func isAbove(_ place: Int, _ part: Int) -> Bool {
-    place > part || parts[place] == "Serving" && parts[part] == "Link"
+    place > part || parts[part] == "Link" && ["Exports", "Serving"].contains(parts[place])
   }
 
   /// Names of the types at the top of a file that others can see.

@@ -173,14 +173,22 @@ extension History {
 }
 
 /// Why an export cannot be opened, for the client.
-enum ExportRefusal: Error, Sendable {
+enum ExportRefusal: Error, Equatable, Sendable {
   case unknown(String)
   case outside(String)
   case unavailable(String)
+  case notPermitted(String)
+  /// It is there, and the client is told that it is not.
+  case hidden(String, remark: String)
 
   var message: String {
     switch self {
-    case .unknown(let text), .outside(let text), .unavailable(let text): text
+    case .unknown(let text), .outside(let text), .unavailable(let text), .notPermitted(let text),
+      .hidden(let text, _):
+      text
     }
   }
+
+  /// What the site's log says beside it.
+  var remark: String? { if case .hidden(_, let remark) = self { remark } else { nil } }
 }

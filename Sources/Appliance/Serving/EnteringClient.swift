@@ -13,7 +13,7 @@ struct EnteringClient: Sendable {
   /// Where another process stopped with it.
   var handed: ConnectionState?
 
-  /// Serves a disk as it is. On the group's loop.
+  /// Serves a disk as it is. On the group's loop. (`ViewLoops` serves those of views.)
   ///
   /// - Parameter changes: what the contexts look at: the connection ends when they expire, and
   ///   releases them when it ends.
@@ -26,18 +26,6 @@ struct EnteringClient: Sendable {
       workers: group.lanes.disk(disk.number.index), limits: front.limits,
       onClose: { _ in changes?.release() }, log: front.clientLog.note)
     changes?.onExpiry { connection.close() }
-    connection.begin()
-  }
-
-  /// Serves a disk of a view, and releases the view when the connection ends. On the front loop.
-  func serve(_ disk: GroupDisk, of opened: OpenedView, _ front: FrontDesk) {
-    let connection = NBDConnection(
-      self, loop: front.loop, target: .view(opened.view, release: opened.release),
-      disk: disk.number, reader: opened.view.reader(disk: disk.number),
-      workers: opened.group.lanes.disk(disk.number.index), limits: front.limits,
-      onClose: front.forget, log: front.clientLog.note)
-    opened.onExpiry { front.loop.post { connection.close() } }
-    front.adopt(connection)
     connection.begin()
   }
 }

@@ -1,34 +1,24 @@
 import BlockModel
 import Configuration
-import Journal
 import NBDProtocol
-import Storage
 import SystemIO
 import TLS
-import Volume
 
-/// A client that has not chosen its export yet, on the front loop.
+/// A client that has not chosen its export yet, on the front loop: what it says and is told.
+/// What it may choose from, the catalog knows.
 ///
 /// When the client enters the transmission phase, the socket and what it has sent already move to
 /// the loop that owns the export. Confined to the front loop's thread.
 final class HandshakeConnection: EventHandler, @unchecked Sendable {
   /// An export that was looked up and may be entered.
   private enum Found {
-    case live(Group, GroupDisk)
+    case live(Export)
     /// `isSelected`: it belongs to the selection.
-    case view(OpenedView, GroupDisk, isSelected: Bool)
+    case view(OpenedView, Export, isSelected: Bool)
 
     var isSelected: Bool {
       if case .view(_, _, let isSelected) = self { isSelected } else { false }
     }
-  }
-
-  /// What stands behind the metadata contexts that the client selected last.
-  private struct Selection {
-    let exportName: String
-    let sources: [String: StatusContext.Source]
-    /// Nil when no context needs the history.
-    let opened: OpenedChanges?
   }
 
   /// Replies that the client does not take; beyond it, its options are left unread.
@@ -46,7 +36,8 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   private var found: Found?
   /// For the export that was found.
   private var place: ClientAdmission.Place?
-  private var selection: Selection?
+  /// The metadata contexts that the client selected last.
+  private var selection: SelectedContexts?
   private var isLookingUp = false
   private var closesWhenSent = false
   private(set) var isClosed = false
@@ -109,7 +100,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     for action in actions where !isClosed {
       switch action {
       case .send(let bytes): output.append(bytes)
-      case .listExports: perform(machine.exportsListed(front.listings(for: client)))
+      case .listExports: listExports()
       case .lookUpExport(let name, let intent): lookUp(name, intent)
       case .findContexts(let request): findContexts(request)
       case .startTLS: return beginTLS()
@@ -178,154 +169,89 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
       tlsName: transport.tls?.clientName, user: user?.user, group: user?.group)
   }
 
-  private func access(_ disk: GroupDisk, in group: Group) -> DiskAccess {
-    group.access(to: disk, for: client)
-  }
-
-  /// Nil, once the client has been answered, when there is none for it. Who may not open a disk is
-  /// told what he is told of one that is not there.
-  private func permittedDisk(named name: String) -> (Group, GroupDisk)? {
-    switch front.find(name) {
-    case .open(let group, let disk)? where access(disk, in: group) != .none: return (group, disk)
-    case .closed(let disk, let reason)? where disk.access(for: client) != .none:
-      answer(.unknown(message: reason))
-      return nil
-    case .open?, .closed?: front.clientLog.note("\(client) may not open disk \(name)")
-    case nil: break
-    }
-    answer(.unknown(message: "no disk \(name.quotedForMessage) at this site"))
-    return nil
-  }
-
   // MARK: Look-up
 
-  /// The empty name means the only export that the client can see.
-  private func canonical(_ name: String) -> String {
-    guard name.isEmpty else { return name }
-    let visible = front.listings(for: client)
-    return visible.count == 1 ? visible[0].name : name
+  private func listExports() {
+    let listings = front.catalog.listings(for: client).map {
+      NBDExportListing(name: $0.name, description: $0.description)
+    }
+    perform(machine.exportsListed(listings))
   }
 
-  private func lookUp(_ asked: String, _ intent: NBDLookUpIntent) {
-    releaseFound()
-    let text = canonical(asked)
-    let name: ExportName
-    do throws(InstantSyntaxError) { name = try ExportName(parsing: text) } catch {
-      return answer(.unknown(message: "\(error)"))
+  /// Nil, once the client has been answered, when there is none for it.
+  private func export(named name: String) -> Export? {
+    do throws(ExportRefusal) { return try front.catalog.find(name, for: client) } catch {
+      answer(error)
+      return nil
     }
-    guard let (group, disk) = permittedDisk(named: name.disk) else { return }
+  }
+
+  private func lookUp(_ name: String, _ intent: NBDLookUpIntent) {
+    releaseFound()
+    guard let export = export(named: name) else { return }
     if intent == .serve {
       do throws(ClientAdmission.Refusal) {
-        place = try front.admission.admit(to: disk.name)
+        place = try front.admission.admit(to: export.disk.name)
       } catch {
         front.clientLog.note("a client was refused: \(error.message)")
         return refuse(.notPermitted(message: error.message))
       }
     }
-    guard let instant = name.instant else { return lookUpLive(group, disk, text) }
+    guard export.instant != nil else {
+      found = .live(export)
+      return perform(machine.exportFound(NBDExport(export, export.description)))
+    }
     // What changed was found up to this view, and not up to another that is opened now.
-    if let selection, selection.exportName == text, let view = selection.opened?.view {
-      return viewFound(view, disk, text, instant, isSelected: true)
+    if let selection, selection.exportName == export.name, let view = selection.opened?.view {
+      return viewFound(view, export, isSelected: true)
     }
     isLookingUp = true
-    group.loop.post { [self] in
-      switch intent {
-      case .describe:
-        group.findInstant(instant) { [self] result in
-          front.loop.post { [self] in instantFound(result, disk, text, instant) }
-        }
-      case .serve:
-        group.openView(instant) { [self] result in
-          front.loop.post { [self] in viewOpened(result, disk, text, instant) }
-        }
-      }
+    switch intent {
+    case .describe:
+      // The client asked, and does not open the export: nothing is made for it.
+      export.findInstant(answeringOn: front.loop) { [self] in instantFound($0, export) }
+    case .serve:
+      export.openView(answeringOn: front.loop) { [self] in viewOpened($0, export) }
     }
   }
 
-  private func lookUpLive(_ group: Group, _ disk: GroupDisk, _ name: String) {
-    if let refusal = liveRefusal(group, disk) { return answer(refusal) }
-    found = .live(group, disk)
-    perform(
-      machine.exportFound(
-        NBDExport(
-          name: name, description: front.description(of: disk, in: group),
-          sizeBytes: disk.store.byteCount, isReadOnly: access(disk, in: group) == .readOnly,
-          canMultiConn: true,
-          // A record of zeros has no payload; a plain group leaves zeroing to its base.
-          canFastZero: group.journal != nil)))
-  }
-
-  /// Why the disk itself cannot be opened; nil when it can.
-  private func liveRefusal(_ group: Group, _ disk: GroupDisk) -> NBDExportRefusal? {
-    guard group.configuration.role == .recovery else { return nil }
-    let message =
-      "\(disk.name) is a recovery copy at this site; open \(disk.name)@latest or "
-      + "\(disk.name)@INSTANT"
-    return .notPermitted(message: message)
-  }
-
-  private func viewOpened(
-    _ result: Result<OpenedView, ExportRefusal>, _ disk: GroupDisk, _ name: String,
-    _ instant: InstantExpression
-  ) {
+  private func viewOpened(_ result: Result<OpenedView, ExportRefusal>, _ export: Export) {
     isLookingUp = false
     switch result {
     case .failure(let refusal):
       if isClosed { return }
-      answer(.unknown(message: refusal.message))
+      answer(refusal)
     case .success(let opened):
       if isClosed { return opened.release() }
-      viewFound(opened, disk, name, instant, isSelected: false)
+      viewFound(opened, export, isSelected: false)
     }
     process()
   }
 
-  private func viewFound(
-    _ opened: OpenedView, _ disk: GroupDisk, _ name: String, _ instant: InstantExpression,
-    isSelected: Bool
-  ) {
-    found = .view(opened, disk, isSelected: isSelected)
-    describe(disk, name, instant, is: opened.view.instant)
+  private func viewFound(_ opened: OpenedView, _ export: Export, isSelected: Bool) {
+    found = .view(opened, export, isSelected: isSelected)
+    describe(export, at: opened.view.instant)
   }
 
-  /// The client asked, and does not open the export: nothing is made for it.
-  private func instantFound(
-    _ result: Result<Timestamp, ExportRefusal>, _ disk: GroupDisk, _ name: String,
-    _ instant: InstantExpression
-  ) {
+  private func instantFound(_ result: Result<Timestamp, ExportRefusal>, _ export: Export) {
     isLookingUp = false
     if isClosed { return }
     switch result {
-    case .failure(let refusal): answer(.unknown(message: refusal.message))
-    case .success(let found): describe(disk, name, instant, is: found)
+    case .failure(let refusal): answer(refusal)
+    case .success(let instant): describe(export, at: instant)
     }
     process()
   }
 
-  private func describe(
-    _ disk: GroupDisk, _ name: String, _ instant: InstantExpression, is found: Timestamp
-  ) {
-    // Two connections that name a moving instant see different disks.
-    let isFixed: Bool
-    switch instant {
-    case .at, .checkpoint: isFixed = true
-    case .latest, .ago: isFixed = false
-    }
-    perform(
-      machine.exportFound(
-        NBDExport(
-          name: name, description: "\(disk.name) as of \(found)",
-          sizeBytes: disk.store.byteCount, isReadOnly: true, canMultiConn: isFixed)))
+  private func describe(_ export: Export, at instant: Timestamp) {
+    perform(machine.exportFound(NBDExport(export, export.description(at: instant))))
   }
 
-  private func answer(_ refusal: NBDExportRefusal) {
+  private func answer(_ refusal: ExportRefusal) {
+    if let remark = refusal.remark { front.clientLog.note(remark) }
     // Most clients do not show the reason that they are sent.
-    switch refusal {
-    case .unknown(let message), .notPermitted(let message):
-      front.clientLog.note("an export was refused: \(message)")
-    case .shuttingDown: break
-    }
-    refuse(refusal)
+    front.clientLog.note("an export was refused: \(refusal.message)")
+    refuse(NBDExportRefusal(refusal))
   }
 
   private func refuse(_ refusal: NBDExportRefusal) {
@@ -342,120 +268,48 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
 
   // MARK: Metadata contexts
 
-  private func findContexts(_ asked: NBDContextRequest) {
-    let request = NBDContextRequest(
-      exportName: canonical(asked.exportName), queries: asked.queries, intent: asked.intent)
+  private func findContexts(_ request: NBDContextRequest) {
     if request.intent == .select { releaseSelection() }
-    let name: ExportName
-    do throws(InstantSyntaxError) { name = try ExportName(parsing: request.exportName) } catch {
-      return answer(.unknown(message: "\(error)"))
-    }
-    guard let (group, disk) = permittedDisk(named: name.disk) else { return }
-    if name.instant == nil, let refusal = liveRefusal(group, disk) { return answer(refusal) }
+    guard let export = export(named: request.exportName) else { return }
     switch request.intent {
-    case .list: list(request, group)
-    case .select: select(request, group, upTo: name.instant)
+    case .list:
+      isLookingUp = true
+      export.listContexts(request.queries, answeringOn: front.loop) { [self] in listed($0) }
+    case .select: select(ContextQueries(request.queries), of: export)
     }
   }
 
-  private func list(_ request: NBDContextRequest, _ group: Group) {
-    let all = request.queries.isEmpty ? ["base:", "tapline:"] : request.queries
-    let queries = all.map { ($0, ContextQuery(parsing: $0)) }
-    isLookingUp = true
-    group.loop.post { [self] in
-      group.findInstants(queries.compactMap(\.1.instant)) { [self] instants in
-        front.loop.post { [self] in listed(queries, instants, group) }
-      }
-    }
-  }
-
-  /// - Parameter instants: those that the queries name; nil for one that is not in the history.
-  private func listed(
-    _ queries: [(String, ContextQuery)], _ instants: [Timestamp?], _ group: Group
-  ) {
+  private func listed(_ names: [String]) {
     isLookingUp = false
     if isClosed { return }
-    var remaining = instants[...]
-    let names = queries.flatMap { text, query -> [String] in
-      switch query {
-      case .allocation: [text]
-      case .changedSince: remaining.removeFirst() == nil ? [] : [text]
-      case .wildcard(let names): group.journal == nil ? names.filter(Self.isBase) : names
-      case .unknown: []
-      }
-    }
-    perform(machine.contextsFound(Self.distinct(names)))
+    perform(machine.contextsFound(names))
     process()
   }
 
-  private static func isBase(_ name: String) -> Bool { name == ContextQuery.allocationName }
-
-  private static func distinct(_ names: [String]) -> [String] {
-    var seen = Set<String>()
-    return names.filter { seen.insert($0).inserted }
-  }
-
-  private func select(
-    _ request: NBDContextRequest, _ group: Group, upTo end: InstantExpression?
-  ) {
-    let names = Self.distinct(request.queries)
-    let queries = names.map(ContextQuery.init(parsing:))
-    let instants = queries.compactMap(\.instant)
-    let hasAllocation = queries.contains(.allocation)
-    if instants.count + (hasAllocation ? 1 : 0) > NBDLimits.maximumContexts {
-      return perform(machine.contextsFound(names))
-    }
-    guard !instants.isEmpty, group.journal != nil else {
-      let sources = [(ContextQuery.allocationName, StatusContext.Source.allocation)]
-      return selected(request.exportName, hasAllocation ? sources : [], nil)
+  private func select(_ queries: ContextQueries, of export: Export) {
+    if queries.count > NBDLimits.maximumContexts {
+      return perform(machine.contextsFound(queries.names))
     }
     isLookingUp = true
-    group.loop.post { [self] in
-      group.openChanges(since: instants, upTo: end) { [self] result in
-        front.loop.post { [self] in
-          changesOpened(result, Array(zip(names, queries)), request.exportName)
-        }
-      }
-    }
+    export.selectContexts(queries, answeringOn: front.loop) { [self] in selected($0) }
   }
 
-  private func changesOpened(
-    _ result: Result<OpenedChanges, ExportRefusal>, _ queries: [(String, ContextQuery)],
-    _ exportName: String
-  ) {
+  private func selected(_ result: Result<SelectedContexts, ExportRefusal>) {
     isLookingUp = false
     switch result {
     case .failure(let refusal):
       if isClosed { return }
-      return answer(.unknown(message: refusal.message))
-    case .success(let opened):
-      if isClosed { return opened.release() }
-      var changes = opened.changes[...]
-      let sources = queries.compactMap { name, query -> (String, StatusContext.Source)? in
-        switch query {
-        case .allocation: (name, .allocation)
-        case .changedSince:
-          changes.removeFirst().map { (name, .changes($0, border: opened.border)) }
-        case .wildcard, .unknown: nil
-        }
-      }
-      let isNeeded = opened.view != nil || opened.changes.contains { $0 != nil }
-      if !isNeeded { opened.release() }
-      selected(exportName, sources, isNeeded ? opened : nil)
+      return answer(refusal)
+    case .success(let contexts):
+      if isClosed { return contexts.release() }
+      selection = contexts
+      perform(machine.contextsFound(contexts.sources.map(\.name)))
     }
     process()
   }
 
-  private func selected(
-    _ exportName: String, _ sources: [(String, StatusContext.Source)], _ opened: OpenedChanges?
-  ) {
-    selection = Selection(
-      exportName: exportName, sources: Dictionary(uniqueKeysWithValues: sources), opened: opened)
-    perform(machine.contextsFound(sources.map(\.0)))
-  }
-
   private func releaseSelection() {
-    selection?.opened?.release()
+    selection?.release()
     selection = nil
   }
 
@@ -471,7 +325,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     front.loop.remove(self, transport.socket)
     front.forget(self)
     let contexts = session.contexts.compactMap { context in
-      (selection?.sources[context.name]).map {
+      selection?[context.name].map {
         StatusContext(identifier: context.identifier, source: $0)
       }
     }
@@ -480,11 +334,11 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     let client = EnteringClient(
       transport: transport, place: place, session: session, contexts: contexts, leftover: input)
     switch found {
-    case .live(let group, let disk):
-      group.loop.post { [front, opened = selection?.opened] in
-        client.serve(disk, of: group, changes: opened, front)
+    case .live(let export):
+      export.group.loop.post { [front, opened = selection?.opened] in
+        client.serve(export.disk, of: export.group, changes: opened, front)
       }
-    case .view(let view, let disk, _): client.serve(disk, of: view, front)
+    case .view(let view, let export, _): front.serve(client, export.disk, of: view)
     }
     self.found = nil
     self.place = nil
@@ -499,5 +353,23 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
     front.loop.remove(self, transport.socket)
     front.forget(self)
     transport.shutDown()
+  }
+}
+
+extension NBDExport {
+  fileprivate init(_ export: Export, _ description: Export.Description) {
+    self.init(
+      name: export.name, description: description.text, sizeBytes: description.sizeBytes,
+      isReadOnly: description.isReadOnly, canMultiConn: description.isShared,
+      canFastZero: description.zeroesFast)
+  }
+}
+
+extension NBDExportRefusal {
+  fileprivate init(_ refusal: ExportRefusal) {
+    switch refusal {
+    case .notPermitted(let text): self = .notPermitted(message: text)
+    case .unknown, .outside, .unavailable, .hidden: self = .unknown(message: refusal.message)
+    }
   }
 }

@@ -671,7 +671,7 @@ final class NBDConnection: GroupClient, @unchecked Sendable {
   /// - Precondition: `isAtRest`.
   override func handOver(group: String, disk: String) -> HandedConnection? {
     precondition(isAtRest, "a connection is handed over with requests under way")
-    let isAllocationOnly = contexts.allSatisfy { $0.isAllocation }
+    let isAllocationOnly = contexts.allSatisfy(\.source.isAllocation)
     // An error of a piece of the request in hand would be forgotten.
     guard !isClosed, statuses.isEmpty, transport.tls == nil, isAllocationOnly,
       owedFailure == nil, change?.failure == nil

@@ -5,17 +5,8 @@ import Volume
 
 /// A metadata context that a connection's client selected.
 struct StatusContext: Sendable {
-  enum Source: Sendable {
-    /// `base:allocation`.
-    case allocation
-    /// `tapline:changed-since:…`; with a border (of a live disk), also everything after it.
-    case changes(ChangedBlocks, border: SequenceNumber?)
-  }
-
   let identifier: UInt32
-  let source: Source
-
-  var isAllocation: Bool { if case .allocation = source { true } else { false } }
+  let source: ContextSource
 }
 
 /// A BLOCK_STATUS request that was found valid.

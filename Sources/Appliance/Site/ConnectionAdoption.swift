@@ -34,7 +34,7 @@ struct ConnectionAdoption {
   }
 
   private func place(_ state: ConnectionState, _ socket: Socket) -> (Group, GroupDisk)? {
-    guard let (group, disk) = front.disk(named: state.disk) else { return nil }
+    guard let (group, disk) = front.catalog.openDisk(named: state.disk) else { return nil }
     guard let obstacle = obstacle(state, socket, group, disk) else { return (group, disk) }
     front.log("a client of \(state.session.export.name) must connect again: \(obstacle)")
     socket.shutDown()
@@ -92,6 +92,6 @@ private func viewOpened(
     socket.shutDown()
   case .success(let opened):
     guard let client = admit(state, socket, to: disk, front) else { return opened.release() }
-    client.serve(disk, of: opened, front)
+    front.serve(client, disk, of: opened)
   }
 }

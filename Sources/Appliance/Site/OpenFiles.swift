@@ -5,6 +5,8 @@ import SystemIO
 enum OpenFiles {
   /// Standard streams, the control socket and its clients, links in their greeting, workers.
   private static let fixed = 192
+  /// A loop for views has a poller and what wakes it.
+  private static let perProcessor = 2
   /// State, lock, wakeup, sidecar, directory, link, a share of a loop.
   private static let perGroup = 12
   /// Of a journal: index files of generations whose segment has no sidecar yet, which a segment of
@@ -25,7 +27,8 @@ enum OpenFiles {
       let ofJournal = group.role == .plain ? 0 : segments + segments / 7 + perJournal
       return ofJournal + perGroup + perDisk * group.disks.count
     }
-    return fixed + configuration.listen.nbd.count + perClient * configuration.limits.connections
+    return fixed + perProcessor * SystemInfo.processorCount + configuration.listen.nbd.count
+      + perClient * configuration.limits.connections
       + groups.reduce(0, +)
   }
 

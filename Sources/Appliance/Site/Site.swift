@@ -11,18 +11,20 @@ import TLS
 
 /// A running site: exports, groups, links.
 ///
-/// Threads: one front loop (listeners, handshakes, views); loops over which the groups are spread,
-/// as many as there are groups but at most one a core; for each group one that opens it and, if it
-/// has a peer, one link thread, and those of its `GroupLanes`; one analyzer thread. Public methods
-/// may be called from any thread.
+/// Threads: one front loop (listeners, handshakes); loops for views, one a core; loops over which
+/// the groups are spread, as many as there are groups but at most one a core; for each group one
+/// that opens it and, if it has a peer, one link thread, and those of its `GroupLanes`; one
+/// analyzer thread. Public methods may be called from any thread.
 public final class Site: Sendable {
   public static let version = "0.1.0"
-  private static let questionTimeoutMilliseconds: Int32 = 5_000
+  static let questionTimeoutMilliseconds: Int32 = 5_000
 
   let configuration: SiteConfiguration
   /// What is in effect: the above, with what `reload` has changed since.
   let present: Mutex<SiteConfiguration>
   let front: FrontDesk
+  /// On the front loop, too.
+  let door: LinkDoor
   private let loops: [EventLoop]
   let hosts: [GroupHost]
   private let analysis: AnalysisThread
@@ -83,11 +85,13 @@ public final class Site: Sendable {
     }
     var loops: [EventLoop] = []
     let front: EventLoop
+    let views: ViewLoops
     do throws(Errno) {
       for index in 0..<max(1, min(configuration.groups.count, SystemInfo.processorCount)) {
         loops.append(try EventLoop(name: "loop-\(index)"))
       }
       front = try EventLoop(name: "front")
+      views = try ViewLoops()
     } catch { throw SiteError("cannot start: \(error)") }
     let surroundings = GroupHost.Surroundings(
       site: configuration.site, dataDirectory: configuration.dataDirectory, log: log,
@@ -107,7 +111,7 @@ public final class Site: Sendable {
       if let address = configuration.listen.link {
         listening.append(try listen(at: ListenerIdentity(.link, address), &sockets))
       }
-      return Site(configuration, loops, front, hosts, listening, tls, inheritance, log: log)
+      return Site(configuration, loops, front, views, hosts, listening, tls, inheritance, log: log)
     } catch {
       for host in hosts { host.stop() }
       for host in hosts { host.join() }
@@ -169,7 +173,7 @@ public final class Site: Sendable {
 
   private init(
     _ configuration: SiteConfiguration, _ loops: [EventLoop], _ frontLoop: EventLoop,
-    _ hosts: [GroupHost], _ listening: [ListeningSocket],
+    _ views: ViewLoops, _ hosts: [GroupHost], _ listening: [ListeningSocket],
     _ tls: [ListenerIdentity: ListenerTLS], _ inheritance: SiteInheritance?,
     log: @escaping @Sendable (String) -> Void
   ) {
@@ -182,7 +186,12 @@ public final class Site: Sendable {
     self.loops = loops
     self.hosts = hosts
     analysis = AnalysisThread(hosts)
-    front = FrontDesk(loop: frontLoop, hosts: hosts, limits: configuration.limits, log: log)
+    let limits = configuration.limits
+    front = FrontDesk(
+      loop: frontLoop, views: views, catalog: ExportCatalog(hosts), limits: limits, log: log)
+    door = LinkDoor(
+      loop: frontLoop, greetingNanoseconds: limits.handshakeNanoseconds, log: log,
+      find: hosts.findForPeer)
   }
 
   /// Serves when it returns. Once. Throws when no group can be written to; nobody was served then.
@@ -203,12 +212,16 @@ public final class Site: Sendable {
     for host in hosts { host.opening?.link?.start() }
     for host in hosts { host.release() }
     analysis.start()
+    front.views.start()
     front.loop.start()
     for listener in listening { listener.logChosenAddress(log) }
     let nbd = listening.filter { $0.identity.kind == .nbd }
       .map { (socket: $0.socket, tls: tls[$0.identity]) }
     let link = listening.first { $0.identity.kind == .link }?.socket
-    front.loop.post { front.open(nbd: nbd, link: link) }
+    front.loop.post { [door] in
+      front.open(nbd)
+      if let link { door.open(link) }
+    }
   }
 
   private func noteUse() throws(SiteError) {
@@ -246,17 +259,29 @@ public final class Site: Sendable {
   /// and applies the protected groups' journals: their raw files are then the whole, current
   /// disks. Blocks until all of that is done.
   public func stop() {
-    let front = self.front
-    ask(front.loop) { done in
-      front.close()
-      done(())
-    }
+    closeFront()
     for socket in listening { socket.removeName() }
     for host in hosts { host.stop() }
     for host in hosts { host.join() }
     analysis.stop()
     front.loop.stop()
+    front.views.stop()
     for loop in loops { loop.stop() }
+  }
+
+  /// Ends the listeners, those who have opened nothing yet, and then the connections to views.
+  func closeFront(timeoutMilliseconds: Int32 = Site.questionTimeoutMilliseconds) {
+    ask(front.loop, timeoutMilliseconds: timeoutMilliseconds) { [front, door] done in
+      front.close()
+      door.close()
+      done(())
+    }
+    for views in front.views.members {
+      ask(views.loop, timeoutMilliseconds: timeoutMilliseconds) { done in
+        views.close()
+        done(())
+      }
+    }
   }
 
   // MARK: Questions
@@ -328,6 +353,21 @@ public final class Site: Sendable {
     }
     guard let group = host.group else {
       throw SiteError("group \(name) is not open: \(host.closedReason)")
+    }
+    return group
+  }
+}
+
+extension GroupHost: ExportedGroup {}
+
+extension [GroupHost] {
+  /// Throws in words for a peer when there is none that is open.
+  @Sendable func findForPeer(named name: String) throws(LinkError) -> Group {
+    guard let host = first(where: { $0.name == name }) else {
+      throw .refused("this site has no group \(name.debugDescription)")
+    }
+    guard let group = host.group else {
+      throw .refused("group \(name) is not open there: \(host.closedReason)")
     }
     return group
   }

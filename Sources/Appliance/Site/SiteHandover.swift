@@ -98,10 +98,11 @@ private struct HandoverDriver {
   /// Whoever is on the way to a disk arrives there, and goes over with it.
   private func waitForHandshakes() {
     let end = HandoverChannel.deadline(milliseconds: HandoverLimits.handshakeMilliseconds)
-    let desk = site.front
+    let (desk, door) = (site.front, site.door)
     while SystemClock.monotonicNanoseconds() < end, !channel.hasNews {
       let isQuiet = site.ask(desk.loop) { answer in
         desk.stopAccepting()
+        door.stopAccepting()
         answer(desk.handshakes.isEmpty)
       }
       if isQuiet == true { return }
@@ -191,11 +192,7 @@ private struct HandoverDriver {
       }
     }
     front?.release()
-    let desk = site.front
-    site.ask(desk.loop, timeoutMilliseconds: Self.farewellMilliseconds) { done in
-      desk.close()
-      done(())
-    }
+    site.closeFront(timeoutMilliseconds: Self.farewellMilliseconds)
   }
 
   private static let farewellMilliseconds = Int32(HandoverLimits.farewellMilliseconds)
@@ -207,8 +204,12 @@ private struct HandoverDriver {
       // A group goes on by itself when its disk is so slow that this does not wait for it.
       _ = askGroups("", heedsNews: false) { group, done in group.resume { done(nil) } }
       front?.release()
-      let desk = site.front
-      desk.loop.post { desk.resume() }
+      let (desk, door) = (site.front, site.door)
+      for views in desk.views.members { views.loop.post { views.resume() } }
+      desk.loop.post {
+        desk.startAccepting()
+        door.resume()
+      }
     }
     if areLinksSuspended { for host in site.hosts { host.opening?.link?.resume() } }
     for host in site.hosts { host.release() }

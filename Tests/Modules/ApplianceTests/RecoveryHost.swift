@@ -76,13 +76,13 @@ extension GroupHost {
   }
 }
 
-/// Such a recovery host, with a front desk where peers arrive.
+/// Such a recovery host, with a door where peers arrive.
 final class LinkedHost {
   let host: GroupHost
   let endpoint: SocketEndpoint
   private let scratch: ScratchDirectory
   private let front: EventLoop
-  private let desk: FrontDesk
+  private let door: LinkDoor
   private let lines = Monitor<[String]>([])
 
   /// Of the group's journal.
@@ -95,18 +95,20 @@ final class LinkedHost {
     let note: @Sendable (String) -> Void = { line in lines.update { $0.append(line) } }
     host = try recoveryHost(scratch, log: note)
     front = try EventLoop(name: "front")
-    desk = FrontDesk(loop: front, hosts: [host], limits: ClientLimits(), log: note)
+    door = LinkDoor(
+      loop: front, greetingNanoseconds: ClientLimits().handshakeNanoseconds, log: note,
+      find: [host].findForPeer)
     let listener = try Socket.listen(on: .tcp(host: "127.0.0.1", port: 0))
     endpoint = .tcp(host: "127.0.0.1", port: try listener.localPort())
     host.loop.start()
     front.start()
-    let desk = desk
-    front.perform { desk.open(nbd: [], link: listener) }
+    let door = door
+    front.perform { door.open(listener) }
   }
 
   func close() {
-    let desk = desk
-    front.perform { desk.close() }
+    let door = door
+    front.perform { door.close() }
     host.release()
     host.end()
     front.stop()

@@ -6,9 +6,9 @@ import Testing
 /// the journal from where the socket has put it.
 ///
 /// Counted are the calls of malloc and its kin, and of mmap, by the threads on a request's way: the
-/// loops, the front loop and the workers. A run of twice as many requests may cost no more than the
-/// single one, but for what comes with the length of the journal and with time: a new segment with
-/// its index (some 60 calls) and a step of apply (some 50).
+/// loops, those for views, the front loop and the workers. A run of twice as many requests may cost
+/// no more than the single one, but for what comes with the length of the journal and with time: a
+/// new segment with its index (some 60 calls) and a step of apply (some 50).
 @Suite(.scratch, .requiresReleaseBuild) struct HotPathTests {
   private static let slack = 125
 
@@ -49,7 +49,7 @@ import Testing
   }
 
   private func cost(_ load: Load, requests: Int) throws -> PathCounter.Counts {
-    let threads = ["loop-", "front", "sync-", "disk0-"]
+    let threads = ["loop-", "views-", "front", "sync-", "disk0-"]
     let before = try counter.counts(single.site, threads: threads)
     try drive(load, requests: requests)
     return try counter.counts(single.site, threads: threads) - before

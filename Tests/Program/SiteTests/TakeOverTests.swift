@@ -62,7 +62,7 @@ import Testing
     #expect(try single.site.counter("epoch") == 3)
   }
 
-  @Test func `a view stays open at its instant, at both sites`() throws {
+  @Test func `views stay open at their instant, at both sites`() throws {
     let pair = try SitePair(disks: ["disk": 2 << 20]) { east, _ in
       east.configuration.groups[0].history = "1h"
     }
@@ -73,7 +73,10 @@ import Testing
     let instant = quietInstant()
     try pair.east.checkpoint("later").checked()
     try pair.drain()
-    let views = try [pair.east, pair.west].map { try $0.connect("disk@\(rfc3339(instant))") }
+    // Of each site's, on more than one loop.
+    let views = try [pair.east, pair.west, pair.east, pair.west].map {
+      try $0.connect("disk@\(rfc3339(instant))")
+    }
     for site in [pair.east, pair.west] { try site.takeOver() }
     let expected = history.image(at: instant)
     try history.drive(client, count: 30, maximumLength: 40_000, using: &generator)

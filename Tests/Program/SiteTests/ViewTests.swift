@@ -56,6 +56,21 @@ import Testing
     }
   }
 
+  @Test func `readers of views are spread over loops of their own, one a processor`() throws {
+    let single = try SingleSite(history: "1h")
+    try single.site.connect("disk").write([1], at: 0)
+    let count = ProcessInfo.processInfo.activeProcessorCount
+    let views = try (0..<count).map { _ in try single.site.connect("disk@latest") }
+    let before = try single.site.sleeps(ofThreads: "views-")
+    #expect(before.count == count)
+    // Between two requests of one client its loop has nothing to do, and sleeps.
+    for view in views {
+      for _ in 0..<100 { _ = try view.read(at: 0, count: 4096) }
+    }
+    let after = try single.site.sleeps(ofThreads: "views-")
+    for (name, sleeps) in after { #expect(sleeps >= before[name, default: 0] + 20, "\(after)") }
+  }
+
   @Test func `a view is read-only`() throws {
     let pair = try pair()
     try pair.east.connect("disk").write([1, 2, 3], at: 0)

@@ -57,6 +57,22 @@ extension Site {
     (try? procFile("task/\(thread)/comm"))?.trimmingCharacters(in: .newlines)
   }
 
+  /// How often each of the daemon's threads whose names begin so has slept, by name.
+  public func sleeps(ofThreads prefix: String) throws -> [String: Int] {
+    var counts: [String: Int] = [:]
+    for thread in try FileManager.default.contentsOfDirectory(atPath: try procPath("task")) {
+      // One that has ended since then has no files.
+      guard let name = try Int(thread).flatMap(threadName), name.hasPrefix(prefix),
+        let status = try? procFile("task/\(thread)/status"),
+        let line = status.split(separator: "\n").first(where: {
+          $0.hasPrefix("voluntary_ctxt_switches:")
+        }), let figure = line.split(separator: "\t").last
+      else { continue }
+      counts[name] = Int(figure)
+    }
+    return counts
+  }
+
   private func procFile(_ name: String) throws -> String {
     try String(contentsOfFile: try procPath(name), encoding: .utf8)
   }

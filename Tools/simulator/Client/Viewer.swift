@@ -242,7 +242,11 @@ struct ViewReading {
   /// An instant may have left the history since the site was asked for it.
   private func checkRefusal(_ why: String, of instant: Timestamp) throws(ClientError) {
     world.statistics.refusedViews += 1
-    let mayBe = ["no instant can be opened yet", "has failed", "keeps no history", "is not open"]
+    let mayBe = [
+      "no instant can be opened yet", "has failed", "keeps no history", "is not open",
+      // It waited for a sync when its peer had the site go back.
+      "is being set back",
+    ]
     if host.hadDiskErrors || mayBe.contains(where: why.contains) { return }
     guard let range = Self.range(in: why), instant < range.start || instant > range.end else {
       oracle.violation("\(role): \(instant) is refused: \(why)")

@@ -1,0 +1,85 @@
+import BlockModel
+import Configuration
+
+/// An export that a client may open: a disk as it is, or as it was at an instant.
+struct Export: Sendable {
+  /// What a client is told before it opens an export.
+  struct Description: Equatable, Sendable {
+    /// For people.
+    var text: String
+    var sizeBytes: UInt64
+    var isReadOnly: Bool
+    /// Whoever opens the same name sees the same bytes, and a flush of one covers what was answered
+    /// to all.
+    var isShared: Bool
+    /// To make zeros never costs as much as to write them.
+    var zeroesFast: Bool
+  }
+
+  let name: String
+  let group: Group
+  let disk: GroupDisk
+  /// Nil: as it is.
+  let instant: InstantExpression?
+  let access: DiskAccess
+
+  /// Of the disk as it is.
+  var description: Description {
+    Description(
+      text: group.description(of: disk), sizeBytes: disk.store.byteCount,
+      isReadOnly: access == .readOnly, isShared: true,
+      // A record of zeros has no payload; a plain group leaves zeroing to its base.
+      zeroesFast: group.journal != nil)
+  }
+
+  /// - Parameter found: the instant that is meant.
+  func description(at found: Timestamp) -> Description {
+    // Two connections that name a moving instant see different disks.
+    let isFixed: Bool
+    switch instant {
+    case .at, .checkpoint: isFixed = true
+    case .latest, .ago, nil: isFixed = false
+    }
+    return Description(
+      text: "\(disk.name) as of \(found)", sizeBytes: disk.store.byteCount, isReadOnly: true,
+      isShared: isFixed, zeroesFast: false)
+  }
+
+  /// Which instant is meant, if it can be opened; nothing is made for it. Any thread; `completion`
+  /// is called on `loop`.
+  ///
+  /// - Precondition: the export has an instant.
+  func findInstant(
+    answeringOn loop: EventLoop,
+    _ completion: @escaping @Sendable (Result<Timestamp, ExportRefusal>) -> Void
+  ) {
+    guard let instant else { preconditionFailure("an export without an instant is no view") }
+    group.loop.post { [group] in
+      group.findInstant(instant) { result in loop.post { completion(result) } }
+    }
+  }
+
+  /// Opens the view, or gives a share in it if others look at the instant. Any thread; `completion`
+  /// is called on `loop`, and who gets the view releases it.
+  ///
+  /// - Precondition: the export has an instant.
+  func openView(
+    answeringOn loop: EventLoop,
+    _ completion: @escaping @Sendable (Result<OpenedView, ExportRefusal>) -> Void
+  ) {
+    guard let instant else { preconditionFailure("an export without an instant is no view") }
+    group.loop.post { [group] in
+      group.openView(instant) { result in loop.post { completion(result) } }
+    }
+  }
+}
+
+extension Group {
+  /// Of a disk, for people who choose an export.
+  func description(of disk: GroupDisk) -> String {
+    let instants =
+      journal == nil
+      ? "" : "; \(disk.name)@INSTANT opens it as it was (RFC 3339, -90s, latest, checkpoint:TAG)"
+    return "\(configuration.role.rawValue) disk of group \(configuration.name)\(instants)"
+  }
+}

@@ -1,0 +1,109 @@
+import BlockModel
+import Configuration
+
+/// A group of the site as its exports see it: open, or closed for a reason. Any thread, loops too;
+/// nothing of it blocks.
+protocol ExportedGroup: Sendable {
+  var name: String { get }
+  /// Nil while it is closed.
+  var group: Group? { get }
+  /// Why it is closed, for people.
+  var closedReason: String { get }
+  /// What the group is opened with the next time.
+  var configuration: GroupConfiguration { get }
+}
+
+/// What a site exports, and who may open it. No protocol is in it: whoever serves clients asks
+/// here, and says the answers in the words of its protocol. Any thread; nothing here blocks.
+struct ExportCatalog: Sendable {
+  /// An export that can be opened as its name stands.
+  struct Listing: Equatable, Sendable {
+    let name: String
+    /// For people.
+    let description: String
+  }
+
+  private enum Found {
+    case open(Group, GroupDisk)
+    case closed(DiskConfiguration, reason: String)
+  }
+
+  private let groups: [any ExportedGroup]
+
+  init(_ groups: [any ExportedGroup]) { self.groups = groups }
+
+  /// What the client can see, in the order of the configuration: nothing of closed groups.
+  func listings(for client: ClientIdentity) -> [Listing] {
+    groups.compactMap(\.group).flatMap { group in
+      group.disks.filter { group.access(to: $0, for: client) != .none }.map { disk in
+        Listing(
+          name: group.isLive ? disk.name : "\(disk.name)@latest",
+          description: group.description(of: disk))
+      }
+    }
+  }
+
+  /// The export that the client may open under the name. Whether it has the instant is not known
+  /// yet.
+  ///
+  /// - Parameter name: empty: the only export that the client can see.
+  func find(_ name: String, for client: ClientIdentity) throws(ExportRefusal) -> Export {
+    let text = canonical(name, for: client)
+    let parsed: ExportName
+    do throws(InstantSyntaxError) { parsed = try ExportName(parsing: text) } catch {
+      throw .unknown("\(error)")
+    }
+    let (group, disk, access) = try permitted(parsed.disk, client)
+    if parsed.instant == nil, !group.isLive {
+      throw .notPermitted(
+        "\(disk.name) is a recovery copy at this site; open \(disk.name)@latest or "
+          + "\(disk.name)@INSTANT")
+    }
+    return Export(name: text, group: group, disk: disk, instant: parsed.instant, access: access)
+  }
+
+  /// The disk of this name, of a group that is open.
+  func openDisk(named name: String) -> (Group, GroupDisk)? {
+    if case .open(let group, let disk)? = disk(named: name) { (group, disk) } else { nil }
+  }
+
+  private func canonical(_ name: String, for client: ClientIdentity) -> String {
+    guard name.isEmpty else { return name }
+    let visible = listings(for: client)
+    return visible.count == 1 ? visible[0].name : name
+  }
+
+  /// Who may not open a disk is told what he is told of one that is not there.
+  private func permitted(
+    _ name: String, _ client: ClientIdentity
+  ) throws(ExportRefusal) -> (Group, GroupDisk, DiskAccess) {
+    let absent = "no disk \(name.quotedForMessage) at this site"
+    let access: DiskAccess
+    switch disk(named: name) {
+    case nil: throw .unknown(absent)
+    case .open(let group, let disk)?:
+      access = group.access(to: disk, for: client)
+      if access != .none { return (group, disk, access) }
+    case .closed(let disk, let reason)?:
+      access = disk.access(for: client)
+      if access != .none { throw .unavailable(reason) }
+    }
+    throw .hidden(absent, remark: "\(client) may not open disk \(name)")
+  }
+
+  private func disk(named name: String) -> Found? {
+    for member in groups {
+      if let group = member.group {
+        if let disk = group.disks.first(where: { $0.name == name }) { return .open(group, disk) }
+      } else if let disk = member.configuration.disks.first(where: { $0.name == name }) {
+        return .closed(disk, reason: "group \(member.name) is not open: \(member.closedReason)")
+      }
+    }
+    return nil
+  }
+}
+
+extension Group {
+  /// Its disks can be opened as they are; else only as they were.
+  fileprivate var isLive: Bool { configuration.role != .recovery }
+}
