@@ -1,41 +1,59 @@
 import Synchronization
 import SystemIO
 
-/// Wakes those who follow the journal (the link) when it grows, at no cost while they are busy.
+/// Wakes those who follow the journal when it grows, at no cost while they are busy.
 ///
-/// A follower that has caught up arms the signal and waits; the loop's `notify` is then one atomic
-/// load per batch, and a system call only when somebody waits.
+/// A follower that has caught up arms the signal and waits; the loop's `notify` is one atomic load
+/// for each batch, however many followers there are, and a system call for each that waits.
 public final class AppendSignal: Sendable {
-  private let armed = Atomic<Bool>(false)
-  private let wakeup: Wakeup
+  public static let followerLimit = 64
 
-  public init() throws(Errno) { wakeup = try Wakeup() }
+  /// A bit for each follower that waits.
+  private let sleepers = Atomic<UInt64>(0)
+  private let wakeups: [Wakeup]
+
+  /// For followers 0 to `count - 1`, at most `followerLimit`.
+  init(count: Int) throws(Errno) {
+    precondition(count <= Self.followerLimit)
+    var wakeups: [Wakeup] = []
+    for _ in 0..<count { wakeups.append(try Wakeup()) }
+    self.wakeups = wakeups
+  }
+
+  /// For nobody.
+  init() { wakeups = [] }
 
   /// After a commit; by the loop.
   @inline(__always)
   public func notify() {
-    if armed.load(ordering: .relaxed) { disarm() }
+    if sleepers.load(ordering: .relaxed) != 0 { wakeSleepers() }
   }
 
-  private func disarm() {
-    if armed.exchange(false, ordering: .acquiringAndReleasing) { wakeup.signal() }
+  private func wakeSleepers() {
+    var rest = sleepers.exchange(0, ordering: .acquiringAndReleasing)
+    while rest != 0 {
+      wakeups[rest.trailingZeroBitCount].signal()
+      rest &= rest - 1
+    }
   }
 
-  /// Wakes the follower for another reason (stop, new peer).
-  public func wake() { wakeup.signal() }
+  func wake(_ follower: Int) { wakeups[follower].signal() }
 
-  /// Blocks the follower until `notify`, `wake` or the timeout. The follower looks once more at
-  /// the journal after `arm` and before `wait`, so that no growth is missed for longer than the
-  /// timeout.
-  public func arm() { armed.store(true, ordering: .sequentiallyConsistent) }
-  public func wait(timeoutMilliseconds: Int32) {
-    wakeup.wait(timeoutMilliseconds: timeoutMilliseconds)
-    armed.store(false, ordering: .releasing)
+  func arm(_ follower: Int) {
+    sleepers.bitwiseOr(1 << UInt64(follower), ordering: .sequentiallyConsistent)
   }
 
-  /// As `wait`, but also returns when `socket` has something to receive.
-  public func wait(orReadable socket: Socket, timeoutMilliseconds: Int32) {
-    wakeup.wait(orReadable: socket, timeoutMilliseconds: timeoutMilliseconds)
-    armed.store(false, ordering: .releasing)
+  func wait(_ follower: Int, timeoutMilliseconds: Int32) {
+    wakeups[follower].wait(timeoutMilliseconds: timeoutMilliseconds)
+    disarm(follower)
+  }
+
+  func wait(_ follower: Int, orReadable socket: Socket, timeoutMilliseconds: Int32) {
+    wakeups[follower].wait(orReadable: socket, timeoutMilliseconds: timeoutMilliseconds)
+    disarm(follower)
+  }
+
+  private func disarm(_ follower: Int) {
+    sleepers.bitwiseAnd(~(1 << UInt64(follower)), ordering: .releasing)
   }
 }

@@ -19,6 +19,8 @@ public final class Journal<Storage: JournalStorage> {
 
   public let catalog = SegmentCatalog<Storage.File>()
   public let watermarks = Watermarks()
+  /// For whom records are kept that are applied already.
+  public let followers: Followers
   public let storage: Storage
   public let options: Options
   public private(set) var group: GroupIdentifier
@@ -84,9 +86,11 @@ public final class Journal<Storage: JournalStorage> {
   ///   brought back, or which another process wrote to a copy of the folder, never verify there.
   public init(
     storage: Storage, options: Options, state: JournalState,
-    recovered: consuming JournalRecovery<Storage>, continuesLastSegment: Bool
+    recovered: consuming JournalRecovery<Storage>, continuesLastSegment: Bool,
+    followers: Followers = Followers()
   ) {
     self.storage = storage
+    self.followers = followers
     self.options = options
     payloadLimit = min(RecordHeader.payloadLimit, options.segmentByteCount / 4)
     group = state.group
@@ -155,7 +159,6 @@ public final class Journal<Storage: JournalStorage> {
     watermarks[.appendedTimestamp] = lastTimestamp.rawValue
     watermarks[.durable] = durableSequence.rawValue
     watermarks[.applied] = appliedSequence.rawValue
-    watermarks[.peerDurable] = state.peerDurable?.rawValue ?? 0
     // What was said of records that are gone must not make the RPO look better than it is.
     watermarks[.durableTimestamp] =
       durableSequence == lastSequence ? lastTimestamp.rawValue : 0
@@ -405,11 +408,11 @@ public final class Journal<Storage: JournalStorage> {
   }
 
   /// The number of the oldest segment that must be kept, if it is newer than the state file's
-  /// `oldestSegment`: older ones are applied, and durable at the peer (unless `peerMark` is nil).
-  /// They can be recycled once the state file has this number.
-  public func oldestNeeded(peerMark: SequenceNumber?) -> UInt32? {
+  /// `oldestSegment`: older ones are applied, and durable at the followers for whom records are
+  /// kept. They can be recycled once the state file has this number.
+  public var oldestNeeded: UInt32? {
     let number = catalog.oldestNeeded(
-      durable: durableSequence, applied: disposable, peerMark: peerMark)
+      durable: durableSequence, applied: disposable, kept: followers.mark)
     return number.flatMap { $0 > oldestNumber ? $0 : nil }
   }
 
@@ -453,15 +456,14 @@ public final class Journal<Storage: JournalStorage> {
   }
 
   /// The last record that must be applied for the `count` oldest segments to be recycled. Nil when
-  /// applying frees none: the oldest is applied already, or needed until the peer has more than
-  /// `peerMark`, or the newest.
-  public func lastToApply(
-    freeing count: Int, peerMark: SequenceNumber?
-  ) -> SequenceNumber? {
+  /// applying frees none: the oldest is applied already, or needed until the followers have more,
+  /// or the newest.
+  public func lastToApply(freeing count: Int) -> SequenceNumber? {
+    let kept = followers.mark
     var last: SequenceNumber?
     for next in segments.dropFirst().prefix(count) {
       let end = SequenceNumber(next.firstSequence.rawValue - 1)
-      if end <= appliedSequence || end > (peerMark ?? end) { break }
+      if end <= appliedSequence || end > (kept ?? end) { break }
       last = end
     }
     return last

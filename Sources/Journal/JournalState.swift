@@ -57,6 +57,16 @@ public struct JournalState: Equatable, Sendable {
     public static let none = Copy(number: 0)
   }
 
+  /// What a follower has durably: nothing, when no mark names it.
+  public struct FollowerMark: Hashable, Sendable {
+    public var site: String
+    public var durable: SequenceNumber
+    public init(site: String, durable: SequenceNumber) {
+      self.site = site
+      self.durable = durable
+    }
+  }
+
   public var groupName: String
   public var group: GroupIdentifier
   /// At a protected group its incarnations, the newest being the one that stamps; at a recovery
@@ -68,8 +78,8 @@ public struct JournalState: Equatable, Sendable {
   public var applyTarget: Mark
   /// At least this much is durable.
   public var durable: SequenceNumber
-  /// At least this much is durable at the peer; nil when there is none or it must be copied anew.
-  public var peerDurable: SequenceNumber?
+  /// At least this much is durable at those who follow; without those that must be copied.
+  public var followers: [FollowerMark]
   /// At a recovery group: the newest record of which it has heard that it was durable at its owner.
   public var ownerDurable: OwnerMark
   public var baseline: Baseline
@@ -111,7 +121,7 @@ public struct JournalState: Equatable, Sendable {
     applied = .origin
     applyTarget = .origin
     durable = .none
-    peerDurable = nil
+    followers = []
     ownerDurable = .unknown
     self.baseline = baseline
     copy = .none
@@ -127,12 +137,12 @@ public struct JournalState: Equatable, Sendable {
   ///
   /// - Parameter promised: what was given, and nothing later will be.
   public mutating func noteStop(
-    durable: SequenceNumber, peerDurable: SequenceNumber?, promised: Timestamp
+    durable: SequenceNumber, followers: [FollowerMark], promised: Timestamp
   ) {
     isClean = true
     promise = Promise(given: promised)
     self.durable = max(self.durable, durable)
-    self.peerDurable = peerDurable
+    self.followers = followers
   }
 
   /// Begins the next incarnation with the record after `last`. One that ended cleanly before it had
@@ -145,16 +155,18 @@ public struct JournalState: Equatable, Sendable {
     #if MUTANTS
       if Mutant.keepPeerMark.isOn { return }
     #endif
-    // The peer may have had more, of what is lost; its records are not those that will come.
-    peerDurable = peerDurable.map { min($0, last.sequence) }
+    // A follower may have had more, of what is lost; its records are not those that will come.
+    for index in followers.indices {
+      followers[index].durable = min(followers[index].durable, last.sequence)
+    }
   }
 
   /// The change after this one was written down and may be lost: that the group is in use, that an
-  /// incarnation has begun, that the peer's mark was set back.
+  /// incarnation has begun, that a follower's mark was set back.
   public mutating func distrust() {
     isClean = false
     promise.distrust()
-    peerDurable = peerDurable.map { _ in .none }
+    followers = []
   }
 
   public mutating func noteGap(_ gap: Gap) {

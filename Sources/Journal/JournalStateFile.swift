@@ -11,7 +11,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
   public static var name: String { "state" }
   static var copyByteCount: Int { 64 << 10 }
   static var magic: UInt64 { 0x5441_504C_5354_4154 }  // "TAPLSTAT"
-  public static var version: UInt32 { 3 }
+  public static var version: UInt32 { 4 }
 
   private let file: File
 
@@ -137,7 +137,11 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
       encoder.put(mark.timestamp.rawValue)
     }
     encoder.put(state.durable.rawValue)
-    encoder.put(state.peerDurable?.rawValue ?? .max)
+    encoder.put(UInt16(state.followers.count))
+    for follower in state.followers {
+      encoder.put(follower.site)
+      encoder.put(follower.durable.rawValue)
+    }
     encoder.put(state.ownerDurable)
     encoder.put(baselineCode(state.baseline))
     encoder.put(state.copy.number)
@@ -171,8 +175,10 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     state.applied = try takeMark(&decoder)
     state.applyTarget = try takeMark(&decoder)
     state.durable = SequenceNumber(try decoder.take())
-    let peer = try decoder.take(UInt64.self)
-    state.peerDurable = peer == .max ? nil : SequenceNumber(peer)
+    for _ in 0..<(try decoder.take(UInt16.self)) {
+      state.followers.append(
+        .init(site: try decoder.takeString(), durable: SequenceNumber(try decoder.take())))
+    }
     state.ownerDurable = try decoder.takeOwnerMark()
     switch try decoder.take(UInt8.self) {
     case 0: state.baseline = .missing

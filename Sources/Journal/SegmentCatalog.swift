@@ -39,15 +39,15 @@ public final class SegmentCatalog<File: JournalFile>: Sendable {
     }
   }
 
-  /// The number of the newest segment before which all is applied, and durable at the peer (unless
-  /// `peerMark` is nil); nil when the oldest is needed.
+  /// The number of the newest segment before which all is applied, and durable at those who follow
+  /// (`kept`, unless it is nil); nil when the oldest is needed.
   ///
   /// That segment is durable itself: a power cut may take all that are newer and leave only half of
   /// what a recycled file gets, and then nobody knew the number of the next segment.
   public func oldestNeeded(
-    durable: SequenceNumber, applied: SequenceNumber, peerMark: SequenceNumber?
+    durable: SequenceNumber, applied: SequenceNumber, kept: SequenceNumber?
   ) -> UInt32? {
-    let done = min(applied, peerMark ?? applied)
+    let done = min(applied, kept ?? applied)
     return segment(holding: min(done.advanced(by: 1), durable).rawValue)?.number
   }
 

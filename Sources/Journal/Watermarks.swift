@@ -1,10 +1,10 @@
 import BlockModel
 import Synchronization
 
-/// How far each stage of a group has come, for other threads to read: the link, the view openers
-/// and the status page. The group's loop (or, for the peer's marks, the link) is the only writer.
+/// How far each stage of a group has come, for other threads to read: links, the view openers
+/// and the status page. The group's loop is the only writer. `appended ≥ durable ≥ applied`.
 ///
-/// `appended ≥ durable ≥ applied` and, at the peer, `received ≥ durable ≥ applied`.
+/// How far others have come: `Follower`.
 public final class Watermarks: Sendable {
   private let values: [Cell]
 
@@ -14,9 +14,8 @@ public final class Watermarks: Sendable {
 
   public enum Mark: Int, CaseIterable, Sendable {
     case appended, durable, applied
-    case peerReceived, peerDurable, peerApplied
-    /// Timestamps of the newest record that is appended here, durable here, durable at the peer.
-    case appendedTimestamp, durableTimestamp, peerDurableTimestamp
+    /// Timestamps of the newest record that is appended, and durable.
+    case appendedTimestamp, durableTimestamp
     /// No record at or before this timestamp will follow those appended.
     case completeThrough
     /// Where the newest appended record begins: number of its segment and position in it, 32 bits

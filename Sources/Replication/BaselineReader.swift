@@ -1,4 +1,5 @@
 import BlockModel
+import Journal
 import Storage
 import SystemIO
 

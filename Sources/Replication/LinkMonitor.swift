@@ -34,40 +34,24 @@ public final class LinkMonitor: Sendable {
     public var divergence: (seen: JournalState.OwnerMark, text: String)?
   }
 
-  public let peerSite: String
-  /// What a full copy that is under way, also while the link is down, still has to bring.
-  public let debt = CopyDebt()
+  /// To whom it sends.
+  public let follower: Follower
   private let content: Mutex<Snapshot>
-  private let detached = Atomic<Bool>(false)
   /// The operator gives up what a peer has that ends with this record.
   private let discarded = Mutex<JournalState.OwnerMark?>(nil)
   /// Nothing more is to be written to the segment of this number; 0: to none.
   private let ending = Atomic<UInt32>(0)
-  private let onDetach = Mutex<(@Sendable () -> Void)?>(nil)
 
-  public init(peerSite: String) {
-    self.peerSite = peerSite
+  init(_ follower: Follower) {
+    self.follower = follower
     content = Mutex(Snapshot(vitals: LinkVitals(now: SystemClock.monotonicNanoseconds())))
   }
+
+  public var peerSite: String { follower.site }
 
   public var snapshot: Snapshot { content.withLock { $0 } }
 
   func update(_ change: (inout Snapshot) -> Void) { content.withLock { change(&$0) } }
-
-  /// The journal no longer keeps what the peer lacks; it must be copied anew.
-  public var isDetached: Bool { detached.load(ordering: .acquiring) }
-
-  /// Up to where the peer has the group's records durably, by the group's `watermarks`. Nil when
-  /// that counts for nothing, because the peer must be copied anew.
-  public func peerDurable(_ watermarks: Watermarks) -> SequenceNumber? {
-    isDetached ? nil : watermarks.sequence(.peerDurable)
-  }
-
-  /// By the group's loop, when it must have the journal's space.
-  public func detach() {
-    detached.store(true, ordering: .releasing)
-    onDetach.withLock { $0?() }
-  }
 
   /// The operator's decision that the peer's copy gives way; it is carried out when the link
   /// connects next, if the peer still has what was shown. False when the sites have not diverged.
@@ -84,9 +68,6 @@ public final class LinkMonitor: Sendable {
     discarded.withLock { $0 = nil }
     update { $0.divergence = nil }
   }
-  /// A full copy begins or goes on: until it is nearly whole, the journal keeps nothing for the
-  /// peer.
-  func release() { detached.store(true, ordering: .releasing) }
 
   func askToEnd(_ segment: UInt32) { ending.store(segment, ordering: .relaxed) }
 
@@ -96,7 +77,4 @@ public final class LinkMonitor: Sendable {
     let number = ending.exchange(0, ordering: .relaxed)
     return number == 0 ? nil : number
   }
-
-  func attach() { detached.store(false, ordering: .releasing) }
-  func setOnDetach(_ action: (@Sendable () -> Void)?) { onDetach.withLock { $0 = action } }
 }

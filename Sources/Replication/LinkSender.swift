@@ -4,15 +4,15 @@ import Storage
 import Synchronization
 import SystemIO
 
-/// Sends one group's records to its recovery site: the second of the three copies.
+/// Sends one group's records to one of its recovery sites: the second of the three copies.
 ///
 /// It follows the journal's segment files. What the guest just wrote is in the page cache, so a
 /// batch goes to the socket by `sendfile` without being copied through this process; when the link
 /// falls behind, the same reads come from the disk. So its queue is the journal, with the journal's
 /// bound.
 ///
-/// Concurrency: one thread of its own. It touches the group's catalog, watermarks (the peer's
-/// marks, of which it is the only writer) and signal; never the loop.
+/// Concurrency: one thread of its own. It reads the group's catalog and watermarks, and is
+/// the only writer of its follower's marks; it never touches the loop.
 public final class LinkSender<Store: BackingStore>: Sendable {
   public struct Parts: Sendable {
     public var endpoint: SocketEndpoint
@@ -21,23 +21,25 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     public var hello: LinkHello
     public var catalog: SegmentCatalog<File>
     public var watermarks: Watermarks
-    public var signal: AppendSignal
+    public var reporter: Follower.Reporter
     public var stores: [Store]
     public var log: @Sendable (String) -> Void
 
     public init(
       endpoint: SocketEndpoint, hello: LinkHello, catalog: SegmentCatalog<File>,
-      watermarks: Watermarks, signal: AppendSignal, stores: [Store],
+      watermarks: Watermarks, reporter: Follower.Reporter, stores: [Store],
       log: @escaping @Sendable (String) -> Void
     ) {
       self.endpoint = endpoint
       self.hello = hello
       self.catalog = catalog
       self.watermarks = watermarks
-      self.signal = signal
+      self.reporter = reporter
       self.stores = stores
       self.log = log
     }
+
+    var follower: Follower { reporter.follower }
 
     var presentHello: LinkHello {
       var present = hello
@@ -56,29 +58,31 @@ public final class LinkSender<Store: BackingStore>: Sendable {
   /// Wait before connecting again: grows from the first to the last.
   private static var retryMilliseconds: ClosedRange<Int32> { 50...2_000 }
 
-  public init(_ parts: Parts, peerSite: String) {
+  public init(_ parts: Parts) {
     self.parts = parts
-    monitor = LinkMonitor(peerSite: peerSite)
+    monitor = LinkMonitor(parts.follower)
   }
 
   public func start() {
-    monitor.setOnDetach { [weak self] in self?.channel.withLock { $0?.shutDown() } }
+    parts.follower.setOnDetach { [weak self] in self?.channel.withLock { $0?.shutDown() } }
     let thread = Thread(name: "link-\(parts.hello.groupName)") { [self] in run() }
     self.thread.withLock { $0 = thread }
   }
 
-  /// Sends what is appended, for at most `drainMilliseconds`, then ends the thread and waits.
-  public func stop(drainMilliseconds: Int) {
-    let deadline = SystemClock.monotonicNanoseconds() + UInt64(drainMilliseconds) * 1_000_000
+  /// Waits until everything that is appended is durable at the follower, its connection is lost or
+  /// the deadline, in monotonic nanoseconds, has come. Blocks.
+  public func drain(until deadline: UInt64) {
     while monitor.snapshot.state == .connected || monitor.snapshot.state == .syncing,
-      parts.watermarks[.peerDurable] < parts.watermarks[.appended],
+      parts.follower.durable < parts.watermarks.sequence(.appended),
       SystemClock.monotonicNanoseconds() < deadline
     {
       Thread.sleep(milliseconds: 2)
     }
-    isStopping.store(true, ordering: .releasing)
-    channel.withLock { $0?.shutDown() }
-    parts.signal.wake()
+  }
+
+  /// Ends the thread and waits for that.
+  public func stop() {
+    suspend()
     thread.withLock { $0 }?.join()
     monitor.update { $0.state = .stopped }
   }
@@ -88,7 +92,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
   public func suspend() {
     isStopping.store(true, ordering: .releasing)
     channel.withLock { $0?.shutDown() }
-    parts.signal.wake()
+    parts.follower.wake()
   }
 
   /// After `suspend`: goes on with a new connection. Blocks until the old one has ended.
@@ -114,7 +118,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
         if stops { break }
         let wasConnected = note(error)
         if wasConnected { wait = Self.retryMilliseconds.lowerBound }
-        parts.signal.wait(timeoutMilliseconds: wait)
+        parts.follower.wait(timeoutMilliseconds: wait)
         wait = min(wait * 2, Self.retryMilliseconds.upperBound)
       }
     }
@@ -165,7 +169,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     }
     parts.log(
       "group \(parts.hello.groupName): linked to \(monitor.peerSite), "
-        + "streaming from record \(parts.watermarks[.peerReceived] + 1)")
+        + "streaming from record \(parts.follower.received.rawValue + 1)")
     while !stops { try stream.step() }
   }
 
@@ -179,7 +183,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
       monitor.update { $0.peerDiskByteCounts = welcome.diskByteCounts }
       if welcome.needsBaseline { return try stream.beginCopy(resuming: welcome.copy) }
       // Should one have been under way, its end was only not heard of.
-      monitor.debt.end()
+      parts.follower.debt.end()
       switch decision(on: welcome) {
       case .resume where isForked(welcome):
         // It has records in the segment and keeps them: damage has cost this site its own segment
@@ -220,7 +224,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
       in: parts.catalog, of: welcome.lineage.newest?.identifier)
     return ResumeDecision.decide(
       welcome, owner: SiteHistory(parts.hello.lineage, last: last.mark), oldest: oldest,
-      match: match, isDetached: monitor.isDetached)
+      match: match, isDetached: parts.follower.isDetached)
   }
 
   /// Both sites stop here until an operator decides.

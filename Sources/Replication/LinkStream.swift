@@ -64,10 +64,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   /// False when the journal does not reach back to what the receiver needs next, or has damage
   /// there that only a full copy repairs.
   mutating func resume(_ welcome: LinkWelcome) throws(LinkError) -> Bool {
-    parts.watermarks[.peerReceived] = welcome.sequence.rawValue
-    // Damage may have cost the peer what was durable there.
-    parts.watermarks[.peerDurable] = min(
-      parts.watermarks[.peerDurable], welcome.sequence.rawValue)
+    parts.reporter.goesOn(after: welcome.sequence)
     if welcome.position.segment == 0 {
       awaited = welcome.sequence.rawValue + 1
       guard moveToAwaited() != .missing else { return false }
@@ -160,7 +157,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   mutating func beginCopy(
     resuming copy: JournalState.Copy = .none, discarding seen: JournalState.OwnerMark? = nil
   ) throws(LinkError) {
-    let debt = monitor.debt
+    let debt = parts.follower.debt
     let isKnown = debt.resume(copy)
     let number = isKnown ? copy.number : debt.begin(hello.disks.map(\.byteCount))
     #if MUTANTS
@@ -170,10 +167,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
         }
       }
     #endif
-    monitor.release()
-    parts.watermarks[.peerDurable] = 0
-    parts.watermarks[.peerReceived] = 0
-    parts.watermarks[.peerApplied] = 0
+    parts.reporter.copyBegins()
     try channel.send(LinkFrame(.copyBegin, argument: number), LinkMessage.encodeDiscarded(seen))
     lastHeard = SystemClock.monotonicNanoseconds()
     baseline = BaselineReader(parts.stores, debt)
@@ -212,12 +206,9 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
         return try readProgress(timeoutMilliseconds: Int32(Self.pauseMilliseconds))
       }
     }
-    monitor.debt.follow()
+    parts.follower.debt.follow()
     awaited = start + 1
-    parts.watermarks[.peerReceived] = start
-    parts.watermarks[.peerDurable] = start
-    parts.watermarks[.peerApplied] = start
-    monitor.attach()
+    parts.reporter.copyFollows(from: SequenceNumber(start))
     try channel.send(LinkFrame(.baselineBegin, argument: start))
     // The receiver forgets it with its journal.
     toldDurable = 0
@@ -262,7 +253,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
 
   /// Sends what there is, reads what the peer reports, and waits a moment if there was little.
   mutating func step() throws(LinkError) {
-    if monitor.isDetached, baseline == nil || pace.isFollowing { throw .tooFarBehind }
+    if parts.follower.isDetached, baseline == nil || pace.isFollowing { throw .tooFarBehind }
     try readProgress(timeoutMilliseconds: 0)
     try checkIsHeard()
     try tellGrowth()
@@ -282,9 +273,9 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
       idleSteps += 1
       try readProgress(timeoutMilliseconds: Int32(Self.pauseMilliseconds))
     } else {
-      parts.signal.arm()
+      parts.follower.arm()
       if !hasRecords {
-        parts.signal.wait(orReadable: channel.socket, timeoutMilliseconds: 100)
+        parts.follower.wait(orReadable: channel.socket, timeoutMilliseconds: 100)
       }
     }
   }
@@ -446,7 +437,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   /// The next step of the full copy. False when none runs.
   private mutating func stepBaseline() throws(LinkError) -> Bool {
     if baseline == nil { return false }
-    let debt = monitor.debt
+    let debt = parts.follower.debt
     let now = SystemClock.monotonicNanoseconds()
     let lacking = debt.lackingByteCount
     monitor.update { $0.syncProgress = Self.progress(lacking, of: debt.totalByteCount) }
@@ -570,7 +561,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     guard !hasRecords else { return }
     lastHeartbeat = monotonic
     try channel.send(LinkFrame(.heartbeat, argument: complete))
-    if parts.watermarks[.peerDurable] == parts.watermarks[.appended] {
+    if parts.follower.durable == parts.watermarks.sequence(.appended) {
       monitor.update { $0.completeThroughNanoseconds = complete }
     }
   }
@@ -586,7 +577,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   /// The peer has said something. That is a success if it has more than before, or all, or is at
   /// work on a full copy.
   private func noteSuccess(hasMore: Bool) {
-    let hasAll = parts.watermarks[.peerDurable] >= parts.watermarks[.appended]
+    let hasAll = parts.follower.durable >= parts.watermarks.sequence(.appended)
     let now = lastHeard
     monitor.update {
       if hasMore || hasAll || $0.state == .syncing { $0.vitals.succeeded(now: now) }
@@ -606,11 +597,9 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
         guard progress.received <= parts.watermarks.sequence(.appended),
           progress.durable <= progress.received
         else { throw .protocolViolation("the peer reports records that were never sent") }
-        let hasMore = progress.durable > parts.watermarks.sequence(.peerDurable)
-        parts.watermarks[.peerReceived] = progress.received.rawValue
-        parts.watermarks[.peerDurableTimestamp] = progress.durableTimestamp.rawValue
-        parts.watermarks[.peerDurable] = progress.durable.rawValue
-        parts.watermarks[.peerApplied] = progress.applied.rawValue
+        let hasMore = progress.durable > parts.follower.durable
+        parts.reporter.report(
+          received: progress.received, durable: progress.durable, applied: progress.applied)
         let isCopied = baseline == nil
         monitor.update {
           $0.isRecoverable = progress.isRecoverable
@@ -619,11 +608,11 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
             $0.syncProgress = nil
           }
         }
-        if progress.isRecoverable, isCopied { monitor.debt.end() }
+        if progress.isRecoverable, isCopied { parts.follower.debt.end() }
         noteSuccess(hasMore: hasMore)
       case .baselineStored:
         pace.noteConfirmed(nowNanoseconds: SystemClock.monotonicNanoseconds())
-        monitor.debt.confirm(frame.argument)
+        parts.follower.debt.confirm(frame.argument)
         noteSuccess(hasMore: true)
       case .welcome:
         // Its disks have grown.

@@ -54,7 +54,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   let journal: SiteJournal?
   let tap: Tap<FolderStorage>?
   let stateKeeper: StateKeeper?
-  let signal: AppendSignal
+  /// Who receives its records; nobody at a recovery or plain group.
+  let followers: Followers
   let analyzer: GroupAnalyzer?
   let payloadLimit: Int
   /// Bytes of a TRIM or WRITE_ZEROES that become one record; a plain group zeros them at once.
@@ -87,13 +88,15 @@ final class Group: TurnParticipant, @unchecked Sendable {
   let accessRules: Mutex<[DiskConfiguration]>
   var latency = LatencyRecorder()
   var conditions = ConditionLedger()
-  var link: LinkMonitor?
+  /// What sends to the followers, in their order.
+  let links: [LinkMonitor]
   var checkpoints = CheckpointSchedule()
   var promises = GroupPromises()
   var clock: GroupClock
   /// The group's time in this turn.
   private var turnNow = Timestamp.zero
-  var unsent: UnsentAges
+  /// By follower.
+  var unsent: [UnsentAges]
   /// Set while the group drains.
   var onDrained: (@Sendable () -> Void)?
 
@@ -111,7 +114,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   private var allowance = Int.max
 
   init(
-    _ parts: GroupParts, loop: EventLoop, lanes: GroupLanes,
+    _ parts: GroupParts, links: [LinkMonitor] = [], loop: EventLoop, lanes: GroupLanes,
     log: @escaping @Sendable (String) -> Void
   ) {
     configuration = parts.configuration
@@ -120,15 +123,16 @@ final class Group: TurnParticipant, @unchecked Sendable {
     disks = parts.disks
     journal = parts.journal
     stateKeeper = parts.stateKeeper
-    signal = parts.signal
+    followers = parts.followers
     receiving = ReceivingState(ownerDurable: parts.stateKeeper?.state.ownerDurable ?? .unknown)
     analyzer = parts.analyzer
     tap = parts.journal.map {
-      Tap(journal: $0, followers: parts.signal, observations: parts.observations)
+      Tap(journal: $0, followers: parts.followers.signal, observations: parts.observations)
     }
     payloadLimit = parts.journal?.payloadLimit ?? RecordHeader.payloadLimit
     viewScratch = ScratchBudget(byteLimit: parts.configuration.journal.viewScratchLimit)
     zeroLimit = parts.journal == nil ? 64 << 20 : 1 << 30
+    self.links = links
     self.loop = loop
     self.lanes = lanes
     lock = parts.lock
@@ -137,7 +141,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     let monotonic = SystemClock.monotonicNanoseconds()
     clock = GroupClock(
       wall: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()), monotonic: monotonic)
-    unsent = UnsentAges(now: monotonic)
+    unsent = parts.followers.all.map { _ in UnsentAges(now: monotonic) }
     promises.known = parts.stateKeeper?.state.promise.through ?? .zero
   }
 
@@ -215,17 +219,21 @@ final class Group: TurnParticipant, @unchecked Sendable {
     allowance > 0 && (journal?.hasRoom(payloadByteCount: payloadByteCount) ?? true)
   }
 
-  /// With `on_full: throttle`, once the peer lacks three quarters of the journal: each tick allows
+  /// Once a follower with `on_full: throttle` lacks three quarters of the journal, each tick allows
   /// a share of what is left, so writes slow down instead of stopping.
   func updateAllowance(_ journal: SiteJournal) {
-    guard configuration.journal.onFull == .throttle else { return }
+    guard throttles else { return }
     // What only apply holds comes free as it is needed: see `keepReserve`.
-    let lacking = link?.peerDurable(journal.watermarks).map { journal.segmentCount(after: $0) }
+    let lacking = followers.throttlingMark.map { journal.segmentCount(after: $0) }
     let left = max(
       0, journal.capacityByteCount - (lacking ?? 0) * journal.options.segmentByteCount)
     let isTight = left < journal.capacityByteCount / 4
     allowance = isTight ? max(payloadLimit, left / 32) : .max
     if !roomWaiters.isEmpty { roomCame() }
+  }
+
+  private var throttles: Bool {
+    configuration.journal.onFull == .throttle || followers.all.contains { $0.whenFull == .throttle }
   }
 
   /// Clients wait for room in the journal.

@@ -70,9 +70,7 @@ extension Group {
     latency.rotate(nowSeconds: SystemClock.monotonicNanoseconds() / 1_000_000_000)
     tickPromises(journal)
     tickReceiving()
-    unsent.note(
-      appended: journal.appended, peerDurable: journal.watermarks.sequence(.peerDurable),
-      now: loop.monotonicNow)
+    noteUnsent(journal)
   }
 
   /// Under load, apply waits for a quiet moment: the guest gets the disk, and more overwrites
@@ -104,37 +102,14 @@ extension Group {
     // No history is cut short for what comes anyway.
     if hasRoomForNext(journal) || willRecycle(journal) { return }
     startApply(underPressure: true)
-    // Readers give way, and live on in scratch space, before the peer loses its records or guests
+    // Readers give way, and live on in scratch space, before a peer loses its records or guests
     // wait.
     if viewsHoldRoom {
       detachOldestViews()
       startApply(underPressure: true)
       return
     }
-    // Applied records that only the peer still needs.
-    if let link, !link.isDetached,
-      journal.watermarks[.peerDurable] < journal.applied.rawValue
-    {
-      guard configuration.journal.onFull == .degrade, mayDegrade(link) else { return }
-      log(
-        "group \(configuration.name): the journal is full of records that \(link.peerSite) has "
-          + "not received; they are dropped and the peer will be copied anew")
-      link.detach()
-      recycle()
-    }
-  }
-
-  /// A peer that takes what it gets is not copied anew because the guest was quicker for a moment:
-  /// it has that long to make room.
-  private static var patienceNanoseconds: UInt64 { 1_000_000_000 }
-
-  /// The peer's records have filled the journal for so long that they may be dropped.
-  private func mayDegrade(_ link: LinkMonitor) -> Bool {
-    let state = link.snapshot.state
-    guard state == .connected || state == .syncing else { return true }
-    let monotonic = SystemClock.monotonicNanoseconds()
-    if apply.fullSinceNanoseconds == 0 { apply.fullSinceNanoseconds = monotonic }
-    return monotonic &- apply.fullSinceNanoseconds >= Self.patienceNanoseconds
+    dropFollower(journal)
   }
 
   /// Nothing was written for a moment.
@@ -157,9 +132,11 @@ extension Group {
 
   /// The link cannot send what is in the segment, and waits for one that begins behind it.
   private func endDamagedSegment(_ journal: SiteJournal) {
-    guard let number = link?.takeSegmentToEnd(), number == journal.newestSegment?.number
-    else { return }
-    do throws(JournalError) { try journal.sealActive() } catch { fail("\(error)") }
+    for link in links {
+      guard let number = link.takeSegmentToEnd(), number == journal.newestSegment?.number
+      else { continue }
+      do throws(JournalError) { try journal.sealActive() } catch { fail("\(error)") }
+    }
   }
 
   /// Creates the next segment file before it is needed.
@@ -280,7 +257,7 @@ extension Group {
     let applier = Applier(catalog: journal.catalog, stores: disks.map(\.store))
     let views = viewsToSaveFor
     let (watermarks, catalog) = (journal.watermarks, journal.catalog)
-    let peer = link
+    let followers = followers
     let known = knownOfOthers
     let unverified = journal.segmentsToVerify(through: mark.sequence)
     // What is still written to is verified again by the next step.
@@ -299,15 +276,15 @@ extension Group {
           state.durable = max(state.durable, mark.sequence)
         }
         outcome = try applier.apply(generations, savingFor: views) { disk, map in
-          peer?.debt.note(disk, map)
+          followers.note(disk, map)
         }
         try stateKeeper.update {
           $0.applied = mark
           let durable = watermarks.sequence(.durable)
           $0.durable = max($0.durable, durable, mark.sequence)
-          $0.peerDurable = peer?.peerDurable(watermarks)
+          $0.followers = followers.marks
           let oldest = catalog.oldestNeeded(
-            durable: durable, applied: mark.sequence, peerMark: $0.peerDurable)
+            durable: durable, applied: mark.sequence, kept: $0.followers.mark)
           $0.oldestSegment = max($0.oldestSegment, oldest ?? 0)
         }
         for (segment, part) in verified { segment.noteApplied(part) }

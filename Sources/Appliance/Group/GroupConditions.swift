@@ -10,8 +10,7 @@ extension Group {
   private var presentConditions: [Condition] {
     // What a failed group knows of the rest is not so any more.
     if let failure { return [Condition(.groupFailed, failure)] }
-    let peer = link?.snapshot
-    var found = journalConditions(peer) + storeConditions
+    var found = journalConditions + storeConditions
     let now = SystemClock.monotonicNanoseconds()
     if let condition = setback?.condition(now: now, durable: journal?.durable ?? .none) {
       #if MUTANTS
@@ -22,7 +21,7 @@ extension Group {
     if duty == .owning, let text = clockProblem {
       found.append(Condition(.clockStepped, text))
     }
-    if let link, let peer { found += sendingConditions(link, peer) }
+    for index in links.indices { found += sendingConditions(index) }
     if duty == .following { found += receivingConditions }
     return found
   }
@@ -67,7 +66,7 @@ extension Group {
 
   // MARK: Journal
 
-  private func journalConditions(_ peer: LinkMonitor.Snapshot?) -> [Condition] {
+  private var journalConditions: [Condition] {
     var found: [Condition] = []
     if let loss { found.append(Condition(.writesLost, "\(loss)")) }
     if let reason = apply.failure {
@@ -91,7 +90,7 @@ extension Group {
             + "again: \(reason)"))
     }
     if writesWait {
-      let reason = apply.failure ?? apply.slotFailure ?? whatRoomWaitsFor(peer)
+      let reason = apply.failure ?? apply.slotFailure ?? whatRoomWaitsFor
       found.append(Condition(.writesWait, "the journal is full and writes wait: \(reason)"))
     }
     return found
@@ -103,85 +102,7 @@ extension Group {
     }
   }
 
-  private func whatRoomWaitsFor(_ peer: LinkMonitor.Snapshot?) -> String {
-    guard let link, let peer, let journal, !link.isDetached,
-      journal.watermarks[.peerDurable] < journal.applied.rawValue
-    else { return "records are being applied to the disks" }
-    let reason = peer.detail.isEmpty ? "" : ": \(peer.detail)"
-    return "\(link.peerSite) has not received what is in it\(reason)"
-  }
-
-  // MARK: Link
-
-  private func sendingConditions(
-    _ link: LinkMonitor, _ peer: LinkMonitor.Snapshot
-  ) -> [Condition] {
-    var found: [Condition] = []
-    if let divergence = peer.divergence { found.append(Condition(.diverged, divergence.text)) }
-    if peer.state == .refused {
-      found.append(Condition(.linkRefused, peer.detail))
-    } else if peer.divergence == nil, let condition = linkCondition(link.peerSite, peer) {
-      found.append(condition)
-    }
-    if !peer.repair.isEmpty { found.append(Condition(.recordsDamaged, peer.repair)) }
-    // While it is copied, the journal keeps nothing for it, and need not.
-    if link.isDetached, !link.debt.isActive {
-      found.append(
-        Condition(
-          .peerMustBeCopied,
-          "the journal was full: \(link.peerSite) will be copied anew when it is back"))
-    }
-    if let (disk, text) = peerTooSmall(peer) {
-      found.append(Condition(.peerDiskTooSmall, disk: disk, text))
-    }
-    if let progress = peer.syncProgress {
-      found.append(
-        Condition(
-          .copying,
-          "a full copy to \(link.peerSite) is under way: \(Int(progress * 100)) % is sent"))
-    }
-    return found
-  }
-
-  /// By when things went well last, not by what the link does at this moment.
-  private func linkCondition(_ site: String, _ peer: LinkMonitor.Snapshot) -> Condition? {
-    #if MUTANTS
-      if Mutant.trustSocket.isOn, peer.state == .connected { return nil }
-    #endif
-    let missing = journal.map {
-      $0.appended.rawValue - min($0.appended.rawValue, $0.watermarks[.peerDurable])
-    }
-    let waits = missing.map { $0 == 0 ? "" : "; \($0) records wait here" } ?? ""
-    switch peer.vitals.verdict(now: SystemClock.monotonicNanoseconds()) {
-    case .away(let nanoseconds):
-      let reason = peer.detail.isEmpty ? "no answer yet" : peer.detail
-      return Condition(
-        .linkDown,
-        "\(site) has not been reached for \(Self.seconds(nanoseconds)): \(reason)\(waits)")
-    case .stalled(let nanoseconds):
-      return Condition(
-        .linkStalled,
-        "\(site) is connected and has acknowledged nothing for \(Self.seconds(nanoseconds))\(waits)"
-      )
-    case .unstable(let losses):
-      return Condition(
-        .linkUnstable,
-        "the link to \(site) has broken \(losses) times within a minute: \(peer.detail)")
-    case .well:
-      let isTold = conditions.entries.contains { $0.condition.code == .rpoHigh }
-      guard let marks = journal?.watermarks, let age = rpoSeconds(peer, marks),
-        age > Self.highRPOSeconds / (isTold ? 2 : 1)
-      else { return nil }
-      return Condition(
-        .rpoHigh, "the newest record that is durable at \(site) is \(Int(age)) s old\(waits)")
-    }
-  }
-
-  private static var highRPOSeconds: Double { 60 }
-
-  private static func seconds(_ nanoseconds: UInt64) -> String {
-    "\(nanoseconds / 1_000_000_000) s"
-  }
+  // MARK: Receiving
 
   private var receivingConditions: [Condition] {
     var found: [Condition] = []

@@ -65,13 +65,13 @@ extension Group {
           + "current disks; they are with the journal, after the next start")
     }
     let durable = journal.durable
-    let peerDurable = link?.peerDurable(journal.watermarks)
+    let marks = followers.marks
     let promised = promisedAtStop
     let known = knownOfOthers
     keeper.submit { [self] in
       do {
         try stateKeeper.update {
-          $0.noteStop(durable: durable, peerDurable: peerDurable, promised: promised)
+          $0.noteStop(durable: durable, followers: marks, promised: promised)
           known.note(in: &$0)
         }
       } catch { log("writing the state file: \(error)") }

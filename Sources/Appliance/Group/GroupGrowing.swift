@@ -45,9 +45,10 @@ extension Group {
 
   // MARK: Sending
 
-  /// The peer has not the room for all that may be written here; nil when it has. On the loop.
-  func peerTooSmall(_ peer: LinkMonitor.Snapshot?) -> (disk: String, text: String)? {
-    guard let link, let peer else { return nil }
+  /// A peer has not the room for all that may be written here; nil when it has. On the loop.
+  func tooSmall(
+    _ link: LinkMonitor, _ peer: LinkMonitor.Snapshot
+  ) -> (disk: String, text: String)? {
     for (disk, peer) in zip(disks, peer.peerDiskByteCounts)
     where peer < disk.store.byteCount {
       let text =
@@ -61,7 +62,7 @@ extension Group {
 
   // MARK: Receiving
 
-  /// As `peerTooSmall`, at the receiving side.
+  /// As `tooSmall`, at the receiving side.
   var ownTooSmall: (disk: String, text: String)? {
     if let obstacle = receiving.obstacle, isInTheWay(obstacle) {
       return (disks[obstacle.disk.index].name, text(obstacle))

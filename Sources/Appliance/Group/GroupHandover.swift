@@ -53,7 +53,7 @@ extension Group {
     let stateKeeper = failure == nil ? stateKeeper : nil
     let isPlain = journal == nil
     let durable = journal?.durable ?? .none
-    let peerDurable = journal.flatMap { link?.peerDurable($0.watermarks) }
+    let marks = followers.marks
     let promised = promisedAtStop
     let known = knownOfOthers
     keeper.submit { [self] in
@@ -62,7 +62,7 @@ extension Group {
       do {
         if let first = unsynced.first { throw first.error }
         try stateKeeper?.update {
-          $0.noteStop(durable: durable, peerDurable: peerDurable, promised: promised)
+          $0.noteStop(durable: durable, followers: marks, promised: promised)
           known.note(in: &$0)
         }
         for disk in disks { disk.store.disconnect() }

@@ -24,7 +24,7 @@ struct GroupParts {
   var disks: [GroupDisk]
   var journal: SiteJournal?
   var stateKeeper: StateKeeper?
-  var signal: AppendSignal
+  var followers = Followers()
   var observations: ObservationQueue
   var analyzer: GroupAnalyzer?
   /// Holds the folder's lock for as long as the group lives.
@@ -58,11 +58,8 @@ enum GroupOpening {
     if let known { try requireKnown(known, folder) }
     let byteCounts = configuration.role == .plain ? [:] : try knownByteCounts(folder)
     let disks = try openDisks(configuration, origin, byteCounts, files)
-    let signal: AppendSignal
-    do throws(Errno) { signal = try AppendSignal() } catch { throw SiteError("\(error)") }
     var parts = GroupParts(
-      configuration: configuration, disks: disks, signal: signal,
-      observations: ObservationQueue())
+      configuration: configuration, disks: disks, observations: ObservationQueue())
     if configuration.role == .plain { return parts }
     do {
       try openJournal(folder, into: &parts, files, indexMemory, log: log)
@@ -210,13 +207,15 @@ enum GroupOpening {
     if configuration.role == .protected, !isNew { beginIncarnation(of: &state, recovered) }
     state.isClean = false
     state.oldestSegment = recovered.oldestSegment
+    parts.followers = try followers(configuration, state)
     parts.journal = Journal(
       storage: storage,
       options: .init(
         segmentByteCount: Int(configuration.journal.segmentSizeBytes),
         capacityByteCount: Int(configuration.journal.capacityBytes),
         verifiesBeforeApply: configuration.historyNanoseconds >= longHistoryNanoseconds),
-      state: state, recovered: recovered, continuesLastSegment: configuration.role == .recovery)
+      state: state, recovered: recovered, continuesLastSegment: configuration.role == .recovery,
+      followers: parts.followers)
     if configuration.role == .protected {
       // The link may end a full copy before the loop has closed its first instant, and without one
       // the copy would be good for any.
@@ -357,24 +356,46 @@ enum GroupOpening {
 }
 
 extension GroupOpening {
-  /// What sends the group's records; nil where nothing is sent.
-  static func link(
+  /// Those that a protected group sends to.
+  private static func receivers(_ group: GroupConfiguration) -> [PeerConfiguration] {
+    group.role == .protected ? group.peer.map { [$0] } ?? [] : []
+  }
+
+  private static func followers(
+    _ group: GroupConfiguration, _ state: JournalState
+  ) throws(Errno) -> Followers {
+    let whenFull = Follower.WhenFull(group.journal.onFull)
+    return try Followers(
+      receivers(group).map { (site: $0.site, whenFull: whenFull) }, known: state.followers)
+  }
+
+  /// What sends the group's records, to each follower in their order.
+  static func links(
     _ parts: GroupParts, site: String, _ log: @escaping @Sendable (String) -> Void
-  ) -> LinkSender<DiskStore>? {
-    guard parts.configuration.role == .protected, let peer = parts.configuration.peer,
-      let address = peer.address, let journal = parts.journal,
-      let state = parts.stateKeeper?.state
-    else { return nil }
+  ) -> [LinkSender<DiskStore>] {
+    guard let journal = parts.journal, let state = parts.stateKeeper?.state else { return [] }
     let hello = LinkHello(
       site: site, groupName: parts.configuration.name, group: state.group,
       lineage: state.lineage, segmentByteCount: UInt32(journal.options.segmentByteCount),
       disks: state.disks)
-    return LinkSender(
-      .init(
-        endpoint: SocketEndpoint(address), hello: hello, catalog: journal.catalog,
-        watermarks: journal.watermarks, signal: parts.signal, stores: parts.disks.map(\.store),
-        log: log),
-      peerSite: peer.site)
+    return zip(parts.followers.all, receivers(parts.configuration)).compactMap { follower, peer in
+      guard let address = peer.address else { return nil }
+      return LinkSender(
+        .init(
+          endpoint: SocketEndpoint(address), hello: hello, catalog: journal.catalog,
+          watermarks: journal.watermarks, reporter: follower.reporter,
+          stores: parts.disks.map(\.store), log: log))
+    }
+  }
+}
+
+extension Follower.WhenFull {
+  init(_ policy: OnFull) {
+    switch policy {
+    case .block: self = .block
+    case .throttle: self = .throttle
+    case .degrade: self = .degrade
+    }
   }
 }
 

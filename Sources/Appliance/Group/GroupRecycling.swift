@@ -14,7 +14,7 @@ extension Group {
   func recycle() {
     guard let journal, let stateKeeper, failure == nil, !lifecycle.runs(.reset) else { return }
     freeVoidSegments(journal, stateKeeper)
-    guard lifecycle.mayBegin(.voidNote), let oldest = oldestNeeded(journal) else { return }
+    guard lifecycle.mayBegin(.voidNote), let oldest = journal.oldestNeeded else { return }
     #if MUTANTS
       if Mutant.reuseUnnoted.isOn {
         if journal.recycle(before: oldest) > 0 { roomCame() }
@@ -54,10 +54,6 @@ extension Group {
     roomCame()
   }
 
-  private func oldestNeeded(_ journal: SiteJournal) -> UInt32? {
-    journal.oldestNeeded(peerMark: link?.peerDurable(journal.watermarks))
-  }
-
   /// Segments come free as soon as the state file is written.
-  func willRecycle(_ journal: SiteJournal) -> Bool { oldestNeeded(journal) != nil }
+  func willRecycle(_ journal: SiteJournal) -> Bool { journal.oldestNeeded != nil }
 }

@@ -1,7 +1,7 @@
 import BlockModel
 import Journal
 
-/// Room in the journal is made before it is needed, so that neither the guest nor the peer's
+/// Room in the journal is made before it is needed, so that neither the guest nor a peer's
 /// records wait for a step of apply. What that costs is history: as much of it fits as the journal
 /// has room beside the reserve.
 extension Group {
@@ -9,7 +9,7 @@ extension Group {
   /// age, until `high` are free. Called when a segment is begun, when a step has ended, and by each
   /// tick.
   ///
-  /// Nothing is applied early that would free no room: when the peer lacks the records, or a view
+  /// Nothing is applied early that would free no room: when a follower lacks the records, or a view
   /// holds them, the history stays until the journal is full.
   func keepReserve() {
     guard let journal, lifecycle.obstacles.isDisjoint(with: [.failed, .stopping, .pausing])
@@ -21,8 +21,7 @@ extension Group {
     apply.isRefilling = wanted != nil
     guard let wanted, !lifecycle.runs(.apply) else { return }
     recycle()
-    let peerMark = link?.peerDurable(journal.watermarks)
-    guard let last = journal.lastToApply(freeing: wanted, peerMark: peerMark) else { return }
+    guard let last = journal.lastToApply(freeing: wanted) else { return }
     if last > journal.durable {
       // Apply takes durable records only; it is looked at again when the sync is over.
       startSync()

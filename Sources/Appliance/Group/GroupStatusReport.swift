@@ -1,7 +1,6 @@
 import BlockModel
 import Configuration
 import Journal
-import Replication
 import SystemIO
 
 extension Group {
@@ -55,11 +54,10 @@ extension Group {
 
   var status: GroupStatus {
     noteConditions()
-    let peer = link?.snapshot
     return GroupStatus(
       name: configuration.name, role: configuration.role.rawValue, conditions: conditionStatus,
-      epoch: journal?.currentEpoch ?? 0, watermarks: watermarkStatus(peer),
-      history: historyStatus, journal: journalStatus, link: linkStatus(peer),
+      epoch: journal?.currentEpoch ?? 0, watermarks: watermarkStatus,
+      history: historyStatus, journal: journalStatus, link: linkStatus,
       writeLatency: latency.status,
       disks: disks.map { disk in
         DiskStatus(
@@ -69,19 +67,19 @@ extension Group {
       analysis: analyzer?.snapshot(at: loop.now))
   }
 
-  private func watermarkStatus(_ peer: LinkMonitor.Snapshot?) -> WatermarkStatus {
+  private var watermarkStatus: WatermarkStatus {
     guard let journal else {
       return WatermarkStatus(
         stamped: stamped.rawValue, appended: stamped.rawValue,
         durable: durability.durable.rawValue, applied: stamped.rawValue)
     }
     let marks = journal.watermarks
+    let link = links.first
     return WatermarkStatus(
       stamped: journal.stamped.rawValue, appended: marks[.appended], durable: marks[.durable],
-      applied: marks[.applied],
-      peerReceived: peer == nil ? nil : marks[.peerReceived],
-      peerDurable: peer.map { $0.isRecoverable ? marks[.peerDurable] : 0 },
-      peerApplied: peer == nil ? nil : marks[.peerApplied])
+      applied: marks[.applied], peerReceived: link?.follower.received.rawValue,
+      peerDurable: link.map { $0.snapshot.isRecoverable ? $0.follower.durable.rawValue : 0 },
+      peerApplied: link?.follower.applied.rawValue)
   }
 
   private var historyStatus: HistoryStatus? {
@@ -104,40 +102,8 @@ extension Group {
       indexFileBytes: UInt64(max(0, journal.indexUse.fileByteCount)))
   }
 
-  private func linkStatus(_ peer: LinkMonitor.Snapshot?) -> LinkStatus? {
-    guard let journal else { return nil }
-    guard let link, let peer else { return receivingStatus }
-    let marks = journal.watermarks
-    let isBehind = isBehind(peer, marks)
-    let lagBytes =
-      [.connected, .waiting, .refused, .diverged].contains(peer.state)
-      ? journal.byteCount(after: marks.sequence(.peerDurable)) : 0
-    return LinkStatus(
-      peerSite: link.peerSite, state: peer.state.rawValue, detail: peer.detail,
-      rpoSeconds: rpoSeconds(peer, marks),
-      lagRecords: marks[.appended] - min(marks[.appended], marks[.peerDurable]),
-      lagBytes: isBehind ? lagBytes : 0, sentBytes: peer.sentByteCount,
-      wireBytes: peer.wireByteCount, reconnects: peer.reconnectCount,
-      restoredRecords: peer.restoredCount, syncProgress: peer.syncProgress)
-  }
-
-  private func isBehind(_ peer: LinkMonitor.Snapshot, _ marks: Watermarks) -> Bool {
-    marks[.peerDurable] < marks[.appended] || !peer.isRecoverable
-  }
-
-  /// How old the oldest record is that is not durable at the peer; nil while nothing can be
-  /// recovered there.
-  func rpoSeconds(_ peer: LinkMonitor.Snapshot, _ marks: Watermarks) -> Double? {
-    guard peer.isRecoverable else { return nil }
-    guard isBehind(peer, marks) else { return 0 }
-    let age = unsent.age(
-      appended: marks.sequence(.appended), peerDurable: marks.sequence(.peerDurable),
-      now: loop.monotonicNow)
-    return Double(age) / 1e9
-  }
-
   /// At a recovery site: how old the newest durable record is, seen from here.
-  private var receivingStatus: LinkStatus? {
+  var receivingStatus: LinkStatus? {
     guard duty == .following, let journal else { return nil }
     let known = journal.floor
     return LinkStatus(

@@ -1,6 +1,6 @@
 import BlockModel
 
-/// Since when the peer lacks what it lacks, by the monotonic clock: what the RPO is.
+/// Since when a follower lacks what it lacks, by the monotonic clock: what the RPO is.
 struct UnsentAges {
   /// Records up to `through` were appended after `since`.
   private struct Entry {
@@ -16,9 +16,9 @@ struct UnsentAges {
   init(now: UInt64) { lastNoted = now }
 
   /// Several times a second.
-  mutating func note(appended: SequenceNumber, peerDurable: SequenceNumber, now: UInt64) {
-    entries.removeAll { $0.through <= peerDurable }
-    if appended > noted, appended > peerDurable {
+  mutating func note(appended: SequenceNumber, durable: SequenceNumber, now: UInt64) {
+    entries.removeAll { $0.through <= durable }
+    if appended > noted, appended > durable {
       entries.append(Entry(through: appended, since: lastNoted))
       if entries.count > Self.entryLimit { halve() }
     }
@@ -34,10 +34,10 @@ struct UnsentAges {
     }
   }
 
-  /// How long the oldest record that the peer lacks has been there; 0 when it lacks none.
-  func age(appended: SequenceNumber, peerDurable: SequenceNumber, now: UInt64) -> UInt64 {
-    if appended <= peerDurable { return 0 }
-    let since = entries.first { $0.through > peerDurable }?.since ?? lastNoted
+  /// How long the oldest record that the follower lacks has been there; 0 when it lacks none.
+  func age(appended: SequenceNumber, durable: SequenceNumber, now: UInt64) -> UInt64 {
+    if appended <= durable { return 0 }
+    let since = entries.first { $0.through > durable }?.since ?? lastNoted
     return now > since ? now - since : 0
   }
 }

@@ -26,7 +26,16 @@ final class GroupHost: Sendable {
   /// A group that is open.
   struct Opening: Sendable {
     let group: Group
-    let link: LinkSender<DiskStore>?
+    /// To each follower.
+    let links: [LinkSender<DiskStore>]
+
+    /// Sends what is appended, for at most `drainMilliseconds`, then ends the links and waits.
+    func stopLinks(drainMilliseconds: Int) {
+      let deadline = SystemClock.monotonicNanoseconds() + UInt64(drainMilliseconds) * 1_000_000
+      for link in links { link.drain(until: deadline) }
+      for link in links { link.suspend() }
+      for link in links { link.stop() }
+    }
   }
 
   private struct State: Sendable {
@@ -47,6 +56,9 @@ final class GroupHost: Sendable {
     /// The last failure of the group while it was open.
     var setback: Setback?
   }
+
+  /// What sends for the group; none while it is not open.
+  var links: [LinkSender<DiskStore>] { opening?.links ?? [] }
 
   let name: String
   let role: GroupRole
@@ -309,8 +321,9 @@ final class GroupHost: Sendable {
     let parts = try GroupOpening.open(
       configuration, dataDirectory: surroundings.dataDirectory, origin: origin,
       known: memory.identifier, files: files, surroundings.indexMemory, log: log)
+    let links = GroupOpening.links(parts, site: surroundings.site, log)
     let group = Group(
-      parts, loop: loop,
+      parts, links: links.map(\.monitor), loop: loop,
       lanes: GroupLanes(group: configuration.name, diskCount: configuration.disks.count), log: log)
     group.siteName = surroundings.site
     group.onFailure = { [weak self] reason in self?.hasFailed(reason) }
@@ -320,9 +333,7 @@ final class GroupHost: Sendable {
     if role == .protected {
       group.loss = memory.loss(keeping: group.stamped, diskCount: group.disks.count)
     }
-    let link = GroupOpening.link(parts, site: surroundings.site, log)
-    group.link = link?.monitor
-    return Opening(group: group, link: link)
+    return Opening(group: group, links: links)
   }
 
   private func serveAgain(_ opening: Opening) throws(SiteError) {
@@ -331,7 +342,7 @@ final class GroupHost: Sendable {
     log(": open again, and serves; its order ends with record \(group.stamped.rawValue)")
     serves()
     loop.post { group.begin() }
-    opening.link?.start()
+    for link in opening.links { link.start() }
   }
 
   /// By the group, on its loop.
@@ -351,7 +362,7 @@ final class GroupHost: Sendable {
     guard let opening = state.withLock({ $0.opening }) else { return }
     let group = opening.group
     hurry(group, sparingFlushes: false)
-    opening.link?.stop(drainMilliseconds: 0)
+    opening.stopLinks(drainMilliseconds: 0)
     loop.perform { group.abandon() }
     #if MUTANTS
       if !Mutant.reopenTooEarly.isOn { group.lanes.finish() }
@@ -392,7 +403,7 @@ final class GroupHost: Sendable {
     }
   }
 
-  /// Sends what the link still has for a short while, makes everything durable and applies a
+  /// Sends what the links still have for a short while, makes everything durable and applies a
   /// protected group's journal.
   private func stopServing() {
     guard let opening = state.withLock({ $0.opening }) else { return }
@@ -400,7 +411,7 @@ final class GroupHost: Sendable {
     // What is applied counts as such once it is flushed.
     hurry(group, sparingFlushes: true)
     loop.perform { group.beginStop() }
-    opening.link?.stop(drainMilliseconds: Self.linkDrainMilliseconds)
+    opening.stopLinks(drainMilliseconds: Self.linkDrainMilliseconds)
     loop.ask { done in group.drain { done(()) } }
     loop.perform { group.abandon() }
     group.lanes.finish()

@@ -209,7 +209,7 @@ public final class Site: Sendable {
     for group in groups { group.loop.post { group.begin() } }
     adoption.serveDisks(connections)
     for loop in loops { loop.start() }
-    for host in hosts { host.opening?.link?.start() }
+    for link in hosts.flatMap(\.links) { link.start() }
     for host in hosts { host.release() }
     analysis.start()
     front.views.start()

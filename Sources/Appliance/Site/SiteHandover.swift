@@ -129,7 +129,7 @@ private struct HandoverDriver {
   private mutating func release() throws(HandoverError) {
     // A peer must not hear two processes: this one would take back what the other sends.
     areLinksSuspended = true
-    for host in site.hosts { host.opening?.link?.suspend() }
+    for link in site.hosts.flatMap(\.links) { link.suspend() }
     try channel.send(.yours, deadline: deadline)
   }
 
@@ -211,7 +211,7 @@ private struct HandoverDriver {
         door.resume()
       }
     }
-    if areLinksSuspended { for host in site.hosts { host.opening?.link?.resume() } }
+    if areLinksSuspended { for link in site.hosts.flatMap(\.links) { link.resume() } }
     for host in site.hosts { host.release() }
     site.log("this process keeps the site: \(reason)")
   }

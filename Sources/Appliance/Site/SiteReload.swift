@@ -217,7 +217,8 @@ extension Site {
       }
       let answer: String?? = ask(group.loop) { done in
         group.grow(growths)
-        done(group.peerTooSmall(group.link?.snapshot)?.text)
+        let notes = group.links.compactMap { group.tooSmall($0, $0.snapshot)?.text }
+        done(notes.isEmpty ? nil : notes.joined(separator: "; "))
       }
       for growth in growths {
         group.analyzer?.grow(disk: growth.disk.number, to: growth.byteCount)

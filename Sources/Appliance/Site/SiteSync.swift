@@ -32,7 +32,7 @@ extension Site {
   /// at a restart. Waits some seconds until it is carried out.
   public func discardFollower(group name: String) throws(SiteError) -> SyncStatus {
     let group = try find(name)
-    guard group.configuration.role == .protected, let link = group.link else {
+    guard group.configuration.role == .protected, let link = group.links.first else {
       throw SiteError(
         "group \(name) has no follower at this site; decide at the site where it is protected")
     }

@@ -57,16 +57,16 @@ import Testing
 
   @Test func whatThePeerLacksAgesByTheMonotonicClock() {
     var ages = UnsentAges(now: 0)
-    ages.note(appended: SequenceNumber(5), peerDurable: .none, now: 10)
-    ages.note(appended: SequenceNumber(9), peerDurable: .none, now: 20)
+    ages.note(appended: SequenceNumber(5), durable: .none, now: 10)
+    ages.note(appended: SequenceNumber(9), durable: .none, now: 20)
     func age(_ durable: UInt64) -> UInt64 {
-      ages.age(appended: SequenceNumber(9), peerDurable: SequenceNumber(durable), now: 100)
+      ages.age(appended: SequenceNumber(9), durable: SequenceNumber(durable), now: 100)
     }
     #expect([0, 4, 5, 8, 9].map(age) == [100, 100, 90, 90, 0])
     for step in 1...2_000 as ClosedRange<UInt64> {
-      ages.note(appended: SequenceNumber(9 + step), peerDurable: .none, now: 100 + step)
+      ages.note(appended: SequenceNumber(9 + step), durable: .none, now: 100 + step)
     }
-    let oldest = ages.age(appended: SequenceNumber(2_009), peerDurable: .none, now: 2_100)
+    let oldest = ages.age(appended: SequenceNumber(2_009), durable: .none, now: 2_100)
     #expect(oldest == 2_100)
   }
 }

@@ -256,8 +256,8 @@ import Testing
   @Test func whatMustBeAppliedSoThatSegmentsComeFree() throws {
     let group = try Self.applied()
     func last(_ count: Int, peer: UInt64? = nil) -> UInt64? {
-      let mark = peer.map { SequenceNumber($0) }
-      return group.journal.lastToApply(freeing: count, peerMark: mark)?.rawValue
+      group.keep(after: peer.map { SequenceNumber($0) })
+      return group.journal.lastToApply(freeing: count)?.rawValue
     }
     // What is applied already waits for something else, and so does all behind it.
     #expect(last(1) == nil)

@@ -18,7 +18,9 @@ import Testing
     state.applied = .init(SequenceNumber(10), Timestamp(rawValue: 100))
     state.applyTarget = .init(SequenceNumber(12), Timestamp(rawValue: 120))
     state.durable = SequenceNumber(40)
-    state.peerDurable = SequenceNumber(9)
+    state.followers = [
+      .init(site: "west", durable: SequenceNumber(9)), .init(site: "süd", durable: .none),
+    ]
     state.historyStart = Timestamp(rawValue: 77)
     state.isClean = false
     state.noteGap(.init(from: Timestamp(rawValue: 3), to: Timestamp(rawValue: 5)))
@@ -49,7 +51,7 @@ import Testing
     state.baseline = baseline
     try file.write(state, generation: 1)
     #expect(try file.read() == .state(state, generation: 1))
-    state.peerDurable = nil
+    state.followers = []
     state.isClean = true
     try file.write(state, generation: 2)
     #expect(try file.read() == .state(state, generation: 2))

@@ -40,7 +40,7 @@ import Testing
     var state = JournalState(
       groupName: "g", group: GroupIdentifier(high: 1, low: 2), disks: [], baseline: .complete)
     state.promise = Self.reserved()
-    state.noteStop(durable: .none, peerDurable: nil, promised: Self.start)
+    state.noteStop(durable: .none, followers: [], promised: Self.start)
     #expect(state.promise.limit(at: .max, boot: 7) == Self.start)
   }
 

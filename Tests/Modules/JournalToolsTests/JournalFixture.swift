@@ -147,7 +147,7 @@ final class JournalFixture {
     try saveState(isClean: false)
     try sync()
     journal.applyCompleted(through: sequence)
-    if let oldest = journal.oldestNeeded(peerMark: nil) {
+    if let oldest = journal.oldestNeeded {
       state.oldestSegment = oldest
       try saveState(isClean: false)
       journal.recycle(before: oldest)

@@ -1,4 +1,5 @@
 import BlockModel
+import Journal
 import JournalTestSupport
 import Storage
 import StorageTesting

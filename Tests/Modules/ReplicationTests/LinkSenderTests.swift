@@ -33,7 +33,7 @@ import Testing
   /// Everything arrives; a sender that waits to connect again need not.
   static func catchUp(_ site: ReceivingSite, _ sending: SendingGroup) throws {
     try site.run {
-      if !site.isConnected { sending.signal.wake() }
+      if !site.isConnected { sending.follower.wake() }
       return site.group.journal.appended == sending.journal.appended
     }
   }
@@ -69,7 +69,7 @@ import Testing
       if random.chance(20) { try sending.journal.sealActive() }
       for _ in 0..<random.below(20) {
         // A sender that waits to connect again need not.
-        if !site.isConnected { sending.signal.wake() }
+        if !site.isConnected { sending.follower.wake() }
         try site.step()
       }
       if random.chance(30) { try site.group.sync() }
@@ -86,22 +86,21 @@ import Testing
     #expect(site.cuts.isEmpty && site.framesSeen[.baselineBegin] == nil)
   }
 
-  @Test func progressReachesTheWatermarks() throws {
+  @Test func progressReachesTheFollowersMarks() throws {
     var random = SeededGenerator(seed: 1)
     let sending = try SendingGroup(diskByteCounts: Self.disks)
     let site = try ReceivingSite(for: sending, seed: 1)
     sending.startLink(to: site.endpoint)
     try sending.write(20, &random)
     try site.run { site.group.journal.appended == sending.journal.appended }
-    let marks = sending.journal.watermarks
-    try site.run { marks[.peerReceived] == 20 }
-    #expect(marks[.peerDurable] == 0)
+    let (follower, all) = (sending.follower, SequenceNumber(20))
+    try site.run { follower.received == all }
+    #expect(follower.durable == .none)
     try site.group.sync()
-    try site.run { marks[.peerDurable] == 20 }
-    #expect(marks[.peerDurableTimestamp] == sending.journal.newestTimestamp.rawValue)
-    #expect(marks[.peerApplied] == 0)
+    try site.run { follower.durable == all }
+    #expect(follower.applied == .none)
     try site.group.apply()
-    try site.run { marks[.peerApplied] == 20 }
+    try site.run { follower.applied == all }
     let snapshot = try #require(sending.sender).monitor.snapshot
     #expect(snapshot.state == .connected && snapshot.isRecoverable)
     #expect(site.hellos.map(\.site) == ["east"])
@@ -116,7 +115,7 @@ import Testing
     // It connects again all the same.
     try site.run { site.hellos.count == 2 }
     #expect(sending.log.contains("never sent"))
-    #expect(sending.journal.watermarks[.peerDurable] == 0)
+    #expect(sending.follower.durable == .none)
   }
 
   /// It would send for ever, or what the other side must refuse.
@@ -127,7 +126,7 @@ import Testing
     site.claimedOffset = offset
     site.disconnect()
     try site.run {
-      if !site.isConnected { sending.signal.wake() }
+      if !site.isConnected { sending.follower.wake() }
       return sending.log.contains("asks for position \(offset)")
     }
     // The next connection names the right one.
@@ -156,7 +155,7 @@ import Testing
     let (sending, site) = try Self.linked(&random)
     #expect(site.hellos.map { $0.disks.map(\.byteCount) } == [[20_000, 6000]])
     sending.stores[1].grow(to: 9000)
-    sending.signal.wake()
+    sending.follower.wake()
     try site.run { site.hellos.count == 2 }
     #expect(site.hellos.last?.disks.map(\.byteCount) == [20_000, 9000])
     try sending.write(5, &random)
@@ -165,7 +164,7 @@ import Testing
     // It says so at the beginning of the next one, too, and only once in each.
     site.disconnect()
     try site.run {
-      if !site.isConnected { sending.signal.wake() }
+      if !site.isConnected { sending.follower.wake() }
       return site.hellos.count == 3
     }
     #expect(site.hellos.last?.disks.map(\.byteCount) == [20_000, 9000])
@@ -326,8 +325,10 @@ import Testing
       try job.run()
       sending.journal.syncCompleted(job)
     }
-    let oldest = try #require(sending.journal.oldestNeeded(peerMark: nil))
+    sending.follower.detach()
+    let oldest = try #require(sending.journal.oldestNeeded)
     #expect(sending.journal.recycle(before: oldest) > 0)
+    sending.follower.reporter.copyFollows(from: .none)
     sending.startLink(to: site.endpoint)
     for _ in 0..<6 {
       try site.step()
@@ -352,13 +353,13 @@ import Testing
     for _ in 0..<4 {
       site.bytesUntilCut = 200 + random.below(15_000)
       try site.run {
-        if !site.isConnected { sending.signal.wake() }
+        if !site.isConnected { sending.follower.wake() }
         return site.bytesUntilCut == nil
       }
       try sending.write(3, &random)
     }
     try site.run {
-      if !site.isConnected { sending.signal.wake() }
+      if !site.isConnected { sending.follower.wake() }
       return site.baselineEnd != nil && site.group.journal.appended == sending.journal.appended
     }
     #expect(try site.group.contents() == sending.history.last.disks)
@@ -395,7 +396,10 @@ import Testing
     let sender = try #require(sending.sender)
     try site.run { sender.monitor.snapshot.state == .connected }
     try sending.write(30, &random)
-    let stopping = Thread(name: "stop") { sender.stop(drainMilliseconds: 5000) }
+    let stopping = Thread(name: "stop") {
+      sender.drain(until: SystemClock.monotonicNanoseconds() + 5_000_000_000)
+      sender.stop()
+    }
     try site.run {
       if site.group.journal.appended == sending.journal.appended { try site.group.sync() }
       return sender.monitor.snapshot.state == .stopped

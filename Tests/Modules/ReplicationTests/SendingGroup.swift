@@ -14,7 +14,7 @@ import TestSupport
 final class SendingGroup {
   let diskByteCounts: [Int]
   let stores: [MemoryStore]
-  let signal: AppendSignal
+  let followers: Followers
   let storage: FolderStorage
   let options: Journal<FolderStorage>.Options
   private(set) var state: JournalState
@@ -28,7 +28,7 @@ final class SendingGroup {
   init(diskByteCounts: [Int], segmentByteCount: Int = 16 << 10, segmentCount: Int = 64) throws {
     self.diskByteCounts = diskByteCounts
     stores = diskByteCounts.map { MemoryStore(byteCount: $0) }
-    signal = try AppendSignal()
+    followers = try Followers([(site: "west", whenFull: .block)])
     storage = try FolderStorage(path: NSTemporaryDirectory() + "tapline-link-\(UUID())")
     options = .init(
       segmentByteCount: segmentByteCount, capacityByteCount: segmentByteCount * segmentCount)
@@ -41,11 +41,12 @@ final class SendingGroup {
     history = RecordHistory(diskByteCounts: diskByteCounts)
     journal = Journal(
       storage: storage, options: options, state: state,
-      recovered: try JournalRecovery(storage, state: state), continuesLastSegment: true)
+      recovered: try JournalRecovery(storage, state: state), continuesLastSegment: true,
+      followers: followers)
   }
 
   deinit {
-    sender?.stop(drainMilliseconds: 0)
+    sender?.stop()
     try? FileManager.default.removeItem(atPath: storage.path)
   }
 
@@ -64,7 +65,7 @@ final class SendingGroup {
       operation.kind, disk: operation.disk, offset: UInt64(operation.offset),
       length: UInt32(operation.length), now: Timestamp(rawValue: now), record: memory.base)
     try journal.commit()
-    signal.notify()
+    followers.signal.notify()
     history.append(operation, at: journal.newestTimestamp)
   }
 
@@ -87,8 +88,8 @@ final class SendingGroup {
     }
     for (disk, count) in diskByteCounts.enumerated() {
       let all = Extent(start: 0, length: UInt64(count), source: .zeros)
-      try sender?.monitor.debt.note(
-        DiskNumber(UInt16(disk)), SealedExtentMap(checking: 1) { _ in all })
+      followers.note(
+        DiskNumber(UInt16(disk)), try SealedExtentMap(checking: 1) { _ in all })
     }
     state.applied = .init(journal.appended, journal.newestTimestamp)
     state.applyTarget = state.applied
@@ -125,7 +126,7 @@ final class SendingGroup {
     state.beginIncarnation(after: .init(recovered.lastSequence, .zero))
     journal = Journal(
       storage: storage, options: options, state: state, recovered: recovered,
-      continuesLastSegment: false)
+      continuesLastSegment: false, followers: followers)
   }
 
   private func overwrite(_ file: File, at position: Int) throws {
@@ -136,6 +137,8 @@ final class SendingGroup {
 
   // MARK: Link
 
+  var follower: Follower { followers.all[0] }
+
   func startLink(to endpoint: SocketEndpoint) {
     let sender = LinkSender(
       .init(
@@ -143,14 +146,14 @@ final class SendingGroup {
         hello: LinkHello(
           site: "east", groupName: state.groupName, group: state.group, lineage: state.lineage,
           segmentByteCount: UInt32(options.segmentByteCount), disks: state.disks),
-        catalog: journal.catalog, watermarks: journal.watermarks, signal: signal, stores: stores,
-        log: { [log] line in log.append(line) }), peerSite: "west")
+        catalog: journal.catalog, watermarks: journal.watermarks,
+        reporter: follower.reporter, stores: stores, log: { [log] line in log.append(line) }))
     sender.start()
     self.sender = sender
   }
 
   func stopLink() {
-    sender?.stop(drainMilliseconds: 0)
+    sender?.stop()
     sender = nil
   }
 }

@@ -43,6 +43,7 @@ public final class TestGroup {
   /// Of the last restart.
   public private(set) var notes: [String] = []
 
+  private let followers: Followers
   private let stateFile: JournalStateFile<FaultyFile>
   private var stateGeneration: UInt64
   private let arena = PageBuffer(byteCount: 2 << 20)
@@ -54,6 +55,8 @@ public final class TestGroup {
   public init(seed: UInt64, _ settings: Settings = Settings()) throws {
     self.settings = settings
     storage = FaultyStorage(seed: seed)
+    followers = try Followers([(site: "west", whenFull: .block)])
+    followers.all[0].detach()
     stores = settings.diskByteCounts.map { MemoryStore(byteCount: $0) }
     var random = SeededGenerator(seed: seed ^ 0x6007)
     state = JournalState(
@@ -70,7 +73,7 @@ public final class TestGroup {
     journal = Self.open(
       storage, settings, state,
       try JournalRecovery(storage, state: state, shelf: Self.shelf(storage, settings)),
-      continues: true)
+      continues: true, followers)
   }
 
   /// A recovery group with a complete (empty) baseline, for the records of `sender`.
@@ -95,14 +98,14 @@ public final class TestGroup {
 
   private static func open(
     _ storage: FaultyStorage, _ settings: Settings, _ state: JournalState,
-    _ recovered: JournalRecovery<FaultyStorage>, continues: Bool
+    _ recovered: JournalRecovery<FaultyStorage>, continues: Bool, _ followers: Followers
   ) -> Journal<FaultyStorage> {
     Journal(
       storage: storage,
       options: .init(
         segmentByteCount: settings.segmentByteCount,
         capacityByteCount: settings.capacityByteCount),
-      state: state, recovered: recovered, continuesLastSegment: continues)
+      state: state, recovered: recovered, continuesLastSegment: continues, followers: followers)
   }
 
   public func updateState(_ change: (inout JournalState) -> Void) throws {
@@ -208,10 +211,21 @@ public final class TestGroup {
     return outcome
   }
 
+  /// What its only follower has durably; nil: nothing is kept for it.
+  public func keep(after peerMark: SequenceNumber?) {
+    let follower = followers.all[0]
+    if let peerMark {
+      follower.reporter.copyFollows(from: peerMark)
+    } else {
+      follower.detach()
+    }
+  }
+
   /// Notes that applied segments are void, and frees them. Returns how many became free.
   @discardableResult
   public func recycle(peerMark: SequenceNumber? = nil) throws -> Int {
-    if let oldest = journal.oldestNeeded(peerMark: peerMark) {
+    keep(after: peerMark)
+    if let oldest = journal.oldestNeeded {
       try updateState { $0.oldestSegment = oldest }
     }
     return journal.recycle(before: state.oldestSegment)
@@ -315,7 +329,7 @@ public final class TestGroup {
     arenaEnd = 0
     indexJob = nil
     sidecarResult = nil
-    journal = Self.open(storage, settings, state, recovered, continues: continues)
+    journal = Self.open(storage, settings, state, recovered, continues: continues, followers)
     try updateState { _ in }
     if isReceiving { return }
     guard journal.stamped <= history.lastSequence else {
@@ -333,7 +347,7 @@ public final class TestGroup {
     journal = Self.open(
       storage, settings, state,
       try JournalRecovery(storage, state: state, shelf: Self.shelf(storage, settings)),
-      continues: true)
+      continues: true, followers)
   }
 
   // MARK: Receiving

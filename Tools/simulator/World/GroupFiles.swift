@@ -39,14 +39,14 @@ final class GroupFiles {
       world.trace.note(
         "\(role) \(oracle.name): state: durable \(new.durable.rawValue), applied "
           + "\(new.applied.sequence.rawValue) of \(new.applyTarget.sequence.rawValue), peer "
-          + "\(new.peerDurable?.rawValue ?? 0), base \(new.baseline) from \(new.historyStart)")
+          + "\(new.followers.mark?.rawValue ?? 0), base \(new.baseline) from \(new.historyStart)")
       // Recovery has read the segments, and may have found less than memory held.
       if isStarting { reloadSegments(from: machine) }
       if role == .recovery {
         if !isStarting, !isNote(new, after: old) { followRecovery(new) }
         oracle.recoveryState = new
       }
-      if role == .protected, !isStarting, new.peerDurable ?? .none > new.durable {
+      if role == .protected, !isStarting, new.followers.mark ?? .none > new.durable {
         world.ambushes.fellBehind(world.site(of: group, role))
       }
       if old?.applied != new.applied { checkBases(new, machine) }

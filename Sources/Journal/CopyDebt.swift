@@ -1,12 +1,11 @@
 import BlockModel
-import Journal
 import Synchronization
 import SystemIO
 
-/// What a peer still lacks of the disks while it is copied: at first everything, later what has
+/// What a follower still lacks of the disks while it is copied: at first everything, later what has
 /// changed since it was sent, or was sent and never confirmed.
 ///
-/// Because this is known, nothing of the journal is kept for the peer meanwhile, and a connection
+/// Because this is known, nothing of the journal is kept for it meanwhile, and a connection
 /// that breaks costs only what was under way. It lives in memory, and so does the copy's number,
 /// which is drawn for it: no other owner, and not this one after a restart, goes on with a copy
 /// without knowing what has changed since.
@@ -59,14 +58,14 @@ public final class CopyDebt: Sendable {
 
   private let content = Mutex(Content())
 
-  init() {}
+  public init() {}
 
   public var isActive: Bool { content.withLock { $0.copy != nil } }
 
   // MARK: Beginning and ending
 
   /// A copy of all bytes. Returns what the peer is to know it by: never 0.
-  func begin(_ byteCounts: [UInt64]) -> UInt64 {
+  public func begin(_ byteCounts: [UInt64]) -> UInt64 {
     var generator = SystemEntropy()
     let identity = max(1, generator.next())
     var lacking = byteCounts.map(Self.bitmap)
@@ -81,7 +80,7 @@ public final class CopyDebt: Sendable {
   /// After a connection has broken: what of this copy was not confirmed, and what came as records
   /// only, is lacking again. False when the peer has another copy, or less of this one than it had
   /// confirmed (it was put back to an older state), or none is known here.
-  func resume(_ found: JournalState.Copy) -> Bool {
+  public func resume(_ found: JournalState.Copy) -> Bool {
     content.withLock { content in
       guard content.copy?.identity == found.number, let copy = content.copy,
         found.stored >= copy.confirmed, found.stored < copy.serial
@@ -94,7 +93,7 @@ public final class CopyDebt: Sendable {
 
   /// From now on what changes comes as records. Called after the first of them was determined: of
   /// what is noted later, nothing is older than that.
-  func follow() {
+  public func follow() {
     content.withLock { content in
       guard var changed = content.copy?.lacking else { return }
       for index in changed.indices { changed[index].clearAll() }
@@ -102,7 +101,7 @@ public final class CopyDebt: Sendable {
     }
   }
 
-  func end() { content.withLock { $0.copy = nil } }
+  public func end() { content.withLock { $0.copy = nil } }
 
   private static func bitmap(_ byteCount: UInt64) -> DirtyBitmap {
     // Small blocks, because a guest's writes are: 16 KiB, for small disks 4 KiB. But a map has at
@@ -140,26 +139,26 @@ public final class CopyDebt: Sendable {
 
   // MARK: Paying
 
-  var lackingByteCount: UInt64 { content.withLock { $0.copy?.lackingByteCount ?? 0 } }
-  var totalByteCount: UInt64 { content.withLock { $0.copy?.totalByteCount ?? 0 } }
+  public var lackingByteCount: UInt64 { content.withLock { $0.copy?.lackingByteCount ?? 0 } }
+  public var totalByteCount: UInt64 { content.withLock { $0.copy?.totalByteCount ?? 0 } }
 
   /// Everything that was sent is confirmed.
-  var isConfirmed: Bool { content.withLock { $0.copy?.sent.isEmpty ?? true } }
+  public var isConfirmed: Bool { content.withLock { $0.copy?.sent.isEmpty ?? true } }
 
   /// The first bytes at or after `offset` that the peer lacks; at most 1 GiB.
-  func lacking(_ disk: Int, from offset: UInt64) -> ByteRange? {
+  public func lacking(_ disk: Int, from offset: UInt64) -> ByteRange? {
     content.withLock {
       $0.copy?.lacking[disk].nextDirtyRange(from: offset, maximumLength: 1 << 30)
     }
   }
 
-  func blockByteCount(_ disk: Int) -> UInt64 {
+  public func blockByteCount(_ disk: Int) -> UInt64 {
     content.withLock { $0.copy?.lacking[disk].chunkBytes ?? 1 }
   }
 
   /// The range, of whole blocks, is about to be read and sent. Before it is read: what changes from
   /// here on is lacking again.
-  func take(_ disk: Int, _ range: ByteRange) {
+  public func take(_ disk: Int, _ range: ByteRange) {
     content.withLock { content in
       guard let serial = content.copy?.serial else { return }
       content.copy?.lacking[disk].clear(range)
@@ -168,12 +167,12 @@ public final class CopyDebt: Sendable {
   }
 
   /// The range is not sent after all.
-  func giveBack(_ disk: Int, _ range: ByteRange) {
+  public func giveBack(_ disk: Int, _ range: ByteRange) {
     content.withLock { $0.copy?.lacking[disk].mark(range) }
   }
 
   /// A number for all that was taken so far, for `confirm`.
-  func mark() -> UInt64 {
+  public func mark() -> UInt64 {
     content.withLock { content in
       let serial = content.copy?.serial ?? 0
       content.copy?.serial += 1
@@ -182,5 +181,5 @@ public final class CopyDebt: Sendable {
   }
 
   /// What was taken before the mark is durable at the peer.
-  func confirm(_ mark: UInt64) { content.withLock { $0.copy?.confirm(mark) } }
+  public func confirm(_ mark: UInt64) { content.withLock { $0.copy?.confirm(mark) } }
 }

@@ -1,0 +1,155 @@
+import BlockModel
+import Journal
+import Replication
+import SystemIO
+
+// What a protected group knows of those who follow it: who must give way when the journal is full,
+// and what people should know. On its loop.
+
+extension Group {
+  // MARK: Room
+
+  /// A peer that takes what it gets is not copied anew because the guest was quicker for a moment:
+  /// it has that long to make room.
+  private static var patienceNanoseconds: UInt64 { 1_000_000_000 }
+
+  /// The journal is full, and nothing else can be done: what it holds for the follower that is
+  /// furthest behind is given up, if that may be. The next is looked at when there is no room after
+  /// all.
+  func dropFollower(_ journal: SiteJournal) {
+    guard let follower = followers.firstToDrop(journal.applied), mayDrop(follower) else { return }
+    log(
+      "group \(configuration.name): the journal is full of records that \(follower.site) has "
+        + "not received; they are dropped and the peer will be copied anew")
+    follower.detach()
+    recycle()
+  }
+
+  /// Its records have filled the journal for so long that they may be dropped.
+  private func mayDrop(_ follower: Follower) -> Bool {
+    let state = links.first { $0.follower === follower }?.snapshot.state
+    guard state == .connected || state == .syncing else { return true }
+    let monotonic = SystemClock.monotonicNanoseconds()
+    if apply.fullSinceNanoseconds == 0 { apply.fullSinceNanoseconds = monotonic }
+    return monotonic &- apply.fullSinceNanoseconds >= Self.patienceNanoseconds
+  }
+
+  /// What writes wait for while the journal is full, if it is not a failure.
+  var whatRoomWaitsFor: String {
+    guard let journal, let follower = followers.furthestBehind(journal.applied)
+    else { return "records are being applied to the disks" }
+    let detail = links.first { $0.follower === follower }?.snapshot.detail ?? ""
+    return "\(follower.site) has not received what is in it\(detail.isEmpty ? "" : ": \(detail)")"
+  }
+
+  // MARK: What they lack
+
+  /// Several times a second.
+  func noteUnsent(_ journal: SiteJournal) {
+    for (index, follower) in followers.all.enumerated() {
+      unsent[index].note(
+        appended: journal.appended, durable: follower.durable, now: loop.monotonicNow)
+    }
+  }
+
+  /// How old the oldest record is that is not durable at the peer; nil while nothing can be
+  /// recovered there.
+  private func rpoSeconds(_ index: Int, _ peer: LinkMonitor.Snapshot) -> Double? {
+    guard let journal, peer.isRecoverable else { return nil }
+    let age = unsent[index].age(
+      appended: journal.appended, durable: followers.all[index].durable, now: loop.monotonicNow)
+    return Double(age) / 1e9
+  }
+
+  private func missingCount(_ follower: Follower) -> UInt64 {
+    guard let appended = journal?.appended else { return 0 }
+    return appended.rawValue - min(appended, follower.durable).rawValue
+  }
+
+  // MARK: Status
+
+  var linkStatus: LinkStatus? {
+    links.isEmpty ? receivingStatus : sendingStatus(0)
+  }
+
+  private func sendingStatus(_ index: Int) -> LinkStatus? {
+    guard let journal else { return nil }
+    let (follower, peer) = (followers.all[index], links[index].snapshot)
+    let missing = missingCount(follower)
+    let isBehind = missing > 0 || !peer.isRecoverable
+    let isKnown = [.connected, .waiting, .refused, .diverged].contains(peer.state)
+    return LinkStatus(
+      peerSite: follower.site, state: peer.state.rawValue, detail: peer.detail,
+      rpoSeconds: rpoSeconds(index, peer), lagRecords: missing,
+      lagBytes: isBehind && isKnown ? journal.byteCount(after: follower.durable) : 0,
+      sentBytes: peer.sentByteCount, wireBytes: peer.wireByteCount,
+      reconnects: peer.reconnectCount, restoredRecords: peer.restoredCount,
+      syncProgress: peer.syncProgress)
+  }
+
+  // MARK: Conditions
+
+  func sendingConditions(_ index: Int) -> [Condition] {
+    let link = links[index]
+    let (site, peer) = (link.peerSite, link.snapshot)
+    var found: [Condition] = []
+    if let divergence = peer.divergence { found.append(Condition(.diverged, divergence.text)) }
+    if peer.state == .refused {
+      found.append(Condition(.linkRefused, peer.detail))
+    } else if peer.divergence == nil, let condition = linkCondition(index, peer) {
+      found.append(condition)
+    }
+    if !peer.repair.isEmpty { found.append(Condition(.recordsDamaged, peer.repair)) }
+    // While it is copied, the journal keeps nothing for it, and need not.
+    if link.follower.isDetached, !link.follower.debt.isActive {
+      found.append(
+        Condition(
+          .peerMustBeCopied, "the journal was full: \(site) will be copied anew when it is back"))
+    }
+    if let (disk, text) = tooSmall(link, peer) {
+      found.append(Condition(.peerDiskTooSmall, disk: disk, text))
+    }
+    if let progress = peer.syncProgress {
+      found.append(
+        Condition(
+          .copying, "a full copy to \(site) is under way: \(Int(progress * 100)) % is sent"))
+    }
+    return found
+  }
+
+  /// By when things went well last, not by what the link does at this moment.
+  private func linkCondition(_ index: Int, _ peer: LinkMonitor.Snapshot) -> Condition? {
+    #if MUTANTS
+      if Mutant.trustSocket.isOn, peer.state == .connected { return nil }
+    #endif
+    let site = followers.all[index].site
+    let missing = missingCount(followers.all[index])
+    let waits = missing == 0 ? "" : "; \(missing) records wait here"
+    switch peer.vitals.verdict(now: SystemClock.monotonicNanoseconds()) {
+    case .away(let nanoseconds):
+      let reason = peer.detail.isEmpty ? "no answer yet" : peer.detail
+      return Condition(
+        .linkDown,
+        "\(site) has not been reached for \(Self.seconds(nanoseconds)): \(reason)\(waits)")
+    case .stalled(let nanoseconds):
+      return Condition(
+        .linkStalled,
+        "\(site) is connected and has acknowledged nothing for \(Self.seconds(nanoseconds))\(waits)"
+      )
+    case .unstable(let losses):
+      return Condition(
+        .linkUnstable,
+        "the link to \(site) has broken \(losses) times within a minute: \(peer.detail)")
+    case .well:
+      let isTold = conditions.entries.contains { $0.condition.code == .rpoHigh }
+      guard let age = rpoSeconds(index, peer), age > Self.highRPOSeconds / (isTold ? 2 : 1)
+      else { return nil }
+      return Condition(
+        .rpoHigh, "the newest record that is durable at \(site) is \(Int(age)) s old\(waits)")
+    }
+  }
+
+  private static var highRPOSeconds: Double { 60 }
+
+  static func seconds(_ nanoseconds: UInt64) -> String { "\(nanoseconds / 1_000_000_000) s" }
+}

@@ -1,0 +1,119 @@
+import BlockModel
+import Synchronization
+import SystemIO
+
+/// Whoever receives a group's records: a peer site. Its marks, whether the journal keeps for it
+/// what it lacks, and its own wake-up.
+///
+/// Any thread reads. The marks are written by the one thread that hears from the follower, through
+/// the `Reporter`; nobody else has one.
+public final class Follower: Sendable {
+  /// What becomes of the follower when the journal is full of what only it lacks.
+  public enum WhenFull: Sendable {
+    /// Writes wait for it.
+    case block
+    /// Writes are slowed down before the journal is full, and wait then.
+    case throttle
+    /// Its records are dropped, and it is copied anew.
+    case degrade
+  }
+
+  /// The name of its site: unique in a group.
+  public let site: String
+  public let whenFull: WhenFull
+  /// What a full copy that is under way, also while nothing connects, still has to bring.
+  public let debt = CopyDebt()
+
+  private let index: Int
+  private let signal: AppendSignal
+  private let receivedMark = Atomic<UInt64>(0)
+  private let durableMark: Atomic<UInt64>
+  private let appliedMark = Atomic<UInt64>(0)
+  private let detached = Atomic<Bool>(false)
+  private let onDetach = Mutex<(@Sendable () -> Void)?>(nil)
+
+  init(
+    site: String, whenFull: WhenFull, durable: SequenceNumber, index: Int, signal: AppendSignal
+  ) {
+    self.site = site
+    self.whenFull = whenFull
+    self.index = index
+    self.signal = signal
+    durableMark = Atomic(durable.rawValue)
+  }
+
+  // MARK: Marks
+
+  /// The marks are those of its last report: `received ≥ durable ≥ applied`.
+  public var received: SequenceNumber { SequenceNumber(receivedMark.load(ordering: .acquiring)) }
+  public var durable: SequenceNumber { SequenceNumber(durableMark.load(ordering: .acquiring)) }
+  public var applied: SequenceNumber { SequenceNumber(appliedMark.load(ordering: .acquiring)) }
+
+  /// The pen of the one thread that hears from the follower.
+  public struct Reporter: Sendable {
+    public let follower: Follower
+
+    public func report(
+      received: SequenceNumber, durable: SequenceNumber, applied: SequenceNumber
+    ) {
+      follower.receivedMark.store(received.rawValue, ordering: .releasing)
+      follower.durableMark.store(durable.rawValue, ordering: .releasing)
+      follower.appliedMark.store(applied.rawValue, ordering: .releasing)
+    }
+
+    /// It goes on after `last`: damage may have cost it what was durable there.
+    public func goesOn(after last: SequenceNumber) {
+      follower.receivedMark.store(last.rawValue, ordering: .releasing)
+      follower.durableMark.store(min(follower.durable, last).rawValue, ordering: .releasing)
+    }
+
+    /// A full copy begins or goes on: until it is nearly whole, the journal keeps nothing for the
+    /// follower, and it has nothing.
+    public func copyBegins() {
+      follower.detached.store(true, ordering: .releasing)
+      report(received: .none, durable: .none, applied: .none)
+    }
+
+    /// The copy holds everything up to `start`, and records are sent from there on: they are kept.
+    public func copyFollows(from start: SequenceNumber) {
+      report(received: start, durable: start, applied: start)
+      follower.detached.store(false, ordering: .releasing)
+    }
+  }
+
+  /// For its link, and for nobody else.
+  public var reporter: Reporter { Reporter(follower: self) }
+
+  // MARK: What is kept
+
+  /// The journal keeps nothing for it: its marks count for nothing, and it must be copied.
+  public var isDetached: Bool { detached.load(ordering: .acquiring) }
+
+  /// By the group's loop, when it must have the journal's space.
+  public func detach() {
+    detached.store(true, ordering: .releasing)
+    onDetach.withLock { $0?() }
+  }
+
+  /// What ends a connection that can bring nothing any more.
+  public func setOnDetach(_ action: (@Sendable () -> Void)?) { onDetach.withLock { $0 = action } }
+
+  // MARK: Waiting
+
+  /// The follower looks once more at the journal after `arm` and before it waits, so that no growth
+  /// is missed for longer than the timeout.
+  public func arm() { signal.arm(index) }
+
+  /// Blocks until the journal grows (once armed), `wake` or the timeout.
+  public func wait(timeoutMilliseconds: Int32) {
+    signal.wait(index, timeoutMilliseconds: timeoutMilliseconds)
+  }
+
+  /// As `wait`, but also returns when `socket` has something to receive.
+  public func wait(orReadable socket: Socket, timeoutMilliseconds: Int32) {
+    signal.wait(index, orReadable: socket, timeoutMilliseconds: timeoutMilliseconds)
+  }
+
+  /// Wakes it for another reason than records: to stop. Any thread.
+  public func wake() { signal.wake(index) }
+}

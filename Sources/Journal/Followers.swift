@@ -1,0 +1,71 @@
+import BlockModel
+import SystemIO
+
+/// All who follow a group's journal, and what the journal must keep for them. Who they are does not
+/// change while the group is open. Any thread.
+public final class Followers: Sendable {
+  public let all: [Follower]
+  /// What wakes those that wait for records.
+  public let signal: AppendSignal
+
+  /// - Parameter known: how far they were when the group was open last.
+  public init(
+    _ list: [(site: String, whenFull: Follower.WhenFull)],
+    known: [JournalState.FollowerMark] = []
+  ) throws(Errno) {
+    let signal = try AppendSignal(count: list.count)
+    self.signal = signal
+    all = list.enumerated().map { index, item in
+      let mark = known.first { $0.site == item.site }
+      return Follower(
+        site: item.site, whenFull: item.whenFull, durable: mark?.durable ?? .none, index: index,
+        signal: signal)
+    }
+  }
+
+  /// Nobody.
+  public init() {
+    all = []
+    signal = AppendSignal()
+  }
+
+  /// The journal keeps what comes after this record, which all that count have durably; nil when
+  /// nothing is kept for anybody.
+  public var mark: SequenceNumber? { marks.mark }
+
+  /// How far those are that count, for the state file.
+  public var marks: [JournalState.FollowerMark] {
+    all.compactMap { $0.isDetached ? nil : .init(site: $0.site, durable: $0.durable) }
+  }
+
+  /// The bases were written where `map` has extents; as `CopyDebt.note`.
+  public func note(_ disk: DiskNumber, _ map: SealedExtentMap) {
+    for follower in all { follower.debt.note(disk, map) }
+  }
+
+  /// The one for which the journal keeps most of what is applied; nil when it keeps nothing that it
+  /// does not need itself.
+  public func furthestBehind(_ applied: SequenceNumber) -> Follower? {
+    let behind = all.filter { !$0.isDetached && $0.durable < applied }
+    return behind.min { $0.durable < $1.durable }
+  }
+
+  /// Which follower a full journal drops first. Nil when none may be dropped, or dropping those
+  /// that may would free nothing, because another, for which writes wait, is as far behind.
+  public func firstToDrop(_ applied: SequenceNumber) -> Follower? {
+    guard let last = furthestBehind(applied) else { return nil }
+    // Of several that are equally far behind, all must be droppable.
+    let holders = all.filter { !$0.isDetached && $0.durable <= last.durable }
+    return holders.allSatisfy { $0.whenFull == .degrade } ? last : nil
+  }
+
+  /// Where the one is of which writes must not get too far ahead; nil when there is none.
+  public var throttlingMark: SequenceNumber? {
+    all.filter { $0.whenFull == .throttle && !$0.isDetached }.map(\.durable).min()
+  }
+}
+
+extension [JournalState.FollowerMark] {
+  /// What all of them have.
+  public var mark: SequenceNumber? { map(\.durable).min() }
+}
