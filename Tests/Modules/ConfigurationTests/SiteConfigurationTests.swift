@@ -42,7 +42,7 @@ import Testing
     ]
     let group = GroupConfiguration(
       name: "shop", role: .protected,
-      peer: PeerConfiguration(site: "west", address: .tcp(host: "127.0.0.1", port: 20810)),
+      peers: [PeerConfiguration(site: "west", address: .tcp(host: "127.0.0.1", port: 20810))],
       mode: .async, historyNanoseconds: 0, applyEveryNanoseconds: 1_000_000_000,
       checkpointEveryNanoseconds: 5_000_000_000, journal: journal, disks: disks)
     let expected = SiteConfiguration(

@@ -158,12 +158,12 @@ import Testing
   @Test func `which of several is meant is not guessed`() throws {
     let scene = try Scene()
     let east = scene.east.configuration
-    let unnamed = try tapline(TaplineContract.discardFollower(group: "g", site: east))
+    let unnamed = try scene.east.tapline(TaplineContract.discardFollower(group: "g", site: east))
     #expect(unnamed.status == 1 && unnamed.stderr.contains("name one with --peer (west, south)"))
-    let other = try tapline(
+    let other = try scene.east.tapline(
       TaplineContract.discardFollower(group: "g", peer: "north", site: east))
     #expect(other.status == 1 && other.stderr.contains("has no peer 'north'; it has west, south"))
-    let agreed = try tapline(
+    let agreed = try scene.east.tapline(
       TaplineContract.discardFollower(group: "g", peer: "south", site: east))
     #expect(agreed.status == 1 && agreed.stderr.contains("has not diverged from south"))
   }
