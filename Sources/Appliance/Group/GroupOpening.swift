@@ -358,15 +358,16 @@ enum GroupOpening {
 extension GroupOpening {
   /// Those that a protected group sends to.
   private static func receivers(_ group: GroupConfiguration) -> [PeerConfiguration] {
-    group.role == .protected ? group.peer.map { [$0] } ?? [] : []
+    group.role == .protected ? group.peers : []
   }
 
   private static func followers(
     _ group: GroupConfiguration, _ state: JournalState
   ) throws(Errno) -> Followers {
-    let whenFull = Follower.WhenFull(group.journal.onFull)
-    return try Followers(
-      receivers(group).map { (site: $0.site, whenFull: whenFull) }, known: state.followers)
+    try Followers(
+      receivers(group).map {
+        (site: $0.site, whenFull: Follower.WhenFull($0.onFull ?? group.journal.onFull))
+      }, known: state.followers)
   }
 
   /// What sends the group's records, to each follower in their order.
