@@ -10,8 +10,7 @@ struct HotRanges: Sendable {
   static let rangeShift: UInt64 = 20
   static let setCount = 32
   static let countersPerSet = 8
-  static let halfLifeSeconds = 60
-  /// 2^(-1/60)
+  /// Half in 60 s: 2^(-1/60).
   private static let fadePerSecond = 0.988514020352896
   /// Seconds after which nothing of a count is left: 40 half-lives.
   private static let forgetSeconds: UInt64 = 2400

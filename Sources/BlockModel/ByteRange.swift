@@ -41,11 +41,4 @@ public struct ByteRange: Equatable, Hashable, Sendable {
   public func contains(_ other: ByteRange) -> Bool {
     start <= other.start && other.end <= end
   }
-
-  /// The common part; nil when there is none.
-  public func intersection(_ other: ByteRange) -> ByteRange? {
-    let low = max(start, other.start)
-    let high = min(end, other.end)
-    return low < high ? ByteRange(start: low, end: high) : nil
-  }
 }

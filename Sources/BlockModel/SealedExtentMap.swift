@@ -137,15 +137,6 @@ public final class SealedExtentMap: Sendable {
       source: ExtentSource(rawValue: sources[index]))
   }
 
-  /// Lends the arrays (starts, lengths in bytes, raw sources) to `body`.
-  public func withArrays<Result, Failure: Error>(
-    _ body: (Span<UInt64>, Span<UInt64>, Span<UInt64>) throws(Failure) -> Result
-  ) throws(Failure) -> Result {
-    try unsafe body(
-      Span(_unsafeStart: starts, count: count), Span(_unsafeStart: lengths, count: count),
-      Span(_unsafeStart: sources, count: count))
-  }
-
   /// Number of extents that start at or before `offset`: the index behind the last of them.
   @inline(__always)
   private func rank(of offset: UInt64) -> Int { unsafe search.rank(of: offset, in: starts) }

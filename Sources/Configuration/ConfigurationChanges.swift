@@ -75,7 +75,12 @@ private struct DifferenceList {
   mutating func compareGroups(_ old: GroupConfiguration, _ new: GroupConfiguration) {
     let item = "group \(old.name): "
     compare(old, new, item)
-    compare(old.peer, new.peer, item + "peer.")
+    if max(old.peers.count, new.peers.count) < 2 { compare(old.peer, new.peer, item + "peer.") }
+    for peer in old.peers where max(old.peers.count, new.peers.count) > 1 {
+      if let twin = new.peers.first(where: { $0.site == peer.site }) {
+        compare(peer, twin, item + "peer \(peer.site): ")
+      }
+    }
     compare(old.journal, new.journal, item + "journal.")
     for disk in old.disks {
       if let twin = new.disks.first(where: { $0.name == disk.name }) {

@@ -93,6 +93,7 @@ extension GroupConfiguration: ConfigurationSection {
     .init("name"),
     .init("role") { $0.role.rawValue },
     .init("peer"),
+    .init("peers") { $0.peers.count < 2 ? nil : $0.peers.map(\.site).joined(separator: ", ") },
     .init("mode") { $0.mode.rawValue },
     .init("history") { TimeSpan.format($0.historyNanoseconds) },
     .init("apply_every") { TimeSpan.format($0.applyEveryNanoseconds) },
@@ -106,6 +107,7 @@ extension PeerConfiguration: ConfigurationSection {
   static let keys: [ConfigurationKey<Self>] = [
     .init("site") { $0.site },
     .init("address") { $0.address?.description },
+    .init("on_full") { $0.onFull?.rawValue },
   ]
 }
 
@@ -156,6 +158,7 @@ enum ConfigurationPaths {
           GroupConfiguration.self, below: "groups[].",
           [
             "peer": paths(PeerConfiguration.self, below: "groups[].peer."),
+            "peers": paths(PeerConfiguration.self, below: "groups[].peers[]."),
             "journal": paths(JournalConfiguration.self, below: "groups[].journal."),
             "disks": paths(
               DiskConfiguration.self, below: "groups[].disks[].",

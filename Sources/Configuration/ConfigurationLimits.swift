@@ -30,6 +30,7 @@ public enum ConfigurationLimits {
   /// With one for links and one for control.
   public static let listeners = nbdListeners + 2
   public static let groups = 1024
+  public static let peers = 8
   public static let accessRules = 1024
   public static let connections = 1...65_536
   public static let requests = 1...65_536

@@ -93,7 +93,8 @@ public enum OnFull: String, CaseIterable, Sendable {
 public struct GroupConfiguration: Equatable, Sendable {
   public var name: String
   public var role: GroupRole
-  public var peer: PeerConfiguration?
+  /// Where a protected group sends; or, one, whom a recovery group receives from.
+  public var peers: [PeerConfiguration]
   public var mode: ReplicationMode
   /// The history window: how long a record stays in the journal before it is applied.
   public var historyNanoseconds: UInt64
@@ -105,7 +106,7 @@ public struct GroupConfiguration: Equatable, Sendable {
   public var disks: [DiskConfiguration]
 
   public init(
-    name: String, role: GroupRole, peer: PeerConfiguration? = nil,
+    name: String, role: GroupRole, peers: [PeerConfiguration] = [],
     mode: ReplicationMode = ConfigurationDefaults.mode,
     historyNanoseconds: UInt64 = ConfigurationDefaults.historyNanoseconds,
     applyEveryNanoseconds: UInt64 = ConfigurationDefaults.applyEveryNanoseconds,
@@ -114,7 +115,7 @@ public struct GroupConfiguration: Equatable, Sendable {
   ) {
     self.name = name
     self.role = role
-    self.peer = peer
+    self.peers = peers
     self.mode = mode
     self.historyNanoseconds = historyNanoseconds
     self.applyEveryNanoseconds = applyEveryNanoseconds
@@ -122,18 +123,24 @@ public struct GroupConfiguration: Equatable, Sendable {
     self.journal = journal
     self.disks = disks
   }
+
+  /// Of a recovery group: whom it receives from.
+  public var peer: PeerConfiguration? { peers.first }
 }
 
-/// The other site of a group: where a protected group sends, or whom a recovery group receives
+/// Another site of a group: where a protected group sends, or whom a recovery group receives
 /// from.
 public struct PeerConfiguration: Equatable, Sendable {
   public var site: String
   /// The peer's link listener. A protected group always has it.
   public var address: SocketAddress?
+  /// What a full journal does about this peer; nil: what the journal's `onFull` says.
+  public var onFull: OnFull?
 
-  public init(site: String, address: SocketAddress? = nil) {
+  public init(site: String, address: SocketAddress? = nil, onFull: OnFull? = nil) {
     self.site = site
     self.address = address
+    self.onFull = onFull
   }
 }
 

@@ -93,7 +93,7 @@ struct SiteConfigurationReader {
       throw roleField.failure("the recovery group '\(name)' needs 'link' under 'listen'")
     }
     var group = GroupConfiguration(name: name, role: role, disks: [])
-    group.peer = try peer(mapping, role: role, of: site)
+    group.peers = try peers(mapping, role: role, of: site)
     if let mode = mapping["mode"] { group.mode = try mode.choice() }
     if let history = mapping["history"] { group.historyNanoseconds = try history.nanoseconds() }
     if let field = mapping["apply_every"] {
@@ -108,24 +108,51 @@ struct SiteConfigurationReader {
     return group
   }
 
-  private func peer(
+  /// `peer` is the short form of `peers` with one.
+  private func peers(
     _ group: ConfigurationMapping, role: GroupRole, of site: String
-  ) throws(ConfigurationError) -> PeerConfiguration? {
-    guard let field = group["peer"] else {
-      guard role != .recovery else {
-        throw group.failure(
-          "a recovery group needs 'peer', the site it receives from", at: group.place)
+  ) throws(ConfigurationError) -> [PeerConfiguration] {
+    guard let field = group["peers"] else {
+      if let field = group["peer"] { return [try peer(field, role: role, of: site)] }
+      if role != .recovery { return [] }
+      throw group.failure(
+        "a recovery group needs 'peer', the site it receives from", at: group.place)
+    }
+    if group["peer"] != nil {
+      throw field.failure("'peer' is the short form of 'peers' with one: give one of the two")
+    }
+    guard role != .recovery else {
+      throw field.failure("a recovery group receives from one site: write 'peer'")
+    }
+    var peers: [PeerConfiguration] = []
+    for item in try field.list(atMost: ConfigurationLimits.peers) {
+      let peer = try peer(item, role: role, of: site)
+      if peers.contains(where: { $0.site == peer.site }) {
+        throw item.failure("two peers of a group are named '\(peer.site)'")
       }
-      return nil
+      peers.append(peer)
     }
+    return peers
+  }
+
+  private func peer(
+    _ field: ConfigurationField, role: GroupRole, of site: String
+  ) throws(ConfigurationError) -> PeerConfiguration {
     guard role != .plain else {
-      throw field.failure("a plain group has no journal and so no 'peer'")
+      throw field.failure("a plain group has no journal and so no '\(field.key)'")
     }
-    let mapping = try ConfigurationMapping(field, subject: "peer", keys: PeerConfiguration.keyNames)
+    let mapping = try ConfigurationMapping(
+      field, subject: "peer", keys: PeerConfiguration.keyNames)
     let siteField = try mapping.required("site")
     var peer = PeerConfiguration(site: try siteField.name())
     guard peer.site != site else {
       throw siteField.failure("the peer of a group is another site, not '\(site)' itself")
+    }
+    if let onFull = mapping["on_full"] {
+      guard role == .protected else {
+        throw onFull.failure("'on_full' of a peer is for the protected site, which sends")
+      }
+      peer.onFull = try onFull.choice()
     }
     if let addressField = mapping["address"] {
       let address = try addressField.socketAddress()

@@ -40,8 +40,12 @@ public struct ControlClient: Sendable {
   }
 
   /// What a diverged peer has more is given up. Waits until that is done, for some seconds.
-  public func discardFollower(group: String) throws(ControlError) -> SyncStatus {
-    try perform(ControlRequest(command: "discard-follower", group: group))
+  ///
+  /// - Parameter peer: the peer's site; it may be nil where the group has one.
+  public func discardFollower(
+    group: String, peer: String? = nil
+  ) throws(ControlError) -> SyncStatus {
+    try perform(ControlRequest(command: "discard-follower", group: group, peer: peer))
   }
 
   private func perform<Result: Codable & Sendable>(

@@ -13,7 +13,7 @@ import Foundation
 ///     {"command":"timeline","group":"shop","from":"-2h","to":"latest","limit":100}
 ///     {"command":"checkpoint","group":"shop","tag":"before-upgrade"}
 ///     {"command":"reload"}
-///     {"command":"discard-follower","group":"shop"}
+///     {"command":"discard-follower","group":"shop","peer":"west"}
 ///
 /// A reply is `{"ok":true,"result":…}`, with a `SiteStatus`, a `TimelineStatus`, a
 /// `TimelineStatus.Checkpoint`, a `ReloadStatus` or a `SyncStatus`, or
@@ -25,6 +25,7 @@ import Foundation
 public struct ControlRequest: Codable, Equatable, Sendable {
   public var command: String
   public var group: String?
+  public var peer: String?
   public var tag: String?
   public var from: String?
   public var to: String?
@@ -32,11 +33,12 @@ public struct ControlRequest: Codable, Equatable, Sendable {
   public var versions: [UInt16]?
 
   public init(
-    command: String, group: String? = nil, tag: String? = nil, from: String? = nil,
-    to: String? = nil, limit: Int? = nil, versions: [UInt16]? = nil
+    command: String, group: String? = nil, peer: String? = nil, tag: String? = nil,
+    from: String? = nil, to: String? = nil, limit: Int? = nil, versions: [UInt16]? = nil
   ) {
     self.command = command
     self.group = group
+    self.peer = peer
     self.tag = tag
     self.from = from
     self.to = to
@@ -131,7 +133,8 @@ struct ControlResponder<Subject: ControlledSite>: Sendable {
       case "reload":
         return try success(try site.reload())
       case "discard-follower":
-        return try success(try site.discardFollower(group: try group(of: request)))
+        return try success(
+          try site.discardFollower(group: try group(of: request), peer: request.peer))
       default:
         throw ControlError.refused(
           "unknown command \(request.command.quotedForMessage); the commands are status, timeline,"

@@ -13,7 +13,7 @@ public protocol ControlledSite: Sendable {
   /// the backing stores take to grow.
   func reload() throws -> ReloadStatus
   /// Gives up what a diverged peer has more. May take some seconds.
-  func discardFollower(group: String) throws -> SyncStatus
+  func discardFollower(group: String, peer: String?) throws -> SyncStatus
   /// What a process is offered that wants to take this one's place, in this version of messages.
   func handoverOffer(version: UInt16) -> HandoverOffer
   /// See `Site.handOver`: when it returns true, this process must end.

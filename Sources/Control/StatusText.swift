@@ -25,11 +25,18 @@ public enum StatusText {
     rows += [
       ("epoch", String(group.epoch)), ("watermarks", watermarks(group.watermarks)),
     ]
-    if let peer = peerMarks(group.watermarks) { rows.append(("at the peer", peer)) }
+    let peer = group.watermarks
+    if let marks = marks(peer.peerReceived, peer.peerDurable, peer.peerApplied) {
+      rows.append(("at the peer", marks))
+    }
     rows.append(("history", group.history.map(history) ?? "none"))
     if let journal = group.journal { rows.append(("journal", self.journal(journal))) }
-    if let link = group.link {
+    let several = (group.links ?? []).count > 1 ? group.links ?? [] : []
+    for link in group.link.map({ [$0] }) ?? several {
       rows.append(("link", self.link(link)))
+      if let marks = marks(link.peerReceived, link.peerDurable, link.peerApplied) {
+        rows.append(("at \(link.peerSite)", marks))
+      }
       rows.append(
         ("RPO", "\(link.rpoSeconds.map(Quantity.seconds) ?? "none yet"); \(lag(link))"))
       rows.append(("sent", sent(link)))
@@ -62,10 +69,11 @@ public enum StatusText {
       + " applied \(marks.applied)"
   }
 
-  private static func peerMarks(_ marks: WatermarkStatus) -> String? {
+  private static func marks(
+    _ received: UInt64?, _ durable: UInt64?, _ applied: UInt64?
+  ) -> String? {
     let parts = [
-      ("received", marks.peerReceived), ("durable", marks.peerDurable),
-      ("applied", marks.peerApplied),
+      ("received", received), ("durable", durable), ("applied", applied),
     ].compactMap { name, value in value.map { "\(name) \($0)" } }
     return parts.isEmpty ? nil : parts.joined(separator: ", ")
   }

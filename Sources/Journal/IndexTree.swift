@@ -51,21 +51,6 @@ struct IndexTreeWriter {
     tree = IndexTree()
   }
 
-  /// So many extents take at most so many pages.
-  static func pageLimit(extentCount: Int, pageByteCount: Int) -> Int {
-    var pages = 0
-    var entries = extentCount
-    var height = 0
-    while entries > 0 {
-      let capacity = IndexPage.capacity(byteCount: pageByteCount, height: height)
-      entries = (entries + capacity - 1) / capacity
-      pages += entries
-      if entries == 1 { break }
-      height += 1
-    }
-    return pages
-  }
-
   mutating func append(_ extent: Extent) {
     tree.extentCount += 1
     let position = reserve(height: 0, start: extent.start)

@@ -151,18 +151,7 @@ public final class Journal<Storage: JournalStorage> {
       options.verifiesBeforeApply ? Set(segments.map(\.number)) : recovered.trustedSegments
     catalog.replaceAll(with: segments)
     staged.clear()
-    active = nil
-    activeEnd = 0
-    activeCount = 0
-    activeLimit = 0
-    if continuesLastSegment, recovered.endsWithLastSegment, let last = segments.last {
-      active = last
-      activeEnd = last.end
-      activeLimit = Int(last.header.segmentByteCount)
-      activeCount = lastSequence.advanced(by: 1).distance(from: last.firstSequence)
-    } else {
-      segments.last?.seal(lastTimestamp: lastTimestamp)
-    }
+    goOn(inLastSegment: continuesLastSegment && recovered.endsWithLastSegment)
     lastPosition = recovered.endsWithLastSegment ? recovered.lastRecordPosition : 0
     publishLastPosition()
     stagedStart = activeEnd
@@ -174,6 +163,15 @@ public final class Journal<Storage: JournalStorage> {
     watermarks[.durableTimestamp] =
       durableSequence == lastSequence ? lastTimestamp.rawValue : 0
     watermarks[.completeThrough] = 0
+  }
+
+  private func goOn(inLastSegment isContinued: Bool) {
+    active = isContinued ? segments.last : nil
+    if active == nil { segments.last?.seal(lastTimestamp: lastTimestamp) }
+    activeEnd = active?.end ?? 0
+    activeLimit = active.map { Int($0.header.segmentByteCount) } ?? 0
+    activeCount =
+      active.map { lastSequence.advanced(by: 1).distance(from: $0.firstSequence) } ?? 0
   }
 
   // MARK: Appending

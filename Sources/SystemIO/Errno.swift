@@ -11,7 +11,6 @@ public struct Errno: Error, Equatable, Hashable, Sendable, CustomStringConvertib
 
   public static let addressInUse = Errno(EADDRINUSE)
   public static let again = Errno(EAGAIN)
-  public static let badFile = Errno(EBADF)
   public static let brokenPipe = Errno(EPIPE)
   public static let connectionReset = Errno(ECONNRESET)
   public static let exists = Errno(EEXIST)

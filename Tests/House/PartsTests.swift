@@ -15,14 +15,14 @@ struct PartsTests {
     var texts: [(name: String, part: Int, text: String)] = []
     for (number, part) in Self.parts.enumerated() {
       for file in try Tree.swiftFiles(below: "\(folder)/\(part)") {
-        let text = Self.code(try Tree.text(file))
+        let text = SwiftText.code(try Tree.text(file))
         texts.append((String(file.dropFirst(folder.count + 1)), number, text))
         for type in Self.declared(in: text) { places[type] = number }
       }
     }
     var found: Set<String> = []
     for (name, part, text) in texts {
-      for word in Set(text.split { !$0.isLetter && !$0.isNumber && $0 != "_" }) {
+      for word in Set(SwiftText.words(text)) {
         guard let place = places[word], Self.isAbove(place, part) else { continue }
         found.insert("\(name) names \(word)")
       }
@@ -32,16 +32,6 @@ struct PartsTests {
 
   private static func isAbove(_ place: Int, _ part: Int) -> Bool {
     place > part || parts[part] == "Link" && ["Exports", "Serving"].contains(parts[place])
-  }
-
-  /// Without comments and literals.
-  private static func code(_ text: String) -> String {
-    text.split(separator: "\n").map { line in
-      let parts = line.split(separator: "\"", omittingEmptySubsequences: false)
-      let outside = parts.enumerated().filter { $0.offset.isMultiple(of: 2) }.map(\.element)
-      let code = outside.joined(separator: " ")
-      return code.firstRange(of: "//").map { String(code[..<$0.lowerBound]) } ?? code
-    }.joined(separator: "\n")
   }
 
   /// Names of the types at the top of a file that others can see.

@@ -12,6 +12,7 @@ enum SyncCommand {
 
       With --discard-follower the records of this site, where the group is protected, stay, and what
       its peer has more is given up: it is cut off there, or a full copy is made.
+      Where the group has several peers, --peer names the one that is meant.
       It holds for just what the peer was seen to have. To keep the peer's copy instead, see
       docs/recover.md.
 
@@ -19,6 +20,7 @@ enum SyncCommand {
       """,
     options: [
       .flag("discard-follower", help: "give up what the peer has more"),
+      .value("peer", "SITE", help: "the peer; needed where the group has several"),
       .flag("json", help: "print JSON"),
     ] + ControlAddress.options,
     arguments: [CommandArgument("GROUP", help: "the group's name")])
@@ -31,7 +33,8 @@ enum SyncCommand {
         "sync: nothing is decided without --discard-follower, which gives up what the peer has "
           + "more")
     }
-    let status = try ControlAddress.client(invocation).discardFollower(group: group)
+    let status = try ControlAddress.client(invocation).discardFollower(
+      group: group, peer: invocation.value(of: "peer"))
     if invocation.hasFlag("json") {
       Output.write(try ControlJSON.pretty(status) + "\n")
     } else {

@@ -170,7 +170,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
     case .copying:
       Facts(
         .info, "a full copy to the peer is under way",
-        remedy: "none is needed; `link.sync_progress` says how far it is")
+        remedy: "none is needed; `sync_progress` of the link says how far it is")
     }
   }
 
@@ -185,12 +185,17 @@ struct Condition: Equatable, Sendable {
   /// The disk that it is about; nil when it is about the whole group. Conditions of one code and
   /// of several disks are several.
   let disk: String?
+  /// The site that it is about, of those that a protected group sends to; as `disk`.
+  let peer: String?
 
-  init(_ code: ConditionCode, disk: String? = nil, _ text: String) {
+  init(_ code: ConditionCode, disk: String? = nil, peer: String? = nil, _ text: String) {
     self.code = code
     self.disk = disk
+    self.peer = peer
     self.text = text
   }
 
-  func isAboutTheSame(as other: Condition) -> Bool { code == other.code && disk == other.disk }
+  func isAboutTheSame(as other: Condition) -> Bool {
+    code == other.code && disk == other.disk && peer == other.peer
+  }
 }

@@ -74,6 +74,8 @@ public struct ConditionStatus: Codable, Equatable, Sendable {
   public var since: String
   /// Absent when it is about the whole group.
   public var disk: String?
+  /// The site that it is about; absent where it is about none that the group sends to.
+  public var peer: String?
 
   init(_ condition: Condition, since: Timestamp) {
     code = condition.code.rawValue
@@ -82,6 +84,7 @@ public struct ConditionStatus: Codable, Equatable, Sendable {
     remedy = condition.code.facts.remedy
     self.since = "\(since)"
     disk = condition.disk
+    peer = condition.peer
   }
 }
 

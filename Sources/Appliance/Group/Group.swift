@@ -132,6 +132,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
     payloadLimit = parts.journal?.payloadLimit ?? RecordHeader.payloadLimit
     viewScratch = ScratchBudget(byteLimit: parts.configuration.journal.viewScratchLimit)
     zeroLimit = parts.journal == nil ? 64 << 20 : 1 << 30
+    let areInOrder = zip(links, parts.followers.all).allSatisfy { $0.follower === $1 }
+    precondition(areInOrder, "a link follows its follower's place")
     self.links = links
     self.loop = loop
     self.lanes = lanes

@@ -41,8 +41,9 @@ extension Group {
       case .ended(let condition, let nanoseconds):
         if condition.code.severity == .info { continue }
         let disk = condition.disk.map { " of disk \($0)" } ?? ""
+        let peer = links.count > 1 ? condition.peer.map { " with \($0)" } ?? "" : ""
         log(
-          "group \(configuration.name): \(condition.code.rawValue)\(disk) is over after "
+          "group \(configuration.name): \(condition.code.rawValue)\(disk)\(peer) is over after "
             + "\(max(1, nanoseconds / 1_000_000_000)) s")
       }
     }

@@ -68,8 +68,22 @@ extension Group {
 
   // MARK: Status
 
+  /// The one link of the group; nil when it has none, or several.
   var linkStatus: LinkStatus? {
-    links.isEmpty ? receivingStatus : sendingStatus(0)
+    if links.count > 1 { return nil }
+    return links.isEmpty ? receivingStatus : sendingStatus(0)
+  }
+
+  var linkStatuses: [LinkStatus]? {
+    if links.isEmpty { return nil }
+    return links.indices.compactMap { index in
+      guard var status = sendingStatus(index) else { return nil }
+      let follower = followers.all[index]
+      status.peerReceived = follower.received.rawValue
+      status.peerDurable = links[index].snapshot.isRecoverable ? follower.durable.rawValue : 0
+      status.peerApplied = follower.applied.rawValue
+      return status
+    }
   }
 
   private func sendingStatus(_ index: Int) -> LinkStatus? {
@@ -92,27 +106,35 @@ extension Group {
   func sendingConditions(_ index: Int) -> [Condition] {
     let link = links[index]
     let (site, peer) = (link.peerSite, link.snapshot)
+    // Texts that come from elsewhere do not name it.
+    let prefix = links.count > 1 ? "\(site): " : ""
     var found: [Condition] = []
-    if let divergence = peer.divergence { found.append(Condition(.diverged, divergence.text)) }
+    if let divergence = peer.divergence {
+      found.append(Condition(.diverged, peer: site, divergence.text))
+    }
     if peer.state == .refused {
-      found.append(Condition(.linkRefused, peer.detail))
+      found.append(Condition(.linkRefused, peer: site, prefix + peer.detail))
     } else if peer.divergence == nil, let condition = linkCondition(index, peer) {
       found.append(condition)
     }
-    if !peer.repair.isEmpty { found.append(Condition(.recordsDamaged, peer.repair)) }
+    if !peer.repair.isEmpty {
+      found.append(Condition(.recordsDamaged, peer: site, prefix + peer.repair))
+    }
     // While it is copied, the journal keeps nothing for it, and need not.
     if link.follower.isDetached, !link.follower.debt.isActive {
       found.append(
         Condition(
-          .peerMustBeCopied, "the journal was full: \(site) will be copied anew when it is back"))
+          .peerMustBeCopied, peer: site,
+          "the journal was full: \(site) will be copied anew when it is back"))
     }
     if let (disk, text) = tooSmall(link, peer) {
-      found.append(Condition(.peerDiskTooSmall, disk: disk, text))
+      found.append(Condition(.peerDiskTooSmall, disk: disk, peer: site, text))
     }
     if let progress = peer.syncProgress {
       found.append(
         Condition(
-          .copying, "a full copy to \(site) is under way: \(Int(progress * 100)) % is sent"))
+          .copying, peer: site,
+          "a full copy to \(site) is under way: \(Int(progress * 100)) % is sent"))
     }
     return found
   }
@@ -129,23 +151,26 @@ extension Group {
     case .away(let nanoseconds):
       let reason = peer.detail.isEmpty ? "no answer yet" : peer.detail
       return Condition(
-        .linkDown,
+        .linkDown, peer: site,
         "\(site) has not been reached for \(Self.seconds(nanoseconds)): \(reason)\(waits)")
     case .stalled(let nanoseconds):
       return Condition(
-        .linkStalled,
+        .linkStalled, peer: site,
         "\(site) is connected and has acknowledged nothing for \(Self.seconds(nanoseconds))\(waits)"
       )
     case .unstable(let losses):
       return Condition(
-        .linkUnstable,
+        .linkUnstable, peer: site,
         "the link to \(site) has broken \(losses) times within a minute: \(peer.detail)")
     case .well:
-      let isTold = conditions.entries.contains { $0.condition.code == .rpoHigh }
+      let isTold = conditions.entries.contains {
+        $0.condition.code == .rpoHigh && $0.condition.peer == site
+      }
       guard let age = rpoSeconds(index, peer), age > Self.highRPOSeconds / (isTold ? 2 : 1)
       else { return nil }
       return Condition(
-        .rpoHigh, "the newest record that is durable at \(site) is \(Int(age)) s old\(waits)")
+        .rpoHigh, peer: site,
+        "the newest record that is durable at \(site) is \(Int(age)) s old\(waits)")
     }
   }
 

@@ -156,6 +156,41 @@ enum GroupOpening {
       + "what is needed to a new disk"
   }
 
+  /// A group's state file, and what it says; `generation` is 0 for a new group.
+  private struct OpenedState {
+    let file: JournalStateFile<File>
+    var state: JournalState
+    var generation: UInt64 = 0
+  }
+
+  private static func openState(
+    _ storage: FolderStorage, _ configuration: GroupConfiguration, _ disks: [JournalState.Disk]
+  ) throws -> OpenedState {
+    let name = JournalStateFile<File>.name
+    guard Directory.exists("\(storage.path)/\(name)") else {
+      try requireUnused(storage, "\(storage.path)/state is missing")
+      return OpenedState(
+        file: try .create(in: storage), state: newState(configuration, disks))
+    }
+    let file: JournalStateFile<File>
+    do throws(Errno) {
+      file = JournalStateFile(try storage.open(name))
+      try file.settle()
+    } catch {
+      throw SiteError("\(storage.path)/\(name): \(error.withAdvice)")
+    }
+    guard let (state, generation) = try readState(file, storage.path) else {
+      try requireUnused(storage, "\(storage.path)/state was never written")
+      return OpenedState(file: file, state: newState(configuration, disks))
+    }
+    var opened = OpenedState(file: file, state: state, generation: generation)
+    // A receiving side's epochs are its peer's.
+    if configuration.role == .protected, try file.lacksCopy(beside: generation) {
+      opened.state.distrust()
+    }
+    return opened
+  }
+
   private static func openJournal(
     _ folder: String, into parts: inout GroupParts, _ files: InheritedFiles,
     _ indexMemory: IndexMemory,
@@ -164,39 +199,15 @@ enum GroupOpening {
     let configuration = parts.configuration
     let storage = try FolderStorage(path: folder)
     parts.lock = try lock(folder, files)
-    let stateFile: JournalStateFile<File>
-    var generation: UInt64 = 0
-    var state: JournalState
     let own = parts.disks.map {
       JournalState.Disk(name: $0.name, byteCount: $0.store.byteCount)
     }
-    if Directory.exists("\(folder)/\(JournalStateFile<File>.name)") {
-      let name = JournalStateFile<File>.name
-      do throws(Errno) {
-        stateFile = JournalStateFile(try storage.open(name))
-        try stateFile.settle()
-      } catch {
-        throw SiteError("\(folder)/\(name): \(error.withAdvice)")
-      }
-      if let read = try readState(stateFile, folder) {
-        (state, generation) = read
-        // A receiving side's epochs are its peer's.
-        if configuration.role == .protected, try stateFile.lacksCopy(beside: generation) {
-          state.distrust()
-        }
-      } else {
-        try requireUnused(storage, "\(folder)/state was never written")
-        state = newState(configuration, own)
-      }
-    } else {
-      try requireUnused(storage, "\(folder)/state is missing")
-      stateFile = try .create(in: storage)
-      state = newState(configuration, own)
-    }
+    let opened = try openState(storage, configuration, own)
+    var state = opened.state
     try check(state, against: configuration, own, folder)
     try requireOwn(storage, state)
     state.disks = own
-    let isNew = generation == 0
+    let isNew = opened.generation == 0
     let recovered = try JournalRecovery(
       storage, state: state,
       shelf: IndexShelf(
@@ -225,7 +236,7 @@ enum GroupOpening {
       // The peer's, and it must keep it.
       try parts.journal?.closeInstants(through: state.promise.through)
     }
-    parts.stateKeeper = StateKeeper(stateFile, state: state, generation: generation)
+    parts.stateKeeper = StateKeeper(opened.file, state: state, generation: opened.generation)
   }
 
   /// What the last process that served the group may have promised.
@@ -358,15 +369,16 @@ enum GroupOpening {
 extension GroupOpening {
   /// Those that a protected group sends to.
   private static func receivers(_ group: GroupConfiguration) -> [PeerConfiguration] {
-    group.role == .protected ? group.peer.map { [$0] } ?? [] : []
+    group.role == .protected ? group.peers : []
   }
 
   private static func followers(
     _ group: GroupConfiguration, _ state: JournalState
   ) throws(Errno) -> Followers {
-    let whenFull = Follower.WhenFull(group.journal.onFull)
-    return try Followers(
-      receivers(group).map { (site: $0.site, whenFull: whenFull) }, known: state.followers)
+    try Followers(
+      receivers(group).map {
+        (site: $0.site, whenFull: Follower.WhenFull($0.onFull ?? group.journal.onFull))
+      }, known: state.followers)
   }
 
   /// What sends the group's records, to each follower in their order.

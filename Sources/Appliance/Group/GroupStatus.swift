@@ -16,14 +16,17 @@ public struct GroupStatus: Codable, Sendable {
   public var watermarks: WatermarkStatus
   public var history: HistoryStatus?
   public var journal: JournalStatus?
+  /// Of a group with one peer.
   public var link: LinkStatus?
+  /// Of a protected group with peers, whether one or several.
+  public var links: [LinkStatus]?
   public var writeLatency: LatencyStatus?
   public var disks: [DiskStatus]
   public var analysis: GroupAnalysisSnapshot?
 
   enum CodingKeys: String, CodingKey {
-    case name, role, health, conditions, closed, epoch, watermarks, history, journal, link, disks
-    case analysis
+    case name, role, health, conditions, closed, epoch, watermarks, history, journal, link, links
+    case disks, analysis
     case writeLatency = "write_latency"
   }
 
@@ -31,7 +34,8 @@ public struct GroupStatus: Codable, Sendable {
     name: String, role: String, conditions: [ConditionStatus], closed: OpeningStatus? = nil,
     epoch: UInt64, watermarks: WatermarkStatus, history: HistoryStatus? = nil,
     journal: JournalStatus? = nil,
-    link: LinkStatus? = nil, writeLatency: LatencyStatus? = nil, disks: [DiskStatus],
+    link: LinkStatus? = nil, links: [LinkStatus]? = nil, writeLatency: LatencyStatus? = nil,
+    disks: [DiskStatus],
     analysis: GroupAnalysisSnapshot? = nil
   ) {
     self.name = name
@@ -44,6 +48,7 @@ public struct GroupStatus: Codable, Sendable {
     self.history = history
     self.journal = journal
     self.link = link
+    self.links = links
     self.writeLatency = writeLatency
     self.disks = disks
     self.analysis = analysis
@@ -66,7 +71,8 @@ public struct OpeningStatus: Codable, Sendable {
   }
 }
 
-/// `stamped ≥ appended ≥ durable ≥ applied`; at the peer, `received ≥ durable ≥ applied`.
+/// `stamped ≥ appended ≥ durable ≥ applied`; at the peer, where there is one and not several,
+/// `received ≥ durable ≥ applied`.
 public struct WatermarkStatus: Codable, Sendable {
   public var stamped: UInt64
   public var appended: UInt64
@@ -142,10 +148,18 @@ public struct LinkStatus: Codable, Sendable {
   public var restoredRecords: UInt64
   /// Share of the initial sync that is done, 0 to 1; absent when none runs.
   public var syncProgress: Double?
+  /// The marks of the peer, `received ≥ durable ≥ applied`, in `GroupStatus.links`. What is durable
+  /// is 0 while nothing can be recovered there.
+  public var peerReceived: UInt64?
+  public var peerDurable: UInt64?
+  public var peerApplied: UInt64?
 
   enum CodingKeys: String, CodingKey {
     case state, detail, reconnects
     case peerSite = "peer_site"
+    case peerReceived = "peer_received"
+    case peerDurable = "peer_durable"
+    case peerApplied = "peer_applied"
     case rpoSeconds = "rpo_seconds"
     case lagRecords = "lag_records"
     case lagBytes = "lag_bytes"

@@ -57,7 +57,7 @@ extension Group {
     return GroupStatus(
       name: configuration.name, role: configuration.role.rawValue, conditions: conditionStatus,
       epoch: journal?.currentEpoch ?? 0, watermarks: watermarkStatus,
-      history: historyStatus, journal: journalStatus, link: linkStatus,
+      history: historyStatus, journal: journalStatus, link: linkStatus, links: linkStatuses,
       writeLatency: latency.status,
       disks: disks.map { disk in
         DiskStatus(
@@ -74,7 +74,7 @@ extension Group {
         durable: durability.durable.rawValue, applied: stamped.rawValue)
     }
     let marks = journal.watermarks
-    let link = links.first
+    let link = links.count == 1 ? links[0] : nil
     return WatermarkStatus(
       stamped: journal.stamped.rawValue, appended: marks[.appended], durable: marks[.durable],
       applied: marks[.applied], peerReceived: link?.follower.received.rawValue,

@@ -7,8 +7,10 @@ enum OpenFiles {
   private static let fixed = 192
   /// A loop for views has a poller and what wakes it.
   private static let perProcessor = 2
-  /// State, lock, wakeup, sidecar, directory, link, a share of a loop.
-  private static let perGroup = 12
+  /// State, lock, wakeup, sidecar, directory, a share of a loop.
+  private static let perGroup = 10
+  /// Its connection and its wake-up.
+  private static let perPeer = 2
   /// Of a journal: index files of generations whose segment has no sidecar yet, which a segment of
   /// the smallest records has this many of.
   private static let perJournal = 80
@@ -25,7 +27,8 @@ enum OpenFiles {
       let segments =
         group.role == .plain ? 0 : Int(journal.capacityBytes / journal.segmentSizeBytes)
       let ofJournal = group.role == .plain ? 0 : segments + segments / 7 + perJournal
-      return ofJournal + perGroup + perDisk * group.disks.count
+      return ofJournal + perGroup + perPeer * max(1, group.peers.count)
+        + perDisk * group.disks.count
     }
     return fixed + perProcessor * SystemInfo.processorCount + configuration.listen.nbd.count
       + perClient * configuration.limits.connections

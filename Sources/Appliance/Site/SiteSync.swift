@@ -1,4 +1,5 @@
 import BlockModel
+import Replication
 import SystemIO
 
 /// What came of `tapline sync --discard-follower`.
@@ -30,12 +31,12 @@ extension Site {
   /// The operator's decision, where the sites have diverged, that this site's records stay and what
   /// its peer has more is given up. Holds for what the peer was last seen to have, and is forgotten
   /// at a restart. Waits some seconds until it is carried out.
-  public func discardFollower(group name: String) throws(SiteError) -> SyncStatus {
-    let group = try find(name)
-    guard group.configuration.role == .protected, let link = group.links.first else {
-      throw SiteError(
-        "group \(name) has no follower at this site; decide at the site where it is protected")
-    }
+  ///
+  /// - Parameter peer: the follower's site; it may be nil where there is one.
+  public func discardFollower(
+    group name: String, peer: String? = nil
+  ) throws(SiteError) -> SyncStatus {
+    let link = try follower(of: name, peer)
     guard let seen = link.snapshot.divergence?.seen, link.discardFollower() else {
       throw SiteError(
         "group \(name) has not diverged from \(link.peerSite): there is nothing to give up")
@@ -48,5 +49,25 @@ extension Site {
     return SyncStatus(
       group: name, peer: link.peerSite, discardedThrough: seen.sequence.rawValue,
       isDone: link.snapshot.divergence == nil)
+  }
+
+  /// With several, it is not guessed which is meant: what it has is given up.
+  private func follower(
+    of name: String, _ peer: String?
+  ) throws(SiteError) -> LinkMonitor {
+    let links = try find(name).links
+    guard let first = links.first else {
+      throw SiteError(
+        "group \(name) has no follower at this site; decide at the site where it is protected")
+    }
+    let sites = links.map(\.peerSite).joined(separator: ", ")
+    if let peer {
+      if let link = links.first(where: { $0.peerSite == peer }) { return link }
+      throw SiteError("group \(name) has no peer '\(peer)'; it has \(sites)")
+    }
+    guard links.count == 1 else {
+      throw SiteError("group \(name) has several peers: name one with --peer (\(sites))")
+    }
+    return first
   }
 }

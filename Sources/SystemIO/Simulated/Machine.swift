@@ -105,7 +105,6 @@ public struct DiskFaults {
   public var syncNanoseconds: ClosedRange<UInt64> = 20_000...2_000_000
   /// Of what has little to be written, a sync may take as long as always.
   public var isQuick: (String) -> Bool = { _ in false }
-  public var readNanoseconds: ClosedRange<UInt64> = 1_000...200_000
   /// ENOSPC above it.
   public var capacityBytes = Int.max
   /// Files that errors may happen to.
@@ -131,12 +130,6 @@ public final class Process {
     guard isAlive else { return }
     machine.simulation.trace("\(name): killed")
     end()
-  }
-
-  /// One more thread.
-  public func spawn(_ name: String, _ body: @escaping () -> Void) {
-    guard isAlive else { return }
-    machine.simulation.add(Fiber(name, self, body))
   }
 
   /// Does not return when one of its own threads calls it.

@@ -117,10 +117,10 @@ private final class ForeignArrays: @unchecked Sendable {
   }
 
   convenience init(copying map: SealedExtentMap) {
-    let arrays = map.withArrays { starts, lengths, sources in
-      (Self.array(starts), Self.array(lengths), Self.array(sources))
-    }
-    self.init(starts: arrays.0, lengths: arrays.1, sources: arrays.2)
+    let extents = (0..<map.count).map { map[$0] }
+    self.init(
+      starts: extents.map(\.start), lengths: extents.map(\.length),
+      sources: extents.map(\.source.rawValue))
   }
 
   deinit {

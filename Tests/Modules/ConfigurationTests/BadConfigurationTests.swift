@@ -199,6 +199,13 @@ struct BadConfiguration: CustomTestStringConvertible {
         role: recovery
         disks: [{name: d, backing: "file:/f"}]
       """),
+    .group(6, "needs 'address'", "peers: [{site: w}]"),
+    .group(
+      6, "two peers of a group are named 'w'",
+      #"peers: [{site: w, address: "tcp:w:1"}, {site: w, address: "tcp:w:2"}]"#),
+    .group(
+      7, "give one of the two",
+      "peer: {site: w, address: \"tcp:w:1\"}\n  peers: [{site: s, address: \"tcp:s:1\"}]"),
     BadConfiguration(
       6, "two groups are named 'g', the first on line 5",
       """

@@ -42,7 +42,7 @@ import Testing
     ]
     let group = GroupConfiguration(
       name: "shop", role: .protected,
-      peer: PeerConfiguration(site: "west", address: .tcp(host: "127.0.0.1", port: 20810)),
+      peers: [PeerConfiguration(site: "west", address: .tcp(host: "127.0.0.1", port: 20810))],
       mode: .async, historyNanoseconds: 0, applyEveryNanoseconds: 1_000_000_000,
       checkpointEveryNanoseconds: 5_000_000_000, journal: journal, disks: disks)
     let expected = SiteConfiguration(
@@ -94,6 +94,27 @@ import Testing
     #expect(group.journal == journal)
     #expect(
       group.disks == [DiskConfiguration(name: "shop-root", backing: .file(path: "target.raw"))])
+  }
+
+  @Test func `several peers, of which each may say what a full journal does about it`() throws {
+    let site = try read(
+      """
+      site: east
+      data: /d
+      listen: {nbd: ["unix:/s"]}
+      groups:
+      - name: g
+        role: protected
+        peers:
+        - {site: west, address: "tcp:w:1"}
+        - {site: south, address: "tcp:s:1", on_full: block}
+        disks: [{name: d, backing: "file:/f"}]
+      """)
+    #expect(
+      site.groups.first?.peers == [
+        PeerConfiguration(site: "west", address: .tcp(host: "w", port: 1)),
+        PeerConfiguration(site: "south", address: .tcp(host: "s", port: 1), onFull: .block),
+      ])
   }
 
   @Test func takesTheDefaultsForWhatIsLeftOut() throws {

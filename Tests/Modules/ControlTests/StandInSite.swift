@@ -52,9 +52,9 @@ final class StandInSite: ControlledSite {
   /// What `reload` answers.
   let reloading = Mutex<Result<ReloadStatus, ConfigurationError>>(.success(SampleStatus.reload))
 
-  func discardFollower(group: String) throws -> SyncStatus {
+  func discardFollower(group: String, peer: String?) throws -> SyncStatus {
     guard group == "shop" else { throw Refusal(description: "group '\(group)' has not diverged") }
-    return SyncStatus(group: group, peer: "west", discardedThrough: 120, isDone: true)
+    return SyncStatus(group: group, peer: peer ?? "west", discardedThrough: 120, isDone: true)
   }
 
   func reload() throws -> ReloadStatus { try reloading.withLock { $0 }.get() }

@@ -55,6 +55,10 @@ import Testing
     Edit("groups[].role", "role: plain", "role: protected", "group p: role: plain -> protected"),
     Edit("groups[].peer.site", "site: west", "site: south", "peer.site: west -> south"),
     Edit("groups[].peer.address", "127.0.0.1:2\"", "127.0.0.1:3\"", "peer.address: "),
+    Edit("groups[].peer.on_full", "2\", on_full: block", "2\", on_full: degrade", "peer.on_full: "),
+    Edit("groups[].peers[].site", "site: up", "site: over", "peers: up, down -> over, down"),
+    Edit("groups[].peers[].address", "127.0.0.1:4\"", "127.0.0.1:5\"", "peer up: address: "),
+    Edit("groups[].peers[].on_full", "full: throttle", "full: block", "peer up: on_full: throttle"),
     Edit("groups[].mode", "mode: async", "mode: sync", "mode sync", isRefused: true),
     Edit("groups[].history", "history: 1h", "history: 2h", "history: 1h -> 2h"),
     Edit("groups[].apply_every", "apply_every: 200ms", "apply_every: 1s", "apply_every: 200ms"),
@@ -62,7 +66,9 @@ import Testing
     Edit("groups[].journal.capacity", "capacity: 8M", "capacity: 9M", "journal.capacity: 8M"),
     Edit("groups[].journal.segment_size", "size: 256K", "size: 512K", "journal.segment_size: 256K"),
     Edit("groups[].journal.view_scratch", "scratch: 2M", "scratch: 3M", "journal.view_scratch: 2M"),
-    Edit("groups[].journal.on_full", "full: block", "full: degrade", "journal.on_full: block"),
+    Edit(
+      "groups[].journal.on_full", "2M, on_full: block", "2M, on_full: degrade",
+      "journal.on_full: block"),
     Edit("groups[].disks[].name", "name: disk", "name: root", "group g: disks: disk -> root"),
     Edit("groups[].disks[].size", "size: 1M", "size: 2M", "disk"),
     Edit("groups[].disks[].backing", "SCRATCH/one.raw", "SCRATCH/two.raw", "disk disk: backing"),
@@ -88,7 +94,7 @@ import Testing
     groups:
       - name: g
         role: protected
-        peer: { site: west, address: "tcp:127.0.0.1:2" }
+        peer: { site: west, address: "tcp:127.0.0.1:2", on_full: block }
         mode: async
         history: 1h
         apply_every: 200ms
@@ -105,6 +111,12 @@ import Testing
       - name: p
         role: plain
         disks: [{ name: scratch, backing: "file:SCRATCH/plain.raw" }]
+      - name: q
+        role: protected
+        peers:
+          - { site: up, address: "tcp:127.0.0.1:4", on_full: throttle }
+          - { site: down, address: "tcp:127.0.0.1:6" }
+        disks: [{ name: many, backing: "file:SCRATCH/many.raw" }]
 
     """.replacing("SCRATCH", with: scratch.path).replacing("LINK", with: "\(link)")
   }
@@ -118,7 +130,7 @@ import Testing
       try Data("alice:0123456789abcdef0123456789abcdef\n".utf8).write(
         to: URL(filePath: scratch.file(file)))
     }
-    for file in ["one.raw", "two.raw", "plain.raw"] {
+    for file in ["one.raw", "two.raw", "plain.raw", "many.raw"] {
       _ = try scratch.sparseFile(file, size: 1 << 20)
     }
     _ = try scratch.subdirectory("east-data")

@@ -21,6 +21,8 @@ public struct SiteConfiguration: Sendable {
     public var name: String
     public var role: Role
     public var peer: (site: String, address: String)?
+    /// In place of `peer`: YAML of each.
+    public var peers: [String] = []
     public var mode = "async"
     public var history = "0s"
     public var applyEvery = "200ms"
@@ -78,6 +80,7 @@ extension SiteConfiguration.Group {
   fileprivate var yaml: [String] {
     var lines = ["  - name: \(name)", "    role: \(role.rawValue)"]
     if let peer { lines.append("    peer: { site: \(peer.site), address: \"\(peer.address)\" }") }
+    if !peers.isEmpty { lines += ["    peers:"] + peers.map { "      - \($0)" } }
     lines += [
       "    mode: \(mode)",
       "    history: \(history)",

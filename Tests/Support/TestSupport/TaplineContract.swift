@@ -28,6 +28,12 @@ public enum TaplineContract {
     ["sync", group, "--discard-follower", "--control", site.control]
   }
 
+  public static func discardFollower(
+    group: String, peer: String, site: SiteConfiguration
+  ) -> [String] {
+    discardFollower(group: group, site: site) + ["--peer", peer]
+  }
+
   public static func reload(site: SiteConfiguration) -> [String] {
     ["reload", "--json", "--control", site.control]
   }

@@ -168,9 +168,11 @@ struct Plan {
     let peer = 1 - site
     return GroupConfiguration(
       name: group.name, role: role == .protected ? .protected : .recovery,
-      peer: PeerConfiguration(
-        site: siteNames[peer],
-        address: role == .protected ? .tcp(host: "127.0.0.1", port: linkPort(peer)) : nil),
+      peers: [
+        PeerConfiguration(
+          site: siteNames[peer],
+          address: role == .protected ? .tcp(host: "127.0.0.1", port: linkPort(peer)) : nil)
+      ],
       historyNanoseconds: group.history[role] ?? 0,
       applyEveryNanoseconds: group.applyEvery[role] ?? .seconds(1),
       checkpointEveryNanoseconds: group.checkpointEvery,
