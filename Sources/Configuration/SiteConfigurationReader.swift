@@ -130,6 +130,9 @@ struct SiteConfigurationReader {
       if peers.contains(where: { $0.site == peer.site }) {
         throw item.failure("two peers of a group are named '\(peer.site)'")
       }
+      if let address = peer.address, peers.contains(where: { $0.address == address }) {
+        throw item.failure("two peers of a group have the address \(address)")
+      }
       peers.append(peer)
     }
     return peers

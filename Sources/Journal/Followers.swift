@@ -51,12 +51,16 @@ public final class Followers: Sendable {
   }
 
   /// Which follower a full journal drops first. Nil when none may be dropped, or dropping those
-  /// that may would free nothing, because another, for which writes wait, is as far behind.
-  public func firstToDrop(_ applied: SequenceNumber) -> Follower? {
-    guard let last = furthestBehind(applied) else { return nil }
-    // Of several that are equally far behind, all must be droppable.
-    let holders = all.filter { !$0.isDetached && $0.durable <= last.durable }
-    return holders.allSatisfy { $0.whenFull == .degrade } ? last : nil
+  /// that may would free nothing, because another, for which writes wait, holds the oldest segment
+  /// too: the journal has room in whole segments.
+  ///
+  /// - Parameter last: the last record of the oldest segment, if another follows it.
+  public func firstToDrop(
+    _ applied: SequenceNumber, oldestSegmentEndsWith last: SequenceNumber
+  ) -> Follower? {
+    let holders = all.filter { !$0.isDetached && $0.durable < min(last, applied) }
+    guard holders.allSatisfy({ $0.whenFull == .degrade }) else { return nil }
+    return holders.min { $0.durable < $1.durable }
   }
 
   /// Where the one is of which writes must not get too far ahead; nil when there is none.

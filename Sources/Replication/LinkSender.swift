@@ -180,6 +180,12 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     // Two rounds: a cut is followed by one more welcome.
     for round in 0..<2 {
       let welcome = try receiveWelcome(channel)
+      // What it has counts under the name of the peer that is meant.
+      guard welcome.site == monitor.peerSite else {
+        throw .refused(
+          "site \(welcome.site.quotedForMessage) answers there, not \(monitor.peerSite): correct "
+            + "the 'address' of that peer")
+      }
       monitor.update { $0.peerDiskByteCounts = welcome.diskByteCounts }
       if welcome.needsBaseline { return try stream.beginCopy(resuming: welcome.copy) }
       // Should one have been under way, its end was only not heard of.

@@ -149,7 +149,7 @@ extension Group {
       apply.slotFailure = nil
       return
     }
-    lifecycle.begin(.segmentFile)
+    guard lifecycle.begin(.segmentFile) else { return journal.slotFailed(slot) }
     let storage = journal.storage
     let byteCount = journal.options.segmentByteCount
     // The guest must not wait until a file is filled.
@@ -223,8 +223,8 @@ extension Group {
     else { return }
     if last >= journal.stamped { closeActiveIfDue(journal, underPressure) }
     let generations = eligible(underPressure: underPressure, through: last)
-    guard let last = generations.last else { return }
-    lifecycle.begin(.apply)
+    // Closing the active one may have failed the group.
+    guard let last = generations.last, lifecycle.begin(.apply) else { return }
     apply.lastStartNanoseconds = monotonic
     apply.dataBytesAtStart = journal.dataBytes
     apply.target = max(apply.target, last.span.lastTimestamp)

@@ -87,8 +87,7 @@ extension Group {
     guard lifecycle.mayBegin(.sync) else { return }
     durability.lastSyncNanoseconds = SystemClock.monotonicNanoseconds()
     if let journal {
-      guard let job = journal.syncJob() else { return }
-      lifecycle.begin(.sync)
+      guard let job = journal.syncJob(), lifecycle.begin(.sync) else { return }
       #if MUTANTS
         if Mutant.skipRecoverySync.isOn, duty == .following {
           return syncFinished(job, SyncResult(nanoseconds: 0, failure: nil))
@@ -96,8 +95,7 @@ extension Group {
       #endif
       if mayBlock { return syncFinished(job, Self.run(job)) }
       journalSync.start(job)
-    } else {
-      lifecycle.begin(.sync)
+    } else if lifecycle.begin(.sync) {
       plainSync.start(stamped)
     }
   }
@@ -196,10 +194,10 @@ extension Group {
     let durable = journal.durable
     let known = knownOfOthers
     guard durable > stateKeeper.state.durable || known.isNews(to: stateKeeper.state) else { return }
+    let promise = promiseChange
+    guard lifecycle.begin(.durabilityNote) else { return }
     durability.lastNoteNanoseconds = now
     // What cannot be noted now is noted later; who depends on the file hears of its failures.
-    lifecycle.begin(.durabilityNote)
-    let promise = promiseChange
     keeper.submit { [self] in
       try? stateKeeper.update {
         $0.durable = max($0.durable, durable)

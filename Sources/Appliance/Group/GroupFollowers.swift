@@ -17,11 +17,17 @@ extension Group {
   /// furthest behind is given up, if that may be. The next is looked at when there is no room after
   /// all.
   func dropFollower(_ journal: SiteJournal) {
-    guard let follower = followers.firstToDrop(journal.applied), mayDrop(follower) else { return }
+    let next = journal.oldestSegment.flatMap { journal.catalog.segment($0.number + 1) }
+    let last = next.map { SequenceNumber($0.firstSequence.rawValue - 1) } ?? SequenceNumber(.max)
+    guard let follower = followers.firstToDrop(journal.applied, oldestSegmentEndsWith: last),
+      mayDrop(follower)
+    else { return }
     log(
       "group \(configuration.name): the journal is full of records that \(follower.site) has "
         + "not received; they are dropped and the peer will be copied anew")
     follower.detach()
+    // The next has its own time.
+    apply.fullSinceNanoseconds = 0
     recycle()
   }
 

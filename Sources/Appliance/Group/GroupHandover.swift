@@ -22,6 +22,10 @@ extension Group {
   /// Lets apply and the index's upkeep come to an end and starts neither again. `reached` is
   /// called on the loop.
   func settle(_ reached: @escaping (_ problem: String?) -> Void) {
+    // On a disk that is slow, what an attempt before has written down is still being undone.
+    guard lifecycle.handover == .none else {
+      return reached("it still goes back from the attempt before: try again")
+    }
     lifecycle.settle()
     handover.reached = reached
     stopIndexUpkeep()
@@ -31,6 +35,7 @@ extension Group {
   /// After `settle`: stops requests where each connection stands, answers those under way, makes
   /// everything durable and writes the state file as at a stop. `reached` is called on the loop.
   func pause(_ reached: @escaping (_ problem: String?) -> Void) {
+    guard lifecycle.handover == .settled else { return reached("it was opened meanwhile") }
     lifecycle.pause()
     handover.reached = reached
     for connection in connections.members { connection.pause() }
@@ -92,6 +97,7 @@ extension Group {
         reopen()
         return done()
       }
+      let attempt = handover.attempt
       // Before anything is appended: a crash must not be taken for a clean stop.
       keeper.submit { [self] in
         var failure: Errno?
@@ -101,7 +107,8 @@ extension Group {
         let problem = failure
         loop.post { [self] in
           if let problem { fail("writing the state file: \(problem)") }
-          reopen()
+          // Whoever has asked since goes on with it.
+          if handover.attempt == attempt { reopen() }
           done()
         }
       }

@@ -46,7 +46,7 @@ extension Group {
 
   private func place(_ journal: SiteJournal) {
     guard let job = journal.placingJob() else { return indexUpkeep.placing.failure = nil }
-    lifecycle.begin(.placing)
+    guard lifecycle.begin(.placing) else { return }
     lanes.index.submit { [self] in
       let result = Result { () throws(JournalError) in try job.run() }
       loop.post { [self] in
@@ -58,7 +58,7 @@ extension Group {
 
   private func merge(_ journal: SiteJournal) {
     guard let job = journal.mergeJob() else { return indexUpkeep.merging.failure = nil }
-    lifecycle.begin(.merging)
+    guard lifecycle.begin(.merging) else { return }
     let stop = IndexJob.Stop()
     indexUpkeep.stop = stop
     lanes.index.submit { [self] in
@@ -94,7 +94,7 @@ extension Group {
 
   private func writeSidecar(_ journal: SiteJournal) {
     guard let job = journal.sidecarJob() else { return indexUpkeep.sidecars.failure = nil }
-    lifecycle.begin(.sidecar)
+    guard lifecycle.begin(.sidecar) else { return journal.sidecarFailed(job) }
     keeper.submit { [self] in
       let result = Result { () throws(JournalError) in try job.run() }
       loop.post { [self] in

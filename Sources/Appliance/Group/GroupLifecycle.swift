@@ -94,7 +94,7 @@ struct GroupLifecycle: Hashable, Sendable {
     switch job {
     case .apply: [.failed, .settling, .resetAwaited, .ended]
     case .sync: [.failed, .standing, .ended]
-    case .segmentFile: [.failed, .stopping, .pausing]
+    case .segmentFile: [.failed, .stopping, .pausing, .resetAwaited]
     case .voidNote, .promise: [.failed, .stopping, .pausing, .resetAwaited]
     case .durabilityNote: [.failed, .stopping, .pausing]
     case .placing, .sidecar, .merging: [.failed, .stopping, .settling, .resetAwaited]
@@ -130,10 +130,13 @@ struct GroupLifecycle: Hashable, Sendable {
     }
   }
 
-  mutating func begin(_ job: Job) {
-    precondition(mayBegin(job), "\(job) begins where it must not")
+  /// Asked last, right before the job is given away: what was looked at meanwhile may have failed
+  /// the group. False when it may not begin.
+  mutating func begin(_ job: Job) -> Bool {
+    guard mayBegin(job) else { return false }
     running |= job.bit
     if job == .promise { promisesUnderWay += 1 }
+    return true
   }
 
   mutating func ended(_ job: Job) {

@@ -93,8 +93,7 @@ extension Group {
     _ done: @escaping @Sendable (Errno?) -> Void = { _ in }
   ) {
     guard let stateKeeper else { return done(nil) }
-    guard lifecycle.mayBegin(.promise) else { return done(.again) }
-    lifecycle.begin(.promise)
+    guard lifecycle.begin(.promise) else { return done(.again) }
     promises.lastChangeNanoseconds = SystemClock.monotonicNanoseconds()
     let change = change ?? promiseChange
     lanes.files.submit { [self] in
@@ -175,6 +174,7 @@ extension Group {
     }
     if duty == .owning {
       givePromise(through: max(instant, journal.promised), journal, state)
+      if let failure { return action(failure) }
       if instant <= max(journal.promised, durableTimestamp) { return action(failure) }
       let boot = promises.boot
       changePromise { state in

@@ -46,7 +46,9 @@ extension Group {
     // What the older one had staged was journaled with its end, or could not be.
     if let failure { return receiver.refuse("the group has failed: \(failure)") }
     receiving.connected(receiver, from: hello.site, now: SystemClock.monotonicNanoseconds())
-    guard state.baseline == .copying else { return receiver.welcome(welcome(state)) }
+    guard state.baseline == .copying || lifecycle.isResetting else {
+      return receiver.welcome(welcome(state))
+    }
     // First what an earlier connection has brought is stored: then it is known how far that is, and
     // no more piles up, however often connections break.
     receiver.keepWaiting()

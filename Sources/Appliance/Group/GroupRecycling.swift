@@ -21,7 +21,7 @@ extension Group {
         return
       }
     #endif
-    lifecycle.begin(.voidNote)
+    guard lifecycle.begin(.voidNote) else { return }
     // Not behind a step of apply, which takes long.
     lanes.files.submit { [self] in
       var failure: Errno?

@@ -91,8 +91,7 @@ extension Group {
       @escaping @Sendable (FolderStorage, JournalState) throws(JournalError) ->
       JournalRecovery<FolderStorage>
   ) {
-    guard let journal, let stateKeeper else { return }
-    lifecycle.begin(.reset)
+    guard let journal, let stateKeeper, lifecycle.begin(.reset) else { return closeReceiver() }
     forgetKnown()
     let storage = journal.storage
     keeper.submit { [self] in

@@ -223,10 +223,13 @@ private struct HandoverDriver {
     _ question:
       @escaping @Sendable (Group, @escaping @Sendable (_ problem: String?) -> Void) -> Void
   ) -> HandoverGiver.Event {
-    guard let answers = try? Answers(count: site.groups.count) else {
+    let groups = site.groups
+    guard let answers = try? Answers(count: groups.count) else {
+      // Who is to go on goes on, though nobody waits for it.
+      if !heedsNews { for group in groups { group.loop.post { question(group) { _ in } } } }
       return .failed("out of descriptors")
     }
-    for group in site.groups {
+    for group in groups {
       group.loop.post {
         question(group) { problem in
           answers.add(problem.map { "group \(group.configuration.name): \($0)" })

@@ -1,5 +1,6 @@
 import Foundation
 import Journal
+import SystemIO
 import TestSupport
 import Testing
 
@@ -50,6 +51,33 @@ import Testing
     }
     #expect(conditions?.map(\.code) == [.groupReopened])
     #expect(conditions?.first?.text.contains("the disk is gone") == true)
+    host.end()
+  }
+
+  /// The state file, on a disk that is slow, has yet to be told that the site is not given away.
+  @Test func `a hand-over that is given up is undone before the next one begins`() throws {
+    let host = try protectedHost(try ScratchDirectory())
+    try host.serve()
+    let group = try #require(host.group)
+    let isSlow = Monitor(true)
+    let (answers, undone) = (Monitor<[String]>([]), Monitor(0))
+    host.loop.perform { group.settle { problem in answers.update { $0.append(problem ?? "") } } }
+    #expect(answers.wait { $0.count == 1 ? $0 : nil } == [""])
+    group.keeper.submit { isSlow.wait { $0 ? nil : () } }
+    host.loop.perform { group.pause { _ in } }
+    try eventually("the state file is to be written") {
+      host.loop.ask { $0(group.lifecycle.handover == .closing) } == true
+    }
+    host.loop.perform {
+      group.resume { undone.update { $0 += 1 } }
+      group.settle { problem in answers.update { $0.append(problem ?? "") } }
+    }
+    #expect(answers.wait { $0.count == 2 ? $0 : nil }[1].contains("try again"))
+    // The next attempt is given up, too.
+    host.loop.perform { group.resume { undone.update { $0 += 1 } } }
+    isSlow.update { $0 = false }
+    undone.wait { $0 == 2 ? () : nil }
+    #expect(host.loop.ask { $0(group.lifecycle.handover == .none && group.failure == nil) } == true)
     host.end()
   }
 

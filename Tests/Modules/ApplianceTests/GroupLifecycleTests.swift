@@ -26,7 +26,7 @@ import Testing
       if next != state { all.append(next) }
     }
     for job in jobs {
-      if state.mayBegin(job), !state.runs(job) { add { $0.begin(job) } }
+      if state.mayBegin(job), !state.runs(job) { add { _ = $0.begin(job) } }
       if state.runs(job) { add { $0.ended(job) } }
     }
     add { $0.awaitReset(true) }
@@ -123,7 +123,7 @@ import Testing
   @Test func whatACourseWaitsForDoesNotBeginAgain() {
     for state in Self.states {
       var mayBegin = Set(Job.allCases)
-      if state.awaitsReset { mayBegin.formIntersection([.sync, .segmentFile, .durabilityNote]) }
+      if state.awaitsReset { mayBegin.formIntersection([.sync, .durabilityNote]) }
       if state.isSettling { mayBegin.subtract([.apply, .placing, .sidecar, .merging]) }
       if state.isPausing { mayBegin.formIntersection([.sync]) }
       if state.end == .ended { mayBegin.removeAll() }
@@ -155,11 +155,18 @@ import Testing
 
   @Test func severalPromisesEndOneByOne() {
     var state = GroupLifecycle()
-    state.begin(.promise)
-    state.begin(.promise)
+    #expect(state.begin(.promise) && state.begin(.promise))
     state.ended(.promise)
     #expect(state.runs(.promise))
     state.ended(.promise)
     #expect(!state.runs(.promise))
+  }
+
+  /// What is looked at before a job begins may fail the group.
+  @Test func whatMightHaveBegunDoesNotOnceTheGroupHasFailed() {
+    var state = GroupLifecycle()
+    #expect(state.mayBegin(.apply))
+    state.failed("a reason")
+    #expect(!state.begin(.apply) && !state.runs(.apply))
   }
 }

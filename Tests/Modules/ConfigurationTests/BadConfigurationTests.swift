@@ -204,6 +204,9 @@ struct BadConfiguration: CustomTestStringConvertible {
       6, "two peers of a group are named 'w'",
       #"peers: [{site: w, address: "tcp:w:1"}, {site: w, address: "tcp:w:2"}]"#),
     .group(
+      6, "two peers of a group have the address tcp:w:1",
+      #"peers: [{site: w, address: "tcp:w:1"}, {site: s, address: "tcp:w:1"}]"#),
+    .group(
       7, "give one of the two",
       "peer: {site: w, address: \"tcp:w:1\"}\n  peers: [{site: s, address: \"tcp:s:1\"}]"),
     BadConfiguration(

@@ -67,8 +67,14 @@ import Testing
       mark: 40, behind: "s", drop: "s"),
     Case(
       "who went counts no more",
-      [One("w", .degrade, 90), One("s", .degrade, 40, isDetached: true)],
-      mark: 90, behind: "w", drop: "w"),
+      [One("w", .degrade, 50), One("s", .degrade, 40, isDetached: true)],
+      mark: 50, behind: "w", drop: "w"),
+    Case(
+      "who has all of the oldest segment holds nothing", [One("w", .degrade, 90)], mark: 90,
+      behind: "w"),
+    Case(
+      "nobody goes for a segment that another holds as well",
+      [One("s", .degrade, 40), One("w", .block, 41)], mark: 40, behind: "s"),
     Case(
       "one goes though another waits further on", [One("w", .block, 90), One("s", .degrade, 40)],
       mark: 40, behind: "s", drop: "s"),
@@ -95,7 +101,8 @@ import Testing
     #expect(followers.mark?.rawValue == given.mark)
     #expect(followers.throttlingMark?.rawValue == given.throttling)
     #expect(followers.furthestBehind(applied)?.site == given.behind)
-    #expect(followers.firstToDrop(applied)?.site == given.drop)
+    let drop = followers.firstToDrop(applied, oldestSegmentEndsWith: SequenceNumber(60))
+    #expect(drop?.site == given.drop)
   }
 
   @Test func `a follower begins where it was, and only under its own name`() throws {
