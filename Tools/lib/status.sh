@@ -17,9 +17,10 @@ has_history() {
   "$tapline" status --json --control "unix:$1" | jq -e '[.groups[].history != null] | all' >/dev/null
 }
 
-# True when all that every group of the site whose control socket is $1 has stamped is durable at
-# its peer.
+# True when the peer of every group of the site whose control socket is $1 has a whole copy, and all
+# that was stamped is durable there.
 is_in_sync() {
   "$tapline" status --json --control "unix:$1" |
-    jq -e '[.groups[].watermarks | .stamped == .peer_durable] | all' >/dev/null
+    jq -e '[.groups[] | .link.rpo_seconds == 0 and .watermarks.stamped == .watermarks.peer_durable]
+      | all' >/dev/null
 }
