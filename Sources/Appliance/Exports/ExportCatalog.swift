@@ -105,5 +105,5 @@ struct ExportCatalog: Sendable {
 
 extension Group {
   /// Its disks can be opened as they are; else only as they were.
-  fileprivate var isLive: Bool { configuration.role != .recovery }
+  var isLive: Bool { duty != .following }
 }

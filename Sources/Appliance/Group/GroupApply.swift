@@ -52,8 +52,7 @@ extension Group {
   func tick() {
     continueSecuring()
     goOn()
-    guard lifecycle.obstacles.isDisjoint(with: [.failed, .stopping, .pausing]), let journal
-    else { return }
+    guard lifecycle.isServing, let journal else { return }
     noteGrowth(journal)
     boundActiveCheckpoints(journal)
     endDamagedSegment(journal)
@@ -357,8 +356,7 @@ extension Group {
   /// Writes a marker record; nil when there is no room or the group has failed.
   func writeCheckpoint(tag: String) -> Checkpoint? {
     let utf8 = Array(tag.utf8)
-    guard let tap, let journal,
-      lifecycle.obstacles.isDisjoint(with: [.failed, .stopping, .pausing]),
+    guard let tap, let journal, lifecycle.isServing,
       journal.hasRoom(payloadByteCount: utf8.count)
     else { return nil }
     var memory = [UInt8](repeating: 0, count: RecordHeader.byteCount) + utf8

@@ -164,29 +164,18 @@ struct GroupLifecycle: Hashable, Sendable {
   mutating func stop() { if end == .none { end = .stopping } }
 
   /// After `stop`: all is made durable, and applied where that is wanted.
-  mutating func drain() {
-    precondition(end == .stopping, "draining while \(end)")
-    end = .draining
-  }
+  mutating func drain() { Self.move(&end, from: .stopping, to: .draining) }
+  mutating func drained() { Self.move(&end, from: .draining, to: .ended) }
 
-  mutating func drained() {
-    precondition(end == .draining, "drained while \(end)")
-    end = .ended
-  }
+  mutating func settle() { Self.move(&handover, from: .none, to: .settling) }
+  mutating func pause() { Self.move(&handover, from: .settled, to: .pausing) }
+  mutating func paused() { Self.move(&handover, from: .closing, to: .paused) }
 
-  mutating func settle() {
-    precondition(handover == .none, "settling while \(handover)")
-    handover = .settling
-  }
-
-  mutating func pause() {
-    precondition(handover == .settled, "pausing while \(handover)")
-    handover = .pausing
-  }
-
-  mutating func paused() {
-    precondition(handover == .closing, "paused while \(handover)")
-    handover = .paused
+  private static func move<Stage: Equatable>(
+    _ stage: inout Stage, from before: Stage, to after: Stage
+  ) {
+    precondition(stage == before, "\(after) while \(stage)")
+    stage = after
   }
 
   /// No other process takes the group.
@@ -227,6 +216,8 @@ struct GroupLifecycle: Hashable, Sendable {
 
   // MARK: What others ask
 
+  /// Requests can begin, of clients and of the peer.
+  var isServing: Bool { obstacles.isDisjoint(with: [.failed, .stopping, .pausing]) }
   var isStopping: Bool { end != .none }
   /// On the way to another process: nothing begins in the background.
   var isSettling: Bool { handover != .none }

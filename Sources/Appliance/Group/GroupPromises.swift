@@ -163,8 +163,7 @@ extension Group {
   /// Calls `action` once the instant can be opened for ever: its records are durable, and the state
   /// file knows that no other will come. With the reason when that cannot be.
   func secure(_ instant: Timestamp, _ action: @escaping @Sendable (_ problem: String?) -> Void) {
-    guard let journal, let state = stateKeeper?.state, !closesViews,
-      lifecycle.obstacles.isDisjoint(with: [.failed, .stopping, .pausing])
+    guard let journal, let state = stateKeeper?.state, !closesViews, lifecycle.isServing
     else { return action(failure ?? "the group is being set back or stopped: try again") }
     let durableTimestamp = Timestamp(rawValue: journal.watermarks[.durableTimestamp])
     if journal.stamped > journal.durable, instant > durableTimestamp {
@@ -198,8 +197,7 @@ extension Group {
   /// When a sync has ended, and several times a second.
   func continueSecuring() {
     if promises.waits.isEmpty { return }
-    let isOver =
-      closesViews || !lifecycle.obstacles.isDisjoint(with: [.failed, .stopping, .pausing])
+    let isOver = closesViews || !lifecycle.isServing
     let durable = journal?.durable ?? .none
     let ready = promises.waits.filter { isOver || $0.through <= durable }
     promises.waits.removeAll { isOver || $0.through <= durable }

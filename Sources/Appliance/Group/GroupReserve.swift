@@ -12,8 +12,7 @@ extension Group {
   /// Nothing is applied early that would free no room: when a follower lacks the records, or a view
   /// holds them, the history stays until the journal is full.
   func keepReserve() {
-    guard let journal, lifecycle.obstacles.isDisjoint(with: [.failed, .stopping, .pausing])
-    else { return }
+    guard let journal, lifecycle.isServing else { return }
     apply.openedAtLook = journal.openedCount
     let free = journal.freeSegmentCount(grows: apply.slotFailure == nil)
     let wanted = journal.options.reserve.segmentsToFree(

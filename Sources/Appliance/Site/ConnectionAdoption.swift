@@ -51,7 +51,7 @@ struct ConnectionAdoption {
     }
     if session.export.sizeBytes > disk.store.byteCount { return "the disk is smaller now" }
     let isLive = state.instant == nil
-    if isLive, group.configuration.role == .recovery { return "the disk is a recovery copy" }
+    if isLive, !group.isLive { return "the disk is a recovery copy" }
     let user = socket.peerUser
     switch group.access(to: disk, for: ClientIdentity(user: user?.user, group: user?.group)) {
     case .readWrite: return nil
