@@ -230,7 +230,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
       in: parts.catalog, of: welcome.lineage.newest?.identifier)
     return ResumeDecision.decide(
       welcome, owner: SiteHistory(parts.hello.lineage, last: last.mark), oldest: oldest,
-      match: match, isDetached: parts.follower.isDetached)
+      match: match, isDetached: parts.follower.isGivenUp)
   }
 
   /// Both sites stop here until an operator decides.

@@ -40,6 +40,7 @@ struct GroupDisk: Sendable {
 /// GroupConditions (what people should know), GroupStatusReport.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
+  /// Of this opening.
   let duty: Duty
   /// Of the site that this group is at.
   var siteName = ""
@@ -118,7 +119,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     log: @escaping @Sendable (String) -> Void
   ) {
     configuration = parts.configuration
-    duty = Duty(parts.configuration.role)
+    duty = parts.duty
     accessRules = Mutex(parts.configuration.disks)
     disks = parts.disks
     journal = parts.journal

@@ -127,7 +127,7 @@ extension Group {
       found.append(Condition(.recordsDamaged, peer: site, prefix + peer.repair))
     }
     // While it is copied, the journal keeps nothing for it, and need not.
-    if link.follower.isDetached, !link.follower.debt.isActive {
+    if link.follower.isGivenUp, !link.follower.debt.isActive {
       found.append(
         Condition(
           .peerMustBeCopied, peer: site,

@@ -21,6 +21,7 @@ public struct SiteError: Error, Sendable, CustomStringConvertible {
 /// What a group is made of, opened and recovered, before its loop takes it.
 struct GroupParts {
   var configuration: GroupConfiguration
+  var duty: Duty
   var disks: [GroupDisk]
   var journal: SiteJournal?
   var stateKeeper: StateKeeper?
@@ -59,8 +60,9 @@ enum GroupOpening {
     let byteCounts = configuration.role == .plain ? [:] : try knownByteCounts(folder)
     let disks = try openDisks(configuration, origin, byteCounts, files)
     var parts = GroupParts(
-      configuration: configuration, disks: disks, observations: ObservationQueue())
-    if configuration.role == .plain { return parts }
+      configuration: configuration, duty: Duty(configuration.role), disks: disks,
+      observations: ObservationQueue())
+    if parts.duty == .plain { return parts }
     do {
       try openJournal(folder, into: &parts, files, indexMemory, log: log)
     } catch let error as SiteError {
@@ -184,8 +186,9 @@ enum GroupOpening {
       return OpenedState(file: file, state: newState(configuration, disks))
     }
     var opened = OpenedState(file: file, state: state, generation: generation)
+    opened.state.ownership.obey(Duty(configuration.role))
     // A receiving side's epochs are its peer's.
-    if configuration.role == .protected, try file.lacksCopy(beside: generation) {
+    if opened.state.ownership.duty == .owning, try file.lacksCopy(beside: generation) {
       opened.state.distrust()
     }
     return opened
@@ -204,6 +207,7 @@ enum GroupOpening {
     }
     let opened = try openState(storage, configuration, own)
     var state = opened.state
+    parts.duty = state.ownership.duty
     try check(state, against: configuration, own, folder)
     try requireOwn(storage, state)
     state.disks = own
@@ -215,7 +219,7 @@ enum GroupOpening {
     for note in recovered.notes { log("group \(configuration.name): \(note)") }
     // Each start is another timeline, and each timeline has its own segments: this folder may be an
     // older one put back, or a copy of one with which somebody else goes on.
-    if configuration.role == .protected, !isNew { beginIncarnation(of: &state, recovered) }
+    if parts.duty == .owning, !isNew { beginIncarnation(of: &state, recovered) }
     state.isClean = false
     state.oldestSegment = recovered.oldestSegment
     parts.followers = try followers(configuration, state)
@@ -225,9 +229,9 @@ enum GroupOpening {
         segmentByteCount: Int(configuration.journal.segmentSizeBytes),
         capacityByteCount: Int(configuration.journal.capacityBytes),
         verifiesBeforeApply: configuration.historyNanoseconds >= longHistoryNanoseconds),
-      state: state, recovered: recovered, continuesLastSegment: configuration.role == .recovery,
+      state: state, recovered: recovered, continuesLastSegment: parts.duty == .following,
       followers: parts.followers)
-    if configuration.role == .protected {
+    if parts.duty == .owning {
       // The link may end a full copy before the loop has closed its first instant, and without one
       // the copy would be good for any.
       try parts.journal?.closeInstants(
@@ -359,7 +363,7 @@ enum GroupOpening {
         "group \(name): the journal in \(folder) is of \(state.disks.count) disks, the "
           + "configuration names \(disks.count)")
     }
-    if configuration.role == .protected, state.baseline != .complete {
+    if state.ownership.duty == .owning, state.baseline != .complete {
       throw SiteError(
         "group \(name): this site's copy is not complete and cannot be the protected side")
     }
@@ -368,15 +372,17 @@ enum GroupOpening {
 
 extension GroupOpening {
   /// Those that a protected group sends to.
-  private static func receivers(_ group: GroupConfiguration) -> [PeerConfiguration] {
-    group.role == .protected ? group.peers : []
+  private static func receivers(
+    _ group: GroupConfiguration, _ duty: Duty
+  ) -> [PeerConfiguration] {
+    duty == .owning ? group.peers : []
   }
 
   private static func followers(
     _ group: GroupConfiguration, _ state: JournalState
   ) throws(Errno) -> Followers {
     try Followers(
-      receivers(group).map {
+      receivers(group, state.ownership.duty).map {
         (site: $0.site, whenFull: Follower.WhenFull($0.onFull ?? group.journal.onFull))
       }, known: state.followers)
   }
@@ -390,7 +396,8 @@ extension GroupOpening {
       site: site, groupName: parts.configuration.name, group: state.group,
       lineage: state.lineage, segmentByteCount: UInt32(journal.options.segmentByteCount),
       disks: state.disks)
-    return zip(parts.followers.all, receivers(parts.configuration)).compactMap { follower, peer in
+    let peers = receivers(parts.configuration, parts.duty)
+    return zip(parts.followers.all, peers).compactMap { follower, peer in
       guard let address = peer.address else { return nil }
       return LinkSender(
         .init(

@@ -330,7 +330,7 @@ final class GroupHost: Sendable {
     group.setback = setback
     group.setback?.opened(now: now, end: group.stamped)
     // What a recovery site has lost is sent again.
-    if role == .protected {
+    if group.duty == .owning {
       group.loss = memory.loss(keeping: group.stamped, diskCount: group.disks.count)
     }
     return Opening(group: group, links: links)

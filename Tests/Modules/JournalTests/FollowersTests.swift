@@ -118,9 +118,25 @@ import Testing
     let copied = followers.all[0]
     copied.reporter.copyBegins()
     #expect(followers.mark == SequenceNumber(60) && copied.durable == .none)
-    #expect(followers.marks.map(\.site) == ["s"])
+    #expect(followers.marks.keeping == ["w": false, "s": true])
     copied.reporter.copyFollows(from: SequenceNumber(50))
     #expect(followers.mark == SequenceNumber(50) && !copied.isDetached)
+  }
+
+  /// After a start nobody knows whether its copy is whole, and the journal reaches back.
+  @Test func `for whom nothing was kept, nothing is kept until it goes on`() throws {
+    let known: [JournalState.FollowerMark] = [
+      .init(site: "w", durable: .none, isKept: false), .init(site: "s", durable: SequenceNumber(60)),
+    ]
+    let followers = try Followers(
+      [(site: "w", whenFull: .block), (site: "s", whenFull: .block)], known: known)
+    let waiting = followers.all[0]
+    #expect(followers.mark == SequenceNumber(60) && waiting.isDetached && !waiting.isGivenUp)
+    waiting.reporter.goesOn(after: SequenceNumber(50))
+    #expect(!waiting.isDetached)
+    waiting.detach()
+    waiting.reporter.goesOn(after: SequenceNumber(50))
+    #expect(waiting.isGivenUp)
   }
 
   @Test func `what is detached is told, so that its connection ends`() throws {
