@@ -268,23 +268,16 @@ extension Group {
       do {
         let verified = try unverified.map { ($0, try $0.verify(applying: mark.sequence)) }
         try stateKeeper.update { state in
-          // One that was begun before, and failed, may have gone further.
-          if mark.sequence > state.applyTarget.sequence { state.applyTarget = mark }
+          state.applyBegins(through: mark)
           known.note(in: &state)
-          // The disks will hold them: should they not be found again, that is no torn end.
-          state.durable = max(state.durable, mark.sequence)
         }
         outcome = try applier.apply(generations, savingFor: views) { disk, map in
           followers.note(disk, map)
         }
         try stateKeeper.update {
-          $0.applied = mark
-          let durable = watermarks.sequence(.durable)
-          $0.durable = max($0.durable, durable, mark.sequence)
-          $0.followers = followers.marks
-          let oldest = catalog.oldestNeeded(
-            durable: durable, applied: mark.sequence, kept: $0.followers.mark)
-          $0.oldestSegment = max($0.oldestSegment, oldest ?? 0)
+          $0.applyEnded(
+            through: mark, durable: watermarks.sequence(.durable), followers: followers.marks,
+            catalog)
         }
         for (segment, part) in verified { segment.noteApplied(part) }
       } catch let error as Errno {

@@ -194,8 +194,10 @@ extension Group {
     let durable = journal.durable
     let known = knownOfOthers
     let followers = followers
-    guard durable > stateKeeper.state.durable || known.isNews(to: stateKeeper.state)
-      || followers.marks.keeping != stateKeeper.state.followers.keeping
+    let state = stateKeeper.state
+    guard
+      durable > state.durable || known.isNews(to: state)
+        || followers.marks.keeping != state.followers.keeping
     else { return }
     let promise = promiseChange
     guard lifecycle.begin(.durabilityNote) else { return }

@@ -211,17 +211,12 @@ enum GroupOpening {
     try check(state, against: configuration, own, folder)
     try requireOwn(storage, state)
     state.disks = own
-    let isNew = opened.generation == 0
     let recovered = try JournalRecovery(
       storage, state: state,
       shelf: IndexShelf(
         storage, segmentByteCount: Int(configuration.journal.segmentSizeBytes), indexMemory))
     for note in recovered.notes { log("group \(configuration.name): \(note)") }
-    // Each start is another timeline, and each timeline has its own segments: this folder may be an
-    // older one put back, or a copy of one with which somebody else goes on.
-    if parts.duty == .owning, !isNew { beginIncarnation(of: &state, recovered) }
-    state.isClean = false
-    state.oldestSegment = recovered.oldestSegment
+    state.opens(recovered, isNew: opened.generation == 0)
     parts.followers = try followers(configuration, state)
     parts.journal = Journal(
       storage: storage,
@@ -250,21 +245,6 @@ enum GroupOpening {
     #endif
     return state.promise.limit(
       at: SystemClock.monotonicNanoseconds(), boot: SystemInfo.bootIdentifier)
-  }
-
-  private static func beginIncarnation(
-    of state: inout JournalState, _ recovered: JournalRecovery<FolderStorage>
-  ) {
-    #if MUTANTS
-      if Mutant.keepIncarnation.isOn, state.isClean { return }
-      if Mutant.keepEpoch.isOn, !state.isClean { return }
-    #endif
-    // The state file may have lost the change that began one.
-    for incarnation in recovered.incarnations where incarnation.epoch > state.epoch {
-      state.lineage.note(incarnation)
-    }
-    state.beginIncarnation(
-      after: .init(recovered.lastSequence, recovered.lastTimestamp), above: recovered.newestEpoch)
   }
 
   /// A new group begins only where no journal is: it would write over the segments.

@@ -21,16 +21,8 @@ extension Group {
       let ownerDurable = receiving.ownerDurable
       let shelf = journal?.shelf
       reload(receiver) { state in
-        state.lineage = lineage
-        state.ownerDurable = ownerDurable
-        // What the peer that goes on has promised is another matter.
-        #if MUTANTS
-          let isDiscarded = isDiscarded && !Mutant.keepDiscardedPromise.isOn
-        #endif
-        if isDiscarded { state.promise = .none }
-        // Apply may have gone further by now; then only a full copy helps, and the peer will find
-        // out.
-        state.durable = min(state.durable, max(sequence, state.applied.sequence))
+        state.cut(
+          after: sequence, keeping: lineage, ownerDurable: ownerDurable, isDiscarded: isDiscarded)
       } recover: { storage, state throws(JournalError) in
         try JournalRecovery(storage, state: state, cut: sequence, shelf: shelf)
       }
@@ -52,20 +44,7 @@ extension Group {
     receiving.owner(has: .unknown)
     whenUnused { [self] in
       reload(receiver) { state in
-        if state.baseline == .complete {
-          state.noteGap(
-            .init(from: max(state.applied.timestamp, state.historyStart), to: now))
-        }
-        state.group = hello.group
-        state.baseline = .copying
-        if state.copy.number != copy { state.copy = .init(number: copy) }
-        state.lineage = hello.lineage.holding(through: start)
-        state.ownerDurable = .unknown
-        state.applied = .init(start, .zero)
-        state.applyTarget = state.applied
-        state.durable = start
-        state.promise = .none
-        state.historyStart = .zero
+        state.copies(hello.group, copy: copy, from: start, of: hello.lineage, now: now)
       } recover: { storage, state throws(JournalError) in
         try JournalRecovery(erasing: storage, state: state)
       }

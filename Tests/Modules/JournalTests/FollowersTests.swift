@@ -126,7 +126,8 @@ import Testing
   /// After a start nobody knows whether its copy is whole, and the journal reaches back.
   @Test func `for whom nothing was kept, nothing is kept until it goes on`() throws {
     let known: [JournalState.FollowerMark] = [
-      .init(site: "w", durable: .none, isKept: false), .init(site: "s", durable: SequenceNumber(60)),
+      .init(site: "w", durable: .none, isKept: false),
+      .init(site: "s", durable: SequenceNumber(60)),
     ]
     let followers = try Followers(
       [(site: "w", whenFull: .block), (site: "s", whenFull: .block)], known: known)
