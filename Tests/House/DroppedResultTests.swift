@@ -13,6 +13,7 @@ struct DroppedResultTests {
       1, "what is not noted now is noted by the next change"
     ),
     "Appliance/Group/GroupViews.swift": (1, "an instant that is not in the history is not offered"),
+    "Journal/Follower.swift": (1, "the result of an atomic, not of a call that fails"),
     "Journal/JournalStorage.swift": (
       4, "direct transfers are a hint; unfinished files are removed again before their next use"
     ),

@@ -71,7 +71,7 @@ extension Group {
       JournalRecovery<FolderStorage>
   ) {
     guard let journal, let stateKeeper, lifecycle.begin(.reset) else { return closeReceiver() }
-    forgetKnown()
+    promises.restart(.zero)
     let storage = journal.storage
     keeper.submit { [self] in
       let result: Result<JournalRecovery<FolderStorage>, JournalError>
@@ -106,7 +106,7 @@ extension Group {
     case .failure(let error):
       fail("\(error)")
     case .success(let recovered):
-      apply.target = .zero
+      apply.restarts()
       durability.durable = .none
       journal.adopt(recovered, state: state, continuesLastSegment: true)
       restartKnown(state.promise.through)

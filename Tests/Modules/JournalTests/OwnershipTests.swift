@@ -2,8 +2,8 @@ import Testing
 
 @testable import Journal
 
-/// A group's duty is its own: the configuration says what a new one begins as, and a change of it is
-/// an order.
+/// A group's duty is its own: the configuration says what a new one begins as, and a change of it
+/// is an order.
 @Suite struct OwnershipTests {
   struct Case: Sendable, CustomTestStringConvertible {
     let testDescription: String
