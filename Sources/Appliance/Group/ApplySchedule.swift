@@ -2,8 +2,8 @@ import BlockModel
 import Journal
 
 /// When a group's journal is applied to its disks, as a value: it is told what happens, and says
-/// what is due. Times are monotonic nanoseconds, but for *history*: what the history window is measured
-/// from.
+/// what is due. Times are monotonic nanoseconds, but for *history*: what the history window is
+/// measured from.
 struct ApplySchedule: Equatable, Sendable {
   struct Policy: Equatable, Sendable {
     /// Least time between two steps.

@@ -1,8 +1,8 @@
 import Journal
 
 /// What a group knows of the room in its journal, as a value: whether files can be had, whether
-/// room is being made ahead of need, how long there has been none, and what a throttled guest may write.
-/// Times are monotonic nanoseconds.
+/// room is being made ahead of need, how long there has been none, and what a throttled guest may
+/// write. Times are monotonic nanoseconds.
 struct JournalRoom: Equatable, Sendable {
   /// Why the last attempt to create a segment file failed, if it did: the journal makes do with
   /// what it has.
