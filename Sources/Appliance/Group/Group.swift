@@ -92,6 +92,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   let accessRules: Mutex<[DiskConfiguration]>
   var latency = LatencyRecorder()
   var conditions = ConditionLedger()
+  let published = Publication<GroupSnapshot>()
   /// What sends to the followers, in their order.
   let links: [LinkMonitor]
   var checkpoints = CheckpointSchedule()
