@@ -101,6 +101,8 @@ extension Group {
     // No history is cut short for what comes anyway.
     if hasRoomForNext(journal) || willRecycle(journal) { return }
     startApply(underPressure: true)
+    // What was staged had to be written for that, and could not be.
+    if failure != nil { return }
     // Readers give way, and live on in scratch space, before a peer loses its records or guests
     // wait.
     if viewsHoldRoom {
