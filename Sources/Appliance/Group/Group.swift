@@ -348,6 +348,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
     journal?.abandon()
     closeConnections()
     closeReceiver()
+    // Nobody may find it there when it has ended.
+    continueSecuring()
     onFailure?(reason)
     // The stop waited for a sync, and there is none to come.
     goOn()
@@ -359,6 +361,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     stopIndexUpkeep()
     closeConnections()
     closeReceiver()
+    continueSecuring()
     views.expireAll()
   }
 

@@ -81,6 +81,37 @@ import Testing
     host.end()
   }
 
+  /// They hold the group, and it the files of the journal: nothing could be unmounted.
+  @Test func `who waits for an instant is told when its sync fails, and holds nothing`() throws {
+    let scratch = try ScratchDirectory()
+    let host = try protectedHost(scratch)
+    try host.serve()
+    let answers = Monitor<[String]>([])
+    weak var before = host.group
+    host.loop.perform { [group = host.group] in
+      guard let group, let checkpoint = group.writeCheckpoint(tag: "one") else { return }
+      breakDescriptors(of: scratch.file("data/g/segment-"))
+      group.secure(checkpoint.timestamp) { problem in answers.update { $0.append(problem ?? "") } }
+    }
+    let answer = answers.wait(milliseconds: 60_000) { $0.first ?? ($1 ? "nothing" : nil) }
+    #expect(answer?.contains("syncing the journal") == true)
+    try eventually("it is open again") { host.group != nil }
+    try eventually("nobody has the one before") { before == nil }
+    host.end()
+  }
+
+  /// Neither syncs nor writes of files whose paths begin so reach them any more.
+  private func breakDescriptors(of path: String) {
+    var ends: [Int32] = [0, 0]
+    unsafe pipe(&ends)
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? [] {
+      let target = try? FileManager.default.destinationOfSymbolicLink(
+        atPath: "/proc/self/fd/\(name)")
+      if target?.hasPrefix(path) == true, let number = Int32(name) { dup2(ends[1], number) }
+    }
+    for end in ends { close(end) }
+  }
+
   @Test func `what is opened again is the group that was there, and no new one`() throws {
     let scratch = try ScratchDirectory()
     let host = try protectedHost(scratch)
