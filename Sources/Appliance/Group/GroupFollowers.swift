@@ -10,7 +10,8 @@ extension Group {
   // MARK: Room
 
   /// A peer that takes what it gets is not copied anew because the guest was quicker for a moment:
-  /// it has that long to make room.
+  /// it has that long to make room. So has one of which nothing is known yet: a site that starts
+  /// with a full journal has asked nobody.
   private static var patienceNanoseconds: UInt64 { 1_000_000_000 }
 
   /// The journal is full, and nothing else can be done: what it holds for the follower that is
@@ -33,8 +34,9 @@ extension Group {
 
   /// Its records have filled the journal for so long that they may be dropped.
   private func mayDrop(_ follower: Follower) -> Bool {
-    let state = links.first { $0.follower === follower }?.snapshot.state
-    guard state == .connected || state == .syncing else { return true }
+    guard let link = links.first(where: { $0.follower === follower })?.snapshot else { return true }
+    let isNew = link.state == .connecting && link.detail.isEmpty
+    guard isNew || link.state == .connected || link.state == .syncing else { return true }
     let monotonic = SystemClock.monotonicNanoseconds()
     if apply.fullSinceNanoseconds == 0 { apply.fullSinceNanoseconds = monotonic }
     return monotonic &- apply.fullSinceNanoseconds >= Self.patienceNanoseconds
