@@ -112,6 +112,37 @@ import Testing
     for end in ends { close(end) }
   }
 
+  /// Each attempt that is refused meanwhile would wait for one more write to a disk that is slow.
+  @Test func `a hand-over that is asked for again and again does not keep a group from going on`()
+    throws
+  {
+    let host = try protectedHost(try ScratchDirectory())
+    try host.serve()
+    let group = try #require(host.group)
+    let (isSlow, isSlower, undone) = (Monitor(true), Monitor(true), Monitor(0))
+    host.loop.perform { group.settle { _ in } }
+    try eventually("it has settled") {
+      host.loop.ask { $0(group.lifecycle.handover == .settled) } == true
+    }
+    group.keeper.submit { isSlow.wait { $0 ? nil : () } }
+    host.loop.perform { group.pause { _ in } }
+    try eventually("the state file is to be written") {
+      host.loop.ask { $0(group.lifecycle.handover == .closing) } == true
+    }
+    host.loop.perform {
+      group.resume { undone.update { $0 += 1 } }
+      group.keeper.submit { isSlower.wait { $0 ? nil : () } }
+      group.settle { _ in }
+      group.resume { undone.update { $0 += 1 } }
+    }
+    isSlow.update { $0 = false }
+    let went = undone.wait(milliseconds: 60_000) { $0 == 2 ? true : $1 ? false : nil }
+    #expect(went == true)
+    #expect(host.loop.ask { $0(group.lifecycle.handover == .none) } == true)
+    isSlower.update { $0 = false }
+    host.end()
+  }
+
   @Test func `what is opened again is the group that was there, and no new one`() throws {
     let scratch = try ScratchDirectory()
     let host = try protectedHost(scratch)
