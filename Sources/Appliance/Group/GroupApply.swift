@@ -145,7 +145,7 @@ extension Group {
     guard let journal, lifecycle.mayBegin(.segmentFile),
       SystemClock.monotonicNanoseconds() >= apply.slotRetryNanoseconds
     else { return }
-    guard let (slot, name) = journal.slotToCreate(isIdle: isIdle) else {
+    guard let (slot, name) = journal.slotToCreate(isIdle: isIdle && !lifecycle.isSettling) else {
       // Segments have come free instead: nothing is tried any more.
       apply.slotFailure = nil
       return
@@ -153,8 +153,9 @@ extension Group {
     guard lifecycle.begin(.segmentFile) else { return journal.slotFailed(slot) }
     let storage = journal.storage
     let byteCount = journal.options.segmentByteCount
-    // The guest must not wait until a file is filled.
-    let isHurried = !isIdle && journal.needsFilesQuickly
+    // Neither the guest nor another process must wait until a file is filled: on a slow disk there
+    // is always the next one to fill.
+    let isHurried = lifecycle.isSettling || !isIdle && journal.needsFilesQuickly
     // Not behind a step of apply, which takes long.
     lanes.files.submit { [self] in
       var file: File?

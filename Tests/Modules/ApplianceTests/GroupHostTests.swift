@@ -143,6 +143,32 @@ import Testing
     host.end()
   }
 
+  /// On a slow disk there would always be one more to fill, and the other process would give up.
+  @Test func `on the way to another process no segment file is filled`() throws {
+    let scratch = try ScratchDirectory()
+    let host = try protectedHost(scratch)
+    try host.serve()
+    let group = try #require(host.group)
+    func files() throws -> Set<String> {
+      let names = try FileManager.default.contentsOfDirectory(atPath: scratch.file("data/g"))
+      return Set(names.filter { $0.hasPrefix("segment-") && !$0.contains(".") })
+    }
+    try eventually("there are files for a burst") { try files().count >= 4 }
+    let before = try files()
+    host.loop.perform {
+      group.settle { _ in }
+      let tag = String(repeating: "x", count: 1000)
+      for _ in 0..<2500 { _ = group.writeCheckpoint(tag: tag) }
+    }
+    try eventually("there are more files") { try files().count > before.count }
+    Thread.sleep(forTimeInterval: 0.5)
+    for name in try files().subtracting(before) {
+      let file = try File(opening: scratch.file("data/g/\(name)"), .readOnly)
+      #expect(try file.nextData(from: 0) == nil, "\(name) has data")
+    }
+    host.end()
+  }
+
   @Test func `what is opened again is the group that was there, and no new one`() throws {
     let scratch = try ScratchDirectory()
     let host = try protectedHost(scratch)
