@@ -363,6 +363,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
     closeReceiver()
     continueSecuring()
     views.expireAll()
+    // The workers take nothing more.
+    views.refuseQueued(.unavailable("group \(configuration.name): \(failure ?? "")"))()
   }
 
   /// Nothing of it happens on the loop from here on. What its jobs had posted before has come.
