@@ -1,7 +1,7 @@
 import SystemIO
 
-/// The newest snapshot of what one thread changes, for any other that reads it: neither waits for the
-/// other's work, and a reader keeps what it has taken.
+/// The newest snapshot of what one thread changes, for any other that reads it: neither waits for
+/// the other's work, and a reader keeps what it has taken.
 final class Publication<Snapshot: Sendable>: Sendable {
   /// Which snapshot it is, counted from 1.
   typealias Edition = UInt64

@@ -24,7 +24,7 @@ import Testing
     #expect(!codes(before).contains("group-unanswered") && before.disks.count == 1)
 
     let hangs = Monitor(true)
-    host.loop.post { hangs.wait { $0 ? nil : () } }
+    host.loop.post { hangs.wait { (hangs: inout Bool) -> Void? in hangs ? nil : () } }
     let hanging = try #require(Group.statuses(of: [group], milliseconds: 50).first)
     #expect(codes(hanging).first == "group-unanswered" && hanging.disks.count == 1)
     #expect(hanging.health.contains("what is shown is"), "\(hanging.health)")
