@@ -35,8 +35,8 @@ struct GroupDisk: Sendable {
 /// (journal to base), GroupRecycling (segments that come free), GroupRoom (room ahead of need, and
 /// in need), GroupIndexing (the index's upkeep), GroupViews (instants), GroupDetachedViews
 /// (instants that the journal has no room for), GroupReceiving (records from the peer), GroupReset
-/// (a journal that starts over), GroupCopying (full copies), GroupGrowing (sizes that differ or change),
-/// GroupPromises (what keeps instants as they are), GroupHandover (to another process),
+/// (a journal that starts over), GroupCopying (full copies), GroupGrowing (sizes that differ or
+/// change), GroupPromises (what keeps instants as they are), GroupHandover (to another process),
 /// GroupConditions (what people should know), GroupStatusReport. What they decide by themselves is
 /// in values: GroupLifecycle, ApplySchedule, JournalRoom and RoomSearch, PromiseLedger,
 /// ReceivingState, OpenViews, ConditionLedger.
