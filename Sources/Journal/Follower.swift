@@ -1,6 +1,5 @@
 import BlockModel
 import Synchronization
-import SystemIO
 
 /// Whoever receives a group's records: a peer site. Its marks, whether the journal keeps for it
 /// what it lacks, and its own wake-up.
@@ -109,7 +108,7 @@ public final class Follower: Sendable {
   /// By the group's loop, when it must have the journal's space.
   public func detach() {
     keeping.store(.nothing, ordering: .releasing)
-    onDetach.withLock { $0?() }
+    onDetach.withLock { $0 }?()
   }
 
   /// What ends a connection that can bring nothing any more.
@@ -117,20 +116,10 @@ public final class Follower: Sendable {
 
   // MARK: Waiting
 
-  /// The follower looks once more at the journal after `arm` and before it waits, so that no growth
-  /// is missed for longer than the timeout.
+  /// What to call when the journal grows, once after each `arm`; it must not block. Any thread.
+  public func setOnGrowth(_ action: (@Sendable () -> Void)?) { signal.setWaker(index, action) }
+
+  /// Wants to hear when the journal grows next. Who has armed looks once more at the journal before
+  /// it waits; growth of just that moment may be missed, so it also looks from time to time.
   public func arm() { signal.arm(index) }
-
-  /// Blocks until the journal grows (once armed), `wake` or the timeout.
-  public func wait(timeoutMilliseconds: Int32) {
-    signal.wait(index, timeoutMilliseconds: timeoutMilliseconds)
-  }
-
-  /// As `wait`, but also returns when `socket` has something to receive.
-  public func wait(orReadable socket: Socket, timeoutMilliseconds: Int32) {
-    signal.wait(index, orReadable: socket, timeoutMilliseconds: timeoutMilliseconds)
-  }
-
-  /// Wakes it for another reason than records: to stop. Any thread.
-  public func wake() { signal.wake(index) }
 }

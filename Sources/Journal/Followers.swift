@@ -1,5 +1,4 @@
 import BlockModel
-import SystemIO
 
 /// All who follow a group's journal, and what the journal must keep for them. Who they are does not
 /// change while the group is open. Any thread.
@@ -12,8 +11,8 @@ public final class Followers: Sendable {
   public init(
     _ list: [(site: String, whenFull: Follower.WhenFull)],
     known: [JournalState.FollowerMark] = []
-  ) throws(Errno) {
-    let signal = try AppendSignal(count: list.count)
+  ) {
+    let signal = AppendSignal(count: list.count)
     self.signal = signal
     all = list.enumerated().map { index, item in
       let mark = known.first { $0.site == item.site }

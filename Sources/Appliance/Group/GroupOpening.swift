@@ -217,7 +217,7 @@ enum GroupOpening {
         storage, segmentByteCount: Int(configuration.journal.segmentSizeBytes), indexMemory))
     for note in recovered.notes { log("group \(configuration.name): \(note)") }
     state.opens(recovered, isNew: opened.generation == 0)
-    parts.followers = try followers(configuration, state)
+    parts.followers = followers(configuration, state)
     parts.journal = Journal(
       storage: storage,
       options: .init(
@@ -352,7 +352,7 @@ enum GroupOpening {
 
 extension GroupOpening {
   /// Those that a protected group sends to.
-  private static func receivers(
+  static func receivers(
     _ group: GroupConfiguration, _ duty: Duty
   ) -> [PeerConfiguration] {
     duty == .owning ? group.peers : []
@@ -360,31 +360,11 @@ extension GroupOpening {
 
   private static func followers(
     _ group: GroupConfiguration, _ state: JournalState
-  ) throws(Errno) -> Followers {
-    try Followers(
+  ) -> Followers {
+    Followers(
       receivers(group, state.ownership.duty).map {
         (site: $0.site, whenFull: Follower.WhenFull($0.onFull ?? group.journal.onFull))
       }, known: state.followers)
-  }
-
-  /// What sends the group's records, to each follower in their order.
-  static func links(
-    _ parts: GroupParts, site: String, _ log: @escaping @Sendable (String) -> Void
-  ) -> [LinkSender<DiskStore>] {
-    guard let journal = parts.journal, let state = parts.stateKeeper?.state else { return [] }
-    let hello = LinkHello(
-      site: site, groupName: parts.configuration.name, group: state.group,
-      lineage: state.lineage, segmentByteCount: UInt32(journal.options.segmentByteCount),
-      disks: state.disks)
-    let peers = receivers(parts.configuration, parts.duty)
-    return zip(parts.followers.all, peers).compactMap { follower, peer in
-      guard let address = peer.address else { return nil }
-      return LinkSender(
-        .init(
-          endpoint: SocketEndpoint(address), hello: hello, catalog: journal.catalog,
-          watermarks: journal.watermarks, reporter: follower.reporter,
-          stores: parts.disks.map(\.store), log: log))
-    }
   }
 }
 

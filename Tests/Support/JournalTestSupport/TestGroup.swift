@@ -55,7 +55,7 @@ public final class TestGroup {
   public init(seed: UInt64, _ settings: Settings = Settings()) throws {
     self.settings = settings
     storage = FaultyStorage(seed: seed)
-    followers = try Followers([(site: "west", whenFull: .block)])
+    followers = Followers([(site: "west", whenFull: .block)])
     followers.all[0].detach()
     stores = settings.diskByteCounts.map { MemoryStore(byteCount: $0) }
     var random = SeededGenerator(seed: seed ^ 0x6007)
