@@ -23,12 +23,16 @@ import Testing
     let before = try #require(Group.statuses(of: [group], milliseconds: 60_000).first)
     #expect(!codes(before).contains("group-unanswered") && before.disks.count == 1)
 
-    let hangs = Monitor(true)
-    host.loop.post { hangs.wait { (hangs: inout Bool) -> Void? in hangs ? nil : () } }
+    let hang = Monitor<(begun: Bool, ends: Bool)>((false, false))
+    host.loop.post {
+      hang.update { $0.begun = true }
+      hang.wait { hang -> Void? in hang.ends ? () : nil }
+    }
+    hang.wait { hang -> Void? in hang.begun ? () : nil }
     let hanging = try #require(Group.statuses(of: [group], milliseconds: 50).first)
     #expect(codes(hanging).first == "group-unanswered" && hanging.disks.count == 1)
     #expect(hanging.health.contains("what is shown is"), "\(hanging.health)")
-    hangs.update { $0 = false }
+    hang.update { $0.ends = true }
     let after = try #require(Group.statuses(of: [group], milliseconds: 60_000).first)
     #expect(!codes(after).contains("group-unanswered"))
     host.end()
