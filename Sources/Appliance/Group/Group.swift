@@ -30,16 +30,16 @@ struct GroupDisk: Sendable {
 /// jobs follow each other. It is one opening of the group: what comes after a failure is another
 /// (`GroupHost`).
 ///
-/// The parts: this file (turns and connections), GroupLifecycle (what may begin, and what waits
-/// for what) and GroupCourses (its steps), GroupDurability (syncs and who waits for them),
-/// GroupApply (journal to base), GroupRecycling (segments that come free), GroupRoom (room ahead
-/// of need, and in need), GroupIndexing (the index's upkeep), GroupViews (instants),
-/// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from
-/// the peer), GroupReset (a journal that starts over), GroupCopying (full copies), GroupGrowing
-/// (sizes that differ or change), GroupPromises (what keeps instants as they are), GroupHandover
-/// (to another process), GroupConditions (what people should know), GroupStatusReport. What they
-/// decide by themselves is in values: GroupLifecycle, ApplySchedule, JournalRoom and RoomSearch,
-/// PromiseLedger, ReceivingState, OpenViews, ConditionLedger.
+/// The parts: this file (turns and connections), GroupLifecycle (what may begin, and what waits for
+/// what) and GroupCourses (its steps), GroupDurability (syncs and who waits for them), GroupApply
+/// (journal to base), GroupRecycling (segments that come free), GroupRoom (room ahead of need, and
+/// in need), GroupIndexing (the index's upkeep), GroupViews (instants), GroupDetachedViews
+/// (instants that the journal has no room for), GroupReceiving (records from the peer), GroupReset
+/// (a journal that starts over), GroupCopying (full copies), GroupGrowing (sizes that differ or
+/// change), GroupPromises (what keeps instants as they are), GroupHandover (to another process),
+/// GroupConditions (what people should know), GroupStatusReport. What they decide by themselves is
+/// in values: GroupLifecycle, ApplySchedule, JournalRoom and RoomSearch, PromiseLedger,
+/// ReceivingState, OpenViews, ConditionLedger.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
   /// Of this opening.
@@ -92,6 +92,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   let accessRules: Mutex<[DiskConfiguration]>
   var latency = LatencyRecorder()
   var conditions = ConditionLedger()
+  let published = Publication<GroupSnapshot>()
   /// What sends to the followers, in their order.
   let links: [LinkMonitor]
   var checkpoints = CheckpointSchedule()
@@ -354,6 +355,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
     journal?.abandon()
     closeConnections()
     closeReceiver()
+    // Nobody may find it there when it has ended.
+    continueSecuring()
     onFailure?(reason)
     // The stop waited for a sync, and there is none to come.
     goOn()
@@ -365,7 +368,10 @@ final class Group: TurnParticipant, @unchecked Sendable {
     stopIndexUpkeep()
     closeConnections()
     closeReceiver()
+    continueSecuring()
     views.expireAll()
+    // The workers take nothing more.
+    views.refuseQueued(.unavailable("group \(configuration.name): \(failure ?? "")"))()
   }
 
   /// Nothing of it happens on the loop from here on. What its jobs had posted before has come.
