@@ -63,6 +63,7 @@ public enum Mutant: String, CaseIterable {
   case forgetFollowed = "forget-followed"
   case joinForeignCopy = "join-foreign-copy"
   case skipDebt = "skip-debt"
+  case keepForNearest = "keep-for-nearest"
 
   // Of what people are told.
   case trustSocket = "trust-socket"
