@@ -35,6 +35,7 @@ extension SiteConfiguration {
         let twin = other.disks.first { $0.name == disk.name && $0.backing == disk.backing }
         if let twin { change(&groups[index].disks[number], twin) }
       }
+      groups[index].disks.arrange(as: other.disks.map(\.name))
     }
   }
 
@@ -65,6 +66,14 @@ extension SiteConfiguration {
       list.lines.append("group \(group.name): new")
     }
     return list.lines
+  }
+}
+
+extension [DiskConfiguration] {
+  /// - Parameter names: another order; if they are not those of the disks, this one stays.
+  fileprivate mutating func arrange(as names: [String]) {
+    let arranged = names.compactMap { name in first { $0.name == name } }
+    if arranged.count == count, names.count == count { self = arranged }
   }
 }
 

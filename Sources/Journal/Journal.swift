@@ -96,7 +96,7 @@ public final class Journal<Storage: JournalStorage> {
     group = state.group
     shelf = recovered.shelf
     index = IndexStack(
-      diskCount: state.disks.count, generations: [], life: 0, shelf: recovered.shelf)
+      diskCount: state.disks.numberCount, generations: [], life: 0, shelf: recovered.shelf)
     adopt(recovered, state: state, continuesLastSegment: continuesLastSegment)
   }
 
@@ -128,7 +128,7 @@ public final class Journal<Storage: JournalStorage> {
     fileNumberOffset = recovered.nextFileNumber - recovered.slots.count
     for slot in recovered.freeSlots { slots[slot] = .free(recovered.slots[slot].file) }
     index = IndexStack(
-      diskCount: state.disks.count, generations: recovered.generations,
+      diskCount: state.disks.numberCount, generations: recovered.generations,
       life: index.life + 1, shelf: shelf)
     oldestNumber = recovered.oldestSegment
     lastSequence = recovered.lastSequence
@@ -780,7 +780,7 @@ public final class Journal<Storage: JournalStorage> {
   /// Of a record that verifies: what it says is what the peer wrote.
   private func checkPlace(_ header: RecordHeader, _ disks: [UInt64]) throws(JournalError) {
     if header.kind == .checkpoint { return }
-    guard header.disk.index < disks.count else {
+    guard header.disk.index < disks.count, disks[header.disk.index] > 0 else {
       throw .notNext("there is no disk \(header.disk.rawValue)")
     }
     guard header.range.end <= disks[header.disk.index] else {

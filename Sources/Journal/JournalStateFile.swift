@@ -11,7 +11,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
   public static var name: String { "state" }
   static var copyByteCount: Int { 64 << 10 }
   static var magic: UInt64 { 0x5441_504C_5354_4154 }  // "TAPLSTAT"
-  public static var version: UInt32 { 4 }
+  public static var version: UInt32 { 6 }
 
   private let file: File
 
@@ -153,11 +153,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(state.promise.boot)
     encoder.put(state.oldestSegment)
     encoder.put(state.isClean ? UInt8(1) : 0)
-    encoder.put(UInt16(state.disks.count))
-    for disk in state.disks {
-      encoder.put(disk.name)
-      encoder.put(disk.byteCount)
-    }
+    encoder.put(state.disks)
     encoder.put(UInt16(state.gaps.count))
     for gap in state.gaps {
       encoder.put(gap.from.rawValue)
@@ -194,10 +190,10 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
       monotonicNanoseconds: try decoder.take(), boot: try decoder.take())
     state.oldestSegment = try decoder.take()
     state.isClean = try decoder.take(UInt8.self) == 1
-    for _ in 0..<(try decoder.take(UInt16.self)) {
-      state.disks.append(
-        .init(name: try decoder.takeString(), byteCount: try decoder.take()))
+    guard let disks = try decoder.takeDisks(limit: .max) else {
+      throw WireDecoder.Failure.tooShort
     }
+    state.disks = disks
     for _ in 0..<(try decoder.take(UInt16.self)) {
       state.gaps.append(
         .init(

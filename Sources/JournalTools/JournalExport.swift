@@ -93,12 +93,11 @@ extension JournalFolder {
   func disk(
     named name: String, in state: JournalState
   ) throws(JournalToolsError) -> (DiskNumber, name: String, size: UInt64) {
-    guard let number = state.disks.firstIndex(where: { $0.name == name }) else {
+    guard let disk = state.disks[named: name] else {
       let names = state.disks.map(\.name).joined(separator: ", ")
       throw .refused("there is no disk \(name.quotedForMessage); the group has \(names)")
     }
-    let size = state.disks[number].byteCount
-    return (DiskNumber(UInt16(truncatingIfNeeded: number)), name, size)
+    return (disk.number, name, disk.byteCount)
   }
 
   private static func incomplete(_ outcome: ExportOutcome) -> JournalToolsError {

@@ -113,7 +113,7 @@ extension JournalFolder {
     guard request.disk.hasPrefix("#"), let number = UInt16(request.disk.dropFirst()) else {
       throw .refused(
         "the state file, which tells the disks' names, cannot be read: name the disk by its"
-          + " position in the configuration's list, --disk '#0' for the first")
+          + " number, --disk '#0' for the group's first")
     }
     if let base = request.base {
       return (DiskNumber(number), request.disk, try ExportTarget.size(of: base))

@@ -162,10 +162,9 @@ public struct SegmentFile: Sendable {
     of header: RecordHeader, among disks: [JournalState.Disk]
   ) -> String? {
     if header.kind == .checkpoint { return nil }
-    guard header.disk.index < disks.count else {
-      return "it names disk \(header.disk.rawValue) of a group of \(disks.count)"
+    guard let disk = disks[header.disk] else {
+      return "it names disk \(header.disk.rawValue), which the group does not have"
     }
-    let disk = disks[header.disk.index]
     guard header.range.end > disk.byteCount else { return nil }
     return "it ends at byte \(header.range.end) of \(disk.name), which has \(disk.byteCount)"
   }

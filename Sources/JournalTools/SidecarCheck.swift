@@ -7,7 +7,7 @@ import SystemIO
 extension JournalFolder {
   func judgeSidecars(_ report: inout JournalReport) throws(JournalToolsError) {
     guard let state else { return }
-    let disks = state.disks.map(\.byteCount)
+    let disks = state.disks.byteCounts
     for segment in keptSegments {
       let name = SidecarIndex.name(ofSegmentFile: segment.name)
       guard let header = segment.header,

@@ -15,13 +15,6 @@ typealias SiteSegmentFile = File
 typealias SiteView = View<SiteSegmentFile, DiskStore>
 typealias SiteReader = VolumeReader<SiteSegmentFile, DiskStore>
 
-/// A disk of a group with its backing store.
-struct GroupDisk: Sendable {
-  let name: String
-  let number: DiskNumber
-  let store: DiskStore
-}
-
 /// A consistency group at this site: its disks, its journal and the connections to them.
 ///
 /// Concurrency model: confined to its loop. The order in which this loop stages requests is the
@@ -35,7 +28,8 @@ struct GroupDisk: Sendable {
 /// (journal to base), GroupRecycling (segments that come free), GroupReserve (room ahead of need),
 /// GroupIndexing (the index's upkeep), GroupViews (instants), GroupDetachedViews (instants that the
 /// journal has no room for), GroupReceiving (records from the peer), GroupReset (a journal that
-/// starts over), GroupCopying (full copies), GroupGrowing (sizes that differ or change),
+/// starts over), GroupCopying (full copies), GroupDisks (which disks it has), GroupGrowing (sizes
+/// that differ or change),
 /// GroupPromises (what keeps instants as they are), GroupHandover (to another process),
 /// GroupConditions (what people should know), GroupStatusReport.
 final class Group: TurnParticipant, @unchecked Sendable {
@@ -43,7 +37,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   let duty: Duty
   /// Of the site that this group is at.
   var siteName = ""
-  let disks: [GroupDisk]
+  let diskTable: Mutex<DiskTable>
   let loop: EventLoop
   let lanes: GroupLanes
   /// Keeps others out of the journal's folder.
@@ -84,7 +78,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// Grows, on the keeper, when what was written to a disk before may be lost: a later sync says
   /// nothing about it.
   let storeFailures = Atomic<Int>(0)
-  /// Who may open the disks, by number.
+  /// Who may open the disks.
   let accessRules: Mutex<[DiskConfiguration]>
   var latency = LatencyRecorder()
   var conditions = ConditionLedger()
@@ -120,7 +114,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     configuration = parts.configuration
     duty = Duty(parts.configuration.role)
     accessRules = Mutex(parts.configuration.disks)
-    disks = parts.disks
+    diskTable = Mutex(DiskTable(parts.disks))
     journal = parts.journal
     stateKeeper = parts.stateKeeper
     followers = parts.followers
@@ -160,7 +154,9 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   /// What the client may do with the disk, and with its views. Any thread.
   func access(to disk: GroupDisk, for client: ClientIdentity) -> DiskAccess {
-    accessRules.withLock { $0[disk.number.index].access(for: client) }
+    accessRules.withLock { rules in
+      rules.first { $0.name == disk.name }?.access(for: client) ?? .none
+    }
   }
 
   func add(_ connection: GroupClient) {
@@ -297,7 +293,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     _ kind: RecordKind, _ disk: DiskNumber, _ offset: UInt64, _ length: UInt32,
     _ record: UnsafeMutableRawPointer
   ) -> SequenceNumber {
-    let store = disks[disk.index].store
+    let store = self.disk(disk).store
     do throws(StorageError) {
       switch kind {
       case .write, .checkpoint:

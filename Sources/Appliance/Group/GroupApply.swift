@@ -253,7 +253,7 @@ extension Group {
     _ generations: [Generation], _ mark: JournalState.Mark, _ journal: SiteJournal
   ) {
     guard let stateKeeper else { return }
-    let applier = Applier(catalog: journal.catalog, stores: disks.map(\.store))
+    let applier = Applier(catalog: journal.catalog, stores: numberedDisks.map(\.store))
     let views = viewsToSaveFor
     let (watermarks, catalog) = (journal.watermarks, journal.catalog)
     let followers = followers

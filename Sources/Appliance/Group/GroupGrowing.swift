@@ -29,7 +29,8 @@ struct DiskGrowth: Sendable {
 }
 
 extension Group {
-  var diskByteCounts: [UInt64] { disks.map(\.store.byteCount) }
+  /// By number, in bytes.
+  var diskByteCounts: [UInt64] { numberedDisks.map(\.store.byteCount) }
 
   /// Takes the sizes into use. On the loop.
   func grow(_ growths: [DiskGrowth]) {
@@ -49,10 +50,11 @@ extension Group {
   func tooSmall(
     _ link: LinkMonitor, _ peer: LinkMonitor.Snapshot
   ) -> (disk: String, text: String)? {
-    for (disk, peer) in zip(disks, peer.peerDiskByteCounts)
-    where peer < disk.store.byteCount {
+    for disk in disks {
+      guard let peer = peer.peerDisks[named: disk.name], peer.byteCount < disk.store.byteCount
+      else { continue }
       let text =
-        "disk \(disk.name) has \(ByteCount.format(peer)) at \(link.peerSite) and "
+        "disk \(disk.name) has \(ByteCount.format(peer.byteCount)) at \(link.peerSite) and "
         + "\(ByteCount.format(disk.store.byteCount)) here: from the first write behind its end on, "
         + "nothing reaches \(link.peerSite) until it is made larger there and that site is reloaded"
       return (disk.name, text)
@@ -65,7 +67,7 @@ extension Group {
   /// As `tooSmall`, at the receiving side.
   var ownTooSmall: (disk: String, text: String)? {
     if let obstacle = receiving.obstacle, isInTheWay(obstacle) {
-      return (disks[obstacle.disk.index].name, text(obstacle))
+      return (disk(obstacle.disk).name, text(obstacle))
     }
     guard let receiver = receiving.receiver else { return nil }
     return firstTooSmall(for: receiver.peerDisks).map { disk, peer in
@@ -88,7 +90,7 @@ extension Group {
     if state.baseline != .complete { return refusalOfCopy(from: hello) }
     guard let obstacle = receiving.obstacle, isInTheWay(obstacle),
       hello.lineage.newest?.identifier == obstacle.incarnation,
-      hello.disks[obstacle.disk.index].byteCount >= obstacle.end
+      hello.disks[obstacle.disk].map({ $0.byteCount >= obstacle.end }) ?? false
     else { return nil }
     return text(obstacle)
   }
@@ -104,7 +106,10 @@ extension Group {
   /// A full copy begins: what a disk has behind the end of the peer's is zeros, as what a disk
   /// grows by.
   func clearBehindPeer(_ receiver: any IncomingLink) {
-    for (disk, peer) in zip(disks, receiver.peerDisks) where peer.byteCount < disk.store.byteCount {
+    for disk in disks {
+      guard let peer = receiver.peerDisks[named: disk.name],
+        peer.byteCount < disk.store.byteCount
+      else { continue }
       let piece = BaselinePiece(
         disk: disk.number, range: ByteRange(start: peer.byteCount, end: disk.store.byteCount),
         applied: receiving.applyLimit)
@@ -115,18 +120,20 @@ extension Group {
   private func firstTooSmall(
     for peer: [JournalState.Disk]
   ) -> (disk: GroupDisk, peer: UInt64)? {
-    for (disk, peer) in zip(disks, peer) where disk.store.byteCount < peer.byteCount {
+    for disk in disks {
+      guard let peer = peer[named: disk.name], disk.store.byteCount < peer.byteCount
+      else { continue }
       return (disk, peer.byteCount)
     }
     return nil
   }
 
   private func isInTheWay(_ obstacle: Obstacle) -> Bool {
-    disks[obstacle.disk.index].store.byteCount < obstacle.end
+    disk(obstacle.disk).store.byteCount < obstacle.end
   }
 
   private func text(_ obstacle: Obstacle) -> String {
-    let disk = disks[obstacle.disk.index]
+    let disk = disk(obstacle.disk)
     return "record \(obstacle.sequence.rawValue) was written up to byte \(obstacle.end) of disk "
       + "\(disk.name), which has \(ByteCount.format(disk.store.byteCount)) at \(siteName): "
       + remedy

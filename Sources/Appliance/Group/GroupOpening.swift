@@ -56,8 +56,8 @@ enum GroupOpening {
       try requireNotLeft(name, folder)
     }
     if let known { try requireKnown(known, folder) }
-    let byteCounts = configuration.role == .plain ? [:] : try knownByteCounts(folder)
-    let disks = try openDisks(configuration, origin, byteCounts, files)
+    let known = configuration.role == .plain ? [] : try presentState(folder)?.disks ?? []
+    let disks = try openDisks(configuration, origin, known, files)
     var parts = GroupParts(
       configuration: configuration, disks: disks, observations: ObservationQueue())
     if configuration.role == .plain { return parts }
@@ -69,7 +69,7 @@ enum GroupOpening {
       throw SiteError("group \(name): folder \(folder): \(error.withAdvice)")
     } catch { throw SiteError("group \(name): folder \(folder): \(error)") }
     parts.analyzer = GroupAnalyzer(
-      disks: disks.map { (name: $0.name, sizeBytes: $0.store.byteCount) },
+      disks: DiskTable(disks).numbered.map { (name: $0.name, sizeBytes: $0.store.byteCount) },
       queue: parts.observations)
     return parts
   }
@@ -103,23 +103,19 @@ enum GroupOpening {
     return try readState(JournalStateFile(file), folder)?.0
   }
 
-  /// The sizes of the group's disks by name, when it was open last; empty at its first start.
-  private static func knownByteCounts(_ folder: String) throws(SiteError) -> [String: UInt64] {
-    let state = try presentState(folder)
-    return Dictionary(
-      (state?.disks ?? []).map { ($0.name, $0.byteCount) }, uniquingKeysWith: { first, _ in first })
-  }
-
-  /// - Parameter known: what the disks have that are not new: their raw files may be made larger.
+  /// - Parameter known: the group's disks when it was open last: their raw files may be made
+  ///   larger. None at its first start.
   private static func openDisks(
     _ configuration: GroupConfiguration, _ origin: ConfigurationOrigin?,
-    _ known: [String: UInt64], _ files: InheritedFiles
+    _ known: [JournalState.Disk], _ files: InheritedFiles
   ) throws(SiteError) -> [GroupDisk] {
+    try requireSame(known, configuration)
     var disks: [GroupDisk] = []
-    for (number, disk) in configuration.disks.enumerated() {
-      let place = origin.map { $0.place(ofDisk: disk.name) } ?? ""
-      if let message = shrinking(disk, of: configuration, from: known[disk.name]) {
-        throw SiteError(place + message)
+    for (place, disk) in configuration.disks.enumerated() {
+      let noted = known[named: disk.name]
+      let line = origin.map { $0.place(ofDisk: disk.name) } ?? ""
+      if let message = shrinking(disk, of: configuration, from: noted?.byteCount) {
+        throw SiteError(line + message)
       }
       let address: DiskStore.Address
       var opened: File?
@@ -131,18 +127,32 @@ enum GroupOpening {
       }
       do throws(StorageError) {
         let store = try DiskStore.open(
-          address, expectedSize: disk.sizeBytes, growsFrom: known[disk.name], opened: opened)
+          address, expectedSize: disk.sizeBytes, growsFrom: noted?.byteCount, opened: opened)
         disks.append(
-          GroupDisk(name: disk.name, number: DiskNumber(UInt16(number)), store: store))
+          GroupDisk(
+            name: disk.name, number: noted?.number ?? DiskNumber(UInt16(place)), store: store,
+            group: configuration.name))
       } catch {
         var isPassing = false
         if case .disconnected = error { isPassing = true }
         throw SiteError(
-          "\(place)group \(configuration.name), disk \(disk.name): \(error)",
+          "\(line)group \(configuration.name), disk \(disk.name): \(error)",
           isPassing: isPassing)
       }
     }
     return disks
+  }
+
+  /// The order of the list means nothing; which disks it has does.
+  private static func requireSame(
+    _ known: [JournalState.Disk], _ configuration: GroupConfiguration
+  ) throws(SiteError) {
+    let (old, new) = (known.map(\.name).sorted(), configuration.disks.map(\.name).sorted())
+    guard !known.isEmpty, old != new else { return }
+    throw SiteError(
+      "group \(configuration.name): its journal is of the disks \(old.joined(separator: ", ")), "
+        + "and the configuration names \(new.joined(separator: ", ")): name the same ones, in any "
+        + "order, or use a new group; `tapline journal export` gets out what the journal holds")
   }
 
   /// Why the configured size cannot be; nil when it can.
@@ -199,9 +209,7 @@ enum GroupOpening {
     let configuration = parts.configuration
     let storage = try FolderStorage(path: folder)
     parts.lock = try lock(folder, files)
-    let own = parts.disks.map {
-      JournalState.Disk(name: $0.name, byteCount: $0.store.byteCount)
-    }
+    let own = DiskTable(parts.disks).numbered.map(\.noted)
     let opened = try openState(storage, configuration, own)
     var state = opened.state
     try check(state, against: configuration, own, folder)
@@ -346,18 +354,12 @@ enum GroupOpening {
       throw SiteError("folder \(folder) belongs to group \(state.groupName), not to \(name)")
     }
     // A disk may have grown: what is behind its old end was never written.
-    for (old, new) in zip(state.disks, disks)
-    where old.name != new.name || old.byteCount > new.byteCount {
+    for old in state.disks {
+      guard let new = disks[named: old.name], old.byteCount > new.byteCount else { continue }
       throw SiteError(
         "group \(name): the journal in \(folder) is of disk \(old.name) with \(old.byteCount) "
-          + "bytes; the configuration has disk \(new.name) with \(new.byteCount) bytes there: put "
-          + "the old disk back, or use a new group for another disk; `tapline journal export` "
-          + "gets out what the journal holds of the old one")
-    }
-    guard state.disks.count == disks.count else {
-      throw SiteError(
-        "group \(name): the journal in \(folder) is of \(state.disks.count) disks, the "
-          + "configuration names \(disks.count)")
+          + "bytes, and its store has \(new.byteCount): put the old one back, or use a new group; "
+          + "`tapline journal export` gets out what the journal holds of it")
     }
     if configuration.role == .protected, state.baseline != .complete {
       throw SiteError(
@@ -396,7 +398,7 @@ extension GroupOpening {
         .init(
           endpoint: SocketEndpoint(address), hello: hello, catalog: journal.catalog,
           watermarks: journal.watermarks, reporter: follower.reporter,
-          stores: parts.disks.map(\.store), log: log))
+          stores: DiskTable(parts.disks).numbered.map(\.store), log: log))
     }
   }
 }

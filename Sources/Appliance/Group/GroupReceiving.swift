@@ -67,11 +67,7 @@ extension Group {
     if let peer = configuration.peer, peer.site != hello.site {
       return "group \(hello.groupName) receives from site \(peer.site), not from \(hello.site)"
     }
-    if disks.map(\.name) != hello.disks.map(\.name) {
-      func text(_ names: [String]) -> String { names.joined(separator: ", ") }
-      return "the disks differ: there \(text(hello.disks.map(\.name))); here "
-        + text(disks.map(\.name))
-    }
+    if let reason = refusalOfDisks(hello, state) { return reason }
     if let reason = refusalOfSizes(hello, state) { return reason }
     if let journal, Int(hello.segmentByteCount) != journal.options.segmentByteCount {
       return "the journal segments differ: \(hello.segmentByteCount) bytes there, "
@@ -82,6 +78,23 @@ extension Group {
         + "remove its data folder here to start anew"
     }
     return nil
+  }
+
+  /// A disk is the same at both sites if its name is; its place in a list means nothing. What has
+  /// no whole copy takes over the numbers, too.
+  private func refusalOfDisks(_ hello: LinkHello, _ state: JournalState) -> String? {
+    let (own, peer) = (disks.map(\.name).sorted(), hello.disks.map(\.name).sorted())
+    if own != peer {
+      return "the disks differ: there \(peer.joined(separator: ", ")); here "
+        + own.joined(separator: ", ")
+    }
+    #if MUTANTS
+      if Mutant.numberByPlace.isOn { return nil }
+    #endif
+    let strange = hello.disks.first { state.disks[$0.number]?.name != $0.name }
+    guard state.baseline == .complete, let strange else { return nil }
+    return "the records of disk \(strange.name) have number \(strange.number.rawValue) there, and "
+      + "here another disk has it: the two histories are not of one group"
   }
 
   /// A clone of the site that sends here now, or an older snapshot of it, must not end that one's
@@ -110,7 +123,7 @@ extension Group {
       segmentIncarnation: journal?.newestSegment?.header.incarnation.identifier ?? .none,
       ownerDurable: receiving.ownerDurable,
       applied: max(state.applyTarget.sequence, state.applied.sequence),
-      diskByteCounts: diskByteCounts)
+      disks: numberedDisks.map(\.noted))
   }
 
   func closeReceiver() {

@@ -51,12 +51,16 @@ extension Group {
     let now = loop.now
     receiving.owner(has: .unknown)
     whenUnused { [self] in
+      // Nothing is here any more that knows another number.
+      diskTable.withLock { $0.renumber(as: hello.disks) }
+      let disks = numberedDisks.map(\.noted)
       reload(receiver) { state in
         if state.baseline == .complete {
           state.noteGap(
             .init(from: max(state.applied.timestamp, state.historyStart), to: now))
         }
         state.group = hello.group
+        state.disks = disks
         state.baseline = .copying
         if state.copy.number != copy { state.copy = .init(number: copy) }
         state.lineage = hello.lineage.holding(through: start)

@@ -145,7 +145,7 @@ extension Group {
 
   private func openNextView() {
     guard let journal, let (identifier, plan, applied) = views.nextToOpen() else { return }
-    let stores = disks.map(\.store)
+    let stores = numberedDisks.map(\.store)
     let catalog = journal.catalog
     lanes.views.submit { [self] in
       var result: Result<SiteView, ExportRefusal>

@@ -33,7 +33,7 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   private let plain = PageBuffer(byteCount: 2 * RecordHeader.payloadLimit)
   private var diskByteCounts: [UInt64]
   /// What the peer was told last.
-  private var toldByteCounts: [UInt64] = []
+  private var toldDisks: [JournalState.Disk] = []
 
   private var phase = Phase.new
   /// The full copy under way; 0 when there is none.
@@ -224,8 +224,8 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   private func greetAgain(_ again: LinkHello) throws(LinkError) {
     var expected = hello
     expected.last = again.last
-    for (index, disk) in again.disks.enumerated() where index < expected.disks.count {
-      expected.disks[index].byteCount = disk.byteCount
+    for (index, disk) in expected.disks.enumerated() {
+      if let grown = again.disks[disk.number] { expected.disks[index].byteCount = grown.byteCount }
     }
     guard again == expected else {
       throw .unacceptable(
@@ -363,13 +363,15 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
 
   func welcome(_ welcome: LinkWelcome) {
     phase = .agreeing
-    toldByteCounts = welcome.diskByteCounts
+    toldDisks = welcome.disks
     send(LinkFrame(.welcome), welcome.encoded())
     resume()
   }
 
   func baselineReady() {
     phase = .streaming
+    // The disks may have the peer's numbers now.
+    diskByteCounts = group.diskByteCounts
     tellGrowth()
     resume()
   }
@@ -381,10 +383,10 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   }
 
   private func tellGrowth() {
-    guard isStreaming, toldByteCounts != diskByteCounts, let welcome = group.presentWelcome else {
+    guard isStreaming, let welcome = group.presentWelcome, welcome.disks != toldDisks else {
       return
     }
-    toldByteCounts = welcome.diskByteCounts
+    toldDisks = welcome.disks
     send(LinkFrame(.welcome), welcome.encoded())
   }
 

@@ -23,7 +23,7 @@ struct EnteringClient: Sendable {
     let reader = SiteReader(store: disk.store, catalog: group.journal?.catalog)
     let connection = NBDConnection(
       self, loop: group.loop, target: .live(group), disk: disk.number, reader: reader,
-      workers: group.lanes.disk(disk.number.index), limits: front.limits,
+      workers: disk.workers, limits: front.limits,
       onClose: { _ in changes?.release() }, log: front.clientLog.note)
     changes?.onExpiry { connection.close() }
     connection.begin()

@@ -24,7 +24,7 @@ final class ViewLoop: @unchecked Sendable {
       let connection = NBDConnection(
         client, loop: loop, target: .view(opened.view, release: opened.release),
         disk: disk.number, reader: opened.view.reader(disk: disk.number),
-        workers: opened.group.lanes.disk(disk.number.index), limits: limits,
+        workers: disk.workers, limits: limits,
         onClose: { [self] in forget($0) }, log: log.note)
       opened.onExpiry { [self] in loop.post { connection.close() } }
       add(connection)

@@ -324,7 +324,7 @@ final class GroupHost: Sendable {
     let links = GroupOpening.links(parts, site: surroundings.site, log)
     let group = Group(
       parts, links: links.map(\.monitor), loop: loop,
-      lanes: GroupLanes(group: configuration.name, diskCount: configuration.disks.count), log: log)
+      lanes: GroupLanes(group: configuration.name), log: log)
     group.siteName = surroundings.site
     group.onFailure = { [weak self] reason in self?.hasFailed(reason) }
     group.setback = setback
@@ -365,9 +365,9 @@ final class GroupHost: Sendable {
     opening.stopLinks(drainMilliseconds: 0)
     loop.perform { group.abandon() }
     #if MUTANTS
-      if !Mutant.reopenTooEarly.isOn { group.lanes.finish() }
+      if !Mutant.reopenTooEarly.isOn { group.finishJobs() }
     #else
-      group.lanes.finish()
+      group.finishJobs()
     #endif
     loop.perform { group.leaveLoop() }
     letGo(of: group)
@@ -414,7 +414,7 @@ final class GroupHost: Sendable {
     opening.stopLinks(drainMilliseconds: Self.linkDrainMilliseconds)
     loop.ask { done in group.drain { done(()) } }
     loop.perform { group.abandon() }
-    group.lanes.finish()
+    group.finishJobs()
     loop.perform { group.leaveLoop() }
     letGo(of: group)
     state.update { $0.life.stopped() }

@@ -141,7 +141,9 @@ extension Site {
     for configuration in next.groups {
       guard let group = groups.first(where: { $0.configuration.name == configuration.name })
       else { continue }
-      for (disk, wanted) in zip(group.disks, configuration.disks) {
+      for disk in group.disks {
+        guard let wanted = configuration.disks.first(where: { $0.name == disk.name })
+        else { continue }
         let before = disk.store.byteCount
         if wanted.sizeBytes == before { continue }
         let place = origin?.place(ofDisk: disk.name) ?? ""
@@ -208,7 +210,8 @@ extension Site {
       do throws(Errno) {
         try group.stateKeeper?.update { state in
           for growth in growths {
-            state.disks[growth.disk.number.index].byteCount = growth.byteCount
+            let place = state.disks.firstIndex { $0.number == growth.disk.number }
+            if let place { state.disks[place].byteCount = growth.byteCount }
           }
         }
       } catch {
@@ -254,7 +257,7 @@ extension Site {
     for group in groups {
       guard let twin = next.groups.first(where: { $0.name == group.configuration.name })
       else { continue }
-      group.accessRules.withLock { $0 = twin.disks }
+      group.takeOver(twin.disks)
     }
   }
 }

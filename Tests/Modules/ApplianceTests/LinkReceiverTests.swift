@@ -45,7 +45,9 @@ import Testing
     Change("group's name") { $0.groupName = "h" },
     Change("group") { $0.group = GroupIdentifier(high: 3, low: 4) },
     Change("disk") { $0.disks[0].name = "disk\n" },
-    Change("number of disks") { $0.disks.append(.init(name: "more", byteCount: 1)) },
+    Change("number of disks") {
+      $0.disks.append(.init(number: .init(1), name: "more", byteCount: 1))
+    },
     Change("segment size") { $0.segmentByteCount = 128 << 10 },
     Change("history") {
       $0.lineage.begin(after: .init(SequenceNumber(7), .zero), replacingNewest: false)

@@ -11,7 +11,10 @@ import Testing
   static let state: JournalState = {
     var state = JournalState(
       groupName: "läden", group: GroupIdentifier(high: 1, low: .max),
-      disks: [.init(name: "root", byteCount: 20 << 30), .init(name: "data", byteCount: 1)],
+      disks: [
+        .init(name: "root", byteCount: 20 << 30),
+        .init(number: DiskNumber(9), name: "data", byteCount: 1),
+      ],
       baseline: .copying)
     state.lineage = Lineage([.numbered(1), .numbered(2, after: 41, at: 110)])
     state.ownerDurable = .init(.numbered(2), SequenceNumber(44))
@@ -31,7 +34,10 @@ import Testing
   static func wide(_ name: String) -> JournalState {
     JournalState(
       groupName: name, group: GroupIdentifier(high: 1, low: 2),
-      disks: (0..<200).map { .init(name: "\(name)-\($0)", byteCount: UInt64($0 + 1)) },
+      disks: (0..<200).map {
+        .init(
+          number: DiskNumber(UInt16($0)), name: "\(name)-\($0)", byteCount: UInt64($0 + 1))
+      },
       baseline: .complete)
   }
 
@@ -134,7 +140,8 @@ import Testing
     let name = String(repeating: "n", count: 64)
     var state = JournalState(
       groupName: name, group: GroupIdentifier(high: 1, low: 2),
-      disks: (0..<256).map { _ in .init(name: name, byteCount: 1) }, baseline: .complete)
+      disks: (0..<256).map { .init(number: DiskNumber($0), name: name, byteCount: 1) },
+      baseline: .complete)
     state.isClean = false
     for number in UInt64(1)...400 {
       state.beginIncarnation(after: .init(SequenceNumber(number), .zero))

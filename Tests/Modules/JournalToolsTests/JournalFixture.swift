@@ -12,7 +12,7 @@ final class JournalFixture {
   static let segmentByteCount = 64 << 10
   static let disks = [
     JournalState.Disk(name: "root", byteCount: 1 << 20),
-    JournalState.Disk(name: "data", byteCount: 2 << 20),
+    JournalState.Disk(number: DiskNumber(1), name: "data", byteCount: 2 << 20),
   ]
 
   let path: String

@@ -35,7 +35,9 @@ final class SendingGroup {
     state = JournalState(
       groupName: "shop", group: GroupIdentifier(high: 5, low: 6),
       disks: diskByteCounts.enumerated().map {
-        .init(name: "disk\($0.offset)", byteCount: UInt64($0.element))
+        .init(
+          number: DiskNumber(UInt16($0.offset)), name: "disk\($0.offset)",
+          byteCount: UInt64($0.element))
       }, baseline: .complete)
     state.isClean = false
     history = RecordHistory(diskByteCounts: diskByteCounts)

@@ -62,7 +62,9 @@ public final class TestGroup {
     state = JournalState(
       groupName: "shop", group: .random(using: &random),
       disks: settings.diskByteCounts.enumerated().map {
-        .init(name: "disk\($0.offset)", byteCount: UInt64($0.element))
+        .init(
+          number: DiskNumber(UInt16($0.offset)), name: "disk\($0.offset)",
+          byteCount: UInt64($0.element))
       }, baseline: .complete)
     // While a group runs, its state says that it has not ended cleanly.
     state.isClean = false
