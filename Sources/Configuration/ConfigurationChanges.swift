@@ -18,6 +18,17 @@ extension SiteConfiguration {
     return result
   }
 
+  /// The group has the disks that `new` says: those that it has already stay as they are here.
+  public mutating func takeDisks(of group: String, from new: SiteConfiguration) {
+    guard let place = groups.firstIndex(where: { $0.name == group }),
+      let twin = new.groups.first(where: { $0.name == group })
+    else { return }
+    let present = groups[place].disks
+    groups[place].disks = twin.disks.map { disk in
+      present.first { $0.name == disk.name } ?? disk
+    }
+  }
+
   /// As `takingOver`, but of the sizes alone.
   public func takingOverSizes(from new: SiteConfiguration) -> SiteConfiguration {
     var result = self

@@ -217,11 +217,11 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
           let name = SidecarIndex.name(ofSegmentFile: slots[kept.facts.slot].name)
           let index = segment.filedIndex(
             sidecar.layout, name: name, storage, shelf,
-            bounds: seal.bounds(state.disks.byteCounts))
+            bounds: seal.bounds(state.diskBounds))
           generations.append(
             Generation(
               span: seal.span, checkpoints: sidecar.checkpoints, segment: header.number,
-              filed: index, origin: segment.origin(diskCount: state.disks.numberCount, shelf)))
+              filed: index, origin: segment.origin(diskCount: state.diskCount, shelf)))
         }
         return
       }
@@ -230,7 +230,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     // Its records may be those of the sealed segment, whose end is known only then.
     let whole = Segment(
       header: header, file: file, slot: kept.facts.slot, end: kept.facts.end, isSealed: true)
-    let disks = state.disks.byteCounts
+    let disks = state.diskBounds
     var index = IndexScan(
       header.number, diskCount: disks.count, shelf, whole.origin(diskCount: disks.count, shelf))
     var end = SegmentHeader.byteCount
@@ -265,7 +265,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   ) throws(JournalError) {
     let header = record.header
     guard
-      header.kind == .checkpoint
+      header.kind.isMarker
         || header.disk.index < disks.count && header.range.end <= disks[header.disk.index]
     else {
       throw .damaged(
@@ -280,7 +280,7 @@ extension RecordHeader {
   @inline(__always)
   func extentSource(segment: UInt32, position: Int) -> ExtentSource {
     switch kind {
-    case .write, .checkpoint:
+    case .write, .checkpoint, .disk:
       ExtentSource(
         segment: segment,
         position: UInt32(truncatingIfNeeded: position + RecordHeader.byteCount))

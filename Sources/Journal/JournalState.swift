@@ -86,7 +86,9 @@ public struct JournalState: Equatable, Sendable {
   /// a new header and keeps new records leaves no old header that is believed.
   public var oldestSegment: UInt32
   public var isClean: Bool
-  /// In ascending order of their numbers.
+  /// No disk had this number yet.
+  public var nextDisk: UInt16
+  /// In ascending order of their numbers; also those that left and of which instants are left.
   public var disks: [Disk]
   /// Intervals of the timeline in which order was lost, oldest first; bounded by `gapLimit`.
   public var gaps: [Gap]
@@ -122,6 +124,7 @@ public struct JournalState: Equatable, Sendable {
     oldestSegment = 0
     isClean = true
     self.disks = disks
+    nextDisk = UInt16(disks.numberCount)
     gaps = []
   }
 

@@ -82,6 +82,13 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     return best
   }
 
+  /// Whether it has its place: names and paths of disks may be long.
+  public static func fits(_ state: JournalState) -> Bool {
+    encode(state).count <= copyByteCount - headerByteCount
+  }
+
+  private static var headerByteCount: Int { 28 }
+
   /// Durable when it returns. Blocks; one writer at a time. `generation` grows by one each time.
   public func write(_ state: JournalState, generation: UInt64) throws(Errno) {
     let body = Self.encode(state)
@@ -153,7 +160,8 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(state.promise.boot)
     encoder.put(state.oldestSegment)
     encoder.put(state.isClean ? UInt8(1) : 0)
-    encoder.put(state.disks)
+    encoder.put(state.nextDisk)
+    encoder.put(whole: state.disks)
     encoder.put(UInt16(state.gaps.count))
     for gap in state.gaps {
       encoder.put(gap.from.rawValue)
@@ -190,10 +198,8 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
       monotonicNanoseconds: try decoder.take(), boot: try decoder.take())
     state.oldestSegment = try decoder.take()
     state.isClean = try decoder.take(UInt8.self) == 1
-    guard let disks = try decoder.takeDisks(limit: .max) else {
-      throw WireDecoder.Failure.tooShort
-    }
-    state.disks = disks
+    state.nextDisk = try decoder.take()
+    state.disks = try decoder.takeWholeDisks()
     for _ in 0..<(try decoder.take(UInt16.self)) {
       state.gaps.append(
         .init(

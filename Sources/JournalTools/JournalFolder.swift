@@ -97,7 +97,7 @@ public final class JournalFolder: Sendable {
     _ segments: [SegmentFile], _ state: JournalState?, _ path: String
   ) -> SequenceNumber {
     guard let state, state.baseline == .complete else { return .none }
-    let disks = state.disks.byteCounts
+    let disks = state.diskBounds
     var newest = SequenceNumber.none
     for segment in segments {
       let name = SidecarIndex.name(ofSegmentFile: segment.name)

@@ -91,7 +91,7 @@ extension JournalFolder {
     _ ledger: inout SalvageLedger, _ outcome: inout ExportOutcome
   ) throws(JournalToolsError) {
     let header = record.header
-    let isOwn = header.kind != .checkpoint && header.disk == disk
+    let isOwn = !header.kind.isMarker && header.disk == disk
     if isOwn, header.range.end > size { return ledger.addMisplaced(record) }
     if outcome.firstSequence == nil {
       outcome.firstSequence = record.sequence.rawValue
@@ -121,7 +121,7 @@ extension JournalFolder {
     var end: UInt64 = 0
     var records = walk
     try records.run { event in
-      if case .whole(let record) = event, record.header.kind != .checkpoint,
+      if case .whole(let record) = event, !record.header.kind.isMarker,
         record.header.disk == DiskNumber(number)
       {
         end = max(end, record.header.range.end)

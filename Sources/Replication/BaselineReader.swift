@@ -17,7 +17,8 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
 
   static var pieceByteLimit: Int { 1 << 20 }
 
-  private let stores: [Store]
+  /// By number; of those that are not there nothing is lacking.
+  private let stores: [Store?]
   private let debt: CopyDebt
   private var disk = 0
   private var offset: UInt64 = 0
@@ -27,7 +28,7 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
   /// Of one piece: less than `pieceByteLimit` where that would be all.
   private let byteLimit: UInt64
 
-  init(_ stores: [Store], _ debt: CopyDebt) {
+  init(_ stores: [Store?], _ debt: CopyDebt) {
     self.stores = stores
     self.debt = debt
     byteLimit = min(UInt64(Self.pieceByteLimit), max(4 << 10, debt.totalByteCount / 8))
@@ -43,21 +44,23 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
     // The disk where it begins is looked at twice: also before `offset`.
     var disksToSee = stores.count + 1
     while disksToSee > 0 {
-      guard let run = debt.lacking(disk, from: offset) else {
+      guard let store = stores[disk], let run = debt.lacking(disk, from: offset) else {
         disk = (disk + 1) % stores.count
         offset = 0
         data = nil
         disksToSee -= 1
         continue
       }
-      if let piece = try piece(run) { return piece }
+      if let piece = try piece(run, store) { return piece }
     }
     return nil
   }
 
   /// The piece with which the run begins; nil when it has changed in this moment.
-  private mutating func piece(_ run: ByteRange) throws(StorageError) -> Piece? {
-    let (store, number) = (stores[disk], DiskNumber(UInt16(disk)))
+  private mutating func piece(
+    _ run: ByteRange, _ store: Store
+  ) throws(StorageError) -> Piece? {
+    let number = DiskNumber(UInt16(disk))
     let block = debt.blockByteCount(disk)
     let found: ByteRange?
     if let data, run.start >= data.start, run.start < data.end {

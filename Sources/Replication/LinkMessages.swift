@@ -17,6 +17,8 @@ public struct LinkHello: Equatable, Sendable {
   public var last: LastRecord
   public var segmentByteCount: UInt32
   public var disks: [JournalState.Disk]
+  /// All numbers of disks in records are below it, also those of disks that have left.
+  public var nextDisk: UInt16
 
   public init(
     site: String, groupName: String, group: GroupIdentifier, lineage: Lineage,
@@ -30,6 +32,7 @@ public struct LinkHello: Equatable, Sendable {
     self.last = last
     self.segmentByteCount = segmentByteCount
     self.disks = disks
+    nextDisk = UInt16(disks.numberCount)
   }
 
   public func encoded() -> [UInt8] {
@@ -44,6 +47,7 @@ public struct LinkHello: Equatable, Sendable {
     encoder.put(last)
     encoder.put(segmentByteCount)
     encoder.put(disks)
+    encoder.put(nextDisk)
     return encoder.bytes
   }
 
@@ -65,6 +69,10 @@ public struct LinkHello: Equatable, Sendable {
         throw LinkError.protocolViolation("hello names too many disks, or one number twice")
       }
       self.disks = disks
+      nextDisk = try decoder.take()
+      guard disks.numberCount <= nextDisk, nextDisk <= JournalState.diskNumberLimit else {
+        throw LinkError.protocolViolation("hello names disks that cannot be")
+      }
     } catch let error as LinkError {
       throw error
     } catch { throw .protocolViolation("hello is malformed") }

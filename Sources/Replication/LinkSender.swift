@@ -16,18 +16,17 @@ import SystemIO
 public final class LinkSender<Store: BackingStore>: Sendable {
   public struct Parts: Sendable {
     public var endpoint: SocketEndpoint
-    /// The sizes of the disks in it are those of the stores when it is sent, its last record is the
-    /// journal's.
+    /// The disks in it are those of the moment when it is sent, its last record is the journal's.
     public var hello: LinkHello
     public var catalog: SegmentCatalog<File>
     public var watermarks: Watermarks
     public var reporter: Follower.Reporter
-    public var stores: [Store]
+    public var disks: SentDisks<Store>
     public var log: @Sendable (String) -> Void
 
     public init(
       endpoint: SocketEndpoint, hello: LinkHello, catalog: SegmentCatalog<File>,
-      watermarks: Watermarks, reporter: Follower.Reporter, stores: [Store],
+      watermarks: Watermarks, reporter: Follower.Reporter, disks: SentDisks<Store>,
       log: @escaping @Sendable (String) -> Void
     ) {
       self.endpoint = endpoint
@@ -35,7 +34,7 @@ public final class LinkSender<Store: BackingStore>: Sendable {
       self.catalog = catalog
       self.watermarks = watermarks
       self.reporter = reporter
-      self.stores = stores
+      self.disks = disks
       self.log = log
     }
 
@@ -44,7 +43,8 @@ public final class LinkSender<Store: BackingStore>: Sendable {
     var presentHello: LinkHello {
       var present = hello
       present.last = .newest(catalog, watermarks)
-      for (index, store) in stores.enumerated() { present.disks[index].byteCount = store.byteCount }
+      present.disks = disks.noted
+      present.nextDisk = disks.nextDisk
       return present
     }
   }

@@ -32,7 +32,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
   private var damage: DamagedRecord?
   /// The record for which the segment that holds it cannot be sent, as far as is known.
   private var loss: DamagedRecord?
-  private let repair: RecordRepair<Store>
+  private var repair: RecordRepair<Store>
   private var policy = CompressionPolicy()
   private let plain = PageBuffer(byteCount: Self.chunkByteLimit)
   private let packed = PageBuffer(byteCount: LZ4.compressedLimit(Self.chunkByteLimit) + 4)
@@ -51,7 +51,7 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     self.hello = hello
     self.monitor = monitor
     self.channel = channel
-    repair = RecordRepair(stores: parts.stores)
+    repair = RecordRepair(stores: parts.disks.stores)
   }
 
   mutating func end() {
@@ -158,19 +158,21 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     resuming copy: JournalState.Copy = .none, discarding seen: JournalState.OwnerMark? = nil
   ) throws(LinkError) {
     let debt = parts.follower.debt
+    let byteCounts = hello.disks.byteCounts
     let isKnown = debt.resume(copy)
-    let number = isKnown ? copy.number : debt.begin(hello.disks.map(\.byteCount))
+    let number = isKnown ? copy.number : debt.begin(byteCounts)
+    if isKnown { debt.adjust(to: byteCounts) }
     #if MUTANTS
       if Mutant.joinForeignCopy.isOn, !isKnown, copy.stored > 0 {
-        for (index, disk) in hello.disks.enumerated() {
-          debt.take(index, ByteRange(start: 0, length: disk.byteCount / 2))
+        for disk in hello.disks {
+          debt.take(disk.number.index, ByteRange(start: 0, length: disk.byteCount / 2))
         }
       }
     #endif
     parts.reporter.copyBegins()
     try channel.send(LinkFrame(.copyBegin, argument: number), LinkMessage.encodeDiscarded(seen))
     lastHeard = SystemClock.monotonicNanoseconds()
-    baseline = BaselineReader(parts.stores, debt)
+    baseline = BaselineReader(parts.disks.stores, debt)
     let (total, lacking) = (debt.totalByteCount, debt.lackingByteCount)
     pace = CopyPace(
       total: total, lacking: lacking, nowNanoseconds: SystemClock.monotonicNanoseconds())
@@ -280,10 +282,17 @@ struct LinkStream<Store: BackingStore>: ~Copyable {
     }
   }
 
-  /// Disks have become larger: says hello again.
+  /// Disks have become larger, have come or left: says hello again. A full copy is of the disks
+  /// that it began with, so another connection goes on with it.
   private mutating func tellGrowth() throws(LinkError) {
-    let isTold = zip(hello.disks, parts.stores).allSatisfy { $0.byteCount == $1.byteCount }
-    if isTold { return }
+    let disks = parts.disks.noted
+    if hello.disks == disks { return }
+    if disks.map(\.number) != hello.disks.map(\.number) {
+      if baseline != nil {
+        throw .local("disks have come or left: the full copy goes on with them")
+      }
+      repair = RecordRepair(stores: parts.disks.stores)
+    }
     hello = parts.presentHello
     try channel.send(LinkFrame(.hello), hello.encoded())
   }

@@ -104,7 +104,7 @@ struct FolderWriter {
       let sidecar = try? SidecarIndex.scanning(
         file, header: header, end: segments.position,
         recordCount: segments.near(UInt64(segments.recordCount), &input),
-        diskCount: state.disks.numberCount), let bytes = try? sidecar.encoded()
+        diskCount: state.diskCount), let bytes = try? sidecar.encoded()
     else { return }
     folder.replace(SidecarIndex.name(ofSegmentFile: name), with: bytes)
   }

@@ -28,8 +28,9 @@ typealias SiteReader = VolumeReader<SiteSegmentFile, DiskStore>
 /// (journal to base), GroupRecycling (segments that come free), GroupReserve (room ahead of need),
 /// GroupIndexing (the index's upkeep), GroupViews (instants), GroupDetachedViews (instants that the
 /// journal has no room for), GroupReceiving (records from the peer), GroupReset (a journal that
-/// starts over), GroupCopying (full copies), GroupDisks (which disks it has), GroupGrowing (sizes
-/// that differ or change),
+/// starts over), GroupCopying (full copies), GroupDisks (which disks it has), GroupDiskChanges and
+/// GroupDiskContents (disks that come to an owner and leave it), GroupDiskMarkers (the same at a
+/// follower), GroupGrowing (sizes that differ or change),
 /// GroupPromises (what keeps instants as they are), GroupHandover (to another process),
 /// GroupConditions (what people should know), GroupStatusReport.
 final class Group: TurnParticipant, @unchecked Sendable {
@@ -38,6 +39,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// Of the site that this group is at.
   var siteName = ""
   let diskTable: Mutex<DiskTable>
+  /// Of those, what the links send.
+  let sentDisks: SentDisks<DiskStore>
   let loop: EventLoop
   let lanes: GroupLanes
   /// Keeps others out of the journal's folder.
@@ -72,6 +75,10 @@ final class Group: TurnParticipant, @unchecked Sendable {
   var indexUpkeep = IndexUpkeep()
   var handover = GroupHandover()
   var views = OpenViews()
+  var diskChanges = DiskChanges()
+  var contents = DiskContents()
+  /// What the configuration and the state file do not agree on.
+  private let firstChanges: [DiskChanges.Wish]
   /// What apply may save for views.
   let viewScratch: ScratchBudget
   var receiving: ReceivingState
@@ -114,7 +121,9 @@ final class Group: TurnParticipant, @unchecked Sendable {
     configuration = parts.configuration
     duty = Duty(parts.configuration.role)
     accessRules = Mutex(parts.configuration.disks)
-    diskTable = Mutex(DiskTable(parts.disks))
+    diskTable = Mutex(parts.disks)
+    sentDisks = parts.sentDisks
+    firstChanges = parts.changes
     journal = parts.journal
     stateKeeper = parts.stateKeeper
     followers = parts.followers
@@ -154,9 +163,10 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   /// What the client may do with the disk, and with its views. Any thread.
   func access(to disk: GroupDisk, for client: ClientIdentity) -> DiskAccess {
-    accessRules.withLock { rules in
-      rules.first { $0.name == disk.name }?.access(for: client) ?? .none
-    }
+    let rules = accessRules.withLock { $0 }
+    if let rule = rules.first(where: { $0.name == disk.name }) { return rule.access(for: client) }
+    // A disk that has left has no rules any more: who may see all others may see what it was.
+    return rules.allSatisfy { $0.access(for: client) != .none } ? .readOnly : .none
   }
 
   func add(_ connection: GroupClient) {
@@ -296,7 +306,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     let store = self.disk(disk).store
     do throws(StorageError) {
       switch kind {
-      case .write, .checkpoint:
+      case .write, .checkpoint, .disk:
         try unsafe store.write(
           UnsafeRawBufferPointer(start: record + RecordHeader.byteCount, count: Int(length)),
           at: offset)
@@ -357,6 +367,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
     closeReceiver()
     views.expireAll()
   }
+
+  func makeFirstChanges() { for wish in firstChanges { change(wish) } }
 
   /// Nothing of it happens on the loop from here on. What its jobs had posted before has come.
   func leaveLoop() { loop.cancelTimers(of: self) }

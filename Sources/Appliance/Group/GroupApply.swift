@@ -68,6 +68,8 @@ extension Group {
     if hasRoomForNext(journal) { apply.fullSinceNanoseconds = 0 } else { makeRoom() }
     latency.rotate(nowSeconds: SystemClock.monotonicNanoseconds() / 1_000_000_000)
     tickPromises(journal)
+    continueDiskChanges()
+    continueContents()
     tickReceiving()
     noteUnsent(journal)
   }
@@ -112,7 +114,7 @@ extension Group {
   }
 
   /// Nothing was written for a moment.
-  private var isIdle: Bool { loop.monotonicNow &- apply.lastGrowthNanoseconds > 200_000_000 }
+  var isIdle: Bool { loop.monotonicNow &- apply.lastGrowthNanoseconds > 200_000_000 }
 
   private func noteGrowth(_ journal: SiteJournal) {
     guard journal.dataBytes != apply.lastDataBytes else { return }
@@ -253,7 +255,7 @@ extension Group {
     _ generations: [Generation], _ mark: JournalState.Mark, _ journal: SiteJournal
   ) {
     guard let stateKeeper else { return }
-    let applier = Applier(catalog: journal.catalog, stores: numberedDisks.map(\.store))
+    let applier = Applier(catalog: journal.catalog, stores: stores)
     let views = viewsToSaveFor
     let (watermarks, catalog) = (journal.watermarks, journal.catalog)
     let followers = followers
@@ -285,6 +287,7 @@ extension Group {
           let oldest = catalog.oldestNeeded(
             durable: durable, applied: mark.sequence, kept: $0.followers.mark)
           $0.oldestSegment = max($0.oldestSegment, oldest ?? 0)
+          $0.forgetGoneDisks()
         }
         for (segment, part) in verified { segment.noteApplied(part) }
       } catch let error as Errno {
@@ -325,6 +328,7 @@ extension Group {
     raiseFloors()
     recycle()
     keepReserve()
+    closeGoneDisks()
     applyAdvanced()
   }
 

@@ -20,6 +20,8 @@ struct Obstacle {
   let disk: DiskNumber
   /// Where on the disk it ends.
   let end: UInt64
+  /// It is the marker of a disk that is not here.
+  var newcomer: DiskChange?
 }
 
 /// A disk that is larger from now on. Its store has the room, and the state file names the size.
@@ -29,8 +31,15 @@ struct DiskGrowth: Sendable {
 }
 
 extension Group {
-  /// By number, in bytes.
-  var diskByteCounts: [UInt64] { numberedDisks.map(\.store.byteCount) }
+  /// By number, in bytes: where a disk's records end at the latest. Those of one that has left, and
+  /// of which no instant is left, are nobody's, and may be anywhere.
+  var diskBounds: [UInt64] {
+    var bounds = [UInt64](repeating: .max, count: journal?.diskCount ?? 0)
+    for disk in numberedDisks where disk.number.index < bounds.count {
+      bounds[disk.number.index] = disk.store.byteCount
+    }
+    return bounds
+  }
 
   /// Takes the sizes into use. On the loop.
   func grow(_ growths: [DiskGrowth]) {
@@ -66,7 +75,7 @@ extension Group {
 
   /// As `tooSmall`, at the receiving side.
   var ownTooSmall: (disk: String, text: String)? {
-    if let obstacle = receiving.obstacle, isInTheWay(obstacle) {
+    if let obstacle = receiving.obstacle, obstacle.newcomer == nil, isInTheWay(obstacle) {
       return (disk(obstacle.disk).name, text(obstacle))
     }
     guard let receiver = receiving.receiver else { return nil }
@@ -76,6 +85,19 @@ extension Group {
         + "\(ByteCount.format(peer)) at \(receiving.peerSite ?? "the peer"): \(remedy)"
       return (disk.name, text)
     }
+  }
+
+  /// A disk of the peer that is not here.
+  var missingDisk: (disk: String, text: String)? {
+    if let newcomer = receiving.obstacle?.newcomer, let text = missing(newcomer) {
+      return (newcomer.name, text)
+    }
+    let table = diskTable.withLock { $0 }
+    let isHere = { (disk: JournalState.Disk) in
+      table[disk.number] != nil || table.waiting.contains { $0.name == disk.name }
+    }
+    guard let disk = receiving.receiver?.peerDisks.first(where: { !isHere($0) }) else { return nil }
+    return missing(DiskChange(.added, disk)).map { (disk.name, $0) }
   }
 
   /// The next record verifies and has no place here: remembers it, and says why in words. The
@@ -90,14 +112,26 @@ extension Group {
     if state.baseline != .complete { return refusalOfCopy(from: hello) }
     guard let obstacle = receiving.obstacle, isInTheWay(obstacle),
       hello.lineage.newest?.identifier == obstacle.incarnation,
-      hello.disks[obstacle.disk].map({ $0.byteCount >= obstacle.end }) ?? false
+      obstacle.newcomer != nil
+        || hello.disks[obstacle.disk].map({ $0.byteCount >= obstacle.end }) ?? false
     else { return nil }
     return text(obstacle)
   }
 
   /// Why a full copy cannot be taken.
   func refusalOfCopy(from hello: LinkHello) -> String? {
-    firstTooSmall(for: hello.disks).map { disk, peer in
+    let table = diskTable.withLock { $0 }
+    let here = table.listed.map(\.name) + table.waiting.map(\.name)
+    if let disk = hello.disks.first(where: { !here.contains($0.name) }) {
+      return "a full copy needs disk \(disk.name) of \(ByteCount.format(disk.byteCount)): add disk "
+        + "\(disk.name) to group \(hello.groupName) at \(siteName) and reload that site"
+    }
+    for disk in table.waiting {
+      guard let peer = hello.disks[named: disk.name], peer.byteCount > disk.store.byteCount
+      else { continue }
+      return missing(DiskChange(.added, peer))
+    }
+    return firstTooSmall(for: hello.disks).map { disk, peer in
       "a full copy needs \(ByteCount.format(peer)) for disk \(disk.name), which has "
         + "\(ByteCount.format(disk.store.byteCount)) at \(siteName): \(remedy)"
     }
@@ -129,10 +163,13 @@ extension Group {
   }
 
   private func isInTheWay(_ obstacle: Obstacle) -> Bool {
-    disk(obstacle.disk).store.byteCount < obstacle.end
+    if let newcomer = obstacle.newcomer { return missing(newcomer) != nil }
+    let disk = diskTable.withLock { $0[obstacle.disk] }
+    return disk.map { $0.store.byteCount < obstacle.end } ?? false
   }
 
   private func text(_ obstacle: Obstacle) -> String {
+    if let text = obstacle.newcomer.flatMap(missing) { return text }
     let disk = disk(obstacle.disk)
     return "record \(obstacle.sequence.rawValue) was written up to byte \(obstacle.end) of disk "
       + "\(disk.name), which has \(ByteCount.format(disk.store.byteCount)) at \(siteName): "

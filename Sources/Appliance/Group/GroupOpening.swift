@@ -21,7 +21,10 @@ public struct SiteError: Error, Sendable, CustomStringConvertible {
 /// What a group is made of, opened and recovered, before its loop takes it.
 struct GroupParts {
   var configuration: GroupConfiguration
-  var disks: [GroupDisk]
+  var disks: DiskTable
+  var sentDisks = SentDisks<DiskStore>([], next: 0)
+  /// Disks that are to come or to leave once the group serves.
+  var changes: [DiskChanges.Wish] = []
   var journal: SiteJournal?
   var stateKeeper: StateKeeper?
   var followers = Followers()
@@ -56,8 +59,8 @@ enum GroupOpening {
       try requireNotLeft(name, folder)
     }
     if let known { try requireKnown(known, folder) }
-    let known = configuration.role == .plain ? [] : try presentState(folder)?.disks ?? []
-    let disks = try openDisks(configuration, origin, known, files)
+    let state = configuration.role == .plain ? nil : try presentState(folder)
+    let disks = try openDisks(configuration, origin, state, files, log: log)
     var parts = GroupParts(
       configuration: configuration, disks: disks, observations: ObservationQueue())
     if configuration.role == .plain { return parts }
@@ -69,8 +72,9 @@ enum GroupOpening {
       throw SiteError("group \(name): folder \(folder): \(error.withAdvice)")
     } catch { throw SiteError("group \(name): folder \(folder): \(error)") }
     parts.analyzer = GroupAnalyzer(
-      disks: DiskTable(disks).numbered.map { (name: $0.name, sizeBytes: $0.store.byteCount) },
-      queue: parts.observations)
+      disks: disks.listed.map {
+        (number: $0.number, name: $0.name, sizeBytes: $0.store.byteCount)
+      }, queue: parts.observations)
     return parts
   }
 
@@ -93,7 +97,7 @@ enum GroupOpening {
   }
 
   /// What the state file says; nil when there is none, or none was written.
-  private static func presentState(_ folder: String) throws(SiteError) -> JournalState? {
+  static func presentState(_ folder: String) throws(SiteError) -> JournalState? {
     let path = "\(folder)/\(JournalStateFile<File>.name)"
     guard Directory.exists(path) else { return nil }
     let file: File
@@ -101,58 +105,6 @@ enum GroupOpening {
       throw SiteError("\(path): \(error)")
     }
     return try readState(JournalStateFile(file), folder)?.0
-  }
-
-  /// - Parameter known: the group's disks when it was open last: their raw files may be made
-  ///   larger. None at its first start.
-  private static func openDisks(
-    _ configuration: GroupConfiguration, _ origin: ConfigurationOrigin?,
-    _ known: [JournalState.Disk], _ files: InheritedFiles
-  ) throws(SiteError) -> [GroupDisk] {
-    try requireSame(known, configuration)
-    var disks: [GroupDisk] = []
-    for (place, disk) in configuration.disks.enumerated() {
-      let noted = known[named: disk.name]
-      let line = origin.map { $0.place(ofDisk: disk.name) } ?? ""
-      if let message = shrinking(disk, of: configuration, from: noted?.byteCount) {
-        throw SiteError(line + message)
-      }
-      let address: DiskStore.Address
-      var opened: File?
-      switch disk.backing {
-      case .file(let path):
-        address = .path(path)
-        opened = files.file(at: path)
-      case .nbd(let uri): address = .nbd(uri: uri)
-      }
-      do throws(StorageError) {
-        let store = try DiskStore.open(
-          address, expectedSize: disk.sizeBytes, growsFrom: noted?.byteCount, opened: opened)
-        disks.append(
-          GroupDisk(
-            name: disk.name, number: noted?.number ?? DiskNumber(UInt16(place)), store: store,
-            group: configuration.name))
-      } catch {
-        var isPassing = false
-        if case .disconnected = error { isPassing = true }
-        throw SiteError(
-          "\(line)group \(configuration.name), disk \(disk.name): \(error)",
-          isPassing: isPassing)
-      }
-    }
-    return disks
-  }
-
-  /// The order of the list means nothing; which disks it has does.
-  private static func requireSame(
-    _ known: [JournalState.Disk], _ configuration: GroupConfiguration
-  ) throws(SiteError) {
-    let (old, new) = (known.map(\.name).sorted(), configuration.disks.map(\.name).sorted())
-    guard !known.isEmpty, old != new else { return }
-    throw SiteError(
-      "group \(configuration.name): its journal is of the disks \(old.joined(separator: ", ")), "
-        + "and the configuration names \(new.joined(separator: ", ")): name the same ones, in any "
-        + "order, or use a new group; `tapline journal export` gets out what the journal holds")
   }
 
   /// Why the configured size cannot be; nil when it can.
@@ -209,17 +161,20 @@ enum GroupOpening {
     let configuration = parts.configuration
     let storage = try FolderStorage(path: folder)
     parts.lock = try lock(folder, files)
-    let own = DiskTable(parts.disks).numbered.map(\.noted)
+    let own = parts.disks.numbered.compactMap { $0?.noted }
     let opened = try openState(storage, configuration, own)
     var state = opened.state
     try check(state, against: configuration, own, folder)
     try requireOwn(storage, state)
-    state.disks = own
+    try note(parts.disks, in: &state, configuration)
     let isNew = opened.generation == 0
     let recovered = try JournalRecovery(
       storage, state: state,
       shelf: IndexShelf(
         storage, segmentByteCount: Int(configuration.journal.segmentSizeBytes), indexMemory))
+    // What markers say that are lost is not so, or comes again.
+    state.cutDisks(after: recovered.lastSequence)
+    parts.disks.follow(state.disks, in: configuration.disks.map(\.name))
     for note in recovered.notes { log("group \(configuration.name): \(note)") }
     // Each start is another timeline, and each timeline has its own segments: this folder may be an
     // older one put back, or a copy of one with which somebody else goes on.
@@ -244,6 +199,10 @@ enum GroupOpening {
       // The peer's, and it must keep it.
       try parts.journal?.closeInstants(through: state.promise.through)
     }
+    parts.changes = firstChanges(configuration, state, parts.disks)
+    let present = state.presentDisks.compactMap { parts.disks[$0.number] }
+    parts.sentDisks = SentDisks(
+      present.map { (number: $0.number, name: $0.name, store: $0.store) }, next: state.nextDisk)
     parts.stateKeeper = StateKeeper(opened.file, state: state, generation: opened.generation)
   }
 
@@ -355,7 +314,7 @@ enum GroupOpening {
     }
     // A disk may have grown: what is behind its old end was never written.
     for old in state.disks {
-      guard let new = disks[named: old.name], old.byteCount > new.byteCount else { continue }
+      guard let new = disks[old.number], old.byteCount > new.byteCount else { continue }
       throw SiteError(
         "group \(name): the journal in \(folder) is of disk \(old.name) with \(old.byteCount) "
           + "bytes, and its store has \(new.byteCount): put the old one back, or use a new group; "
@@ -391,14 +350,14 @@ extension GroupOpening {
     let hello = LinkHello(
       site: site, groupName: parts.configuration.name, group: state.group,
       lineage: state.lineage, segmentByteCount: UInt32(journal.options.segmentByteCount),
-      disks: state.disks)
+      disks: [])
     return zip(parts.followers.all, receivers(parts.configuration)).compactMap { follower, peer in
       guard let address = peer.address else { return nil }
       return LinkSender(
         .init(
           endpoint: SocketEndpoint(address), hello: hello, catalog: journal.catalog,
           watermarks: journal.watermarks, reporter: follower.reporter,
-          stores: DiskTable(parts.disks).numbered.map(\.store), log: log))
+          disks: parts.sentDisks, log: log))
     }
   }
 }

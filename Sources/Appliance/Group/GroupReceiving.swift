@@ -80,19 +80,17 @@ extension Group {
     return nil
   }
 
-  /// A disk is the same at both sites if its name is; its place in a list means nothing. What has
-  /// no whole copy takes over the numbers, too.
+  /// A disk is the same at both sites if its name is; its place in a list means nothing. A copy is
+  /// of all that the peer has, and brings their numbers; else they come and leave with the records.
   private func refusalOfDisks(_ hello: LinkHello, _ state: JournalState) -> String? {
-    let (own, peer) = (disks.map(\.name).sorted(), hello.disks.map(\.name).sorted())
-    if own != peer {
-      return "the disks differ: there \(peer.joined(separator: ", ")); here "
-        + own.joined(separator: ", ")
-    }
     #if MUTANTS
       if Mutant.numberByPlace.isOn { return nil }
     #endif
-    let strange = hello.disks.first { state.disks[$0.number]?.name != $0.name }
-    guard state.baseline == .complete, let strange else { return nil }
+    if state.baseline != .complete { return nil }
+    let strange = hello.disks.first { disk in
+      state.disks[disk.number].map { $0.name != disk.name } ?? false
+    }
+    guard let strange else { return nil }
     return "the records of disk \(strange.name) have number \(strange.number.rawValue) there, and "
       + "here another disk has it: the two histories are not of one group"
   }
@@ -123,7 +121,7 @@ extension Group {
       segmentIncarnation: journal?.newestSegment?.header.incarnation.identifier ?? .none,
       ownerDurable: receiving.ownerDurable,
       applied: max(state.applyTarget.sequence, state.applied.sequence),
-      disks: numberedDisks.map(\.noted))
+      disks: presentDisks.map(\.noted))
   }
 
   func closeReceiver() {

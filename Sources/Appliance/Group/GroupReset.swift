@@ -31,6 +31,7 @@ extension Group {
         // Apply may have gone further by now; then only a full copy helps, and the peer will find
         // out.
         state.durable = min(state.durable, max(sequence, state.applied.sequence))
+        state.cutDisks(after: sequence)
       } recover: { storage, state throws(JournalError) in
         try JournalRecovery(storage, state: state, cut: sequence, shelf: shelf)
       }
@@ -52,8 +53,13 @@ extension Group {
     receiving.owner(has: .unknown)
     whenUnused { [self] in
       // Nothing is here any more that knows another number.
-      diskTable.withLock { $0.renumber(as: hello.disks) }
-      let disks = numberedDisks.map(\.noted)
+      let name = configuration.name
+      diskTable.withLock { $0.become(hello.disks, group: name) }
+      let disks = numberedDisks.map { disk in
+        var noted = disk.noted
+        noted.backing = disk.backing
+        return noted
+      }
       reload(receiver) { state in
         if state.baseline == .complete {
           state.noteGap(
@@ -61,6 +67,7 @@ extension Group {
         }
         state.group = hello.group
         state.disks = disks
+        state.nextDisk = max(hello.nextDisk, UInt16(disks.numberCount))
         state.baseline = .copying
         if state.copy.number != copy { state.copy = .init(number: copy) }
         state.lineage = hello.lineage.holding(through: start)
@@ -133,6 +140,8 @@ extension Group {
     case .success(let recovered):
       apply.target = .zero
       durability.durable = .none
+      let names = configuredNames
+      diskTable.withLock { $0.follow(state.disks, in: names) }
       journal.adopt(recovered, state: state, continuesLastSegment: true)
       restartKnown(state.promise.through)
       setback?.cut(to: journal.stamped)

@@ -14,6 +14,7 @@ extension Group {
     // What has come by the first time may be told of no more then.
     noteConditions()
     tick()
+    makeFirstChanges()
   }
 
   private func giveBackIdleMemory() {
@@ -64,7 +65,16 @@ extension Group {
           name: disk.name, sizeBytes: disk.store.byteCount, backing: disk.store.description,
           connections: connectionCounts[disk.number] ?? 0)
       },
-      analysis: analyzer?.snapshot(at: loop.now))
+      removedDisks: removedDisks, analysis: analyzer?.snapshot(at: loop.now))
+  }
+
+  private var removedDisks: [RemovedDiskStatus]? {
+    let removed = (stateKeeper?.state.disks ?? []).compactMap { disk in
+      disk.removed.map {
+        RemovedDiskStatus(name: disk.name, backing: disk.backing, removed: "\($0.timestamp)")
+      }
+    }
+    return removed.isEmpty ? nil : removed
   }
 
   private var watermarkStatus: WatermarkStatus {

@@ -20,6 +20,11 @@ struct EnteringClient: Sendable {
   func serve(
     _ disk: GroupDisk, of group: Group, changes: OpenedChanges? = nil, _ front: FrontDesk
   ) {
+    // It has left since the client has found it.
+    guard group.isListed(disk.number) else {
+      changes?.release()
+      return transport.shutDown()
+    }
     let reader = SiteReader(store: disk.store, catalog: group.journal?.catalog)
     let connection = NBDConnection(
       self, loop: group.loop, target: .live(group), disk: disk.number, reader: reader,

@@ -331,7 +331,7 @@ final class GroupHost: Sendable {
     group.setback?.opened(now: now, end: group.stamped)
     // What a recovery site has lost is sent again.
     if role == .protected {
-      group.loss = memory.loss(keeping: group.stamped, diskCount: group.disks.count)
+      group.loss = memory.loss(keeping: group.stamped, diskCount: group.journal?.diskCount ?? 0)
     }
     return Opening(group: group, links: links)
   }
@@ -382,16 +382,13 @@ final class GroupHost: Sendable {
 
   /// A server that hangs must not keep the group from its end.
   private func hurry(_ group: Group, sparingFlushes: Bool) {
-    for disk in group.disks { disk.store.hurry(sparingFlushes: sparingFlushes) }
+    for disk in group.numberedDisks { disk.store.hurry(sparingFlushes: sparingFlushes) }
   }
 
   /// Of what belongs to one opening, when none of its jobs runs any more.
   private func letGo(of group: Group) {
-    for disk in group.disks {
-      disk.store.disconnect()
-      disk.store.lockedFile?.unlock()
-    }
-    group.lock?.unlock()
+    for disk in group.numberedDisks { disk.store.disconnect() }
+    for file in group.lockedFiles { file.unlock() }
   }
 
   /// The site does not come to serve. What another process gave stays locked for that: a lock

@@ -25,6 +25,10 @@ import Testing
       .init(site: "west", durable: SequenceNumber(9)), .init(site: "süd", durable: .none),
     ]
     state.historyStart = Timestamp(rawValue: 77)
+    state.nextDisk = 17
+    state.disks[0].removed = .init(SequenceNumber(39), Timestamp(rawValue: 390))
+    state.disks[0].backing = "file:/srv/root.raw"
+    (state.disks[1].added, state.disks[1].whole) = (nil, nil)
     state.isClean = false
     state.noteGap(.init(from: Timestamp(rawValue: 3), to: Timestamp(rawValue: 5)))
     return state

@@ -94,11 +94,11 @@ final class JournalFixture {
     let payload: [UInt8]
     switch kind {
     case .write: payload = [UInt8](repeating: fill, count: Int(length))
-    case .checkpoint: payload = Array(tag.utf8)
+    case .checkpoint, .disk: payload = Array(tag.utf8)
     case .trim, .zero: payload = []
     }
     if !journal.hasRoom(payloadByteCount: payload.count) { try createSlots() }
-    let count = kind == .checkpoint ? UInt32(payload.count) : length
+    let count = kind.isMarker ? UInt32(payload.count) : length
     unsafe record.base.advanced(by: RecordHeader.byteCount).copyMemory(
       from: payload, byteCount: payload.count)
     try unsafe journal.append(

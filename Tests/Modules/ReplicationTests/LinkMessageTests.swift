@@ -66,6 +66,7 @@ struct LinkMessageTests {
   func `a hello comes back as it was`(diskCount: Int) throws {
     var hello = Self.hello
     hello.disks = Self.disks(diskCount)
+    hello.nextDisk = 300
     #expect(try LinkHello(decoding: hello.encoded()) == hello)
   }
 

@@ -149,7 +149,11 @@ final class SendingGroup {
           site: "east", groupName: state.groupName, group: state.group, lineage: state.lineage,
           segmentByteCount: UInt32(options.segmentByteCount), disks: state.disks),
         catalog: journal.catalog, watermarks: journal.watermarks,
-        reporter: follower.reporter, stores: stores, log: { [log] line in log.append(line) }))
+        reporter: follower.reporter,
+        disks: SentDisks(
+          state.disks.map {
+            (number: $0.number, name: $0.name, store: stores[$0.number.index])
+          }, next: state.nextDisk), log: { [log] line in log.append(line) }))
     sender.start()
     self.sender = sender
   }

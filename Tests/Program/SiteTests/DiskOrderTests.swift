@@ -85,12 +85,12 @@ import Testing
     }
   }
 
-  @Test func `a list with other names is refused with words`() throws {
+  @Test func `another name for a disk is refused with words`() throws {
     let single = try SingleSite(history: "1h")
     try single.site.stop()
     single.site.configuration.groups[0].disks[0].name = "other"
     let failed = try single.site.launch().wait(within: hangLimit)
     #expect(failed != .exited(0))
-    #expect(single.site.log.contains("its journal is of the disks disk, and the configuration"))
+    #expect(single.site.log.contains("disk other has the backing of disk disk: a disk keeps its"))
   }
 }
