@@ -124,8 +124,9 @@ let package = Package(
     tests("AnalyzerTests", "Analyzer", "BlockModel", "TestSupport"),
     tests("ConfigurationTests", "Configuration", "BlockModel", "TestSupport"),
     tests(
-      "ApplianceTests", "Appliance", "BlockModel", "Configuration", "Journal", "Replication",
-      "Storage", "SystemIO", "Volume"),
+      "ApplianceTests", "Appliance", "BlockModel", "Configuration", "Journal",
+      "JournalTestSupport", "Replication", "Storage", "StorageTesting", "SystemIO", "TestSupport",
+      "Volume"),
     tests("CommandOptionsTests", "CommandOptions"),
     tests(
       "ControlTests", "BlockModel", "SystemIO", "Configuration", "Handover", "Appliance",

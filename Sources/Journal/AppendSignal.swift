@@ -1,27 +1,24 @@
 import Synchronization
-import SystemIO
 
 /// Wakes those who follow the journal when it grows, at no cost while they are busy.
 ///
 /// A follower that has caught up arms the signal and waits; the loop's `notify` is one atomic load
-/// for each batch, however many followers there are, and a system call for each that waits.
+/// for each batch, however many followers there are, and a call for each that waits.
 public final class AppendSignal: Sendable {
   public static let followerLimit = 64
 
+  /// A function alone in generic memory would be wrapped, at the price of an allocation.
+  private struct Waker { let wake: @Sendable () -> Void }
+
   /// A bit for each follower that waits.
   private let sleepers = Atomic<UInt64>(0)
-  private let wakeups: [Wakeup]
+  private let wakers: Mutex<[Waker?]>
 
   /// For followers 0 to `count - 1`, at most `followerLimit`.
-  init(count: Int) throws(Errno) {
+  init(count: Int = 0) {
     precondition(count <= Self.followerLimit)
-    var wakeups: [Wakeup] = []
-    for _ in 0..<count { wakeups.append(try Wakeup()) }
-    self.wakeups = wakeups
+    wakers = Mutex(Array(repeating: nil, count: count))
   }
-
-  /// For nobody.
-  init() { wakeups = [] }
 
   /// After a commit; by the loop.
   @inline(__always)
@@ -31,29 +28,19 @@ public final class AppendSignal: Sendable {
 
   private func wakeSleepers() {
     var rest = sleepers.exchange(0, ordering: .acquiringAndReleasing)
+    let wakers = self.wakers.withLock { $0 }
     while rest != 0 {
-      wakeups[rest.trailingZeroBitCount].signal()
+      wakers[rest.trailingZeroBitCount]?.wake()
       rest &= rest - 1
     }
   }
 
-  func wake(_ follower: Int) { wakeups[follower].signal() }
+  /// What wakes the follower: called by whoever makes the journal grow, so it must not block.
+  func setWaker(_ follower: Int, _ wake: (@Sendable () -> Void)?) {
+    wakers.withLock { $0[follower] = wake.map { Waker(wake: $0) } }
+  }
 
   func arm(_ follower: Int) {
     sleepers.bitwiseOr(1 << UInt64(follower), ordering: .sequentiallyConsistent)
-  }
-
-  func wait(_ follower: Int, timeoutMilliseconds: Int32) {
-    wakeups[follower].wait(timeoutMilliseconds: timeoutMilliseconds)
-    disarm(follower)
-  }
-
-  func wait(_ follower: Int, orReadable socket: Socket, timeoutMilliseconds: Int32) {
-    wakeups[follower].wait(orReadable: socket, timeoutMilliseconds: timeoutMilliseconds)
-    disarm(follower)
-  }
-
-  private func disarm(_ follower: Int) {
-    sleepers.bitwiseAnd(~(1 << UInt64(follower)), ordering: .releasing)
   }
 }

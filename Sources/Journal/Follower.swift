@@ -1,6 +1,5 @@
 import BlockModel
 import Synchronization
-import SystemIO
 
 /// Whoever receives a group's records: a peer site. Its marks, whether the journal keeps for it
 /// what it lacks, and its own wake-up.
@@ -29,17 +28,20 @@ public final class Follower: Sendable {
   private let receivedMark = Atomic<UInt64>(0)
   private let durableMark: Atomic<UInt64>
   private let appliedMark = Atomic<UInt64>(0)
-  private let detached = Atomic<Bool>(false)
+  private let keeping: Atomic<Keeping>
   private let onDetach = Mutex<(@Sendable () -> Void)?>(nil)
 
+  /// - Parameter known: what the state file says of it.
   init(
-    site: String, whenFull: WhenFull, durable: SequenceNumber, index: Int, signal: AppendSignal
+    site: String, whenFull: WhenFull, known: JournalState.FollowerMark?, index: Int,
+    signal: AppendSignal
   ) {
     self.site = site
     self.whenFull = whenFull
     self.index = index
     self.signal = signal
-    durableMark = Atomic(durable.rawValue)
+    durableMark = Atomic(known?.durable.rawValue ?? 0)
+    keeping = Atomic(known?.isKept ?? true ? .kept : .wasNot)
   }
 
   // MARK: Marks
@@ -61,23 +63,26 @@ public final class Follower: Sendable {
       follower.appliedMark.store(applied.rawValue, ordering: .releasing)
     }
 
-    /// It goes on after `last`: damage may have cost it what was durable there.
+    /// It goes on after `last`, and what it lacks is kept: damage may have cost it what was durable
+    /// there. Whether the journal still has that is looked at after this.
     public func goesOn(after last: SequenceNumber) {
       follower.receivedMark.store(last.rawValue, ordering: .releasing)
       follower.durableMark.store(min(follower.durable, last).rawValue, ordering: .releasing)
+      _ = follower.keeping.compareExchange(
+        expected: .wasNot, desired: .kept, ordering: .acquiringAndReleasing)
     }
 
     /// A full copy begins or goes on: until it is nearly whole, the journal keeps nothing for the
     /// follower, and it has nothing.
     public func copyBegins() {
-      follower.detached.store(true, ordering: .releasing)
+      follower.keeping.store(.nothing, ordering: .releasing)
       report(received: .none, durable: .none, applied: .none)
     }
 
     /// The copy holds everything up to `start`, and records are sent from there on: they are kept.
     public func copyFollows(from start: SequenceNumber) {
       report(received: start, durable: start, applied: start)
-      follower.detached.store(false, ordering: .releasing)
+      follower.keeping.store(.kept, ordering: .releasing)
     }
   }
 
@@ -86,13 +91,24 @@ public final class Follower: Sendable {
 
   // MARK: What is kept
 
-  /// The journal keeps nothing for it: its marks count for nothing, and it must be copied.
-  public var isDetached: Bool { detached.load(ordering: .acquiring) }
+  private enum Keeping: UInt8, AtomicRepresentable {
+    case kept
+    /// When the group was open last, nothing was kept for it, or a copy was under way. It may be
+    /// whole, or the journal may reach back all the same: that is seen when the follower connects.
+    case wasNot
+    case nothing
+  }
+
+  /// The journal keeps nothing for it, and its marks count for nothing.
+  public var isDetached: Bool { keeping.load(ordering: .acquiring) != .kept }
+
+  /// As `isDetached`, and what it lacks is known to be gone: it must be copied.
+  public var isGivenUp: Bool { keeping.load(ordering: .acquiring) == .nothing }
 
   /// By the group's loop, when it must have the journal's space.
   public func detach() {
-    detached.store(true, ordering: .releasing)
-    onDetach.withLock { $0?() }
+    keeping.store(.nothing, ordering: .releasing)
+    onDetach.withLock { $0 }?()
   }
 
   /// What ends a connection that can bring nothing any more.
@@ -100,20 +116,10 @@ public final class Follower: Sendable {
 
   // MARK: Waiting
 
-  /// The follower looks once more at the journal after `arm` and before it waits, so that no growth
-  /// is missed for longer than the timeout.
+  /// What to call when the journal grows, once after each `arm`; it must not block. Any thread.
+  public func setOnGrowth(_ action: (@Sendable () -> Void)?) { signal.setWaker(index, action) }
+
+  /// Wants to hear when the journal grows next. Who has armed looks once more at the journal before
+  /// it waits; growth of just that moment may be missed, so it also looks from time to time.
   public func arm() { signal.arm(index) }
-
-  /// Blocks until the journal grows (once armed), `wake` or the timeout.
-  public func wait(timeoutMilliseconds: Int32) {
-    signal.wait(index, timeoutMilliseconds: timeoutMilliseconds)
-  }
-
-  /// As `wait`, but also returns when `socket` has something to receive.
-  public func wait(orReadable socket: Socket, timeoutMilliseconds: Int32) {
-    signal.wait(index, orReadable: socket, timeoutMilliseconds: timeoutMilliseconds)
-  }
-
-  /// Wakes it for another reason than records: to stop. Any thread.
-  public func wake() { signal.wake(index) }
 }

@@ -1,5 +1,4 @@
 import BlockModel
-import SystemIO
 
 /// All who follow a group's journal, and what the journal must keep for them. Who they are does not
 /// change while the group is open. Any thread.
@@ -12,14 +11,13 @@ public final class Followers: Sendable {
   public init(
     _ list: [(site: String, whenFull: Follower.WhenFull)],
     known: [JournalState.FollowerMark] = []
-  ) throws(Errno) {
-    let signal = try AppendSignal(count: list.count)
+  ) {
+    let signal = AppendSignal(count: list.count)
     self.signal = signal
     all = list.enumerated().map { index, item in
       let mark = known.first { $0.site == item.site }
       return Follower(
-        site: item.site, whenFull: item.whenFull, durable: mark?.durable ?? .none, index: index,
-        signal: signal)
+        site: item.site, whenFull: item.whenFull, known: mark, index: index, signal: signal)
     }
   }
 
@@ -33,9 +31,9 @@ public final class Followers: Sendable {
   /// nothing is kept for anybody.
   public var mark: SequenceNumber? { marks.mark }
 
-  /// How far those are that count, for the state file.
+  /// How far they are, for the state file.
   public var marks: [JournalState.FollowerMark] {
-    all.compactMap { $0.isDetached ? nil : .init(site: $0.site, durable: $0.durable) }
+    all.map { .init(site: $0.site, durable: $0.durable, isKept: !$0.isDetached) }
   }
 
   /// The bases were written where `map` has extents; as `CopyDebt.note`.
@@ -70,6 +68,11 @@ public final class Followers: Sendable {
 }
 
 extension [JournalState.FollowerMark] {
-  /// What all of them have.
-  public var mark: SequenceNumber? { map(\.durable).min() }
+  /// What all of them have for whom anything is kept.
+  public var mark: SequenceNumber? { lazy.filter(\.isKept).map(\.durable).min() }
+
+  /// By site, whether what it lacks is kept.
+  public var keeping: [String: Bool] {
+    Dictionary(map { ($0.site, $0.isKept) }, uniquingKeysWith: { first, _ in first })
+  }
 }

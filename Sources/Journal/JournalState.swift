@@ -52,14 +52,18 @@ public struct JournalState: Equatable, Sendable {
   public struct FollowerMark: Hashable, Sendable {
     public var site: String
     public var durable: SequenceNumber
-    public init(site: String, durable: SequenceNumber) {
+    /// The journal keeps what it lacks; otherwise it must be copied.
+    public var isKept: Bool
+    public init(site: String, durable: SequenceNumber, isKept: Bool = true) {
       self.site = site
       self.durable = durable
+      self.isKept = isKept
     }
   }
 
   public var groupName: String
   public var group: GroupIdentifier
+  public var ownership: Ownership
   /// At a protected group its incarnations, the newest being the one that stamps; at a recovery
   /// group those of which it has records.
   public var lineage: Lineage
@@ -69,7 +73,7 @@ public struct JournalState: Equatable, Sendable {
   public var applyTarget: Mark
   /// At least this much is durable.
   public var durable: SequenceNumber
-  /// At least this much is durable at those who follow; without those that must be copied.
+  /// At least this much is durable at those who follow.
   public var followers: [FollowerMark]
   /// At a recovery group: the newest record of which it has heard that it was durable at its owner.
   public var ownerDurable: OwnerMark
@@ -106,10 +110,11 @@ public struct JournalState: Equatable, Sendable {
 
   public var epoch: UInt64 { lineage.epoch }
 
-  /// A group whose disks are complete begins its first incarnation.
+  /// A new group: the one whose disks are complete owns it, and begins its first incarnation.
   public init(groupName: String, group: GroupIdentifier, disks: [Disk], baseline: Baseline) {
     self.groupName = groupName
     self.group = group
+    ownership = Ownership(beginning: baseline == .complete ? .owning : .following)
     lineage = Lineage()
     if baseline == .complete { lineage.begin(after: .origin, replacingNewest: false) }
     applied = .origin

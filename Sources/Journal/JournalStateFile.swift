@@ -138,6 +138,9 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(state.groupName)
     encoder.put(state.group.high)
     encoder.put(state.group.low)
+    encoder.put(state.ownership.duty.rawValue)
+    encoder.put(state.ownership.configured.rawValue)
+    encoder.put(state.ownership.term)
     encoder.put(state.lineage)
     for mark in [state.applied, state.applyTarget] {
       encoder.put(mark.sequence.rawValue)
@@ -148,6 +151,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     for follower in state.followers {
       encoder.put(follower.site)
       encoder.put(follower.durable.rawValue)
+      encoder.put(follower.isKept ? UInt8(1) : 0)
     }
     encoder.put(state.ownerDurable)
     encoder.put(baselineCode(state.baseline))
@@ -175,13 +179,16 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     let name = try decoder.takeString()
     let group = GroupIdentifier(high: try decoder.take(), low: try decoder.take())
     var state = JournalState(groupName: name, group: group, disks: [], baseline: .missing)
+    state.ownership = try takeOwnership(&decoder)
     state.lineage = try decoder.takeLineage()
     state.applied = try takeMark(&decoder)
     state.applyTarget = try takeMark(&decoder)
     state.durable = SequenceNumber(try decoder.take())
     for _ in 0..<(try decoder.take(UInt16.self)) {
       state.followers.append(
-        .init(site: try decoder.takeString(), durable: SequenceNumber(try decoder.take())))
+        .init(
+          site: try decoder.takeString(), durable: SequenceNumber(try decoder.take()),
+          isKept: try decoder.take(UInt8.self) == 1))
     }
     state.ownerDurable = try decoder.takeOwnerMark()
     switch try decoder.take(UInt8.self) {
@@ -207,6 +214,13 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
           to: Timestamp(rawValue: try decoder.take())))
     }
     return state
+  }
+
+  private static func takeOwnership(_ decoder: inout WireDecoder) throws -> Ownership {
+    let codes: [UInt8] = [try decoder.take(), try decoder.take()]
+    let duties = codes.compactMap(Duty.init).filter { $0 != .plain }
+    guard duties.count == 2 else { throw WireDecoder.Failure.tooShort }
+    return Ownership(duty: duties[0], term: try decoder.take(), configured: duties[1])
   }
 
   private static func takeMark(_ decoder: inout WireDecoder) throws -> JournalState.Mark {

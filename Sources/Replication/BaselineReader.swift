@@ -20,27 +20,31 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
   /// By number; of those that are not there nothing is lacking.
   private let stores: [Store?]
   private let debt: CopyDebt
-  private var disk = 0
+  private(set) var disk = 0
   private var offset: UInt64 = 0
   /// Of the disk: what it was last found to hold.
   private var data: ByteRange?
-  private let buffer = PageBuffer(byteCount: Self.pieceByteLimit)
+  /// Room for a piece in each slot.
+  private let buffer: PageBuffer
   /// Of one piece: less than `pieceByteLimit` where that would be all.
   private let byteLimit: UInt64
 
-  init(_ stores: [Store?], _ debt: CopyDebt) {
+  /// - Parameter slots: how many pieces can be kept at a time.
+  init(_ stores: [Store?], _ debt: CopyDebt, slots: Int = 1) {
     self.stores = stores
     self.debt = debt
+    buffer = PageBuffer(byteCount: slots * Self.pieceByteLimit)
     byteLimit = min(UInt64(Self.pieceByteLimit), max(4 << 10, debt.totalByteCount / 8))
   }
 
-  /// The bytes of the last data piece; valid until `next`.
-  func bytes(_ range: ByteRange) -> UnsafeRawBufferPointer {
-    unsafe UnsafeRawBufferPointer(start: buffer.base, count: Int(range.length))
+  /// The bytes of the last data piece in that slot; valid until the slot is used again.
+  func bytes(_ range: ByteRange, slot: Int = 0) -> UnsafeRawBufferPointer {
+    unsafe UnsafeRawBufferPointer(
+      start: buffer.base + slot * Self.pieceByteLimit, count: Int(range.length))
   }
 
   /// Nil when nothing is lacking. Blocks on the store.
-  mutating func next() throws(StorageError) -> Piece? {
+  mutating func next(slot: Int = 0) throws(StorageError) -> Piece? {
     // The disk where it begins is looked at twice: also before `offset`.
     var disksToSee = stores.count + 1
     while disksToSee > 0 {
@@ -51,14 +55,14 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
         disksToSee -= 1
         continue
       }
-      if let piece = try piece(run, store) { return piece }
+      if let piece = try piece(run, store, slot) { return piece }
     }
     return nil
   }
 
   /// The piece with which the run begins; nil when it has changed in this moment.
   private mutating func piece(
-    _ run: ByteRange, _ store: Store
+    _ run: ByteRange, _ store: Store, _ slot: Int
   ) throws(StorageError) -> Piece? {
     let number = DiskNumber(UInt16(disk))
     let block = debt.blockByteCount(disk)
@@ -86,7 +90,8 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
     let end = min(dataEnd, run.end, run.start + max(block, byteLimit / block * block))
     let range = ByteRange(start: run.start, end: end)
     debt.take(disk, range)
-    let target = unsafe UnsafeMutableRawBufferPointer(start: buffer.base, count: Int(range.length))
+    let target = unsafe UnsafeMutableRawBufferPointer(
+      start: buffer.base + slot * Self.pieceByteLimit, count: Int(range.length))
     try unsafe store.read(into: target, at: range.start)
     offset = range.end
     return .data(disk: number, range: range)

@@ -3,7 +3,7 @@ import Journal
 import Synchronization
 import SystemIO
 
-/// What the link's thread tells the rest of the site about itself. Any thread.
+/// What a link tells the rest of the site about itself. Any thread.
 public final class LinkMonitor: Sendable {
   public enum State: String, Sendable {
     case connecting, waiting, refused, diverged, syncing, connected, stopped
@@ -36,28 +36,52 @@ public final class LinkMonitor: Sendable {
 
   /// To whom it sends.
   public let follower: Follower
-  private let content: Mutex<Snapshot>
+  private let content: Monitor<Snapshot>
   /// The operator gives up what a peer has that ends with this record.
   private let discarded = Mutex<JournalState.OwnerMark?>(nil)
   /// Nothing more is to be written to the segment of this number; 0: to none.
   private let ending = Atomic<UInt32>(0)
 
-  init(_ follower: Follower) {
+  private let onHurry = Mutex<(@Sendable () -> Void)?>(nil)
+
+  init(_ follower: Follower, now: UInt64) {
     self.follower = follower
-    content = Mutex(Snapshot(vitals: LinkVitals(now: SystemClock.monotonicNanoseconds())))
+    content = Monitor(Snapshot(vitals: LinkVitals(now: now)))
   }
 
   public var peerSite: String { follower.site }
 
   public var snapshot: Snapshot { content.withLock { $0 } }
 
-  func update(_ change: (inout Snapshot) -> Void) { content.withLock { change(&$0) } }
+  func update(_ change: (inout Snapshot) -> Void) { content.update { change(&$0) } }
+
+  /// The link sends nothing any more.
+  public func stopped() { update { $0.state = .stopped } }
+
+  /// Blocks until what the link says of itself is as wanted, or the deadline, in monotonic
+  /// nanoseconds, has come; says which. Not on a loop.
+  @discardableResult
+  public func wait(until deadline: UInt64, _ isAsWanted: (Snapshot) -> Bool) -> Bool {
+    let now = SystemClock.monotonicNanoseconds()
+    let milliseconds = deadline > now ? (deadline - now) / 1_000_000 : 0
+    let found: Void? = content.wait(milliseconds: milliseconds) { content, _ in
+      isAsWanted(content) ? () : nil
+    }
+    return found != nil
+  }
+
+  /// Somebody waits: for the peer to have everything, or for a connection. Does not wait itself.
+  public func hurry() { onHurry.withLock { $0 }?() }
+
+  public func setOnHurry(_ action: (@Sendable () -> Void)?) { onHurry.withLock { $0 = action } }
 
   /// The operator's decision that the peer's copy gives way; it is carried out when the link
-  /// connects next, if the peer still has what was shown. False when the sites have not diverged.
+  /// connects next, which is soon, if the peer still has what was shown. False when the sites have
+  /// not diverged.
   public func discardFollower() -> Bool {
     guard let seen = snapshot.divergence?.seen else { return false }
     discarded.withLock { $0 = seen }
+    hurry()
     return true
   }
 

@@ -8,8 +8,8 @@ enum ZeroRuns {
   /// Calls `body` for the runs of `bytes`, in order and without gaps: a range in it, and whether it
   /// is all zeros.
   static func forEach(
-    _ bytes: UnsafeRawBufferPointer, _ body: (Range<Int>, Bool) throws(LinkError) -> Void
-  ) throws(LinkError) {
+    _ bytes: UnsafeRawBufferPointer, _ body: (Range<Int>, Bool) -> Void
+  ) {
     var start = 0
     var end = 0
     var isRunZero = false
@@ -17,13 +17,13 @@ enum ZeroRuns {
       let next = min(end + blockByteCount, bytes.count)
       let isBlockZero = unsafe isZero(UnsafeRawBufferPointer(rebasing: bytes[end..<next]))
       if end > start, isBlockZero != isRunZero {
-        try body(start..<end, isRunZero)
+        body(start..<end, isRunZero)
         start = end
       }
       isRunZero = isBlockZero
       end = next
     }
-    if end > start { try body(start..<end, isRunZero) }
+    if end > start { body(start..<end, isRunZero) }
   }
 
   static func isZero(_ bytes: UnsafeRawBufferPointer) -> Bool {

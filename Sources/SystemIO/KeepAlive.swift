@@ -30,7 +30,7 @@ public struct KeepAlive: Equatable, Sendable {
   public static let receiving = KeepAlive(
     idleSeconds: 7, intervalSeconds: 2, patienceSeconds: 15)
   /// Of the sending end: a peer that is busy leaves the link unread, and says each second that it
-  /// is there. `LinkChannel` and `LinkStream` give up one that does not.
+  /// is there. `SendingLink` gives up one that does not.
   public static let sending = KeepAlive(
     idleSeconds: 7, intervalSeconds: 2, patienceSeconds: 15, boundsSending: false)
 

@@ -13,6 +13,26 @@ public enum SocketEndpoint: Hashable, Sendable, CustomStringConvertible {
       host.contains(":") ? "tcp:[\(host)]:\(port)" : "tcp:\(host):\(port)"
     }
   }
+
+  /// A name server or the like must be asked before anybody can connect.
+  public var isName: Bool {
+    guard case .tcp(let host, _) = self, !host.contains(":") else { return false }
+    let parts = host.split(separator: ".", omittingEmptySubsequences: false)
+    return parts.count != 4 || !parts.allSatisfy { UInt8($0) != nil }
+  }
+
+  /// The same place by its number. Blocks while the name is looked up; throws EHOSTUNREACH when
+  /// there is none.
+  public func lookedUp() throws(Errno) -> SocketEndpoint {
+    guard isName, case .tcp(_, let port) = self else { return self }
+    var number = ""
+    try unsafe Socket.withAddress(self) { (address, length) in
+      // sin_addr lies behind family and port.
+      let bytes = unsafe UnsafeRawBufferPointer(start: address, count: Int(length))
+      number = unsafe bytes[4..<8].map(String.init).joined(separator: ".")
+    }
+    return .tcp(host: number, port: port)
+  }
 }
 
 /// A stream socket, connected or listening.
@@ -43,7 +63,7 @@ public final class Socket: Sendable {
     if case .unix(let path) = endpoint { try SocketFile.makeWay(at: path) }
     let socket = try make(endpoint)
     if case .tcp = endpoint { socket.setOption(SOL_SOCKET, SO_REUSEADDR, 1) }
-    try unsafe socket.withAddress(endpoint) { (address, length) throws(Errno) in
+    try unsafe withAddress(endpoint) { (address, length) throws(Errno) in
       _ = try retrying { unsafe SystemCalls.bind(socket.rawDescriptor, address, length) }
     }
     _ = try retrying { SystemCalls.listen(socket.rawDescriptor, backlog) }
@@ -59,7 +79,7 @@ public final class Socket: Sendable {
     let socket = try make(endpoint)
     socket.setTimeouts(seconds: timeoutSeconds)
     defer { socket.setTimeouts(seconds: 0) }
-    try unsafe socket.withAddress(endpoint) { (address, length) throws(Errno) in
+    try unsafe withAddress(endpoint) { (address, length) throws(Errno) in
       do throws(Errno) {
         _ = try retrying { unsafe SystemCalls.connect(socket.rawDescriptor, address, length) }
       } catch Errno(EINPROGRESS) {
@@ -71,12 +91,36 @@ public final class Socket: Sendable {
     return socket
   }
 
+  /// Begins to connect, nonblocking: when that has ended, well or not, the socket can be written,
+  /// and `checkConnected` tells. Blocks for an endpoint that `isName`, and for nothing else.
+  public static func beginConnecting(to endpoint: SocketEndpoint) throws(Errno) -> Socket {
+    let socket = try make(endpoint)
+    try socket.setNonblocking()
+    try unsafe withAddress(endpoint) { (address, length) throws(Errno) in
+      do throws(Errno) {
+        _ = try retrying { unsafe SystemCalls.connect(socket.rawDescriptor, address, length) }
+      } catch Errno(EINPROGRESS) {}
+    }
+    socket.disableDelay()
+    return socket
+  }
+
+  /// Throws why connecting has failed, when it has ended.
+  public func checkConnected() throws(Errno) {
+    var code: Int32 = 0
+    let result = unsafe withUnsafeMutableBytes(of: &code) {
+      unsafe SystemCalls.option(descriptor.raw, SOL_SOCKET, SO_ERROR, $0)
+    }
+    if result != 0 { throw Errno.current }
+    if code != 0 { throw Errno(code) }
+  }
+
   /// Connects to a unix socket, nonblocking; throws EAGAIN when the listener's queue is full.
   static func connectAtOnce(toUnix path: String) throws(Errno) -> Socket {
     let endpoint = SocketEndpoint.unix(path: path)
     let socket = try make(endpoint)
     try socket.setNonblocking()
-    try unsafe socket.withAddress(endpoint) { (address, length) throws(Errno) in
+    try unsafe withAddress(endpoint) { (address, length) throws(Errno) in
       _ = try retrying { unsafe SystemCalls.connect(socket.rawDescriptor, address, length) }
     }
     return socket
@@ -108,7 +152,7 @@ public final class Socket: Sendable {
     return Socket(owning: try retrying { SystemCalls.socket(family, type) })
   }
 
-  private func withAddress(
+  fileprivate static func withAddress(
     _ endpoint: SocketEndpoint,
     _ body: (UnsafePointer<sockaddr>, socklen_t) throws(Errno) -> Void
   ) throws(Errno) {
@@ -122,7 +166,7 @@ public final class Socket: Sendable {
       }
       unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: bytes) }
       let length = socklen_t(MemoryLayout<sockaddr_un>.size)
-      try unsafe Self.rebound(&address) { (pointer) throws(Errno) in
+      try unsafe rebound(&address) { (pointer) throws(Errno) in
         try unsafe body(pointer, length)
       }
     case .tcp(let host, let port):
@@ -266,14 +310,6 @@ public final class Socket: Sendable {
   /// Waits until more can be sent. False after `timeoutMilliseconds`.
   public func waitWritable(timeoutMilliseconds: Int32) -> Bool {
     wait(for: POLLOUT, timeoutMilliseconds)
-  }
-
-  /// Waits until more can be sent (true) or, if not, there is something to receive (false). Nil
-  /// after `timeoutMilliseconds`.
-  public func waitWritableOrReadable(timeoutMilliseconds: Int32) -> Bool? {
-    var entries = [pollfd(fd: descriptor.raw, events: Int16(POLLOUT | POLLIN), revents: 0)]
-    guard SystemCalls.poll(&entries, timeoutMilliseconds) > 0 else { return nil }
-    return entries[0].revents & Int16(POLLOUT) != 0 || entries[0].revents & Int16(POLLIN) == 0
   }
 
   private func wait(for events: Int32, _ timeoutMilliseconds: Int32) -> Bool {

@@ -24,15 +24,4 @@ public final class Wakeup: Sendable {
     if count > 0 { clear() }
     return count > 0
   }
-
-  /// As `wait`, but also returns when `socket` has something to receive.
-  public func wait(orReadable socket: Socket, timeoutMilliseconds: Int32) {
-    var entries = [
-      pollfd(fd: descriptor.raw, events: Int16(POLLIN), revents: 0),
-      pollfd(fd: socket.rawDescriptor, events: Int16(POLLIN), revents: 0),
-    ]
-    if SystemCalls.poll(&entries, timeoutMilliseconds) > 0, entries[0].revents != 0 {
-      clear()
-    }
-  }
 }

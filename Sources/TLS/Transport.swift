@@ -28,9 +28,9 @@ public struct Transport: Sendable {
 
   /// As `Socket.send`.
   @inline(__always)
-  public func send(_ buffer: UnsafeRawBufferPointer) throws(Errno) -> Int? {
+  public func send(_ buffer: UnsafeRawBufferPointer, more: Bool = false) throws(Errno) -> Int? {
     if let tls { return try unsafe tls.send(buffer) }
-    return try unsafe socket.send(buffer)
+    return try unsafe socket.send(buffer, more: more)
   }
 
   /// More has arrived than was received, and the poller will not say so.

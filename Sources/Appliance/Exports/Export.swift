@@ -101,6 +101,6 @@ extension Group {
     let instants =
       journal == nil
       ? "" : "; \(disk.name)@INSTANT opens it as it was (RFC 3339, -90s, latest, checkpoint:TAG)"
-    return "\(configuration.role.rawValue) disk of group \(configuration.name)\(instants)"
+    return "\(duty.role.rawValue) disk of group \(configuration.name)\(instants)"
   }
 }

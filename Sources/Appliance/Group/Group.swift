@@ -23,18 +23,21 @@ typealias SiteReader = VolumeReader<SiteSegmentFile, DiskStore>
 /// jobs follow each other. It is one opening of the group: what comes after a failure is another
 /// (`GroupHost`).
 ///
-/// The parts: this file (turns and connections), GroupLifecycle (what may begin, and what waits for
-/// what) and GroupCourses (its steps), GroupDurability (syncs and who waits for them), GroupApply
-/// (journal to base), GroupRecycling (segments that come free), GroupReserve (room ahead of need),
-/// GroupIndexing (the index's upkeep), GroupViews (instants), GroupDetachedViews (instants that the
-/// journal has no room for), GroupReceiving (records from the peer), GroupReset (a journal that
-/// starts over), GroupCopying (full copies), GroupDisks (which disks it has), GroupDiskChanges and
-/// GroupDiskContents (disks that come to an owner and leave it), GroupDiskMarkers (the same at a
-/// follower), GroupGrowing (sizes that differ or change),
-/// GroupPromises (what keeps instants as they are), GroupHandover (to another process),
-/// GroupConditions (what people should know), GroupStatusReport.
+/// The parts: this file (turns and connections), GroupLifecycle (what may begin, and what waits
+/// for what) and GroupCourses (its steps), GroupDurability (syncs and who waits for them),
+/// GroupApply (journal to base), GroupRecycling (segments that come free), GroupRoom (room ahead
+/// of need, and in need), GroupIndexing (the index's upkeep), GroupViews (instants),
+/// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from
+/// the peer), GroupReset (a journal that starts over), GroupCopying (full copies), GroupDisks
+/// (which disks it has), GroupDiskChanges and GroupDiskContents (disks that come to an owner and
+/// leave it), GroupDiskMarkers (the same at a follower), GroupGrowing (sizes that differ or
+/// change), GroupPromises (what keeps instants as they are), GroupHandover
+/// (to another process), GroupConditions (what people should know), GroupStatusReport. What they
+/// decide by themselves is in values: GroupLifecycle, ApplySchedule, JournalRoom and RoomSearch,
+/// PromiseLedger, ReceivingState, OpenViews, ConditionLedger.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
+  /// Of this opening.
   let duty: Duty
   /// Of the site that this group is at.
   var siteName = ""
@@ -70,7 +73,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   var durability = DurabilityWaits()
   private(set) lazy var journalSync = makeJournalSync()
   private(set) lazy var plainSync = makePlainSync()
-  var apply = ApplyProgress()
+  var apply: ApplySchedule
+  var room = JournalRoom()
   var recycling = Recycling()
   var indexUpkeep = IndexUpkeep()
   var handover = GroupHandover()
@@ -92,7 +96,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// What sends to the followers, in their order.
   let links: [LinkMonitor]
   var checkpoints = CheckpointSchedule()
-  var promises = GroupPromises()
+  var promises: PromiseLedger
   var clock: GroupClock
   /// The group's time in this turn.
   private var turnNow = Timestamp.zero
@@ -111,15 +115,13 @@ final class Group: TurnParticipant, @unchecked Sendable {
   var setback: Setback?
   private var turnStartNanoseconds: UInt64 = 0
   private var turnWrites = 0
-  /// Bytes that guests may still write until the next tick; not limited mostly.
-  private var allowance = Int.max
 
   init(
     _ parts: GroupParts, links: [LinkMonitor] = [], loop: EventLoop, lanes: GroupLanes,
     log: @escaping @Sendable (String) -> Void
   ) {
     configuration = parts.configuration
-    duty = Duty(parts.configuration.role)
+    duty = parts.duty
     accessRules = Mutex(parts.configuration.disks)
     diskTable = Mutex(parts.disks)
     sentDisks = parts.sentDisks
@@ -132,6 +134,11 @@ final class Group: TurnParticipant, @unchecked Sendable {
     tap = parts.journal.map {
       Tap(journal: $0, followers: parts.followers.signal, observations: parts.observations)
     }
+    apply = ApplySchedule(
+      .init(
+        periodNanoseconds: parts.configuration.applyEveryNanoseconds,
+        windowNanoseconds: parts.configuration.historyNanoseconds,
+        capacityByteCount: parts.journal?.capacityByteCount ?? 0))
     payloadLimit = parts.journal?.payloadLimit ?? RecordHeader.payloadLimit
     viewScratch = ScratchBudget(byteLimit: parts.configuration.journal.viewScratchLimit)
     zeroLimit = parts.journal == nil ? 64 << 20 : 1 << 30
@@ -147,7 +154,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
     clock = GroupClock(
       wall: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()), monotonic: monotonic)
     unsent = parts.followers.all.map { _ in UnsentAges(now: monotonic) }
-    promises.known = parts.stateKeeper?.state.promise.through ?? .zero
+    promises = PromiseLedger(
+      known: parts.stateKeeper?.state.promise.through ?? .zero, boot: SystemInfo.bootIdentifier)
   }
 
   var keeper: WorkerPool { lanes.keeper }
@@ -195,7 +203,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   override func finishTurn() {
     guard commit() else { return }
-    if let journal, journal.openedCount != apply.openedAtLook { keepReserve() }
+    if let journal, room.mustLook(opened: journal.openedCount) { keepReserve() }
     var index = 0
     while index < touched.count {
       let connection = touched[index]
@@ -224,19 +232,17 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   @inline(__always)
   func hasRoom(payloadByteCount: Int) -> Bool {
-    allowance > 0 && (journal?.hasRoom(payloadByteCount: payloadByteCount) ?? true)
+    room.allowance > 0 && (journal?.hasRoom(payloadByteCount: payloadByteCount) ?? true)
   }
 
-  /// Once a follower with `on_full: throttle` lacks three quarters of the journal, each tick allows
-  /// a share of what is left, so writes slow down instead of stopping.
+  /// Once a follower with `on_full: throttle` lacks three quarters of the journal.
   func updateAllowance(_ journal: SiteJournal) {
     guard throttles else { return }
     // What only apply holds comes free as it is needed: see `keepReserve`.
     let lacking = followers.throttlingMark.map { journal.segmentCount(after: $0) }
     let left = max(
       0, journal.capacityByteCount - (lacking ?? 0) * journal.options.segmentByteCount)
-    let isTight = left < journal.capacityByteCount / 4
-    allowance = isTight ? max(payloadLimit, left / 32) : .max
+    room.allow(left: left, of: journal.capacityByteCount, least: payloadLimit)
     if !roomWaiters.isEmpty { roomCame() }
   }
 
@@ -273,7 +279,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
       turnNow = readClock()
     }
     turnWrites &+= 1
-    if allowance != .max { allowance &-= Int(kind == .write ? length : 0) }
+    room.spend(Int(kind == .write ? length : 0))
     guard let tap, let journal else {
       return unsafe writeThrough(kind, disk, offset, length, record)
     }

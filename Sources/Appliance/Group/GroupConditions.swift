@@ -73,14 +73,14 @@ extension Group {
   private var journalConditions: [Condition] {
     var found: [Condition] = []
     if let loss { found.append(Condition(.writesLost, "\(loss)")) }
-    if let reason = apply.failure {
+    if let failure = apply.failure {
       // Not what is tried again: nothing but the journal has what the record wrote.
       found.append(
-        apply.isDamaged
-          ? Condition(.journalDamaged, "apply is stopped: \(reason)")
-          : Condition(.applyStopped, "apply is stopped, and tried again: \(reason)"))
+        failure.isDamage
+          ? Condition(.journalDamaged, "apply is stopped: \(failure.text)")
+          : Condition(.applyStopped, "apply is stopped, and tried again: \(failure.text)"))
     }
-    if let reason = apply.slotFailure {
+    if let reason = room.fileFailure {
       let effect = writesWait ? "; writes wait" : ""
       found.append(
         Condition(
@@ -94,7 +94,7 @@ extension Group {
             + "again: \(reason)"))
     }
     if writesWait {
-      let reason = apply.failure ?? apply.slotFailure ?? whatRoomWaitsFor
+      let reason = apply.failure?.text ?? room.fileFailure ?? whatRoomWaitsFor
       found.append(Condition(.writesWait, "the journal is full and writes wait: \(reason)"))
     }
     return found
@@ -135,7 +135,7 @@ extension Group {
       return Condition(
         .linkWaitsForRoom,
         "the journal is full and what \(peer) sends has waited for \(Self.seconds(age)): "
-          + (apply.failure ?? apply.slotFailure ?? "records are being applied to the disks"))
+          + (apply.failure?.text ?? room.fileFailure ?? "records are being applied to the disks"))
     }
     switch receiving.vitals.verdict(now: now) {
     case .away(let nanoseconds):

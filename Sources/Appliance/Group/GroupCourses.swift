@@ -31,8 +31,7 @@ extension Group {
   func drain(_ completion: @escaping @Sendable () -> Void) {
     onDrained = completion
     // What failed before may go well now; once is enough.
-    apply.failure = nil
-    apply.retryNanoseconds = 0
+    apply.triesAtOnce()
     lifecycle.drain()
     goOn()
   }
@@ -61,8 +60,8 @@ extension Group {
       log(
         "group \(configuration.name): records \(journal.applied.rawValue + 1) to "
           + "\(journal.appended.rawValue) are not applied "
-          + "(\(apply.failure ?? "apply is held back")): the backing stores alone are not the "
-          + "current disks; they are with the journal, after the next start")
+          + "(\(apply.failure?.text ?? "apply is held back")): the backing stores alone are not "
+          + "the current disks; they are with the journal, after the next start")
     }
     let durable = journal.durable
     let marks = followers.marks

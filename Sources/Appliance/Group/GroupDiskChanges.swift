@@ -21,6 +21,8 @@ struct DiskChanges {
     var disk: WaitingDisk?
     /// Nil: it has no number yet.
     var number: DiskNumber?
+    /// The same once its marker is stamped.
+    var member: GroupDisk?
     /// Once it is in effect.
     var done: (@Sendable () -> Void)?
   }
@@ -111,9 +113,11 @@ extension Group {
     guard journal.hasRoom(payloadByteCount: change.payload.count) else { return }
     switch wish.event {
     case .added:
-      guard let store = wish.disk?.store else { return finishChange() }
+      guard let disk = wish.disk else { return finishChange() }
+      let member = GroupDisk(disk, number: number, group: configuration.name)
+      diskChanges.current?.member = member
       // Before its first record can be sent or looked up.
-      sentDisks.add(number, wish.name, store)
+      sentDisks.add(member.sent)
       do throws(JournalError) { try journal.grow(toDisks: number.index + 1) } catch {
         return fail("\(error)")
       }
@@ -172,9 +176,7 @@ extension Group {
     let name = configuration.name
     switch wish.event {
     case .added:
-      guard let disk = wish.disk.map({ GroupDisk($0, number: number, group: name) }) else {
-        return
-      }
+      guard let disk = wish.member else { return }
       let names = configuredNames
       diskTable.withLock {
         $0.endWait(for: disk.name)

@@ -8,8 +8,8 @@ import Volume
 /// loop.
 ///
 /// In the order the disk begins as zeros, and clients use it at once. So a byte has its place in
-/// the order when a record since the marker wrote it, or when it is zero. Of all others the value is
-/// in the base, and becomes a record, piece by piece:
+/// the order when a record since the marker wrote it, or when it is zero. Of all others the value
+/// is in the base, and becomes a record, piece by piece:
 ///
 /// 1. The keeper reads the piece, between two steps of apply, and asks the index of what was closed
 ///    when the piece was given to it which of its bytes records wrote.
@@ -22,6 +22,8 @@ struct DiskContents {
   fileprivate var number: DiskNumber?
   fileprivate(set) var offset: UInt64 = 0
   fileprivate var retryNanoseconds: UInt64 = 0
+  /// Pieces that may come before the next tick, though guests are at work.
+  fileprivate var allowance = 0
   /// Why the last piece could not be read; nil when it could.
   fileprivate(set) var failure: String?
   fileprivate(set) var byteCount: UInt64 = 0
@@ -42,9 +44,17 @@ struct DiskContents {
 
 extension Group {
   private static var pieceByteLimit: UInt64 { 128 << 10 }
+  /// For each tick, with guests at work: 20 MiB a second.
+  private static var piecesPerTick: Int { 8 }
   private static var retryNanoseconds: UInt64 { 1_000_000_000 }
 
-  /// Several times a second, and when a piece is done.
+  /// Several times a second.
+  func tickContents() {
+    contents.allowance = Self.piecesPerTick
+    continueContents()
+  }
+
+  /// When a piece is done, and when there may be a first one.
   func continueContents() {
     guard duty == .owning, lifecycle.isServing, let journal, let state = stateKeeper?.state,
       loop.monotonicNow >= contents.retryNanoseconds
@@ -67,9 +77,9 @@ extension Group {
 
   /// Guests come first: what they may need of the journal is left to them.
   private func hasRoomForContents(_ journal: SiteJournal) -> Bool {
-    if writesWait || apply.isRefilling { return false }
+    if writesWait || room.isRefilling { return false }
     let lacking = followers.mark.map { journal.segmentCount(after: $0) } ?? 0
-    return journal.freeSegmentCount(grows: apply.slotFailure == nil)
+    return journal.freeSegmentCount(grows: room.fileFailure == nil)
       > journal.options.reserve.low
       && lacking < journal.capacityByteCount / journal.options.segmentByteCount / 2
       && journal.hasRoom(payloadByteCount: min(payloadLimit, Int(Self.pieceByteLimit)))
@@ -82,6 +92,7 @@ extension Group {
     // What the cover does not know: the active generation, and what comes.
     let known =
       journal.activeSpan.map { SequenceNumber($0.firstSequence.rawValue - 1) } ?? journal.stamped
+    let stamped = journal.stamped
     let (offset, end) = (contents.offset, contents.byteCount)
     let limit = min(Self.pieceByteLimit, UInt64(payloadLimit))
     keeper.submit { [self] in
@@ -89,7 +100,10 @@ extension Group {
       loop.post { [self] in
         oldest?.unpin()
         lifecycle.ended(.content)
+        let isQuiet = journal.stamped == stamped
         take(piece, of: disk, known)
+        contents.allowance -= 1
+        if contents.failure == nil, isQuiet || contents.allowance > 0 { continueContents() }
         goOn()
       }
     }
@@ -155,9 +169,6 @@ extension Group {
       guard stamp(part, of: disk, known) else { return }
     }
     contents.offset = piece.next ?? contents.byteCount
-    guard commit() else { return }
-    // With guests at work, a piece for each tick.
-    if isIdle || contents.offset >= contents.byteCount { continueContents() }
   }
 
   /// False when not all of it could be.

@@ -134,7 +134,7 @@ extension GroupOpening {
   static func firstChanges(
     _ configuration: GroupConfiguration, _ state: JournalState, _ table: DiskTable
   ) -> [DiskChanges.Wish] {
-    guard configuration.role == .protected else { return [] }
+    guard state.ownership.duty == .owning else { return [] }
     let names = configuration.disks.map(\.name)
     let leaving = state.disks.filter { $0.removed == nil && !names.contains($0.name) }
     return leaving.map { .init(event: .removed, name: $0.name, number: $0.number) }
@@ -143,9 +143,9 @@ extension GroupOpening {
 
   /// The state file's disks, as they are found.
   static func note(
-    _ table: DiskTable, in state: inout JournalState, _ configuration: GroupConfiguration
+    _ table: DiskTable, in state: inout JournalState
   ) throws(SiteError) {
-    if configuration.role == .recovery, state.baseline != .complete {
+    if state.ownership.duty == .following, state.baseline != .complete {
       state.disks.removeAll { table[$0.number] == nil }
     }
     for disk in table.numbered.compactMap({ $0 }) {
@@ -159,7 +159,7 @@ extension GroupOpening {
     state.nextDisk = max(state.nextDisk, UInt16(state.disks.numberCount))
     guard JournalStateFile<File>.fits(state) else {
       throw SiteError(
-        "group \(configuration.name): the paths of its disks are too long for its state file: use "
+        "group \(state.groupName): the paths of its disks are too long for its state file: use "
           + "shorter ones, or several groups")
     }
   }

@@ -1,6 +1,7 @@
 import BlockModel
 import Configuration
 import Journal
+import Replication
 import Storage
 import SystemIO
 
@@ -36,6 +37,11 @@ struct GroupDisk: Sendable {
   /// As a peer is told of it.
   var noted: JournalState.Disk {
     JournalState.Disk(number: number, name: name, byteCount: store.byteCount)
+  }
+
+  /// As the links have it.
+  var sent: SentDisks<DiskStore>.Disk {
+    .init(number: number, name: name, store: store, lane: workers)
   }
 
   var unnumbered: WaitingDisk { WaitingDisk(name: name, store: store, backing: backing) }

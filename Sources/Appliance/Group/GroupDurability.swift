@@ -193,7 +193,12 @@ extension Group {
     else { return }
     let durable = journal.durable
     let known = knownOfOthers
-    guard durable > stateKeeper.state.durable || known.isNews(to: stateKeeper.state) else { return }
+    let followers = followers
+    let state = stateKeeper.state
+    guard
+      durable > state.durable || known.isNews(to: state)
+        || followers.marks.keeping != state.followers.keeping
+    else { return }
     let promise = promiseChange
     guard lifecycle.begin(.durabilityNote) else { return }
     durability.lastNoteNanoseconds = now
@@ -201,6 +206,7 @@ extension Group {
     keeper.submit { [self] in
       try? stateKeeper.update {
         $0.durable = max($0.durable, durable)
+        $0.followers = followers.marks
         known.note(in: &$0)
         promise(&$0)
       }

@@ -9,10 +9,6 @@ import SystemIO
 extension Group {
   // MARK: Room
 
-  /// A peer that takes what it gets is not copied anew because the guest was quicker for a moment:
-  /// it has that long to make room.
-  private static var patienceNanoseconds: UInt64 { 1_000_000_000 }
-
   /// The journal is full, and nothing else can be done: what it holds for the follower that is
   /// furthest behind is given up, if that may be. The next is looked at when there is no room after
   /// all.
@@ -27,7 +23,7 @@ extension Group {
         + "not received; they are dropped and the peer will be copied anew")
     follower.detach()
     // The next has its own time.
-    apply.fullSinceNanoseconds = 0
+    room.came()
     recycle()
   }
 
@@ -35,9 +31,7 @@ extension Group {
   private func mayDrop(_ follower: Follower) -> Bool {
     let state = links.first { $0.follower === follower }?.snapshot.state
     guard state == .connected || state == .syncing else { return true }
-    let monotonic = SystemClock.monotonicNanoseconds()
-    if apply.fullSinceNanoseconds == 0 { apply.fullSinceNanoseconds = monotonic }
-    return monotonic &- apply.fullSinceNanoseconds >= Self.patienceNanoseconds
+    return room.hasLackedLong(now: SystemClock.monotonicNanoseconds())
   }
 
   /// What writes wait for while the journal is full, if it is not a failure.
@@ -127,7 +121,7 @@ extension Group {
       found.append(Condition(.recordsDamaged, peer: site, prefix + peer.repair))
     }
     // While it is copied, the journal keeps nothing for it, and need not.
-    if link.follower.isDetached, !link.follower.debt.isActive {
+    if link.follower.isGivenUp, !link.follower.debt.isActive {
       found.append(
         Condition(
           .peerMustBeCopied, peer: site,

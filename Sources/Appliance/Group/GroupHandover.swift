@@ -145,6 +145,6 @@ extension Group {
       return fail("\(error)")
     }
     // The other process has made everything durable.
-    promises.known = max(promises.known, promised)
+    promises.learn(promised)
   }
 }

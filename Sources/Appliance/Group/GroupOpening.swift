@@ -21,8 +21,9 @@ public struct SiteError: Error, Sendable, CustomStringConvertible {
 /// What a group is made of, opened and recovered, before its loop takes it.
 struct GroupParts {
   var configuration: GroupConfiguration
+  var duty: Duty
   var disks: DiskTable
-  var sentDisks = SentDisks<DiskStore>([], next: 0)
+  var sentDisks = SentDisks<DiskStore>(next: 0)
   /// Disks that are to come or to leave once the group serves.
   var changes: [DiskChanges.Wish] = []
   var journal: SiteJournal?
@@ -62,8 +63,9 @@ enum GroupOpening {
     let state = configuration.role == .plain ? nil : try presentState(folder)
     let disks = try openDisks(configuration, origin, state, files, log: log)
     var parts = GroupParts(
-      configuration: configuration, disks: disks, observations: ObservationQueue())
-    if configuration.role == .plain { return parts }
+      configuration: configuration, duty: Duty(configuration.role), disks: disks,
+      observations: ObservationQueue())
+    if parts.duty == .plain { return parts }
     do {
       try openJournal(folder, into: &parts, files, indexMemory, log: log)
     } catch let error as SiteError {
@@ -146,8 +148,9 @@ enum GroupOpening {
       return OpenedState(file: file, state: newState(configuration, disks))
     }
     var opened = OpenedState(file: file, state: state, generation: generation)
+    opened.state.ownership.obey(Duty(configuration.role))
     // A receiving side's epochs are its peer's.
-    if configuration.role == .protected, try file.lacksCopy(beside: generation) {
+    if opened.state.ownership.duty == .owning, try file.lacksCopy(beside: generation) {
       opened.state.distrust()
     }
     return opened
@@ -164,10 +167,10 @@ enum GroupOpening {
     let own = parts.disks.numbered.compactMap { $0?.noted }
     let opened = try openState(storage, configuration, own)
     var state = opened.state
+    parts.duty = state.ownership.duty
     try check(state, against: configuration, own, folder)
     try requireOwn(storage, state)
-    try note(parts.disks, in: &state, configuration)
-    let isNew = opened.generation == 0
+    try note(parts.disks, in: &state)
     let recovered = try JournalRecovery(
       storage, state: state,
       shelf: IndexShelf(
@@ -176,21 +179,17 @@ enum GroupOpening {
     state.cutDisks(after: recovered.lastSequence)
     parts.disks.follow(state.disks, in: configuration.disks.map(\.name))
     for note in recovered.notes { log("group \(configuration.name): \(note)") }
-    // Each start is another timeline, and each timeline has its own segments: this folder may be an
-    // older one put back, or a copy of one with which somebody else goes on.
-    if configuration.role == .protected, !isNew { beginIncarnation(of: &state, recovered) }
-    state.isClean = false
-    state.oldestSegment = recovered.oldestSegment
-    parts.followers = try followers(configuration, state)
+    state.opens(recovered, isNew: opened.generation == 0)
+    parts.followers = followers(configuration, state)
     parts.journal = Journal(
       storage: storage,
       options: .init(
         segmentByteCount: Int(configuration.journal.segmentSizeBytes),
         capacityByteCount: Int(configuration.journal.capacityBytes),
         verifiesBeforeApply: configuration.historyNanoseconds >= longHistoryNanoseconds),
-      state: state, recovered: recovered, continuesLastSegment: configuration.role == .recovery,
+      state: state, recovered: recovered, continuesLastSegment: parts.duty == .following,
       followers: parts.followers)
-    if configuration.role == .protected {
+    if parts.duty == .owning {
       // The link may end a full copy before the loop has closed its first instant, and without one
       // the copy would be good for any.
       try parts.journal?.closeInstants(
@@ -202,7 +201,7 @@ enum GroupOpening {
     parts.changes = firstChanges(configuration, state, parts.disks)
     let present = state.presentDisks.compactMap { parts.disks[$0.number] }
     parts.sentDisks = SentDisks(
-      present.map { (number: $0.number, name: $0.name, store: $0.store) }, next: state.nextDisk)
+      present.map(\.sent), next: state.nextDisk)
     parts.stateKeeper = StateKeeper(opened.file, state: state, generation: opened.generation)
   }
 
@@ -213,21 +212,6 @@ enum GroupOpening {
     #endif
     return state.promise.limit(
       at: SystemClock.monotonicNanoseconds(), boot: SystemInfo.bootIdentifier)
-  }
-
-  private static func beginIncarnation(
-    of state: inout JournalState, _ recovered: JournalRecovery<FolderStorage>
-  ) {
-    #if MUTANTS
-      if Mutant.keepIncarnation.isOn, state.isClean { return }
-      if Mutant.keepEpoch.isOn, !state.isClean { return }
-    #endif
-    // The state file may have lost the change that began one.
-    for incarnation in recovered.incarnations where incarnation.epoch > state.epoch {
-      state.lineage.note(incarnation)
-    }
-    state.beginIncarnation(
-      after: .init(recovered.lastSequence, recovered.lastTimestamp), above: recovered.newestEpoch)
   }
 
   /// A new group begins only where no journal is: it would write over the segments.
@@ -320,7 +304,7 @@ enum GroupOpening {
           + "bytes, and its store has \(new.byteCount): put the old one back, or use a new group; "
           + "`tapline journal export` gets out what the journal holds of it")
     }
-    if configuration.role == .protected, state.baseline != .complete {
+    if state.ownership.duty == .owning, state.baseline != .complete {
       throw SiteError(
         "group \(name): this site's copy is not complete and cannot be the protected side")
     }
@@ -329,36 +313,19 @@ enum GroupOpening {
 
 extension GroupOpening {
   /// Those that a protected group sends to.
-  private static func receivers(_ group: GroupConfiguration) -> [PeerConfiguration] {
-    group.role == .protected ? group.peers : []
+  static func receivers(
+    _ group: GroupConfiguration, _ duty: Duty
+  ) -> [PeerConfiguration] {
+    duty == .owning ? group.peers : []
   }
 
   private static func followers(
     _ group: GroupConfiguration, _ state: JournalState
-  ) throws(Errno) -> Followers {
-    try Followers(
-      receivers(group).map {
+  ) -> Followers {
+    Followers(
+      receivers(group, state.ownership.duty).map {
         (site: $0.site, whenFull: Follower.WhenFull($0.onFull ?? group.journal.onFull))
       }, known: state.followers)
-  }
-
-  /// What sends the group's records, to each follower in their order.
-  static func links(
-    _ parts: GroupParts, site: String, _ log: @escaping @Sendable (String) -> Void
-  ) -> [LinkSender<DiskStore>] {
-    guard let journal = parts.journal, let state = parts.stateKeeper?.state else { return [] }
-    let hello = LinkHello(
-      site: site, groupName: parts.configuration.name, group: state.group,
-      lineage: state.lineage, segmentByteCount: UInt32(journal.options.segmentByteCount),
-      disks: [])
-    return zip(parts.followers.all, receivers(parts.configuration)).compactMap { follower, peer in
-      guard let address = peer.address else { return nil }
-      return LinkSender(
-        .init(
-          endpoint: SocketEndpoint(address), hello: hello, catalog: journal.catalog,
-          watermarks: journal.watermarks, reporter: follower.reporter,
-          disks: parts.sentDisks, log: log))
-    }
   }
 }
 

@@ -2,26 +2,8 @@ import BlockModel
 import Journal
 import SystemIO
 
-/// What keeps a group's instants as they are: no instant is opened, or told to anybody as one that
-/// can be, unless what it stands on is durable. Confined to the group's loop.
-struct GroupPromises {
-  /// Of the machine.
-  let boot = SystemInfo.bootIdentifier
-  /// Waits until records are durable; called, too, when that is not to be expected any more.
-  fileprivate var waits: [(through: SequenceNumber, action: () -> Void)] = []
-  fileprivate var lastChangeNanoseconds: UInt64 = 0
-  /// At a recovery site: what the peer promised, and the last record that had come then.
-  fileprivate var heard: (through: Timestamp, after: SequenceNumber)?
-  /// The same, with the records durable here.
-  var known = Timestamp.zero
-}
-
+/// How the promises of a group are kept: see `PromiseLedger`.
 extension Group {
-  /// A state file that is at rest is written so often.
-  private static var changePeriodNanoseconds: UInt64 { 25_000_000_000 }
-  private static var askedPeriodNanoseconds: UInt64 { 5_000_000_000 }
-  private static var retryPeriodNanoseconds: UInt64 { 1_000_000_000 }
-
   /// The present in the group's time.
   func readClock() -> Timestamp {
     clock.read(
@@ -45,10 +27,7 @@ extension Group {
   }
 
   private func promiseChange(at present: Timestamp) -> @Sendable (inout JournalState) -> Void {
-    if duty == .owning {
-      let boot = promises.boot
-      return { $0.promise.reserve(present, at: SystemClock.monotonicNanoseconds(), boot: boot) }
-    }
+    if duty == .owning { return reservation(present) }
     let known = promises.known
     return { state in
       guard state.baseline == .complete, known > state.promise.through else { return }
@@ -59,20 +38,24 @@ extension Group {
   /// Several times a second.
   func tickPromises(_ journal: SiteJournal) {
     guard let state = stateKeeper?.state, !closesViews else { return }
-    let sinceChange = SystemClock.monotonicNanoseconds() &- promises.lastChangeNanoseconds
+    let monotonic = SystemClock.monotonicNanoseconds()
     if duty == .following {
-      settleKnown(journal)
-      if promises.known > state.promise.through, sinceChange >= Self.changePeriodNanoseconds {
-        changePromise()
-      }
+      promises.settle(durable: journal.durable)
+      if promises.mustNote(state.promise, now: monotonic) { changePromise() }
       return
     }
     let present = readClock()
     givePromise(through: present, journal, state)
-    let isShort =
-      state.promise.through.nanoseconds(since: present) < 5_000_000_000
-      || present.nanoseconds(since: journal.promised) > 1_000_000_000
-    if isShort, sinceChange >= Self.retryPeriodNanoseconds { changePromise() }
+    if promises.mustReserve(
+      state.promise, given: journal.promised, present: present, now: monotonic)
+    {
+      changePromise()
+    }
+  }
+
+  private func reservation(_ instant: Timestamp) -> @Sendable (inout JournalState) -> Void {
+    let boot = promises.boot
+    return { $0.promise.reserve(instant, at: SystemClock.monotonicNanoseconds(), boot: boot) }
   }
 
   private func givePromise(
@@ -94,7 +77,7 @@ extension Group {
   ) {
     guard let stateKeeper else { return done(nil) }
     guard lifecycle.begin(.promise) else { return done(.again) }
-    promises.lastChangeNanoseconds = SystemClock.monotonicNanoseconds()
+    promises.changes(now: SystemClock.monotonicNanoseconds())
     let change = change ?? promiseChange
     lanes.files.submit { [self] in
       var failure: Errno?
@@ -112,7 +95,7 @@ extension Group {
   func noteAsked() {
     guard duty == .following, let state = stateKeeper?.state,
       lifecycle.mayBegin(.promise), !lifecycle.runs(.promise), !lifecycle.isSettling,
-      promises.known.nanoseconds(since: state.promise.through) > Self.askedPeriodNanoseconds
+      promises.mustNoteWhenAsked(state.promise)
     else { return }
     changePromise()
   }
@@ -124,35 +107,20 @@ extension Group {
     do throws(JournalError) { try journal.closeInstants(through: through) } catch {
       return fail("\(error)")
     }
-    // The first one, until it is settled: under load there is always a next.
-    if promises.heard == nil { promises.heard = (through, journal.stamped) }
-    settleKnown(journal)
-  }
-
-  func settleKnown(_ journal: SiteJournal) {
-    guard let heard = promises.heard, journal.durable >= heard.after else { return }
-    promises.known = max(promises.known, heard.through)
-    promises.heard = nil
+    promises.heard(through, after: journal.stamped, durable: journal.durable)
   }
 
   /// What the state file holds when nothing is promised any more.
   var promisedAtStop: Timestamp {
     guard let journal else { return .zero }
     if duty == .owning { return journal.promised }
-    settleKnown(journal)
+    promises.settle(durable: journal.durable)
     return stateKeeper?.state.baseline == .complete ? promises.known : .zero
-  }
-
-  /// The journal is about to be set back: what was promised of it may not be so any more.
-  func forgetKnown() {
-    promises.heard = nil
-    promises.known = .zero
   }
 
   /// The journal was set back.
   func restartKnown(_ through: Timestamp) {
-    promises.heard = nil
-    promises.known = through
+    promises.restart(through)
     do throws(JournalError) { try journal?.closeInstants(through: through) } catch {
       fail("\(error)")
     }
@@ -166,42 +134,43 @@ extension Group {
     guard let journal, let state = stateKeeper?.state, !closesViews, lifecycle.isServing
     else { return action(failure ?? "the group is being set back or stopped: try again") }
     let durableTimestamp = Timestamp(rawValue: journal.watermarks[.durableTimestamp])
-    if journal.stamped > journal.durable, instant > durableTimestamp {
-      promises.waits.append((journal.stamped, { [self] in secure(instant, action) }))
-      startSync()
-      return
-    }
-    if duty == .owning {
+    let isDurable = journal.stamped <= journal.durable
+    if duty == .following {
+      promises.settle(durable: journal.durable)
+    } else if isDurable || instant <= durableTimestamp {
       givePromise(through: max(instant, journal.promised), journal, state)
       if let failure { return action(failure) }
-      if instant <= max(journal.promised, durableTimestamp) { return action(failure) }
-      let boot = promises.boot
-      changePromise { state in
-        state.promise.reserve(instant, at: SystemClock.monotonicNanoseconds(), boot: boot)
-      } _: { [self] error in
+    }
+    let securing = promises.securing(
+      instant, at: duty,
+      promised: duty == .owning ? journal.promised : state.promise.through,
+      durableTimestamp: durableTimestamp, isDurable: isDurable)
+    switch securing {
+    case .done: action(nil)
+    case .sync:
+      promises.wait(through: journal.stamped) { [self] in secure(instant, action) }
+      startSync()
+    case .reservation:
+      changePromise(reservation(instant)) { [self] error in
         if let error { return action("writing the state file: \(error.withAdvice)") }
         secure(instant, action)
       }
-      return
-    }
-    settleKnown(journal)
-    if instant <= max(state.promise.through, durableTimestamp) { return action(nil) }
-    // All that the peer has promised was durable by now.
-    promises.known = max(promises.known, journal.promised)
-    let change = promiseChange
-    changePromise(change) { error in
-      action(error.map { "writing the state file: \($0.withAdvice)" })
+    case .note:
+      // All that the peer has promised was durable by now.
+      promises.learn(journal.promised)
+      let change = promiseChange
+      changePromise(change) { error in
+        action(error.map { "writing the state file: \($0.withAdvice)" })
+      }
     }
   }
 
   /// When a sync has ended, and several times a second.
   func continueSecuring() {
-    if promises.waits.isEmpty { return }
-    let isOver = closesViews || !lifecycle.isServing
-    let durable = journal?.durable ?? .none
-    let ready = promises.waits.filter { isOver || $0.through <= durable }
-    promises.waits.removeAll { isOver || $0.through <= durable }
-    for wait in ready { wait.action() }
-    if !promises.waits.isEmpty { startSync() }
+    if !promises.hasWaits { return }
+    let ready = promises.takeReady(
+      durable: journal?.durable ?? .none, isOver: closesViews || !lifecycle.isServing)
+    for action in ready { action() }
+    if promises.hasWaits { startSync() }
   }
 }

@@ -62,7 +62,7 @@ extension Group {
 
   private func refusal(of hello: LinkHello, _ state: JournalState) -> String? {
     if duty != .following {
-      return "group \(hello.groupName) is \(configuration.role.rawValue) at this site, not recovery"
+      return "group \(hello.groupName) is \(duty.role.rawValue) at this site, not recovery"
     }
     if let peer = configuration.peer, peer.site != hello.site {
       return "group \(hello.groupName) receives from site \(peer.site), not from \(hello.site)"

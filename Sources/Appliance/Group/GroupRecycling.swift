@@ -50,7 +50,7 @@ extension Group {
 
   private func freeVoidSegments(_ journal: SiteJournal, _ stateKeeper: StateKeeper) {
     guard journal.recycle(before: stateKeeper.state.oldestSegment) > 0 else { return }
-    apply.fullSinceNanoseconds = 0
+    room.came()
     roomCame()
   }
 

@@ -21,17 +21,8 @@ extension Group {
       let ownerDurable = receiving.ownerDurable
       let shelf = journal?.shelf
       reload(receiver) { state in
-        state.lineage = lineage
-        state.ownerDurable = ownerDurable
-        // What the peer that goes on has promised is another matter.
-        #if MUTANTS
-          let isDiscarded = isDiscarded && !Mutant.keepDiscardedPromise.isOn
-        #endif
-        if isDiscarded { state.promise = .none }
-        // Apply may have gone further by now; then only a full copy helps, and the peer will find
-        // out.
-        state.durable = min(state.durable, max(sequence, state.applied.sequence))
-        state.cutDisks(after: sequence)
+        state.cut(
+          after: sequence, keeping: lineage, ownerDurable: ownerDurable, isDiscarded: isDiscarded)
       } recover: { storage, state throws(JournalError) in
         try JournalRecovery(storage, state: state, cut: sequence, shelf: shelf)
       }
@@ -61,22 +52,9 @@ extension Group {
         return noted
       }
       reload(receiver) { state in
-        if state.baseline == .complete {
-          state.noteGap(
-            .init(from: max(state.applied.timestamp, state.historyStart), to: now))
-        }
-        state.group = hello.group
-        state.disks = disks
-        state.nextDisk = max(hello.nextDisk, UInt16(disks.numberCount))
-        state.baseline = .copying
-        if state.copy.number != copy { state.copy = .init(number: copy) }
-        state.lineage = hello.lineage.holding(through: start)
-        state.ownerDurable = .unknown
-        state.applied = .init(start, .zero)
-        state.applyTarget = state.applied
-        state.durable = start
-        state.promise = .none
-        state.historyStart = .zero
+        state.copies(
+          hello.group, copy: copy, from: start, of: hello.lineage, disks: disks,
+          nextDisk: hello.nextDisk, now: now)
       } recover: { storage, state throws(JournalError) in
         try JournalRecovery(erasing: storage, state: state)
       }
@@ -103,7 +81,7 @@ extension Group {
       JournalRecovery<FolderStorage>
   ) {
     guard let journal, let stateKeeper, lifecycle.begin(.reset) else { return closeReceiver() }
-    forgetKnown()
+    promises.restart(.zero)
     let storage = journal.storage
     keeper.submit { [self] in
       let result: Result<JournalRecovery<FolderStorage>, JournalError>
@@ -138,7 +116,7 @@ extension Group {
     case .failure(let error):
       fail("\(error)")
     case .success(let recovered):
-      apply.target = .zero
+      apply.restarts()
       durability.durable = .none
       let names = configuredNames
       diskTable.withLock { $0.follow(state.disks, in: names) }

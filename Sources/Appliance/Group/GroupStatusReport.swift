@@ -29,7 +29,7 @@ extension Group {
       return done(
         .failure(
           SiteError(
-            "group \(configuration.name) is \(configuration.role.rawValue) at this site; "
+            "group \(configuration.name) is \(duty.role.rawValue) at this site; "
               + "checkpoints are made at the protected site")))
     }
     guard let checkpoint = writeCheckpoint(tag: tag) else {
@@ -48,7 +48,7 @@ extension Group {
     let condition = Condition(.groupUnanswered, "the group's loop does not answer")
     let now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
     return GroupStatus(
-      name: configuration.name, role: configuration.role.rawValue,
+      name: configuration.name, role: duty.role.rawValue,
       conditions: [ConditionStatus(condition, since: now)], epoch: 0,
       watermarks: WatermarkStatus(stamped: 0, appended: 0, durable: 0, applied: 0), disks: [])
   }
@@ -56,7 +56,7 @@ extension Group {
   var status: GroupStatus {
     noteConditions()
     return GroupStatus(
-      name: configuration.name, role: configuration.role.rawValue, conditions: conditionStatus,
+      name: configuration.name, role: duty.role.rawValue, conditions: conditionStatus,
       epoch: journal?.currentEpoch ?? 0, watermarks: watermarkStatus,
       history: historyStatus, journal: journalStatus, link: linkStatus, links: linkStatuses,
       writeLatency: latency.status,

@@ -5,10 +5,18 @@ import SystemIO
 /// Something that waits for a descriptor. Confined to its loop's thread.
 class EventHandler: @unchecked Sendable {
   fileprivate(set) var token: UInt64?
+  /// When `alarm` is called; `.max`: not at all.
+  fileprivate var alarmTime = UInt64.max
+  fileprivate var isAlarmed = false
 
   /// Called when the descriptor is ready; at most once a turn.
   func ready(_ interest: Poller.Interest) {
     preconditionFailure("a handler must say what it does when it is ready")
+  }
+
+  /// Called at about the time that `EventLoop.setAlarm` was told, once.
+  func alarm() {
+    preconditionFailure("a handler must say what it does when its time has come")
   }
 
   /// Called in the turn after `EventLoop.resume`, also when the handler was removed meanwhile.
@@ -67,6 +75,8 @@ final class EventLoop: @unchecked Sendable {
   /// Empty between turns: changes places with `resuming`.
   private var resumedNow: [EventHandler] = []
   private var timers: [Timer] = []
+  /// Those that have an alarm.
+  private var alarmed: [EventHandler] = []
 
   /// NBD clients of all groups on this loop.
   var clientCount = 0
@@ -104,6 +114,7 @@ final class EventLoop: @unchecked Sendable {
     handlers.removeAll()
     resuming.removeAll()
     timers.removeAll()
+    alarmed.removeAll()
   }
 
   /// Runs `message` on the loop's thread, in order. Any thread; does not block.
@@ -197,6 +208,16 @@ final class EventLoop: @unchecked Sendable {
     timers.removeAll { $0.owner == ObjectIdentifier(owner) }
   }
 
+  /// Calls the handler's `alarm` at the time, of the monotonic clock, or soon after; `.max`: not at
+  /// all. A handler has one alarm: this replaces an earlier time.
+  func setAlarm(_ handler: EventHandler, at time: UInt64) {
+    assertIsCurrent()
+    handler.alarmTime = time
+    if handler.isAlarmed || time == .max { return }
+    handler.isAlarmed = true
+    alarmed.append(handler)
+  }
+
   private func turn() {
     let count = (try? poller.wait(timeoutMilliseconds: timeoutMilliseconds())) ?? 0
     now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
@@ -213,6 +234,7 @@ final class EventLoop: @unchecked Sendable {
     resumeHandlers()
     deliverMessages()
     runTimers()
+    if !alarmed.isEmpty { ringAlarms() }
     finishParticipants()
   }
 
@@ -242,7 +264,9 @@ final class EventLoop: @unchecked Sendable {
 
   private func timeoutMilliseconds() -> Int32 {
     if !resuming.isEmpty { return 0 }
-    guard let due = timers.lazy.map(\.due).min() else { return -1 }
+    let alarm = alarmed.lazy.map(\.alarmTime).min() ?? .max
+    let due = min(timers.lazy.map(\.due).min() ?? .max, alarm)
+    if due == .max { return -1 }
     let monotonic = SystemClock.monotonicNanoseconds()
     return due <= monotonic ? 0 : Int32(min((due - monotonic) / 1_000_000 + 1, 60_000))
   }
@@ -252,5 +276,15 @@ final class EventLoop: @unchecked Sendable {
       timers[index].due = monotonicNow + timers[index].periodNanoseconds
       timers[index].action()
     }
+  }
+
+  private func ringAlarms() {
+    let due = alarmed.filter { $0.alarmTime <= monotonicNow }
+    for handler in due { handler.alarmTime = .max }
+    alarmed.removeAll { handler in
+      handler.isAlarmed = handler.alarmTime != .max
+      return !handler.isAlarmed
+    }
+    for handler in due { handler.alarm() }
   }
 }

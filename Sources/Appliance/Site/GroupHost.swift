@@ -21,6 +21,8 @@ final class GroupHost: Sendable {
     let log: @Sendable (String) -> Void
     /// All groups share it.
     var indexMemory = IndexMemory()
+    /// Where links send; nil: there are none.
+    var links: LinkLoops?
   }
 
   /// A group that is open.
@@ -321,19 +323,19 @@ final class GroupHost: Sendable {
     let parts = try GroupOpening.open(
       configuration, dataDirectory: surroundings.dataDirectory, origin: origin,
       known: memory.identifier, files: files, surroundings.indexMemory, log: log)
-    let links = GroupOpening.links(parts, site: surroundings.site, log)
+    let lanes = GroupLanes(group: configuration.name)
+    let links = surroundings.links.map { parts.links(from: surroundings.site, on: $0, log) }
     let group = Group(
-      parts, links: links.map(\.monitor), loop: loop,
-      lanes: GroupLanes(group: configuration.name), log: log)
+      parts, links: links?.map(\.monitor) ?? [], loop: loop, lanes: lanes, log: log)
     group.siteName = surroundings.site
     group.onFailure = { [weak self] reason in self?.hasFailed(reason) }
     group.setback = setback
     group.setback?.opened(now: now, end: group.stamped)
     // What a recovery site has lost is sent again.
-    if role == .protected {
+    if group.duty == .owning {
       group.loss = memory.loss(keeping: group.stamped, diskCount: group.journal?.diskCount ?? 0)
     }
-    return Opening(group: group, links: links)
+    return Opening(group: group, links: links ?? [])
   }
 
   private func serveAgain(_ opening: Opening) throws(SiteError) {

@@ -11,10 +11,10 @@ import TLS
 
 /// A running site: exports, groups, links.
 ///
-/// Threads: one front loop (listeners, handshakes); loops for views, one a core; loops over which
-/// the groups are spread, as many as there are groups but at most one a core; for each group one
-/// that opens it and, if it has a peer, one link thread, and those of its `GroupLanes`; one
-/// analyzer thread. Public methods may be called from any thread.
+/// Threads: one front loop (listeners, handshakes); loops for views, one a core; loops for links
+/// that send, and loops over which the groups are spread, as many as there are but at most one a
+/// core; for each group one that opens it, and those of its `GroupLanes`; one analyzer thread.
+/// Public methods may be called from any thread.
 public final class Site: Sendable {
   public static let version = "0.1.0"
   static let questionTimeoutMilliseconds: Int32 = 5_000
@@ -26,6 +26,7 @@ public final class Site: Sendable {
   /// On the front loop, too.
   let door: LinkDoor
   private let loops: [EventLoop]
+  private let links: LinkLoops
   let hosts: [GroupHost]
   private let analysis: AnalysisThread
   let listening: [ListeningSocket]
@@ -86,16 +87,19 @@ public final class Site: Sendable {
     var loops: [EventLoop] = []
     let front: EventLoop
     let views: ViewLoops
+    let links: LinkLoops
     do throws(Errno) {
       for index in 0..<max(1, min(configuration.groups.count, SystemInfo.processorCount)) {
         loops.append(try EventLoop(name: "loop-\(index)"))
       }
       front = try EventLoop(name: "front")
       views = try ViewLoops()
+      links = try LinkLoops(
+        links: configuration.groups.flatMap(\.peers).count { $0.address != nil })
     } catch { throw SiteError("cannot start: \(error)") }
     let surroundings = GroupHost.Surroundings(
       site: configuration.site, dataDirectory: configuration.dataDirectory, log: log,
-      indexMemory: indexMemory)
+      indexMemory: indexMemory, links: links)
     let hosts = configuration.groups.enumerated().map { index, group in
       GroupHost(
         group, origin: configuration.origin, loop: loops[index % loops.count], files: files,
@@ -111,7 +115,8 @@ public final class Site: Sendable {
       if let address = configuration.listen.link {
         listening.append(try listen(at: ListenerIdentity(.link, address), &sockets))
       }
-      return Site(configuration, loops, front, views, hosts, listening, tls, inheritance, log: log)
+      return Site(
+        configuration, loops, links, front, views, hosts, listening, tls, inheritance, log: log)
     } catch {
       for host in hosts { host.stop() }
       for host in hosts { host.join() }
@@ -172,8 +177,9 @@ public final class Site: Sendable {
   }
 
   private init(
-    _ configuration: SiteConfiguration, _ loops: [EventLoop], _ frontLoop: EventLoop,
-    _ views: ViewLoops, _ hosts: [GroupHost], _ listening: [ListeningSocket],
+    _ configuration: SiteConfiguration, _ loops: [EventLoop], _ links: LinkLoops,
+    _ frontLoop: EventLoop, _ views: ViewLoops, _ hosts: [GroupHost],
+    _ listening: [ListeningSocket],
     _ tls: [ListenerIdentity: ListenerTLS], _ inheritance: SiteInheritance?,
     log: @escaping @Sendable (String) -> Void
   ) {
@@ -184,6 +190,7 @@ public final class Site: Sendable {
     self.tls = tls
     self.inheritance = inheritance
     self.loops = loops
+    self.links = links
     self.hosts = hosts
     analysis = AnalysisThread(hosts)
     let limits = configuration.limits
@@ -209,6 +216,7 @@ public final class Site: Sendable {
     for group in groups { group.loop.post { group.begin() } }
     adoption.serveDisks(connections)
     for loop in loops { loop.start() }
+    links.start()
     for link in hosts.flatMap(\.links) { link.start() }
     for host in hosts { host.release() }
     analysis.start()
@@ -264,6 +272,7 @@ public final class Site: Sendable {
     analysis.stop()
     front.loop.stop()
     front.views.stop()
+    links.stop()
     for loop in loops { loop.stop() }
   }
 

@@ -43,12 +43,9 @@ extension Site {
     }
     let deadline =
       SystemClock.monotonicNanoseconds() + UInt64(Self.discardMilliseconds) * 1_000_000
-    while link.snapshot.divergence != nil, SystemClock.monotonicNanoseconds() < deadline {
-      Thread.sleep(milliseconds: 20)
-    }
+    let isDone = link.wait(until: deadline) { $0.divergence == nil }
     return SyncStatus(
-      group: name, peer: link.peerSite, discardedThrough: seen.sequence.rawValue,
-      isDone: link.snapshot.divergence == nil)
+      group: name, peer: link.peerSite, discardedThrough: seen.sequence.rawValue, isDone: isDone)
   }
 
   /// With several, it is not guessed which is meant: what it has is given up.

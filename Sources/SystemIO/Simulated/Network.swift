@@ -1,3 +1,5 @@
+import Glibc
+
 /// What lies between the machines. Bytes of one connection arrive in order, each piece after a
 /// delay; a connection may break at any byte.
 public final class Network {
@@ -60,6 +62,11 @@ public final class Network {
 
   func isHeld(from: String, to: String) -> Bool {
     !held.isEmpty && held.contains(Route(from: from, to: to))
+  }
+
+  /// Nobody can connect.
+  func isHeld(between first: String, and second: String) -> Bool {
+    isHeld(from: first, to: second) || isHeld(from: second, to: first)
   }
 
   func add(_ a: OpenSocket, _ b: OpenSocket) {
@@ -193,6 +200,8 @@ final class OpenSocket: OpenObject {
   var backlog: [OpenSocket] = []
   var incoming: Pipe?
   var outgoing: Pipe?
+  /// Nonblocking, and still on the way to this listener.
+  var target: OpenSocket?
   /// SO_RCVTIMEO and SO_SNDTIMEO.
   var timeoutNanoseconds: UInt64?
 
@@ -203,12 +212,15 @@ final class OpenSocket: OpenObject {
   override var isReadable: Bool { isListening ? !backlog.isEmpty : incoming?.isReady ?? false }
 
   override var isWritable: Bool {
+    if let target {
+      return !Simulation.running.network.isHeld(between: machine, and: target.machine)
+    }
     guard let outgoing else { return false }
     return outgoing.room > 0 || outgoing.isRefusing
   }
 
   override var isBroken: Bool {
-    guard let incoming, let outgoing else { return false }
+    guard let incoming, let outgoing else { return target == nil && name == nil }
     return incoming.isReset || incoming.isReaderGone || outgoing.isReaderGone
   }
 
@@ -216,7 +228,19 @@ final class OpenSocket: OpenObject {
     incoming?.reset()
   }
 
+  /// How connecting has ended, as SO_ERROR says it.
+  func finishConnecting() -> Int32 {
+    guard let target else { return outgoing == nil ? ECONNRESET : 0 }
+    guard isWritable else { return 0 }
+    self.target = nil
+    // It may have been closed meanwhile.
+    guard target.references > 0 else { return ECONNREFUSED }
+    OpenSocket.connect(self, to: target)
+    return 0
+  }
+
   func shutDown() {
+    target = nil
     outgoing?.endWriting()
     incoming?.endReading()
   }

@@ -74,10 +74,12 @@ extension SystemCalls {
     guard let listener = simulation.network.listeners[unsafe name(address)] else {
       return fail(ECONNREFUSED)
     }
-    let network = simulation.network
     let isHeld = { [machine = socket.machine] in
-      network.isHeld(from: machine, to: listener.machine)
-        || network.isHeld(from: listener.machine, to: machine)
+      simulation.network.isHeld(between: machine, and: listener.machine)
+    }
+    if socket.flags & O_NONBLOCK != 0, isHeld() {
+      socket.target = listener
+      return fail(EINPROGRESS)
     }
     let limit = simulation.now + (socket.timeoutNanoseconds ?? 60_000_000_000)
     guard simulation.wait(until: limit, { !isHeld() }) else { return fail(EINPROGRESS) }
@@ -112,7 +114,10 @@ extension SystemCalls {
   static func option(
     _ descriptor: Int32, _ level: Int32, _ name: Int32, _ value: UnsafeMutableRawBufferPointer
   ) -> Int32 {
-    fail(ENOPROTOOPT)
+    guard level == SOL_SOCKET, name == SO_ERROR, let socket = object(descriptor, OpenSocket.self)
+    else { return fail(ENOPROTOOPT) }
+    unsafe value.storeBytes(of: socket.finishConnecting(), as: Int32.self)
+    return 0
   }
 
   static func name(_ descriptor: Int32, _ address: inout sockaddr_storage) -> Int32 {

@@ -30,7 +30,7 @@ import Testing
     let site = try LinkedHost(ScratchDirectory())
     var reasons: [String] = []
     for body in bodies {
-      let channel = try LinkChannel(connectingTo: site.endpoint)
+      let channel = try PeerChannel(connectingTo: site.endpoint)
       try channel.send(LinkFrame(kind), body)
       let answer = try? channel.receive(timeoutMilliseconds: 10_000)
       if let (frame, text) = answer ?? nil, frame.kind == .refused {

@@ -24,8 +24,8 @@ import Testing
   }
 
   /// Says hello and begins a full copy; what is sent then finds the link streaming.
-  private func beginCopy(_ site: LinkedHost) throws -> LinkChannel {
-    let channel = try LinkChannel(connectingTo: site.endpoint)
+  private func beginCopy(_ site: LinkedHost) throws -> PeerChannel {
+    let channel = try PeerChannel(connectingTo: site.endpoint)
     try channel.send(LinkFrame(.hello), Self.hello.encoded())
     #expect(try channel.receive(timeoutMilliseconds: 10_000)?.0.kind == .welcome)
     try channel.send(LinkFrame(.copyBegin, argument: 1), [])
@@ -33,7 +33,7 @@ import Testing
   }
 
   /// The next frame that is no report of progress; nil when the connection ends first.
-  private func answer(_ channel: LinkChannel) -> (LinkFrame, [UInt8])? {
+  private func answer(_ channel: PeerChannel) -> (LinkFrame, [UInt8])? {
     while let found = try? channel.receive(timeoutMilliseconds: 10_000) {
       if found.0.kind != .progress, found.0.kind != .alive { return found }
     }
@@ -99,7 +99,7 @@ import Testing
 
   @Test func `what a peer says of a divergence is one line of bounded length`() throws {
     let site = try LinkedHost(ScratchDirectory())
-    let channel = try LinkChannel(connectingTo: site.endpoint)
+    let channel = try PeerChannel(connectingTo: site.endpoint)
     try channel.send(LinkFrame(.hello), Self.hello.encoded())
     #expect(try channel.receive(timeoutMilliseconds: 10_000)?.0.kind == .welcome)
     let text = "diverged\nall is well" + String(repeating: "x", count: 60_000)

@@ -14,7 +14,7 @@ import Testing
     let hello = LinkHello(
       site: "east", groupName: "g", group: GroupIdentifier(high: 1, low: 2), lineage: Lineage(),
       segmentByteCount: 64 << 10, disks: [.init(name: "disk", byteCount: 1 << 20)])
-    let channel = try LinkChannel(connectingTo: site.endpoint)
+    let channel = try PeerChannel(connectingTo: site.endpoint)
     try channel.send(LinkFrame(.hello), hello.encoded())
     try channel.send(LinkFrame(.copyBegin, argument: 1), [])
     try eventually("the copy has begun") {

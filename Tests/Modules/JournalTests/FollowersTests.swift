@@ -24,7 +24,7 @@ import Testing
   }
 
   private static func followers(_ list: [One]) throws -> Followers {
-    let followers = try Followers(list.map { (site: $0.site, whenFull: $0.whenFull) })
+    let followers = Followers(list.map { (site: $0.site, whenFull: $0.whenFull) })
     for (one, follower) in zip(list, followers.all) {
       let mark = SequenceNumber(one.durable)
       follower.reporter.report(received: mark, durable: mark, applied: .none)
@@ -107,7 +107,7 @@ import Testing
 
   @Test func `a follower begins where it was, and only under its own name`() throws {
     let known: [JournalState.FollowerMark] = [.init(site: "w", durable: SequenceNumber(7))]
-    let followers = try Followers(
+    let followers = Followers(
       [(site: "s", whenFull: .block), (site: "w", whenFull: .block)], known: known)
     #expect(followers.all.map(\.durable.rawValue) == [0, 7])
     #expect(followers.mark == SequenceNumber.none)
@@ -118,9 +118,26 @@ import Testing
     let copied = followers.all[0]
     copied.reporter.copyBegins()
     #expect(followers.mark == SequenceNumber(60) && copied.durable == .none)
-    #expect(followers.marks.map(\.site) == ["s"])
+    #expect(followers.marks.keeping == ["w": false, "s": true])
     copied.reporter.copyFollows(from: SequenceNumber(50))
     #expect(followers.mark == SequenceNumber(50) && !copied.isDetached)
+  }
+
+  /// After a start nobody knows whether its copy is whole, and the journal reaches back.
+  @Test func `for whom nothing was kept, nothing is kept until it goes on`() throws {
+    let known: [JournalState.FollowerMark] = [
+      .init(site: "w", durable: .none, isKept: false),
+      .init(site: "s", durable: SequenceNumber(60)),
+    ]
+    let followers = Followers(
+      [(site: "w", whenFull: .block), (site: "s", whenFull: .block)], known: known)
+    let waiting = followers.all[0]
+    #expect(followers.mark == SequenceNumber(60) && waiting.isDetached && !waiting.isGivenUp)
+    waiting.reporter.goesOn(after: SequenceNumber(50))
+    #expect(!waiting.isDetached)
+    waiting.detach()
+    waiting.reporter.goesOn(after: SequenceNumber(50))
+    #expect(waiting.isGivenUp)
   }
 
   @Test func `what is detached is told, so that its connection ends`() throws {
@@ -131,25 +148,27 @@ import Testing
     #expect(told.count.load(ordering: .relaxed) == 1)
   }
 
-  /// One that sleeps is woken once, and costs those that are busy nothing.
+  /// One that waits is told once, and costs those that are busy nothing.
   @Test func `growth wakes those that wait and no others`() throws {
     let followers = try Self.followers([One("w", .block, 0), One("s", .block, 0)])
-    let (busy, waiting) = (followers.all[0], followers.all[1])
-    func wakes(_ follower: Follower) -> Bool {
-      let start = SystemClock.monotonicNanoseconds()
-      follower.wait(timeoutMilliseconds: 200)
-      return SystemClock.monotonicNanoseconds() - start < 150_000_000
+    let told = followers.all.map { _ in Told() }
+    for (follower, told) in zip(followers.all, told) {
+      follower.setOnGrowth { told.count.add(1, ordering: .relaxed) }
     }
-    waiting.arm()
+    func counts() -> [Int] { told.map { $0.count.load(ordering: .relaxed) } }
+    followers.all[1].arm()
     followers.signal.notify()
-    #expect(wakes(waiting))
-    #expect(!wakes(busy))
-    // Disarmed by its wait.
+    #expect(counts() == [0, 1])
+    // Only what is armed again is told again.
     followers.signal.notify()
-    #expect(!wakes(waiting))
-    busy.arm()
-    waiting.arm()
+    #expect(counts() == [0, 1])
+    for follower in followers.all { follower.arm() }
     followers.signal.notify()
-    #expect(wakes(busy) && wakes(waiting))
+    #expect(counts() == [1, 2])
+    // One whose link has ended is armed still.
+    for follower in followers.all { follower.arm() }
+    followers.all[1].setOnGrowth(nil)
+    followers.signal.notify()
+    #expect(counts() == [2, 2])
   }
 }

@@ -16,13 +16,15 @@ import Testing
         .init(number: DiskNumber(9), name: "data", byteCount: 1),
       ],
       baseline: .copying)
+    state.ownership = Ownership(duty: .owning, term: 7, configured: .following)
     state.lineage = Lineage([.numbered(1), .numbered(2, after: 41, at: 110)])
     state.ownerDurable = .init(.numbered(2), SequenceNumber(44))
     state.applied = .init(SequenceNumber(10), Timestamp(rawValue: 100))
     state.applyTarget = .init(SequenceNumber(12), Timestamp(rawValue: 120))
     state.durable = SequenceNumber(40)
     state.followers = [
-      .init(site: "west", durable: SequenceNumber(9)), .init(site: "süd", durable: .none),
+      .init(site: "west", durable: SequenceNumber(9)),
+      .init(site: "süd", durable: .none, isKept: false),
     ]
     state.historyStart = Timestamp(rawValue: 77)
     state.nextDisk = 17

@@ -263,6 +263,13 @@ import Testing
   private func `flush fails once after a failed journal lost what it would cover`(
     successor: Successor
   ) throws {
+    // On a busy machine, the sync in the background may come before the failure.
+    let hasLost = try (0..<5).contains { _ in try losesWhatAFlushWouldCover(successor) }
+    #expect(hasLost)
+  }
+
+  /// False when all was durable before the file system failed.
+  private func losesWhatAFlushWouldCover(_ successor: Successor) throws -> Bool {
     let scratch = try ScratchDirectory()
     let (site, mount) = try siteOnItsOwnFileSystem(scratch)
     // A site needs a group that is open.
@@ -276,8 +283,10 @@ import Testing
     try eventually("it can be repaired", within: .seconds(60)) { (try? mount.repair()) != nil }
     if successor == .whileClosed { try site.takeOver() }
     try eventually("the group is open", within: .seconds(120)) {
-      try health(site).contains("were lost with the failed journal")
+      try health(site).contains("open again")
+        || health(site).contains("were lost with the failed journal")
     }
+    guard try health(site).contains("were lost with the failed journal") else { return false }
     if successor == .whenOpenAgain { try site.takeOver() }
     let next = try site.connect("disk")
     #expect(throws: (any Error).self) { try next.flush() }
@@ -285,6 +294,7 @@ import Testing
     try next.flush()
     let other = try site.connect("disk")
     try other.flush()
+    return true
   }
 
   /// When another process takes the site's place: mostly before the group is open again, and after.

@@ -55,7 +55,7 @@ public final class TestGroup {
   public init(seed: UInt64, _ settings: Settings = Settings()) throws {
     self.settings = settings
     storage = FaultyStorage(seed: seed)
-    followers = try Followers([(site: "west", whenFull: .block)])
+    followers = Followers([(site: "west", whenFull: .block)])
     followers.all[0].detach()
     stores = settings.diskByteCounts.map { MemoryStore(byteCount: $0) }
     var random = SeededGenerator(seed: seed ^ 0x6007)
@@ -86,6 +86,7 @@ public final class TestGroup {
     isReceiving = true
     state.group = sender.group
     state.lineage = Lineage()
+    state.ownership = Ownership(beginning: .following)
     try updateState { _ in }
     try reopen()
   }
@@ -190,6 +191,7 @@ public final class TestGroup {
     savingFor savers: [GroupView] = [], sharing: [GroupView] = [],
     peerMark: SequenceNumber? = nil
   ) throws -> Applier<FaultyFile, MemoryStore>.Outcome {
+    keep(after: peerMark)
     try journal.freezeActive()
     arenaEnd = 0
     try sync()
@@ -200,12 +202,12 @@ public final class TestGroup {
       return .init()
     }
     let mark = JournalState.Mark(span.lastSequence, span.lastTimestamp)
-    try updateState { $0.applyTarget = mark }
+    try updateState { $0.applyBegins(through: mark) }
     let outcome = try Applier(catalog: journal.catalog, stores: stores).apply(
       generations, savingFor: savers)
     try updateState {
-      $0.applied = mark
-      $0.durable = max($0.durable, journal.durable)
+      $0.applyEnded(
+        through: mark, durable: journal.durable, followers: followers.marks, journal.catalog)
     }
     journal.applyCompleted(through: mark.sequence)
     try recycle(peerMark: peerMark)
@@ -304,8 +306,7 @@ public final class TestGroup {
     if ending == .clean {
       try sync()
       try updateState {
-        $0.isClean = true
-        $0.durable = max($0.durable, journal.durable)
+        $0.noteStop(durable: journal.durable, followers: followers.marks, promised: .zero)
       }
     }
     if ending == .powerCut {
@@ -324,14 +325,11 @@ public final class TestGroup {
     let recovered = try JournalRecovery(
       storage, state: state, shelf: Self.shelf(storage, settings))
     notes = recovered.notes
-    let continues = state.isClean || isReceiving
-    if !continues { state.beginIncarnation(after: .init(recovered.lastSequence, .zero)) }
-    state.isClean = false
-    state.oldestSegment = recovered.oldestSegment
+    state.opens(recovered, isNew: false)
     arenaEnd = 0
     indexJob = nil
     sidecarResult = nil
-    journal = Self.open(storage, settings, state, recovered, continues: continues, followers)
+    journal = Self.open(storage, settings, state, recovered, continues: isReceiving, followers)
     try updateState { _ in }
     if isReceiving { return }
     guard journal.stamped <= history.lastSequence else {
@@ -373,9 +371,9 @@ public final class TestGroup {
 
   /// Goes back to `sequence`, as the peer demands.
   public func cut(after sequence: SequenceNumber) throws {
+    let lineage = journal.lineage.holding(through: sequence)
     try updateState {
-      $0.durable = min($0.durable, sequence)
-      $0.lineage = $0.lineage.holding(through: sequence)
+      $0.cut(after: sequence, keeping: lineage, ownerDurable: .unknown, isDiscarded: false)
     }
     let recovered = try JournalRecovery(
       storage, state: state, cut: sequence, shelf: journal.shelf)
@@ -388,10 +386,9 @@ public final class TestGroup {
   /// - Parameter lineage: of the sender.
   public func beginBaseline(_ start: SequenceNumber, _ lineage: Lineage) throws {
     try updateState {
-      $0.lineage = lineage.holding(through: start)
-      $0.applied = .init(start, .zero)
-      $0.applyTarget = $0.applied
-      $0.durable = start
+      $0.copies(
+        $0.group, copy: 1, from: start, of: lineage, disks: $0.disks, nextDisk: $0.nextDisk,
+        now: .zero)
     }
     let recovered = try JournalRecovery(erasing: storage, state: state)
     journal.adopt(recovered, state: state, continuesLastSegment: true)

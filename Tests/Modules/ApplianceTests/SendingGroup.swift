@@ -9,8 +9,10 @@ import Synchronization
 import SystemIO
 import TestSupport
 
-/// A protected group without a loop: a journal in a temporary folder, bases in memory, the plain
-/// history, and a link sender that follows it.
+@testable import Appliance
+
+/// A protected group without a loop of its own: a journal in a temporary folder, bases in memory,
+/// the plain history, and a link sender that follows it.
 final class SendingGroup {
   let diskByteCounts: [Int]
   let stores: [MemoryStore]
@@ -22,13 +24,16 @@ final class SendingGroup {
   private(set) var history: RecordHistory
   private(set) var sender: LinkSender<MemoryStore>?
   let log = Log()
+  /// Of its links.
+  private let loop: EventLoop
+  private let workers = WorkerPool(name: "work", threadLimit: 2)
   private let memory = PageBuffer(byteCount: 1 << 20)
   private var now: UInt64 = 1_000_000
 
   init(diskByteCounts: [Int], segmentByteCount: Int = 16 << 10, segmentCount: Int = 64) throws {
     self.diskByteCounts = diskByteCounts
     stores = diskByteCounts.map { MemoryStore(byteCount: $0) }
-    followers = try Followers([(site: "west", whenFull: .block)])
+    followers = Followers([(site: "west", whenFull: .block)])
     storage = try FolderStorage(path: NSTemporaryDirectory() + "tapline-link-\(UUID())")
     options = .init(
       segmentByteCount: segmentByteCount, capacityByteCount: segmentByteCount * segmentCount)
@@ -45,10 +50,14 @@ final class SendingGroup {
       storage: storage, options: options, state: state,
       recovered: try JournalRecovery(storage, state: state), continuesLastSegment: true,
       followers: followers)
+    loop = try EventLoop(name: "links")
+    loop.start()
   }
 
   deinit {
     sender?.stop()
+    workers.finish()
+    loop.stop()
     try? FileManager.default.removeItem(atPath: storage.path)
   }
 
@@ -152,11 +161,17 @@ final class SendingGroup {
         reporter: follower.reporter,
         disks: SentDisks(
           state.disks.map {
-            (number: $0.number, name: $0.name, store: stores[$0.number.index])
-          }, next: state.nextDisk), log: { [log] line in log.append(line) }))
+            .init(
+              number: $0.number, name: $0.name, store: stores[$0.number.index], lane: workers)
+          }, next: state.nextDisk), clock: SystemClock.monotonicNanoseconds,
+        log: { [log] line in log.append(line) }),
+      loop: loop, names: workers)
     sender.start()
     self.sender = sender
   }
+
+  /// A link that waits to connect again need not.
+  func hurry() { sender?.monitor.hurry() }
 
   func stopLink() {
     sender?.stop()
@@ -164,7 +179,7 @@ final class SendingGroup {
   }
 }
 
-/// What a sender's thread logged.
+/// What a sender logged.
 final class Log: Sendable {
   private let lines = Mutex<[String]>([])
   func append(_ line: String) { lines.withLock { $0.append(line) } }

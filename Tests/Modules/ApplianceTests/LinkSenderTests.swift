@@ -4,6 +4,7 @@ import SystemIO
 import TestSupport
 import Testing
 
+@testable import Appliance
 @testable import Journal
 @testable import Replication
 
@@ -33,7 +34,7 @@ import Testing
   /// Everything arrives; a sender that waits to connect again need not.
   static func catchUp(_ site: ReceivingSite, _ sending: SendingGroup) throws {
     try site.run {
-      if !site.isConnected { sending.follower.wake() }
+      if !site.isConnected { sending.hurry() }
       return site.group.journal.appended == sending.journal.appended
     }
   }
@@ -69,7 +70,7 @@ import Testing
       if random.chance(20) { try sending.journal.sealActive() }
       for _ in 0..<random.below(20) {
         // A sender that waits to connect again need not.
-        if !site.isConnected { sending.follower.wake() }
+        if !site.isConnected { sending.hurry() }
         try site.step()
       }
       if random.chance(30) { try site.group.sync() }
@@ -126,7 +127,7 @@ import Testing
     site.claimedOffset = offset
     site.disconnect()
     try site.run {
-      if !site.isConnected { sending.follower.wake() }
+      if !site.isConnected { sending.hurry() }
       return sending.log.contains("asks for position \(offset)")
     }
     // The next connection names the right one.
@@ -155,7 +156,7 @@ import Testing
     let (sending, site) = try Self.linked(&random)
     #expect(site.hellos.map { $0.disks.map(\.byteCount) } == [[20_000, 6000]])
     sending.stores[1].grow(to: 9000)
-    sending.follower.wake()
+    sending.hurry()
     try site.run { site.hellos.count == 2 }
     #expect(site.hellos.last?.disks.map(\.byteCount) == [20_000, 9000])
     try sending.write(5, &random)
@@ -164,7 +165,7 @@ import Testing
     // It says so at the beginning of the next one, too, and only once in each.
     site.disconnect()
     try site.run {
-      if !site.isConnected { sending.follower.wake() }
+      if !site.isConnected { sending.hurry() }
       return site.hellos.count == 3
     }
     #expect(site.hellos.last?.disks.map(\.byteCount) == [20_000, 9000])
@@ -354,17 +355,39 @@ import Testing
     for _ in 0..<4 {
       site.bytesUntilCut = 200 + random.below(15_000)
       try site.run {
-        if !site.isConnected { sending.follower.wake() }
+        if !site.isConnected { sending.hurry() }
         return site.bytesUntilCut == nil
       }
       try sending.write(3, &random)
     }
     try site.run {
-      if !site.isConnected { sending.follower.wake() }
+      if !site.isConnected { sending.hurry() }
       return site.baselineEnd != nil && site.group.journal.appended == sending.journal.appended
     }
     #expect(try site.group.contents() == sending.history.last.disks)
     #expect(site.copies.count > 1 && Set(site.copies).count == 1)
+  }
+
+  /// More than one turn of the loop sends, in pieces that are longer than what is left of one.
+  @Test func `a full copy of many megabytes takes turns`() throws {
+    var random = SeededGenerator(seed: 3)
+    let sending = try SendingGroup(
+      diskByteCounts: [13 << 20], segmentByteCount: 1 << 20, segmentCount: 24)
+    for start in stride(from: 0, to: 13, by: 1) {
+      try sending.write(.write(disk: 0, offset: start << 20, random.bytes(200_000)))
+    }
+    let bytes = random.bytes(13 << 20)
+    try unsafe bytes.withUnsafeBytes { try unsafe sending.stores[0].write($0, at: 0) }
+    let site = try ReceivingSite(for: sending, seed: 3)
+    site.needsBaseline = true
+    site.receiveLimit = 1 << 20
+    sending.startLink(to: site.endpoint)
+    try site.run { site.baselineEnd != nil }
+    #expect(site.framesSeen[.baselineData] ?? 0 >= 12)
+    let copied = try #require(site.group.stores.first)
+    var found = [UInt8](repeating: 0, count: bytes.count)
+    try unsafe found.withUnsafeMutableBytes { try unsafe copied.read(into: $0, at: 0) }
+    #expect(found == bytes)
   }
 
   /// A link that is the bottleneck, and data that shrinks.

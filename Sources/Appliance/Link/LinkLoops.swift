@@ -1,0 +1,37 @@
+import Synchronization
+import SystemIO
+
+/// The loops on which a site's links send: at most one a processor, so that a read of the journal's
+/// disk for one link keeps no guest waiting, and no more threads than can run. Any thread.
+struct LinkLoops: Sendable {
+  let loops: [EventLoop]
+  /// Asks for the numbers of peers' names, which may take long.
+  let names = WorkerPool(name: "names", threadLimit: 4)
+  private let next = Next()
+
+  private final class Next: Sendable {
+    let number = Atomic<Int>(0)
+  }
+
+  /// - Parameter links: as many as there will be.
+  init(links: Int) throws(Errno) {
+    var loops: [EventLoop] = []
+    for number in 0..<max(1, min(links, SystemInfo.processorCount)) {
+      loops.append(try EventLoop(name: "links-\(number)"))
+    }
+    self.loops = loops
+  }
+
+  /// The loop for one more link.
+  func take() -> EventLoop {
+    loops[next.number.add(1, ordering: .relaxed).oldValue % loops.count]
+  }
+
+  func start() { for loop in loops { loop.start() } }
+
+  /// After the links have ended.
+  func stop() {
+    names.finish()
+    for loop in loops { loop.stop() }
+  }
+}

@@ -1,0 +1,259 @@
+import BlockModel
+import Journal
+import Replication
+import Storage
+import Synchronization
+import SystemIO
+import TLS
+
+/// Sends one group's records to one of its recovery sites: the second of the three copies. What is
+/// to be done, `SendingLink` decides; this does it, with a socket, on a loop for links.
+///
+/// Confined to its loop's thread, but for what says otherwise.
+final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
+  /// What others may see of the connection, and end.
+  private struct Connection {
+    var socket: Socket?
+    var isSuspended = false
+  }
+
+  /// What is sent and read in one turn, so that the other links of the loop have theirs.
+  private static var turnByteLimit: Int { 4 << 20 }
+  private static var receiveByteLimit: Int { 4096 }
+
+  let monitor: LinkMonitor
+  private let parts: SendingLink<Store>.Parts
+  private let loop: EventLoop
+  private let names: WorkerPool
+  private var link: SendingLink<Store>
+  private let connection = Mutex(Connection())
+  private var transport: Transport?
+  private var isConnecting = false
+  /// Number of the attempt to connect.
+  private var attempt = 0
+  private var outbox = LinkOutbox()
+  private var inbox = LinkInbox()
+  private var interest: Poller.Interest = []
+  /// The rest of what is to be sent has the next turn.
+  private var isResuming = false
+  /// Made once, so that telling allocates nothing.
+  private lazy var grown: EventLoop.Message = { [unowned self] in run(.grown) }
+
+  init(
+    _ parts: SendingLink<Store>.Parts, loop: EventLoop, names: WorkerPool
+  ) {
+    self.parts = parts
+    self.loop = loop
+    self.names = names
+    link = SendingLink(parts, now: SystemClock.monotonicNanoseconds())
+    monitor = link.monitor
+  }
+
+  // MARK: From other threads
+
+  /// Does not wait.
+  func start() {
+    let (loop, grown) = (self.loop, self.grown)
+    parts.reporter.follower.setOnGrowth { loop.post(grown) }
+    parts.reporter.follower.setOnDetach { loop.post { [self] in run(.detached) } }
+    monitor.setOnHurry { loop.post { [self] in run(.awaited) } }
+    loop.post { [self] in run(.start) }
+  }
+
+  /// Waits until everything that is appended is durable at the follower, its connection is lost or
+  /// the deadline, in monotonic nanoseconds, has come. Blocks.
+  func drain(until deadline: UInt64) {
+    let (follower, watermarks) = (monitor.follower, parts.watermarks)
+    monitor.hurry()
+    monitor.wait(until: deadline) { peer in
+      let isLinked = peer.state == .connected || peer.state == .syncing
+      return !isLinked || follower.durable >= watermarks.sequence(.appended)
+    }
+  }
+
+  /// Ends the link, and waits until its loop has left it. Not from that loop.
+  func stop() {
+    suspend()
+    let follower = parts.reporter.follower
+    follower.setOnGrowth(nil)
+    follower.setOnDetach(nil)
+    monitor.setOnHurry(nil)
+    loop.perform { [self] in run(.stop) }
+    monitor.stopped()
+  }
+
+  /// When it returns, nothing more is sent: another process is about to send this group's records,
+  /// of which this one knows nothing. Does not wait for the loop.
+  func suspend() {
+    connection.withLock { connection in
+      connection.isSuspended = true
+      connection.socket?.shutDown()
+    }
+    loop.post { [self] in run(.stop) }
+  }
+
+  /// After `suspend`: goes on with a new connection. Does not wait.
+  func resume() {
+    connection.withLock { $0.isSuspended = false }
+    loop.post { [self] in run(.start) }
+  }
+
+  // MARK: On the loop
+
+  private func run(_ event: SendingLink<Store>.Event) {
+    var event: SendingLink<Store>.Event? = event
+    var left = Self.turnByteLimit
+    while var next = event {
+      // Nobody is told of what this process ended itself.
+      if case .disconnected = next, connection.withLock(\.isSuspended) { next = .stop }
+      for action in link.handle(next, now: SystemClock.monotonicNanoseconds()) { perform(action) }
+      event = send(&left)
+    }
+    loop.setAlarm(self, at: link.deadline)
+  }
+
+  private func perform(_ action: SendingLink<Store>.Action) {
+    switch action {
+    case .connect: connect()
+    case .send(let parcel): outbox.append(parcel)
+    case .work(let work):
+      (parts.disks.lane(work.disk) ?? names).submit { [self] in
+        work.run()
+        loop.post { [self] in run(.worked) }
+      }
+    case .close: close()
+    }
+  }
+
+  override func alarm() { run(.time) }
+
+  // MARK: Connecting
+
+  private func connect() {
+    attempt += 1
+    let (endpoint, attempt) = (parts.endpoint, attempt)
+    guard endpoint.isName else { return begin(endpoint) }
+    names.submit { [self] in
+      let found = Result { () throws(Errno) in try endpoint.lookedUp() }
+      loop.post { [self] in
+        guard attempt == self.attempt else { return }
+        switch found {
+        case .success(let endpoint): begin(endpoint)
+        case .failure(let error): run(cannotConnect(error))
+        }
+      }
+    }
+  }
+
+  /// Where to is known by its number.
+  private func begin(_ endpoint: SocketEndpoint) {
+    do throws(Errno) {
+      let socket = try Socket.beginConnecting(to: endpoint)
+      let isWanted = connection.withLock { connection in
+        if !connection.isSuspended { connection.socket = socket }
+        return !connection.isSuspended
+      }
+      // Or it has been told to stop by now.
+      guard isWanted else { return }
+      socket.keepAlive(.sending)
+      try loop.add(self, socket, .writable)
+      interest = .writable
+      transport = Transport(socket)
+      isConnecting = true
+    } catch {
+      // Not before what began it has ended.
+      let (event, attempt) = (cannotConnect(error), attempt)
+      loop.post { [self] in if attempt == self.attempt { run(event) } }
+    }
+  }
+
+  private func cannotConnect(_ error: Errno) -> SendingLink<Store>.Event {
+    .disconnected(.network("cannot connect to \(parts.endpoint): \(error)"))
+  }
+
+  private func finishConnecting() {
+    guard let transport else { return }
+    do throws(Errno) { try transport.socket.checkConnected() } catch {
+      return run(cannotConnect(error))
+    }
+    isConnecting = false
+    setInterest(.readable)
+    run(.connected)
+  }
+
+  private func close() {
+    attempt += 1
+    if let socket = transport?.socket {
+      loop.remove(self, socket)
+      socket.shutDown()
+    }
+    connection.withLock { $0.socket = nil }
+    transport = nil
+    isConnecting = false
+    outbox.removeAll()
+    inbox.removeAll()
+  }
+
+  private func setInterest(_ wanted: Poller.Interest) {
+    guard wanted != interest, let transport else { return }
+    interest = wanted
+    loop.setInterest(self, transport.socket, wanted)
+  }
+
+  // MARK: Transfer
+
+  override func ready(_ ready: Poller.Interest) {
+    if isConnecting { return finishConnecting() }
+    if !ready.isDisjoint(with: [.readable, .closed]) { receive() }
+    if ready.contains(.writable), transport != nil { run(.taken) }
+  }
+
+  private func receive() {
+    guard let transport else { return }
+    let bytes: [UInt8]?
+    do throws(Errno) { bytes = try transport.receive(limit: Self.receiveByteLimit) } catch {
+      return run(.disconnected(.network("receiving from the peer: \(error)")))
+    }
+    guard let bytes else { return }
+    if bytes.isEmpty { return run(.disconnected(.network("the peer closed the connection"))) }
+    inbox.append(bytes)
+    do throws(LinkError) {
+      while let (frame, body) = try inbox.next() { run(.arrived(frame, body)) }
+    } catch { run(.disconnected(error)) }
+  }
+
+  override func resumed() {
+    isResuming = false
+    var left = Self.turnByteLimit
+    if let event = send(&left) { run(event) }
+  }
+
+  /// Sends what there is, as far as that goes now, and says what came of it.
+  private func send(_ left: inout Int) -> SendingLink<Store>.Event? {
+    guard let transport, !outbox.isEmpty, !isResuming else { return nil }
+    if left <= 0 {
+      pause()
+      return nil
+    }
+    let before = outbox.byteCount
+    do throws(Errno) {
+      let outcome = try outbox.send(on: transport, limit: left)
+      left -= Int(outbox.byteCount - before)
+      switch outcome {
+      case .drained:
+        setInterest(.readable)
+        defer { outbox.removeAll() }
+        return .drained(byteCount: outbox.byteCount, hasWaited: outbox.hasWaited)
+      case .blocked: setInterest([.readable, .writable])
+      case .paused: pause()
+      }
+      return nil
+    } catch { return .disconnected(.network("sending to the peer: \(error)")) }
+  }
+
+  /// The rest has the next turn.
+  private func pause() {
+    isResuming = true
+    loop.resume(self)
+  }
+}

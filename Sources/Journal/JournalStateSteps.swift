@@ -1,0 +1,111 @@
+import BlockModel
+import SystemIO
+
+// What the state file is told at each step of a group's life: whoever runs a group, takes these.
+
+extension JournalState {
+  // MARK: Opening
+
+  /// The journal was recovered, and the group is about to be served. Each start of an owner is
+  /// another timeline, with segments of its own: the folder may be an older one put back, or a copy
+  /// of one with which somebody else goes on.
+  ///
+  /// - Parameter isNew: it was never served before.
+  public mutating func opens<Storage>(_ recovered: JournalRecovery<Storage>, isNew: Bool) {
+    if ownership.duty == .owning, !isNew { beginIncarnation(after: recovered) }
+    isClean = false
+    oldestSegment = recovered.oldestSegment
+  }
+
+  private mutating func beginIncarnation<Storage>(after recovered: JournalRecovery<Storage>) {
+    #if MUTANTS
+      if Mutant.keepIncarnation.isOn, isClean { return }
+      if Mutant.keepEpoch.isOn, !isClean { return }
+    #endif
+    // The state file may have lost the change that began one.
+    for incarnation in recovered.incarnations where incarnation.epoch > epoch {
+      lineage.note(incarnation)
+    }
+    beginIncarnation(
+      after: .init(recovered.lastSequence, recovered.lastTimestamp), above: recovered.newestEpoch)
+  }
+
+  // MARK: Apply
+
+  /// Before the first byte is written to a base.
+  public mutating func applyBegins(through mark: Mark) {
+    // One that was begun before, and failed, may have gone further.
+    if mark.sequence > applyTarget.sequence { applyTarget = mark }
+    // The disks will hold them: should they not be found again, that is no torn end.
+    durable = max(durable, mark.sequence)
+  }
+
+  /// The bases hold the step, durably.
+  ///
+  /// - Parameters:
+  ///   - durable: as far as the journal is.
+  ///   - followers: what they have now; what none of them needs is void from here on.
+  public mutating func applyEnded<Storage>(
+    through mark: Mark, durable: SequenceNumber, followers: [FollowerMark],
+    _ catalog: SegmentCatalog<Storage>
+  ) {
+    applied = mark
+    self.durable = max(self.durable, durable, mark.sequence)
+    self.followers = followers
+    let oldest = catalog.oldestNeeded(
+      durable: durable, applied: mark.sequence, kept: followers.mark)
+    oldestSegment = max(oldestSegment, oldest ?? 0)
+    forgetGoneDisks()
+  }
+
+  // MARK: At a following group
+
+  /// The journal is to be cut: what comes after `last` is given up.
+  ///
+  /// - Parameters:
+  ///   - lineage: of what is kept.
+  ///   - isDiscarded: an operator has given it up; else its owner lost it.
+  public mutating func cut(
+    after last: SequenceNumber, keeping lineage: Lineage, ownerDurable: OwnerMark,
+    isDiscarded: Bool
+  ) {
+    self.lineage = lineage
+    self.ownerDurable = ownerDurable
+    // What the peer that goes on has promised is another matter.
+    #if MUTANTS
+      let isDiscarded = isDiscarded && !Mutant.keepDiscardedPromise.isOn
+    #endif
+    if isDiscarded { promise = .none }
+    // Apply may have gone further by now; then only a full copy helps, and the peer will find out.
+    durable = min(durable, max(last, applied.sequence))
+    cutDisks(after: last)
+  }
+
+  /// A full copy begins, goes on, or is followed by the records after `start`: the history here
+  /// ends, and the journal is to be erased. The disks become those of the owner.
+  ///
+  /// - Parameters:
+  ///   - disks: as they are here, with the owner's numbers; all of them are below `nextDisk`.
+  ///   - copy: its number.
+  ///   - lineage: of the owner.
+  public mutating func copies(
+    _ group: GroupIdentifier, copy number: UInt64, from start: SequenceNumber, of lineage: Lineage,
+    disks: [Disk], nextDisk: UInt16, now: Timestamp
+  ) {
+    self.disks = disks
+    self.nextDisk = max(nextDisk, UInt16(disks.numberCount))
+    if baseline == .complete {
+      noteGap(.init(from: max(applied.timestamp, historyStart), to: now))
+    }
+    self.group = group
+    baseline = .copying
+    if copy.number != number { copy = .init(number: number) }
+    self.lineage = lineage.holding(through: start)
+    ownerDurable = .unknown
+    applied = .init(start, .zero)
+    applyTarget = applied
+    durable = start
+    promise = .none
+    historyStart = .zero
+  }
+}

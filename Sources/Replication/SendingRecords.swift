@@ -1,0 +1,213 @@
+import BlockModel
+import Journal
+import Storage
+import SystemIO
+
+/// The records of the journal, segment by segment.
+extension SendingStream {
+  mutating func ask(_ task: RepairWork<Store>.Task, _ segment: Segment<File>) {
+    repairs.prepare(task, in: segment)
+    output.ask(repairs)
+  }
+
+  enum Move { case moved, nothingYet, missing }
+
+  /// To the segment that begins with the record which the receiver awaits. It is `missing` when
+  /// that record is there, but not as the first one of a segment.
+  mutating func moveToAwaited() -> Move {
+    // In this order: a record that is appended has its segment in the catalog.
+    let appended = parts.watermarks[.appended]
+    if let next = parts.catalog.segment(holding: awaited), next.firstSequence.rawValue == awaited {
+      return moveTo(next) ? .moved : .missing
+    }
+    return appended < awaited ? .nothingYet : .missing
+  }
+
+  /// Pins the segment and starts at its header. False when it is recycled.
+  mutating func moveTo(_ next: Segment<File>) -> Bool {
+    guard let pinned = parts.catalog.pinned(next.number) else { return false }
+    leaveSegment()
+    segment = pinned
+    offset = 0
+    return true
+  }
+
+  mutating func leaveSegment() {
+    segment?.unpin()
+    segment = nil
+  }
+
+  var hasRecords: Bool {
+    guard let segment else { return parts.watermarks[.appended] >= awaited }
+    // A sealed segment that was sent whole is left once there is another.
+    return segment.end > offset
+      || segment.isSealed && parts.catalog.segment(segment.number + 1) != nil
+  }
+
+  /// Puts out the next records, and says whether there were any that may go now.
+  mutating func sendRecords(_ now: UInt64) throws(LinkError) -> Bool {
+    if copy != nil, !pace.isFollowing { return false }
+    if now < pauseEnd, !isAwaited {
+      look(by: pauseEnd)
+      return false
+    }
+    while true {
+      if segment == nil, moveToAwaited() == .missing { throw .tooFarBehind }
+      guard let segment else { return false }
+      if copy != nil, !isCopied(segment) { return false }
+      let isSealed = segment.isSealed
+      let damage = self.damage.flatMap { $0.segment == segment.number ? $0 : nil }
+      let end = min(segment.end, damage?.position ?? .max)
+      if offset == 0 { putHeader(segment) }
+      if let damage, damage.position == offset {
+        ask(.restoreAndLook(damage), segment)
+        return true
+      }
+      let next = isSealed ? parts.catalog.segment(segment.number + 1) : nil
+      if end > offset {
+        let byteCount = try putRange(segment, end)
+        hasSent = true
+        // The rest of a segment is no batch that more could join.
+        if byteCount < Self.smallBatchByteCount, next == nil { pause(now) }
+        return true
+      }
+      guard let next else {
+        if hasSent { pause(now) }
+        return !output.isEmpty
+      }
+      guard moveTo(next) else { throw .tooFarBehind }
+    }
+  }
+
+  private mutating func pause(_ now: UInt64) {
+    hasSent = false
+    pauseEnd = now + Self.pauseNanoseconds
+    look(by: pauseEnd)
+  }
+
+  /// The receiver applies nothing that a piece may still overwrite with something older. So that
+  /// its journal does not fill up with that, it is not sent before. It stays here anyway, because
+  /// it is not applied here either.
+  private func isCopied(_ segment: Segment<File>) -> Bool {
+    #if MUTANTS
+      if Mutant.applyDuringCopy.isOn { return true }
+    #endif
+    guard let next = parts.catalog.segment(segment.number + 1) else { return false }
+    return next.firstSequence.rawValue <= copiedThrough + 1
+  }
+
+  private mutating func putHeader(_ segment: Segment<File>) {
+    output.put(
+      LinkFrame(.segment, argument: UInt64(segment.number) << 32), segment.header.encoded())
+    offset = SegmentHeader.byteCount
+  }
+
+  private func frame(_ kind: LinkFrameKind, _ segment: Segment<File>) -> LinkFrame {
+    let position = StreamPosition(segment: segment.number, offset: UInt32(offset))
+    return LinkFrame(kind, argument: position.argument)
+  }
+
+  /// Puts out some or all of the segment's records up to `end`.
+  private mutating func putRange(_ segment: Segment<File>, _ end: Int) throws(LinkError) -> Int {
+    let start = parts.clock()
+    let count: Int
+    if policy.shouldCompress() {
+      count = try putCompressed(segment, end)
+    } else {
+      count = end - offset
+      output.put(
+        frame(.records, segment), [],
+        .file(segment.file, offset: UInt64(offset), byteCount: count))
+    }
+    measure(count, since: start)
+    offset += count
+    monitor.update { $0.sentByteCount += UInt64(count) }
+    return count
+  }
+
+  /// The work that was asked for has ended.
+  mutating func worked() throws(LinkError) {
+    // What was read of a copy is taken piece by piece.
+    guard repairs.segment != nil else { return }
+    try repairs.check()
+    switch repairs.task {
+    case .restoreAndLook: try putRestored()
+    case .survey: noteSurvey()
+    case .restore: break
+    }
+  }
+
+  /// The damaged record that comes next was made again, or could not be: it is sent as the disk has
+  /// it.
+  private mutating func putRestored() throws(LinkError) {
+    guard let damaged = damage, let segment else { return }
+    guard let count = repairs.restoredByteCount else {
+      // Asked again when the link begins again.
+      throw .local("\(damaged) is damaged, and what it wrote was just written over")
+    }
+    unsafe output.put(
+      frame(.records, segment), [],
+      .memory(UnsafeRawBufferPointer(start: repairs.repair.room.base, count: count)))
+    offset += count
+    monitor.update {
+      $0.sentByteCount += UInt64(count)
+      $0.restoredCount += 1
+    }
+    noteRepair(of: damaged, "was sent as it is on the disk")
+    damage = repairs.damage
+    if let damage { try checkIsApplied(damage) }
+  }
+
+  /// Puts out whole records, at most a chunk of them, in LZ4 if that makes them smaller.
+  private mutating func putCompressed(
+    _ segment: Segment<File>, _ end: Int
+  ) throws(LinkError) -> Int {
+    let wanted = min(end - offset, plain.count)
+    let target = unsafe UnsafeMutableRawBufferPointer(start: plain.base, count: wanted)
+    do throws(Errno) {
+      let got = try unsafe segment.file.read(into: target, at: UInt64(offset))
+      guard got == wanted else { throw Errno.io }
+    } catch { throw .local("reading journal segment \(segment.number): \(error)") }
+    let count = unsafe Self.wholeRecords(UnsafeRawBufferPointer(target))
+    guard count > 0 else {
+      throw .protocolViolation(
+        "the peer asks for position \(offset) of segment \(segment.number): no record begins there")
+    }
+    let source = unsafe UnsafeRawBufferPointer(rebasing: target[..<count])
+    if let bytes = unsafe compress(source) {
+      var prefix = WireEncoder()
+      prefix.put(UInt32(count))
+      unsafe output.put(frame(.compressedRecords, segment), prefix.bytes, .memory(bytes))
+    } else {
+      unsafe output.put(frame(.records, segment), [], .memory(source))
+    }
+    return count
+  }
+
+  /// The bytes in LZ4, from `start` of the room for that on; nil when that makes them no smaller.
+  mutating func compress(
+    _ source: UnsafeRawBufferPointer, at start: Int = 0
+  ) -> UnsafeRawBufferPointer? {
+    let room = unsafe UnsafeMutableRawBufferPointer(
+      start: packed.base + start, count: packed.count - start)
+    let begin = parts.clock()
+    let count = unsafe LZ4.compress(source, into: room) ?? source.count
+    policy.noteCompressed(from: source.count, to: count, nanoseconds: parts.clock() &- begin)
+    guard count < source.count else { return nil }
+    return unsafe UnsafeRawBufferPointer(rebasing: room[..<count])
+  }
+
+  /// The length of the whole records at the start of `bytes`.
+  private static func wholeRecords(_ bytes: UnsafeRawBufferPointer) -> Int {
+    guard let base = bytes.baseAddress else { return 0 }
+    var end = 0
+    while end + RecordHeader.byteCount <= bytes.count,
+      let header = unsafe RecordHeader(parsing: base + end)
+    {
+      let next = end + RecordHeader.byteCount + header.payloadByteCount
+      if next > bytes.count { break }
+      end = next
+    }
+    return end
+  }
+}
