@@ -92,7 +92,7 @@ extension Group {
     // What the cover does not know: the active generation, and what comes.
     let known =
       journal.activeSpan.map { SequenceNumber($0.firstSequence.rawValue - 1) } ?? journal.stamped
-    let stamped = journal.stamped
+    let last = stamped
     let (offset, end) = (contents.offset, contents.byteCount)
     let limit = min(Self.pieceByteLimit, UInt64(payloadLimit))
     keeper.submit { [self] in
@@ -100,7 +100,7 @@ extension Group {
       loop.post { [self] in
         oldest?.unpin()
         lifecycle.ended(.content)
-        let isQuiet = journal.stamped == stamped
+        let isQuiet = stamped == last
         take(piece, of: disk, known)
         contents.allowance -= 1
         if contents.failure == nil, isQuiet || contents.allowance > 0 { continueContents() }
