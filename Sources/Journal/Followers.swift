@@ -49,14 +49,15 @@ public final class Followers: Sendable {
   }
 
   /// Which follower a full journal drops first. Nil when none may be dropped, or dropping those
-  /// that may would free nothing, because another, for which writes wait, holds the oldest segment
-  /// too: the journal has room in whole segments.
+  /// that may would free nothing, because the oldest segment is not applied yet, or another, for
+  /// which writes wait, holds it too: the journal has room in whole segments.
   ///
   /// - Parameter last: the last record of the oldest segment, if another follows it.
   public func firstToDrop(
     _ applied: SequenceNumber, oldestSegmentEndsWith last: SequenceNumber
   ) -> Follower? {
-    let holders = all.filter { !$0.isDetached && $0.durable < min(last, applied) }
+    guard last <= applied else { return nil }
+    let holders = all.filter { !$0.isDetached && $0.durable < last }
     guard holders.allSatisfy({ $0.whenFull == .degrade }) else { return nil }
     return holders.min { $0.durable < $1.durable }
   }

@@ -76,7 +76,8 @@ public enum ConditionCode: String, CaseIterable, Sendable {
         remedy: "mend what the text names; `tapline reload` tries at once")
     case .groupUnanswered:
       Facts(
-        .critical, "the group's thread did not answer in time",
+        .critical,
+        "the group's thread did not answer in time; the rest is what it said last",
         remedy: "look for storage that hangs, in the kernel's log")
     case .writesLost:
       Facts(

@@ -93,6 +93,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   let accessRules: Mutex<[DiskConfiguration]>
   var latency = LatencyRecorder()
   var conditions = ConditionLedger()
+  let published = Publication<GroupSnapshot>()
   /// What sends to the followers, in their order.
   let links: [LinkMonitor]
   var checkpoints = CheckpointSchedule()
@@ -360,6 +361,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
     journal?.abandon()
     closeConnections()
     closeReceiver()
+    // Nobody may find it there when it has ended.
+    continueSecuring()
     onFailure?(reason)
     // The stop waited for a sync, and there is none to come.
     goOn()
@@ -371,7 +374,10 @@ final class Group: TurnParticipant, @unchecked Sendable {
     stopIndexUpkeep()
     closeConnections()
     closeReceiver()
+    continueSecuring()
     views.expireAll()
+    // The workers take nothing more.
+    views.refuseQueued(.unavailable("group \(configuration.name): \(failure ?? "")"))()
   }
 
   func makeFirstChanges() { for wish in firstChanges { change(wish) } }

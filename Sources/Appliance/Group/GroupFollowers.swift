@@ -29,8 +29,9 @@ extension Group {
 
   /// Its records have filled the journal for so long that they may be dropped.
   private func mayDrop(_ follower: Follower) -> Bool {
-    let state = links.first { $0.follower === follower }?.snapshot.state
-    guard state == .connected || state == .syncing else { return true }
+    guard let link = links.first(where: { $0.follower === follower })?.snapshot else { return true }
+    let isNew = link.state == .connecting && link.detail.isEmpty
+    guard isNew || link.state == .connected || link.state == .syncing else { return true }
     return room.hasLackedLong(now: SystemClock.monotonicNanoseconds())
   }
 

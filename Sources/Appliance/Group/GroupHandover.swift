@@ -10,6 +10,8 @@ struct GroupHandover {
   fileprivate var reached: ((_ problem: String?) -> Void)?
   /// Tells a job of an attempt that was given up from one of the next.
   fileprivate var attempt = 0
+  /// Who waits for the group to go on; nil unless the state file is being told that it does.
+  fileprivate var goingOn: [@Sendable () -> Void]?
 }
 
 /// A connection that another process can go on with.
@@ -87,6 +89,8 @@ extension Group {
   func resume(_ done: @escaping @Sendable () -> Void) {
     handover.reached = nil
     handover.attempt += 1
+    // Once is enough: an attempt that came meanwhile was refused.
+    if handover.goingOn?.append(done) != nil { return }
     switch lifecycle.handover {
     case .none: done()
     case .settling, .settled, .pausing:
@@ -97,7 +101,7 @@ extension Group {
         reopen()
         return done()
       }
-      let attempt = handover.attempt
+      handover.goingOn = [done]
       // Before anything is appended: a crash must not be taken for a clean stop.
       keeper.submit { [self] in
         var failure: Errno?
@@ -107,9 +111,10 @@ extension Group {
         let problem = failure
         loop.post { [self] in
           if let problem { fail("writing the state file: \(problem)") }
-          // Whoever has asked since goes on with it.
-          if handover.attempt == attempt { reopen() }
-          done()
+          reopen()
+          let waiting = handover.goingOn ?? []
+          handover.goingOn = nil
+          for done in waiting { done() }
         }
       }
     }

@@ -38,7 +38,7 @@ extension Group {
 
   /// The journal is full: gets room by whatever the policy allows.
   func makeRoom() {
-    guard let journal, failure == nil else { return }
+    guard let journal else { return }
     var search = RoomSearch()
     while let step = search.next(roomFacts(journal)) {
       switch step {
@@ -56,7 +56,8 @@ extension Group {
   private func roomFacts(_ journal: SiteJournal) -> RoomSearch.Facts {
     .init(
       fileIsComing: journal.slotToCreateExists && room.fileFailure == nil,
-      hasRoom: hasRoomForNext(journal), comesFree: willRecycle(journal), viewsHold: viewsHoldRoom)
+      hasRoom: hasRoomForNext(journal), comesFree: willRecycle(journal), viewsHold: viewsHoldRoom,
+      hasFailed: failure != nil)
   }
 
   // MARK: Files
@@ -66,7 +67,7 @@ extension Group {
     guard let journal, lifecycle.mayBegin(.segmentFile),
       room.mayCreateFile(now: SystemClock.monotonicNanoseconds())
     else { return }
-    let isIdle = apply.isIdle(now: loop.monotonicNow)
+    let isIdle = apply.isIdle(now: loop.monotonicNow) && !lifecycle.isSettling
     // Nil when segments have come free instead.
     guard let (slot, name) = journal.slotToCreate(isIdle: isIdle) else {
       return room.filesSuffice()
@@ -74,8 +75,9 @@ extension Group {
     guard lifecycle.begin(.segmentFile) else { return journal.slotFailed(slot) }
     let storage = journal.storage
     let byteCount = journal.options.segmentByteCount
-    // The guest must not wait until a file is filled.
-    let isHurried = !isIdle && journal.needsFilesQuickly
+    // Neither the guest nor another process must wait until a file is filled: on a slow disk there
+    // is always the next one to fill.
+    let isHurried = lifecycle.isSettling || !isIdle && journal.needsFilesQuickly
     // Not behind a step of apply, which takes long.
     lanes.files.submit { [self] in
       var file: File?

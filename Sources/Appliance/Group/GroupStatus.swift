@@ -57,6 +57,13 @@ public struct GroupStatus: Codable, Sendable {
     self.removedDisks = removedDisks
     self.analysis = analysis
   }
+
+  /// One more that is worse than all that it has.
+  mutating func add(_ condition: ConditionStatus) {
+    let all = [condition] + (conditions ?? [])
+    conditions = all
+    health = all.health
+  }
 }
 
 /// Of a group that is not open: nothing of it is served, and the site tries to open it.

@@ -10,7 +10,10 @@ extension Group {
     checkpoints.quietThrough = stamped
     loop.every(milliseconds: 50, for: self) { [unowned self] in tick() }
     loop.every(milliseconds: 200, for: self) { [unowned self] in noteConditions() }
-    loop.every(milliseconds: 1000, for: self) { [unowned self] in giveBackIdleMemory() }
+    loop.every(milliseconds: 1000, for: self) { [unowned self] in
+      giveBackIdleMemory()
+      publish()
+    }
     // What has come by the first time may be told of no more then.
     noteConditions()
     tick()
@@ -43,18 +46,10 @@ extension Group {
     loop.enlist(self)
   }
 
-  /// For a loop that does not answer.
-  var unansweredStatus: GroupStatus {
-    let condition = Condition(.groupUnanswered, "the group's loop does not answer")
-    let now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
-    return GroupStatus(
-      name: configuration.name, role: duty.role.rawValue,
-      conditions: [ConditionStatus(condition, since: now)], epoch: 0,
-      watermarks: WatermarkStatus(stamped: 0, appended: 0, durable: 0, applied: 0), disks: [])
-  }
-
+  /// As it is now. On the loop.
   var status: GroupStatus {
     noteConditions()
+    let counts = connectionCounts
     return GroupStatus(
       name: configuration.name, role: duty.role.rawValue, conditions: conditionStatus,
       epoch: journal?.currentEpoch ?? 0, watermarks: watermarkStatus,
@@ -63,9 +58,8 @@ extension Group {
       disks: disks.map { disk in
         DiskStatus(
           name: disk.name, sizeBytes: disk.store.byteCount, backing: disk.store.description,
-          connections: connectionCounts[disk.number] ?? 0)
-      },
-      removedDisks: removedDisks, analysis: analyzer?.snapshot(at: loop.now))
+          connections: counts[disk.number] ?? 0)
+      }, removedDisks: removedDisks)
   }
 
   private var removedDisks: [RemovedDiskStatus]? {

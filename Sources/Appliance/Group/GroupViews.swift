@@ -44,10 +44,15 @@ extension Group {
   /// opened also after a restart. On the loop.
   var offeredHistory: History? {
     guard let journal, let state = stateKeeper?.state else { return nil }
-    noteAsked()
     let promised = duty == .following ? state.promise.through : journal.promised
     return history(
       until: max(promised, Timestamp(rawValue: journal.watermarks[.durableTimestamp])))
+  }
+
+  /// `offeredHistory`, for somebody who asks.
+  func answerHistory() -> History? {
+    noteAsked()
+    return offeredHistory
   }
 
   private func history(until end: Timestamp) -> History? {

@@ -19,7 +19,8 @@ struct JournalRoom: Equatable, Sendable {
 
   private static var fileRetryNanoseconds: UInt64 { 1_000_000_000 }
   /// A peer that takes what it gets is not copied anew because the guest was quicker for a moment:
-  /// it has that long to make room.
+  /// it has that long to make room. So has one of which nothing is known yet: a site that starts
+  /// with a full journal has asked nobody.
   private static var patienceNanoseconds: UInt64 { 1_000_000_000 }
 
   // MARK: Files
@@ -100,11 +101,15 @@ struct RoomSearch: Equatable, Sendable {
     var comesFree = false
     /// Views hold apply back, or what is applied.
     var viewsHold = false
+    /// What was tried last wrote what was staged, and could not: there is no journal to make room
+    /// in.
+    var hasFailed = false
   }
 
   private var last: Step?
 
   mutating func next(_ facts: Facts) -> Step? {
+    if facts.hasFailed { return nil }
     switch last {
     case nil: last = .createFile
     // While there is capacity left, history is not cut short.

@@ -162,6 +162,16 @@ struct OpenViews {
     return { for (user, action) in waiters { action(result, Use(hold: identifier, user: user)) } }
   }
 
+  /// Nobody opens those any more that are still to be opened. What tells all who wait for them; the
+  /// caller calls it now.
+  mutating func refuseQueued(_ refusal: ExportRefusal) -> Telling {
+    let (queued, wasOpening) = (toOpen, isOpening)
+    toOpen = []
+    let tellings = queued.map { opened($0, .failure(refusal)) }
+    isOpening = wasOpening
+    return { for tell in tellings { tell() } }
+  }
+
   // MARK: Detached from the journal's room
 
   /// Cuts off the clients that want to know what follows the instant. False when there are none, or

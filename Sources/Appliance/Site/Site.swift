@@ -303,13 +303,16 @@ public final class Site: Sendable {
   }
 
   public func status() -> SiteStatus {
-    SiteStatus(
+    let open = hosts.map(\.group)
+    var statuses = Group.statuses(
+      of: open.compactMap(\.self), milliseconds: UInt64(Self.questionTimeoutMilliseconds)
+    )[...]
+    return SiteStatus(
       site: configuration.site, version: Self.version,
       now: "\(Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()))",
       listeners: listening.map(status(of:)),
-      groups: hosts.map { host in
-        guard let group = host.group else { return host.closedStatus }
-        return ask(group.loop) { done in done(group.status) } ?? group.unansweredStatus
+      groups: zip(hosts, open).map { host, group in
+        (group == nil ? nil : statuses.popFirst()) ?? host.closedStatus
       })
   }
 
@@ -328,7 +331,7 @@ public final class Site: Sendable {
     group name: String, _ query: TimelineQuery = TimelineQuery()
   ) throws(SiteError) -> TimelineStatus {
     let group = try find(name)
-    guard let answer = ask(group.loop, { done in done(group.offeredHistory) }) else {
+    guard let answer = ask(group.loop, { done in done(group.answerHistory()) }) else {
       throw SiteError("group \(name) does not answer")
     }
     guard let history = answer else { throw SiteError("group \(name) keeps no history") }

@@ -81,6 +81,94 @@ import Testing
     host.end()
   }
 
+  /// They hold the group, and it the files of the journal: nothing could be unmounted.
+  @Test func `who waits for an instant is told when its sync fails, and holds nothing`() throws {
+    let scratch = try ScratchDirectory()
+    let host = try protectedHost(scratch)
+    try host.serve()
+    let answers = Monitor<[String]>([])
+    weak let before = host.group
+    host.loop.perform { [group = host.group] in
+      guard let group, let checkpoint = group.writeCheckpoint(tag: "one") else { return }
+      breakDescriptors(of: scratch.file("data/g/segment-"))
+      group.secure(checkpoint.timestamp) { problem in answers.update { $0.append(problem ?? "") } }
+    }
+    let answer = answers.wait(milliseconds: 60_000) { $0.first ?? ($1 ? "nothing" : nil) }
+    #expect(answer?.contains("syncing the journal") == true)
+    try eventually("it is open again") { host.group != nil }
+    try eventually("nobody has the one before") { before == nil }
+    host.end()
+  }
+
+  /// Neither syncs nor writes of files whose paths begin so reach them any more.
+  private func breakDescriptors(of path: String) {
+    var ends: [Int32] = [0, 0]
+    unsafe pipe(&ends)
+    for name in (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? [] {
+      let target = try? FileManager.default.destinationOfSymbolicLink(
+        atPath: "/proc/self/fd/\(name)")
+      if target?.hasPrefix(path) == true, let number = Int32(name) { dup2(ends[1], number) }
+    }
+    for end in ends { close(end) }
+  }
+
+  /// Each attempt that is refused meanwhile would wait for one more write to a disk that is slow.
+  @Test func `a hand-over that is asked for again and again does not keep a group from going on`()
+    throws
+  {
+    let host = try protectedHost(try ScratchDirectory())
+    try host.serve()
+    let group = try #require(host.group)
+    let (isSlow, isSlower, undone) = (Monitor(true), Monitor(true), Monitor(0))
+    host.loop.perform { group.settle { _ in } }
+    try eventually("it has settled") {
+      host.loop.ask { $0(group.lifecycle.handover == .settled) } == true
+    }
+    group.keeper.submit { isSlow.wait { $0 ? nil : () } }
+    host.loop.perform { group.pause { _ in } }
+    try eventually("the state file is to be written") {
+      host.loop.ask { $0(group.lifecycle.handover == .closing) } == true
+    }
+    host.loop.perform {
+      group.resume { undone.update { $0 += 1 } }
+      group.keeper.submit { isSlower.wait { $0 ? nil : () } }
+      group.settle { _ in }
+      group.resume { undone.update { $0 += 1 } }
+    }
+    isSlow.update { $0 = false }
+    let went = undone.wait(milliseconds: 60_000) { $0 == 2 ? true : $1 ? false : nil }
+    #expect(went == true)
+    #expect(host.loop.ask { $0(group.lifecycle.handover == .none) } == true)
+    isSlower.update { $0 = false }
+    host.end()
+  }
+
+  /// On a slow disk there would always be one more to fill, and the other process would give up.
+  @Test func `on the way to another process no segment file is filled`() throws {
+    let scratch = try ScratchDirectory()
+    let host = try protectedHost(scratch)
+    try host.serve()
+    let group = try #require(host.group)
+    func files() throws -> Set<String> {
+      let names = try FileManager.default.contentsOfDirectory(atPath: scratch.file("data/g"))
+      return Set(names.filter { $0.hasPrefix("segment-") && !$0.contains(".") })
+    }
+    try eventually("there are files for a burst") { try files().count >= 4 }
+    let before = try files()
+    host.loop.perform {
+      group.settle { _ in }
+      let tag = String(repeating: "x", count: 1000)
+      for _ in 0..<2500 { _ = group.writeCheckpoint(tag: tag) }
+    }
+    try eventually("there are more files") { try files().count > before.count }
+    Thread.sleep(forTimeInterval: 0.5)
+    for name in try files().subtracting(before) {
+      let file = try File(opening: scratch.file("data/g/\(name)"), .readOnly)
+      #expect(try file.nextData(from: 0) == nil, "\(name) has data")
+    }
+    host.end()
+  }
+
   @Test func `what is opened again is the group that was there, and no new one`() throws {
     let scratch = try ScratchDirectory()
     let host = try protectedHost(scratch)

@@ -23,6 +23,10 @@ import Testing
       testDescription: "room comes free", facts: .init(comesFree: true),
       steps: [.createFile, .free]),
     Search(
+      testDescription: "there is no journal any more",
+      facts: .init(viewsHold: true, hasFailed: true),
+      steps: []),
+    Search(
       testDescription: "views give way before a peer", facts: .init(viewsHold: true),
       steps: [.createFile, .free, .apply, .detachViews, .applyBehindViews]),
     Search(

@@ -76,6 +76,19 @@ import Volume
     #expect(opened[2].view != nil)
   }
 
+  @Test func `at the end those are refused whose turn has not come`() throws {
+    ask(Self.early)
+    let next = views.nextToOpen()
+    let first = try #require(next)
+    ask(Self.late)
+    ask(Self.late)
+    views.refuseQueued(.unavailable("the end"))()
+    #expect(opened.count == 2 && opened.allSatisfy { $0.view == nil })
+    #expect(views.nextToOpen() == nil && views.oldestInstant == Self.early)
+    views.opened(first.identifier, .failure(.unavailable("broken")))()
+    #expect(opened.count == 3 && views.isEmpty && views.nextToOpen() == nil)
+  }
+
   @Test func `who is told of a view may ask for the next at once`() throws {
     let told: OpenViews.Waiter = { [unowned self] _, use in
       views.remove(use)

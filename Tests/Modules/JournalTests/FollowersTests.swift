@@ -105,6 +105,14 @@ import Testing
     #expect(drop?.site == given.drop)
   }
 
+  /// It holds nothing that apply does not hold as well.
+  @Test func `nobody goes while the oldest segment is not applied`() throws {
+    let followers = try Self.followers([One("w", .degrade, 40)])
+    let end = SequenceNumber(60)
+    #expect(followers.firstToDrop(SequenceNumber(59), oldestSegmentEndsWith: end) == nil)
+    #expect(followers.firstToDrop(end, oldestSegmentEndsWith: end)?.site == "w")
+  }
+
   @Test func `a follower begins where it was, and only under its own name`() throws {
     let known: [JournalState.FollowerMark] = [.init(site: "w", durable: SequenceNumber(7))]
     let followers = Followers(

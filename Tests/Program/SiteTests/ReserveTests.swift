@@ -36,6 +36,31 @@ import Testing
     try waitForReserve(site)
   }
 
+  /// Its link has asked nobody yet when the group looks for room first.
+  @Test func `a site that starts with a full journal asks its peer before it drops its records`()
+    throws
+  {
+    let pair = try SitePair { east, west in
+      east.configuration.groups[0].journalCapacity = "1M"
+      east.configuration.groups[0].onFull = "degrade"
+      east.configuration.groups[0].checkpointEvery = "0s"
+      for site in [east, west] { site.configuration.groups[0].segmentSize = "256K" }
+    }
+    pair.cable.cut()
+    let client = try pair.east.connect("disk")
+    // Until the last segment is in use, and has room.
+    for index in 0..<14 {
+      try client.write([UInt8](repeating: 7, count: 60_000), at: UInt64(index) << 16)
+    }
+    try eventually("no segment is free") { try pair.east.counter("used_bytes") == 1 << 20 }
+    try pair.east.crash()
+    pair.cable.join()
+    try pair.east.start()
+    try pair.drain()
+    #expect(!pair.east.allLogs.contains("they are dropped"), "\(pair.east.allLogs)")
+    #expect(try pair.west.image("disk@latest") == pair.east.image("disk"))
+  }
+
   @Test func `so it is at the recovery site`() throws {
     let pair = try SitePair { east, west in
       Self.shrink(east)
