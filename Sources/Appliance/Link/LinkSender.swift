@@ -25,8 +25,6 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
   private let parts: SendingLink<Store>.Parts
   private let loop: EventLoop
   private let names: WorkerPool
-  /// Of a disk's store.
-  private let lane: @Sendable (_ disk: Int) -> WorkerPool
   private var link: SendingLink<Store>
   private let connection = Mutex(Connection())
   private var transport: Transport?
@@ -42,13 +40,11 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
   private lazy var grown: EventLoop.Message = { [unowned self] in run(.grown) }
 
   init(
-    _ parts: SendingLink<Store>.Parts, loop: EventLoop, names: WorkerPool,
-    lane: @escaping @Sendable (_ disk: Int) -> WorkerPool
+    _ parts: SendingLink<Store>.Parts, loop: EventLoop, names: WorkerPool
   ) {
     self.parts = parts
     self.loop = loop
     self.names = names
-    self.lane = lane
     link = SendingLink(parts, now: SystemClock.monotonicNanoseconds())
     monitor = link.monitor
   }
@@ -121,7 +117,7 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     case .connect: connect()
     case .send(let parcel): outbox.append(parcel)
     case .work(let work):
-      lane(work.disk).submit { [self] in
+      (parts.disks.lane(work.disk) ?? names).submit { [self] in
         work.run()
         loop.post { [self] in run(.worked) }
       }

@@ -64,6 +64,7 @@ public enum Mutant: String, CaseIterable {
   case joinForeignCopy = "join-foreign-copy"
   case skipDebt = "skip-debt"
   case keepForNearest = "keep-for-nearest"
+  case numberByPlace = "number-by-place"
 
   // Of what people are told.
   case trustSocket = "trust-socket"

@@ -201,6 +201,8 @@ struct Plan {
 
   private func configuration(of group: Group, at site: Int) -> GroupConfiguration {
     let role = group.role(at: site)
+    // Which disk is meant is its name: the lists of the two sites have different orders.
+    let disks = role == .protected ? group.disks : group.disks.reversed()
     return GroupConfiguration(
       name: group.name, role: role == .protected ? .protected : .recovery,
       peers: peers(of: group, at: site),
@@ -210,7 +212,7 @@ struct Plan {
       journal: JournalConfiguration(
         capacityBytes: group.capacityBytes[role] ?? 0, onFull: group.onFull[0],
         segmentSizeBytes: group.segmentBytes, viewScratchBytes: group.viewScratchBytes[role]),
-      disks: group.disks.map {
+      disks: disks.map {
         DiskConfiguration(
           name: $0.name, sizeBytes: UInt64($0.byteCount), backing: .file(path: Self.diskPath($0)))
       })
