@@ -277,6 +277,9 @@ public final class Journal<Storage: JournalStorage> {
   @discardableResult
   public func commit() throws(JournalError) -> Bool {
     guard !staged.isEmpty, let segment = active else { return false }
+    precondition(
+      stagedStart < activeEnd && activeEnd <= activeLimit,
+      "a batch from \(stagedStart) to \(activeEnd) in a segment of \(activeLimit) bytes")
     padToPage()
     do throws(Errno) {
       try segment.file.write(&staged, at: UInt64(stagedStart))
@@ -353,6 +356,11 @@ public final class Journal<Storage: JournalStorage> {
 
   private func open(_ header: SegmentHeader) throws(JournalError) {
     precondition(!freeSlots.isEmpty, "no free segment: the caller must ask hasRoom first")
+    precondition(staged.isEmpty, "a segment begins while records of another are staged")
+    precondition(
+      header.firstSequence == lastSequence.advanced(by: 1)
+        && header.number > segments.last?.number ?? 0,
+      "segment \(header.number) from record \(header.firstSequence) does not follow")
     let slot = freeSlots.removeFirst()
     guard case .free(let file) = slots[slot] else { preconditionFailure("slot is not free") }
     let bytes = header.encoded()
@@ -406,6 +414,7 @@ public final class Journal<Storage: JournalStorage> {
   }
 
   public func slotCreated(_ slot: Int, _ file: Storage.File) {
+    guard case .creating = slots[slot] else { preconditionFailure("slot \(slot) has a file") }
     slots[slot] = .free(file)
     creatingCount -= 1
     freeSlots.append(slot)
@@ -558,6 +567,7 @@ public final class Journal<Storage: JournalStorage> {
   }
 
   public func syncCompleted(_ job: SyncJob) {
+    precondition(job.sequence <= appended, "more is durable than was written")
     syncedThroughSegment = max(syncedThroughSegment, job.throughSegment)
     durableSequence = max(durableSequence, job.sequence)
     watermarks[.durableTimestamp] = max(
@@ -656,6 +666,7 @@ public final class Journal<Storage: JournalStorage> {
 
   /// The bases hold everything through `sequence`, durably, and the state file says so.
   public func applyCompleted(through sequence: SequenceNumber) {
+    precondition(sequence <= appended, "more is applied than was written")
     appliedSequence = max(appliedSequence, sequence)
     index.drop(through: sequence)
     // The disks have what is before: nobody who looks up now may hold up its recycling.

@@ -33,8 +33,8 @@ extension SendingStream {
 
   private mutating func take(_ progress: LinkProgress, _ heard: UInt64) throws(LinkError) {
     guard progress.received <= parts.watermarks.sequence(.appended),
-      progress.durable <= progress.received
-    else { throw .protocolViolation("the peer reports records that were never sent") }
+      progress.durable <= progress.received, progress.applied <= progress.durable
+    else { throw .protocolViolation("the peer reports records that it cannot have") }
     let hasMore = progress.durable > parts.follower.durable
     parts.reporter.report(
       received: progress.received, durable: progress.durable, applied: progress.applied)

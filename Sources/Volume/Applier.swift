@@ -38,6 +38,10 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
     _ generations: [Generation], savingFor views: [View<File, Store>] = [],
     written: (DiskNumber, SealedExtentMap) -> Void = { _, _ in }
   ) throws(VolumeError) -> Outcome {
+    for (older, newer) in zip(generations, generations.dropFirst()) {
+      precondition(
+        older.span.lastSequence < newer.span.firstSequence, "generations are out of order")
+    }
     #if MUTANTS
       let generations = Mutant.applyOutOfOrder.isOn ? generations.reversed() : generations
     #endif
