@@ -67,7 +67,10 @@ extension SendingStream {
     case .wait:
       look(by: now + Self.pauseNanoseconds)
       return false
-    case .follow: return try follow(now)
+    case .follow:
+      guard try follow(now) else { return false }
+      // The rest of the copy comes between them.
+      isRecordsTurn = pace.isFollowing
     case .end:
       self.copy = nil
       endCopy()

@@ -81,6 +81,8 @@ extension SendingStream {
 
   private mutating func pause(_ now: UInt64) {
     hasSent = false
+    // Pieces of a copy come between batches anyway.
+    if copy != nil { return }
     pauseEnd = now + Self.pauseNanoseconds
     look(by: pauseEnd)
   }
@@ -120,6 +122,7 @@ extension SendingStream {
         .file(segment.file, offset: UInt64(offset), byteCount: count))
     }
     measure(count, since: start)
+    turnByteCount += count
     offset += count
     monitor.update { $0.sentByteCount += UInt64(count) }
     return count

@@ -15,6 +15,7 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
   /// Batches below this are followed by a pause.
   static var smallBatchByteCount: Int { 256 << 10 }
   static var pauseNanoseconds: UInt64 { 20_000_000 }
+  private static var turnByteLimit: Int { 16 << 20 }
   private static var heartbeatNanoseconds: UInt64 { 100_000_000 }
   static var chunkByteLimit: Int { RecordHeader.payloadLimit + RecordHeader.byteCount }
 
@@ -50,8 +51,9 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
   var loss: DamagedRecord?
   /// The segment that was looked at for damage last, before records follow.
   var surveyed: UInt32 = 0
-  /// After a few pieces, records may go.
+  /// After a few pieces all records go that there are, but not without end.
   var isRecordsTurn = false
+  var turnByteCount = 0
 
   // When it sends.
 
@@ -101,9 +103,11 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
     wake = now + Self.heartbeatNanoseconds
     try tellGrowth()
     let hadTurn = isRecordsTurn
+    if !hadTurn { turnByteCount = 0 }
     if copy != nil, !hadTurn, try goOnCopying(now) { return }
     isRecordsTurn = false
     if try sendRecords(now) {
+      isRecordsTurn = copy != nil && turnByteCount < Self.turnByteLimit
       tellDurable(now)
       sendHeartbeat(now)
       return
