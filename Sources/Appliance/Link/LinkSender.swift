@@ -24,7 +24,8 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
   let monitor: LinkMonitor
   private let parts: SendingLink<Store>.Parts
   private let loop: EventLoop
-  private let names: WorkerPool
+  /// Does what asks for the number of a name.
+  private let names: @Sendable (@escaping WorkerPool.Job) -> Void
   /// Of a disk's store.
   private let lane: @Sendable (_ disk: Int) -> WorkerPool
   private var link: SendingLink<Store>
@@ -33,6 +34,9 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
   private var isConnecting = false
   /// Number of the attempt to connect.
   private var attempt = 0
+  /// The endpoint's number is asked for, and whether an attempt to connect waits for it.
+  private var isAsking = false
+  private var wantsNumber = false
   private var outbox = LinkOutbox()
   private var inbox = LinkInbox()
   private var interest: Poller.Interest = []
@@ -42,7 +46,8 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
   private lazy var grown: EventLoop.Message = { [unowned self] in run(.grown) }
 
   init(
-    _ parts: SendingLink<Store>.Parts, loop: EventLoop, names: WorkerPool,
+    _ parts: SendingLink<Store>.Parts, loop: EventLoop,
+    names: @escaping @Sendable (@escaping WorkerPool.Job) -> Void,
     lane: @escaping @Sendable (_ disk: Int) -> WorkerPool
   ) {
     self.parts = parts
@@ -135,17 +140,25 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
 
   private func connect() {
     attempt += 1
-    let (endpoint, attempt) = (parts.endpoint, attempt)
+    let endpoint = parts.endpoint
     guard endpoint.isName else { return begin(endpoint) }
-    names.submit { [self] in
+    wantsNumber = true
+    // What an attempt asked that was given up is answered to the next.
+    if isAsking { return }
+    isAsking = true
+    names { [self] in
       let found = Result { () throws(Errno) in try endpoint.lookedUp() }
-      loop.post { [self] in
-        guard attempt == self.attempt else { return }
-        switch found {
-        case .success(let endpoint): begin(endpoint)
-        case .failure(let error): run(cannotConnect(error))
-        }
-      }
+      loop.post { [self] in answer(found) }
+    }
+  }
+
+  private func answer(_ found: Result<SocketEndpoint, Errno>) {
+    isAsking = false
+    guard wantsNumber else { return }
+    wantsNumber = false
+    switch found {
+    case .success(let endpoint): begin(endpoint)
+    case .failure(let error): run(cannotConnect(error))
     }
   }
 
@@ -193,7 +206,7 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     }
     connection.withLock { $0.socket = nil }
     transport = nil
-    isConnecting = false
+    (isConnecting, wantsNumber) = (false, false)
     outbox.removeAll()
     inbox.removeAll()
   }

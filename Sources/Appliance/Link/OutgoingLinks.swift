@@ -26,7 +26,7 @@ extension GroupParts {
           endpoint: SocketEndpoint(address), hello: hello, catalog: journal.catalog,
           watermarks: journal.watermarks, reporter: follower.reporter, stores: stores,
           clock: SystemClock.monotonicNanoseconds, log: log),
-        loop: loops.take(), names: loops.names, lane: lanes.disk)
+        loop: loops.take(), names: loops.names.submit, lane: lanes.disk)
     }
   }
 }

@@ -149,6 +149,26 @@ import Testing
     #expect(sending.log.contains("unexpected \(kind)"))
   }
 
+  // MARK: Names
+
+  /// Questions that nobody answers would pile up, and those of other links wait behind them.
+  @Test func `the number of a name is asked for once at a time`() throws {
+    let sending = try SendingGroup(diskByteCounts: Self.disks)
+    let site = try ReceivingSite(for: sending, seed: 1)
+    guard case .tcp(_, let port) = site.endpoint else { return }
+    sending.questions.hold()
+    sending.startLink(to: .tcp(host: "localhost", port: port))
+    let sender = try #require(sending.sender)
+    for _ in 0..<5 {
+      sender.suspend()
+      sender.resume()
+    }
+    sending.settle()
+    // The answer is for the attempt that is under way then.
+    #expect(sending.questions.release() == 1)
+    try site.run { site.hellos.count == 1 }
+  }
+
   // MARK: Sizes
 
   @Test func `a receiver is told that a disk has grown, over the same connection`() throws {

@@ -27,6 +27,7 @@ final class SendingGroup {
   /// Of its links.
   private let loop: EventLoop
   private let workers = WorkerPool(name: "work", threadLimit: 2)
+  let questions = Questions()
   private let memory = PageBuffer(byteCount: 1 << 20)
   private var now: UInt64 = 1_000_000
 
@@ -55,6 +56,7 @@ final class SendingGroup {
   deinit {
     sender?.stop()
     workers.finish()
+    questions.workers.finish()
     loop.stop()
     try? FileManager.default.removeItem(atPath: storage.path)
   }
@@ -158,10 +160,13 @@ final class SendingGroup {
         catalog: journal.catalog, watermarks: journal.watermarks,
         reporter: follower.reporter, stores: stores,
         clock: SystemClock.monotonicNanoseconds, log: { [log] line in log.append(line) }),
-      loop: loop, names: workers, lane: { [workers] _ in workers })
+      loop: loop, names: { [questions] in questions.submit($0) }, lane: { [workers] _ in workers })
     sender.start()
     self.sender = sender
   }
+
+  /// Waits until the loop has done what it was asked.
+  func settle() { loop.perform {} }
 
   /// A link that waits to connect again need not.
   func hurry() { sender?.monitor.hurry() }
@@ -169,6 +174,34 @@ final class SendingGroup {
   func stopLink() {
     sender?.stop()
     sender = nil
+  }
+}
+
+/// For the numbers of names: answered by others at once, or when the test says so.
+final class Questions: Sendable {
+  private struct Question { let ask: WorkerPool.Job }
+
+  let workers = WorkerPool(name: "names", threadLimit: 2)
+  private let held = Mutex<[Question]?>(nil)
+
+  func hold() { held.withLock { $0 = [] } }
+
+  func submit(_ question: @escaping WorkerPool.Job) {
+    let isHeld = held.withLock { held in
+      held?.append(Question(ask: question))
+      return held != nil
+    }
+    if !isHeld { workers.submit(question) }
+  }
+
+  /// Answers those that were held, and returns how many there were.
+  func release() -> Int {
+    let questions = held.withLock { held in
+      defer { held = nil }
+      return held ?? []
+    }
+    for question in questions { question.ask() }
+    return questions.count
   }
 }
 
