@@ -115,7 +115,9 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     while var next = event {
       // Nobody is told of what this process ended itself.
       if case .disconnected = next, connection.withLock(\.isSuspended) { next = .stop }
-      for action in link.handle(next, now: SystemClock.monotonicNanoseconds()) { perform(action) }
+      // What had come before this turn was read in it first.
+      let (now, read) = (SystemClock.monotonicNanoseconds(), loop.monotonicNow)
+      for action in link.handle(next, now: now, read: read) { perform(action) }
       event = send(&left)
     }
     loop.setAlarm(self, at: link.deadline)

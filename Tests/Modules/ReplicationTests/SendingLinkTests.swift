@@ -234,6 +234,22 @@ import Testing
   /// The peer is waited for: in a moment the journal may grow no more.
   @Test func `what is waited for does not wait for more`() throws {
     let scene = try scene(.streaming)
+  /// Its loop was kept by another link: what the peer said is still to be read.
+  @Test func `what was not read yet is no silence`() throws {
+    let scene = try scene(.streaming)
+    scene.pass(milliseconds: 20_000)
+    for event in [SendingScene.Link.Event.grown, .time] {
+      scene.handle(event, readMillisecondsAgo: 20_000)
+      #expect(scene.phase == .streaming)
+    }
+    scene.arrive(.alive)
+    _ = scene.drainAll()
+    #expect(scene.phase == .streaming)
+    scene.pass(milliseconds: 15_000)
+    scene.handle(.time)
+    #expect(scene.phase == .waiting)
+  }
+
     scene.pass(milliseconds: 50)
     for _ in 0..<2 { try scene.write() }
     scene.handle(.grown)
