@@ -298,6 +298,23 @@ import Testing
     let counter = Counter()
     scene.follower.setOnGrowth { counter.add() }
     for _ in 0..<50 {
+  /// A record that is longer than what is left of a chunk is in the next, which is there already.
+  @Test func `a small part that is followed by more waits for nothing`() throws {
+    let scene = try SendingScene(segmentByteCount: 8 << 20)
+    scene.stream()
+    scene.pass(milliseconds: 50)
+    try scene.write()
+    #expect(scene.handle(.grown).contains("records"))
+    // What follows is compressed.
+    scene.drain(hasWaited: true)
+    scene.pass(milliseconds: 20)
+    scene.handle(.time)
+    _ = scene.drainAll()
+    for byteCount in [8000, 1 << 20, 1 << 20] { try scene.write(byteCount) }
+    #expect(scene.handle(.grown) == ["compressedRecords"])
+    for _ in 0..<2 { #expect(scene.drain() == ["compressedRecords"]) }
+  }
+
       try scene.write()
       scene.followers.signal.notify()
       if counter.take() {

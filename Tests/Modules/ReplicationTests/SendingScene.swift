@@ -21,8 +21,8 @@ final class SendingScene {
 
   typealias Link = SendingLink<MemoryStore>
 
-  init() throws {
-    folder = try FolderJournal()
+  init(segmentByteCount: Int = FolderJournal.segmentByteCount) throws {
+    folder = try FolderJournal(segmentByteCount: segmentByteCount)
     let journal = folder.journal
     link = SendingLink(
       .init(
