@@ -50,6 +50,8 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
   var loss: DamagedRecord?
   /// The segment that was looked at for damage last, before records follow.
   var surveyed: UInt32 = 0
+  /// How far the base was then.
+  var surveyedAt: UInt64 = 0
   /// After a few pieces, records may go.
   var isRecordsTurn = false
 
