@@ -19,6 +19,8 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
 
   /// What is sent and read in one turn, so that the other links of the loop have theirs.
   private static var turnByteLimit: Int { 4 << 20 }
+  /// A part counts at least so much: what is short on the wire may have been much to compress.
+  private static var partByteCount: Int { 512 << 10 }
   private static var receiveByteLimit: Int { 4096 }
 
   let monitor: LinkMonitor
@@ -32,18 +34,16 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
   private let connection = Mutex(Connection())
   private var transport: Transport?
   private var isConnecting = false
-  /// Number of the attempt to connect.
-  private var attempt = 0
   /// The endpoint's number is asked for, and whether an attempt to connect waits for it.
   private var isAsking = false
   private var wantsNumber = false
+  /// Number of the attempt to connect.
+  private var attempt = 0
   private var outbox = LinkOutbox()
   private var inbox = LinkInbox()
   private var interest: Poller.Interest = []
   /// The rest of what is to be sent has the next turn.
   private var isResuming = false
-  /// Made once, so that telling allocates nothing.
-  private lazy var grown: EventLoop.Message = { [unowned self] in run(.grown) }
 
   init(
     _ parts: SendingLink<Store>.Parts, loop: EventLoop,
@@ -62,10 +62,12 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
 
   /// Does not wait.
   func start() {
-    let (loop, grown) = (self.loop, self.grown)
-    parts.reporter.follower.setOnGrowth { loop.post(grown) }
-    parts.reporter.follower.setOnDetach { loop.post { [self] in run(.detached) } }
-    monitor.setOnHurry { loop.post { [self] in run(.awaited) } }
+    // Made once, so that telling allocates nothing. It may still be on its way to the loop when
+    // the link has ended, so it keeps it.
+    let grown: EventLoop.Message = { [self] in run(.grown) }
+    parts.reporter.follower.setOnGrowth { [loop] in loop.post(grown) }
+    parts.reporter.follower.setOnDetach { [loop] in loop.post { [self] in run(.detached) } }
+    monitor.setOnHurry { [loop] in loop.post { [self] in run(.awaited) } }
     loop.post { [self] in run(.start) }
   }
 
@@ -257,7 +259,7 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     let before = outbox.byteCount
     do throws(Errno) {
       let outcome = try outbox.send(on: transport, limit: left)
-      left -= Int(outbox.byteCount - before)
+      left -= max(Int(outbox.byteCount - before), Self.partByteCount)
       switch outcome {
       case .drained:
         setInterest(.readable)
