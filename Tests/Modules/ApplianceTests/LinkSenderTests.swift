@@ -431,6 +431,25 @@ import Testing
     #expect(snapshot.wireByteCount < snapshot.sentByteCount)
   }
 
+  /// What shrinks a hundredfold fills no turn by what is sent.
+  @Test func `what is compressed takes turns`() throws {
+    let sending = try SendingGroup(
+      diskByteCounts: [1 << 20], segmentByteCount: 1 << 20, segmentCount: 100)
+    let site = try ReceivingSite(for: sending, seed: 1)
+    for number in 0..<400 {
+      try sending.write(
+        .write(disk: 0, offset: 0, [UInt8](repeating: UInt8(number % 256), count: 200_000)))
+    }
+    sending.startLink(to: site.endpoint)
+    try site.run { site.framesSeen[.records] != nil }
+    // A peer that is slow: the system's buffers fill up and the sender must wait.
+    Thread.sleep(milliseconds: 100)
+    try site.run { site.group.journal.appended == sending.journal.appended }
+    #expect(site.framesSeen[.compressedRecords] ?? 0 > 20)
+    // Eight chunks when the peer takes something, and as many when the loop comes to it again.
+    #expect(sending.turns.most <= 60)
+  }
+
   @Test func stoppingSendsWhatIsAppended() throws {
     var random = SeededGenerator(seed: 2)
     let sending = try SendingGroup(diskByteCounts: Self.disks)

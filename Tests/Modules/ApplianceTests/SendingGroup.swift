@@ -28,6 +28,7 @@ final class SendingGroup {
   private let loop: EventLoop
   private let workers = WorkerPool(name: "work", threadLimit: 2)
   let questions = Questions()
+  let turns = Turns()
   private let memory = PageBuffer(byteCount: 1 << 20)
   private var now: UInt64 = 1_000_000
 
@@ -159,7 +160,10 @@ final class SendingGroup {
           segmentByteCount: UInt32(options.segmentByteCount), disks: state.disks),
         catalog: journal.catalog, watermarks: journal.watermarks,
         reporter: follower.reporter, stores: stores,
-        clock: SystemClock.monotonicNanoseconds, log: { [log] line in log.append(line) }),
+        clock: { [loop, turns] in
+          turns.note(loop.monotonicNow)
+          return SystemClock.monotonicNanoseconds()
+        }, log: { [log] line in log.append(line) }),
       loop: loop, names: { [questions] in questions.submit($0) }, lane: { [workers] _ in workers })
     sender.start()
     self.sender = sender
@@ -174,6 +178,21 @@ final class SendingGroup {
   func stopLink() {
     sender?.stop()
     sender = nil
+  }
+}
+
+/// How often a link looked at the clock in one turn of its loop: each time that it compresses.
+final class Turns: Sendable {
+  private let state = Mutex((turn: UInt64(0), count: 0, most: 0))
+
+  var most: Int { state.withLock { $0.most } }
+
+  func note(_ turn: UInt64) {
+    state.withLock { state in
+      state.count = state.turn == turn ? state.count + 1 : 1
+      state.turn = turn
+      state.most = max(state.most, state.count)
+    }
   }
 }
 
