@@ -132,7 +132,10 @@ extension SendingStream {
   /// so whatever the rest of the copy misses, they bring. False when they cannot be yet.
   private mutating func follow(_ now: UInt64) throws(LinkError) -> Bool {
     // Before `debt.follow`: what is noted after it is later than this.
-    let applied = parts.watermarks[.applied]
+    var applied = parts.watermarks[.applied]
+    // Where apply went on while the segment was looked at, that one is it all the same: to look at
+    // another, and then again at another, might never end.
+    if let segment, surveyed == segment.number { applied = min(applied, surveyedAt) }
     var start = applied
     if let first = parts.catalog.segment(holding: applied + 1) {
       // Pinned before it is looked at: what lies in the slot of a recycled one is no damage. If it
@@ -142,6 +145,7 @@ extension SendingStream {
         return false
       }
       guard surveyed == first.number else {
+        surveyedAt = applied
         ask(.survey, first)
         return true
       }

@@ -112,6 +112,8 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
   private var isSending = false
   /// Outlives a connection; there is no other one before it has ended.
   private var isWorking = false
+  /// Until when everything that had come was read.
+  private var read: UInt64 = 0
   /// When the last frame of the peer came, and when it last took something.
   private var lastHeard: UInt64 = 0
   private var lastTaken: UInt64 = 0
@@ -135,7 +137,11 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
   // MARK: Outside
 
   /// What is to be done now. Blocks for short reads of the journal's files.
-  public mutating func handle(_ event: Event, now: UInt64) -> [Action] {
+  ///
+  /// - Parameter read: until when everything that had come from the peer was read. A loop that was
+  ///   kept waiting has not heard what came meanwhile: that is no silence of the peer.
+  public mutating func handle(_ event: Event, now: UInt64, read: UInt64) -> [Action] {
+    self.read = read
     do throws(LinkError) { try take(event, now) } catch { fail(error, now) }
     let result = actions
     actions = []
@@ -230,7 +236,7 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
 
   private mutating func checkTime(_ now: UInt64) throws(LinkError) {
     if case .streaming = phase { return try goOn(now) }
-    if case .repairing = phase { return try checkIsHeard(now) }
+    if case .repairing = phase { return try checkIsHeard() }
     guard now >= phaseEnd else { return }
     switch phase {
     case .connecting:
@@ -274,7 +280,7 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
 
   mutating func goOn(_ now: UInt64) throws(LinkError) {
     guard phase == .streaming else { return }
-    try checkIsHeard(now)
+    try checkIsHeard()
     try stream.checkIsKept()
     if isBusy { return }
     try stream.go(now)
@@ -282,8 +288,8 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
   }
 
   /// A receiver that is there says so each second, whatever it does meanwhile.
-  private func checkIsHeard(_ now: UInt64) throws(LinkError) {
-    guard now >= silenceEnd else { return }
+  private func checkIsHeard() throws(LinkError) {
+    guard read >= silenceEnd else { return }
     let seconds = Self.stallNanoseconds / 1_000_000_000
     throw .network(
       isSending

@@ -51,6 +51,8 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
   var loss: DamagedRecord?
   /// The segment that was looked at for damage last, before records follow.
   var surveyed: UInt32 = 0
+  /// How far the base was then.
+  var surveyedAt: UInt64 = 0
   /// After a few pieces all records go that there are, but not without end.
   var isRecordsTurn = false
   var turnByteCount = 0

@@ -24,7 +24,7 @@ extension GroupParts {
           endpoint: SocketEndpoint(address), hello: hello, catalog: journal.catalog,
           watermarks: journal.watermarks, reporter: follower.reporter, disks: sentDisks,
           clock: SystemClock.monotonicNanoseconds, log: log),
-        loop: loops.take(), names: loops.names)
+        loop: loops.take(), names: loops.names.submit)
     }
   }
 }

@@ -17,11 +17,12 @@ final class FolderJournal {
 
   let path: String
   let journal: Journal<FolderStorage>
-  private let record = PageBuffer(byteCount: segmentByteCount)
+  private let record: PageBuffer
   private var clock: UInt64 = 1_795_000_000_000_000_000
 
   /// - Parameter epoch: above 1, records begin in a later epoch.
   init(epoch: UInt64 = 1, segmentByteCount: Int = segmentByteCount) throws {
+    record = PageBuffer(byteCount: segmentByteCount)
     path = NSTemporaryDirectory() + "tapline-replication-\(UUID().uuidString)"
     let storage = try FolderStorage(path: path)
     var state = JournalState(

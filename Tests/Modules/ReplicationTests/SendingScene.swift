@@ -21,8 +21,8 @@ final class SendingScene {
 
   typealias Link = SendingLink<MemoryStore>
 
-  init() throws {
-    folder = try FolderJournal()
+  init(segmentByteCount: Int = FolderJournal.segmentByteCount) throws {
+    folder = try FolderJournal(segmentByteCount: segmentByteCount)
     let journal = folder.journal
     let lane = WorkerPool(name: "disks", threadLimit: 1)
     let disks = SentDisks(
@@ -50,8 +50,8 @@ final class SendingScene {
 
   /// Returns what is to be done, in words; what is to be sent by the kinds of its frames.
   @discardableResult
-  func handle(_ event: Link.Event) -> [String] {
-    link.handle(event, now: now).map { action in
+  func handle(_ event: Link.Event, readMillisecondsAgo: UInt64 = 0) -> [String] {
+    link.handle(event, now: now, read: now - readMillisecondsAgo * 1_000_000).map { action in
       switch action {
       case .connect: return "connect"
       case .close:
