@@ -1,4 +1,5 @@
 import BlockModel
+import SystemIO
 
 /// All who follow a group's journal, and what the journal must keep for them. Who they are does not
 /// change while the group is open. Any thread.
@@ -70,7 +71,12 @@ public final class Followers: Sendable {
 
 extension [JournalState.FollowerMark] {
   /// What all of them have for whom anything is kept.
-  public var mark: SequenceNumber? { lazy.filter(\.isKept).map(\.durable).min() }
+  public var mark: SequenceNumber? {
+    #if MUTANTS
+      if Mutant.keepForNearest.isOn { return lazy.filter(\.isKept).map(\.durable).max() }
+    #endif
+    return lazy.filter(\.isKept).map(\.durable).min()
+  }
 
   /// By site, whether what it lacks is kept.
   public var keeping: [String: Bool] {

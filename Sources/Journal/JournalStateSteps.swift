@@ -55,6 +55,7 @@ extension JournalState {
     let oldest = catalog.oldestNeeded(
       durable: durable, applied: mark.sequence, kept: followers.mark)
     oldestSegment = max(oldestSegment, oldest ?? 0)
+    forgetGoneDisks()
   }
 
   // MARK: At a following group
@@ -77,18 +78,22 @@ extension JournalState {
     if isDiscarded { promise = .none }
     // Apply may have gone further by now; then only a full copy helps, and the peer will find out.
     durable = min(durable, max(last, applied.sequence))
+    cutDisks(after: last)
   }
 
   /// A full copy begins, goes on, or is followed by the records after `start`: the history here
-  /// ends, and the journal is to be erased.
+  /// ends, and the journal is to be erased. The disks become those of the owner.
   ///
   /// - Parameters:
+  ///   - disks: as they are here, with the owner's numbers; all of them are below `nextDisk`.
   ///   - copy: its number.
   ///   - lineage: of the owner.
   public mutating func copies(
     _ group: GroupIdentifier, copy number: UInt64, from start: SequenceNumber, of lineage: Lineage,
-    now: Timestamp
+    disks: [Disk], nextDisk: UInt16, now: Timestamp
   ) {
+    self.disks = disks
+    self.nextDisk = max(nextDisk, UInt16(disks.numberCount))
     if baseline == .complete {
       noteGap(.init(from: max(applied.timestamp, historyStart), to: now))
     }

@@ -23,7 +23,7 @@ extension SendingStream {
     case .welcome:
       // Its disks have grown.
       let welcome = try LinkWelcome(decoding: body)
-      monitor.update { $0.peerDiskByteCounts = welcome.diskByteCounts }
+      monitor.update { $0.peerDisks = welcome.disks }
     case .refused:
       throw .refused(String(oneLine: body))
     default:

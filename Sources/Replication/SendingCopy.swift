@@ -18,17 +18,19 @@ extension SendingStream {
   ) {
     let debt = parts.follower.debt
     let isKnown = debt.resume(found)
-    let number = isKnown ? found.number : debt.begin(hello.disks.map(\.byteCount))
+    let byteCounts = hello.disks.byteCounts
+    let number = isKnown ? found.number : debt.begin(byteCounts)
+    if isKnown { debt.adjust(to: byteCounts) }
     #if MUTANTS
       if Mutant.joinForeignCopy.isOn, !isKnown, found.stored > 0 {
-        for (index, disk) in hello.disks.enumerated() {
-          debt.take(index, ByteRange(start: 0, length: disk.byteCount / 2))
+        for disk in hello.disks {
+          debt.take(disk.number.index, ByteRange(start: 0, length: disk.byteCount / 2))
         }
       }
     #endif
     parts.reporter.copyBegins()
     output.put(LinkFrame(.copyBegin, argument: number), LinkMessage.encodeDiscarded(seen))
-    copy = CopyReading(parts.stores, debt, parts.watermarks)
+    copy = CopyReading(parts.disks.stores, debt, parts.watermarks)
     let (total, lacking) = (debt.totalByteCount, debt.lackingByteCount)
     pace = CopyPace(total: total, lacking: lacking, nowNanoseconds: now)
     monitor.update {

@@ -16,20 +16,20 @@ import SystemIO
 public struct SendingLink<Store: BackingStore>: ~Copyable {
   public struct Parts: Sendable {
     public var endpoint: SocketEndpoint
-    /// The sizes of the disks in it are those of the stores when it is sent, its last record is the
-    /// journal's.
+    /// The disks in it are those of the moment when it is sent, its last record is the journal's.
     public var hello: LinkHello
     public var catalog: SegmentCatalog<File>
     public var watermarks: Watermarks
     public var reporter: Follower.Reporter
-    public var stores: [Store]
+    public var disks: SentDisks<Store>
     public var log: @Sendable (String) -> Void
     /// What compressing is measured with; nanoseconds.
     public var clock: @Sendable () -> UInt64
 
     public init(
       endpoint: SocketEndpoint, hello: LinkHello, catalog: SegmentCatalog<File>,
-      watermarks: Watermarks, reporter: Follower.Reporter, stores: [Store],
+      watermarks: Watermarks, reporter: Follower.Reporter,
+      disks: SentDisks<Store>,
       clock: @escaping @Sendable () -> UInt64, log: @escaping @Sendable (String) -> Void
     ) {
       self.endpoint = endpoint
@@ -37,7 +37,7 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
       self.catalog = catalog
       self.watermarks = watermarks
       self.reporter = reporter
-      self.stores = stores
+      self.disks = disks
       self.clock = clock
       self.log = log
     }
@@ -47,7 +47,8 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
     var presentHello: LinkHello {
       var present = hello
       present.last = .newest(catalog, watermarks)
-      for (index, store) in stores.enumerated() { present.disks[index].byteCount = store.byteCount }
+      present.disks = disks.noted
+      present.nextDisk = disks.nextDisk
       return present
     }
   }

@@ -38,7 +38,7 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
   var awaited: UInt64 = 0
   /// The next record that cannot be sent as it is in the journal, as far as is known.
   var damage: DamagedRecord?
-  let repairs: RepairWork<Store>
+  var repairs: RepairWork<Store>
 
   // The full copy; see `SendingCopy.swift`.
 
@@ -80,7 +80,7 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
     self.parts = parts
     self.hello = hello
     self.monitor = monitor
-    repairs = RepairWork(parts.stores)
+    repairs = RepairWork(parts.disks.stores)
   }
 
   /// No more is sent.
@@ -101,7 +101,7 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
   /// and no work is under way.
   mutating func go(_ now: UInt64) throws(LinkError) {
     wake = now + Self.heartbeatNanoseconds
-    tellGrowth()
+    try tellGrowth()
     let hadTurn = isRecordsTurn
     if copy != nil, !hadTurn, try goOnCopying(now) { return }
     isRecordsTurn = false
@@ -150,10 +150,15 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
 
   mutating func measure(_ byteCount: Int, since start: UInt64) { measured = (byteCount, start) }
 
-  /// Disks have become larger: says hello again.
-  private mutating func tellGrowth() {
-    let isTold = zip(hello.disks, parts.stores).allSatisfy { $0.byteCount == $1.byteCount }
-    if isTold { return }
+  /// Disks have become larger, have come or left: says hello again. A full copy is of the disks
+  /// that it began with, so another connection goes on with it.
+  private mutating func tellGrowth() throws(LinkError) {
+    let disks = parts.disks.noted
+    if hello.disks == disks { return }
+    if disks.map(\.number) != hello.disks.map(\.number) {
+      if copy != nil { throw .local("disks have come or left: the full copy goes on with them") }
+      repairs = RepairWork(parts.disks.stores)
+    }
     hello = parts.presentHello
     output.put(LinkFrame(.hello), hello.encoded())
   }

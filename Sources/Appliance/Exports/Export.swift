@@ -32,8 +32,10 @@ struct Export: Sendable {
       zeroesFast: group.journal != nil)
   }
 
-  /// - Parameter found: the instant that is meant.
-  func description(at found: Timestamp) -> Description {
+  /// - Parameters:
+  ///   - found: the instant that is meant.
+  ///   - disk: what the instant shows under the name.
+  func description(at found: Timestamp, of disk: GroupDisk) -> Description {
     // Two connections that name a moving instant see different disks.
     let isFixed: Bool
     switch instant {
@@ -51,12 +53,24 @@ struct Export: Sendable {
   /// - Precondition: the export has an instant.
   func findInstant(
     answeringOn loop: EventLoop,
-    _ completion: @escaping @Sendable (Result<Timestamp, ExportRefusal>) -> Void
+    _ completion: @escaping @Sendable (Result<(Timestamp, GroupDisk), ExportRefusal>) -> Void
   ) {
     guard let instant else { preconditionFailure("an export without an instant is no view") }
-    group.loop.post { [group] in
-      group.findInstant(instant) { result in loop.post { completion(result) } }
+    group.loop.post { [self] in
+      group.findInstant(instant) { result in
+        let found = result.flatMap { instant in
+          group.disks(at: instant).first { $0.name == disk.name }.map { .success((instant, $0)) }
+            ?? .failure(notShown(at: instant))
+        }
+        loop.post { completion(found) }
+      }
     }
+  }
+
+  fileprivate func notShown(at instant: Timestamp) -> ExportRefusal {
+    .outside(
+      "disk \(disk.name) was not in group \(group.configuration.name) at \(instant), or not all "
+        + "of it was in the history yet")
   }
 
   /// Opens the view, or gives a share in it if others look at the instant. Any thread; `completion`
@@ -68,8 +82,15 @@ struct Export: Sendable {
     _ completion: @escaping @Sendable (Result<OpenedView, ExportRefusal>) -> Void
   ) {
     guard let instant else { preconditionFailure("an export without an instant is no view") }
-    group.loop.post { [group] in
-      group.openView(instant) { result in loop.post { completion(result) } }
+    group.loop.post { [self] in
+      group.openView(instant) { result in
+        let shown = result.flatMap { opened -> Result<OpenedView, ExportRefusal> in
+          if opened.disk(named: disk.name) != nil { return .success(opened) }
+          opened.release()
+          return .failure(notShown(at: opened.view.instant))
+        }
+        loop.post { completion(shown) }
+      }
     }
   }
 }

@@ -59,10 +59,16 @@ extension Group {
   /// first, or (nil) in the disk as it is. On the loop; `completion` is called on a worker or on
   /// the loop.
   func openChanges(
-    since expressions: [InstantExpression], upTo end: InstantExpression?,
+    since expressions: [InstantExpression], upTo end: InstantExpression?, of disk: GroupDisk,
     completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
   ) {
-    findInstants(expressions) { [self] instants in
+    findInstants(expressions) { [self] found in
+      // What was written to a disk before it was there, nobody knows.
+      let instants = found.map { instant in
+        instant.flatMap { at in
+          disks(at: at).contains { $0.number == disk.number } ? at : nil
+        }
+      }
       guard let end else { return secureChanges(since: instants, view: nil, completion) }
       openView(end) { [self] result in
         switch result {
@@ -138,7 +144,7 @@ extension Group {
     after start: Timestamp, through end: Timestamp, _ journal: SiteJournal
   ) -> ChangesPlan<SiteSegmentFile> {
     ChangesPlan(
-      after: start, through: end, generations: journal.generations, diskCount: disks.count,
+      after: start, through: end, generations: journal.generations, diskCount: journal.diskCount,
       shelf: journal.shelf
     ) { span in
       journal.segments(

@@ -12,7 +12,7 @@ extension Group {
     done: @escaping @Sendable () -> Void
   ) {
     receiving.copied(holding: piece.applied)
-    let store = disks[piece.disk.index].store
+    let store = disk(piece.disk).store
     keeper.submit { [self] in
       var failure: String?
       do throws(StorageError) {

@@ -31,9 +31,9 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   private var input = InputBuffer(byteCount: LinkReceiver.inputByteCount, headroom: 0)
   private var output = OutputBuffer(byteCount: 4096)
   private let plain = PageBuffer(byteCount: 2 * RecordHeader.payloadLimit)
-  private var diskByteCounts: [UInt64]
+  private var diskBounds: [UInt64]
   /// What the peer was told last.
-  private var toldByteCounts: [UInt64] = []
+  private var toldDisks: [JournalState.Disk] = []
 
   private var phase = Phase.new
   /// The full copy under way; 0 when there is none.
@@ -45,6 +45,10 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   private var recordBytesLeft = 0
   /// The next segment has no file yet.
   private(set) var waitsForRoom = false
+  /// A marker of a disk comes next, for which the group prepares.
+  private var waitsForDisk = false
+  /// Records that were decompressed and not taken yet.
+  private var plainLeft = 0..<0
   private var baselineBytesPending = 0
   private var interest: Poller.Interest = .readable
   /// When the peer was sent something last, and when something of it came; monotonic.
@@ -57,7 +61,7 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
     self.group = group
     self.log = log
     self.hello = hello
-    diskByteCounts = group.diskByteCounts
+    diskBounds = group.diskBounds
     super.init()
     input.append(leftover)
   }
@@ -66,6 +70,8 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
 
   /// The protected site's disks, as it last said.
   var peerDisks: [JournalState.Disk] { hello.disks }
+
+  var peerIncarnation: IncarnationIdentifier? { hello.lineage.newest?.identifier }
 
   /// On the group's loop.
   func begin() {
@@ -122,12 +128,13 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
 
   /// Nothing is read from the peer for now.
   var isPaused: Bool {
-    waitsForRoom || phase == .resetting || baselineBytesPending > Self.baselineByteLimit
-      || group.lifecycle.isPausing
+    waitsForRoom || waitsForDisk || phase == .resetting || group.lifecycle.isPausing
+      || baselineBytesPending > Self.baselineByteLimit
   }
 
   /// Takes one frame, or a piece of one with records. False when more must arrive first.
   private func step() throws(LinkError) -> Bool {
+    if !plainLeft.isEmpty { return try takePlain() }
     if recordBytesLeft > 0 { return try takeRecords() }
     guard input.count >= LinkFrame.byteCount else { return false }
     guard let frame = unsafe LinkFrame(parsing: input.first) else {
@@ -224,14 +231,17 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   private func greetAgain(_ again: LinkHello) throws(LinkError) {
     var expected = hello
     expected.last = again.last
-    for (index, disk) in again.disks.enumerated() where index < expected.disks.count {
-      expected.disks[index].byteCount = disk.byteCount
+    // Disks come and leave with their markers; what is named here is what is to come.
+    expected.disks = again.disks
+    expected.nextDisk = again.nextDisk
+    let isSame = again.disks.allSatisfy { disk in
+      hello.disks[disk.number].map { $0.name == disk.name } ?? EntityName.isValid(disk.name)
     }
-    guard again == expected else {
+    guard isSame, again == expected else {
       throw .unacceptable(
         "a hello on a connection that site \(hello.site) had begun for group "
-          + "\(hello.groupName) names another site, group, history or disk: only the sizes of "
-          + "the disks can change; begin another connection for anything else")
+          + "\(hello.groupName) names another site, group, history or disk: only the disks "
+          + "and their sizes can change; begin another connection for anything else")
     }
     hello = again
   }
@@ -255,6 +265,13 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
     input.lend()
     let taken = try unsafe accept(
       UnsafeMutableRawBufferPointer(start: input.first, count: available))
+    if try stopsBeforeDisk() {
+      input.consume(taken)
+      recordBytesLeft -= taken
+      // What was taken must not lie in a buffer that is read into meanwhile.
+      commitLent()
+      return false
+    }
     if taken == 0 {
       if available == recordBytesLeft {
         throw .protocolViolation("records end in the middle of one")
@@ -269,7 +286,7 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   private func accept(_ bytes: UnsafeMutableRawBufferPointer) throws(LinkError) -> Int {
     guard let journal = group.journal else { return 0 }
     do throws(JournalError) {
-      return try unsafe journal.accept(bytes, disks: diskByteCounts)
+      return try unsafe journal.accept(bytes, disks: diskBounds)
     } catch { throw linkError(error) }
   }
 
@@ -285,11 +302,37 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
     guard unsafe LZ4.decompress(packed, into: target) == count else {
       throw .protocolViolation("compressed records do not decompress")
     }
-    guard try unsafe accept(target) == count else {
-      throw .protocolViolation("compressed records end in the middle of one")
-    }
+    plainLeft = 0..<count
+    _ = try takePlain()
+  }
+
+  /// Takes what is left of decompressed records. False when it must wait.
+  private func takePlain() throws(LinkError) -> Bool {
+    let target = unsafe UnsafeMutableRawBufferPointer(
+      start: plain.base + plainLeft.lowerBound, count: plainLeft.count)
+    let taken = try unsafe accept(target)
     // The memory serves the next frame: what is staged from it is written now.
     _ = group.commit()
+    plainLeft = plainLeft.lowerBound + taken..<plainLeft.upperBound
+    if try stopsBeforeDisk() { return false }
+    guard plainLeft.isEmpty else {
+      throw .protocolViolation("compressed records end in the middle of one")
+    }
+    return true
+  }
+
+  /// Whether the records go on with a marker of a disk. The group prepares for it then.
+  private func stopsBeforeDisk() throws(LinkError) -> Bool {
+    guard let (change, mark) = group.journal?.takeNextChange() else { return false }
+    waitsForDisk = true
+    try group.prepare(for: change, mark, from: self)
+    return true
+  }
+
+  func diskReady() {
+    waitsForDisk = false
+    diskBounds = group.diskBounds
+    resume()
   }
 
   private func openSegment(_ bytes: [UInt8]) throws(LinkError) {
@@ -324,8 +367,8 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
     let prefix = BaselinePiece.byteCount
     guard body.count >= prefix else { throw .protocolViolation("baseline piece is malformed") }
     let piece = try unsafe BaselinePiece(decoding: Array(body[..<prefix]))
-    guard piece.disk.index < diskByteCounts.count,
-      piece.range.end <= diskByteCounts[piece.disk.index]
+    guard let disk = group.diskTable.withLock({ $0[piece.disk] }),
+      piece.range.end <= disk.store.byteCount
     else { throw .protocolViolation("baseline piece lies outside of its disk") }
     let payload = unsafe UnsafeRawBufferPointer(rebasing: body[prefix...])
     let bytes = try unsafe kind == .baselineZeros ? nil : plainBytes(of: piece, kind, payload)
@@ -363,28 +406,30 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
 
   func welcome(_ welcome: LinkWelcome) {
     phase = .agreeing
-    toldByteCounts = welcome.diskByteCounts
+    toldDisks = welcome.disks
     send(LinkFrame(.welcome), welcome.encoded())
     resume()
   }
 
   func baselineReady() {
     phase = .streaming
+    // The disks may have the peer's numbers now.
+    diskBounds = group.diskBounds
     tellGrowth()
     resume()
   }
 
   /// Disks of this group have become larger.
   func disksGrew() {
-    diskByteCounts = group.diskByteCounts
+    diskBounds = group.diskBounds
     tellGrowth()
   }
 
   private func tellGrowth() {
-    guard isStreaming, toldByteCounts != diskByteCounts, let welcome = group.presentWelcome else {
+    guard isStreaming, let welcome = group.presentWelcome, welcome.disks != toldDisks else {
       return
     }
-    toldByteCounts = welcome.diskByteCounts
+    toldDisks = welcome.disks
     send(LinkFrame(.welcome), welcome.encoded())
   }
 

@@ -26,10 +26,8 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
   let monitor: LinkMonitor
   private let parts: SendingLink<Store>.Parts
   private let loop: EventLoop
-  /// Does what asks for the number of a name.
+  /// Does what asks for the number of a name, and what no disk has a lane for.
   private let names: @Sendable (@escaping WorkerPool.Job) -> Void
-  /// Of a disk's store.
-  private let lane: @Sendable (_ disk: Int) -> WorkerPool
   private var link: SendingLink<Store>
   private let connection = Mutex(Connection())
   private var transport: Transport?
@@ -47,13 +45,11 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
 
   init(
     _ parts: SendingLink<Store>.Parts, loop: EventLoop,
-    names: @escaping @Sendable (@escaping WorkerPool.Job) -> Void,
-    lane: @escaping @Sendable (_ disk: Int) -> WorkerPool
+    names: @escaping @Sendable (@escaping WorkerPool.Job) -> Void
   ) {
     self.parts = parts
     self.loop = loop
     self.names = names
-    self.lane = lane
     link = SendingLink(parts, now: SystemClock.monotonicNanoseconds())
     monitor = link.monitor
   }
@@ -130,10 +126,11 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     case .connect: connect()
     case .send(let parcel): outbox.append(parcel)
     case .work(let work):
-      lane(work.disk).submit { [self] in
+      let job: WorkerPool.Job = { [self] in
         work.run()
         loop.post { [self] in run(.worked) }
       }
+      if let lane = parts.disks.lane(work.disk) { lane.submit(job) } else { names(job) }
     case .close: close()
     }
   }

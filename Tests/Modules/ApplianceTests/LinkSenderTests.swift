@@ -197,10 +197,11 @@ import Testing
   @Test func `the sizes of a receiver's disks are known, and that they grow`() throws {
     let (sending, site) = try Self.linked()
     let monitor = try #require(sending.sender).monitor
-    #expect(monitor.snapshot.peerDiskByteCounts == [])
-    site.diskByteCounts = [20_000, 4000]
+    #expect(monitor.snapshot.peerDisks == [])
+    let disks = [JournalState.Disk(number: DiskNumber(1), name: "data", byteCount: 20_000)]
+    site.disks = disks
     try site.welcome()
-    try site.run { monitor.snapshot.peerDiskByteCounts == [20_000, 4000] }
+    try site.run { monitor.snapshot.peerDisks == disks }
     #expect(site.hellos.count == 1 && monitor.snapshot.reconnectCount == 0)
   }
 

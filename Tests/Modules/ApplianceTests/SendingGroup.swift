@@ -42,7 +42,9 @@ final class SendingGroup {
     state = JournalState(
       groupName: "shop", group: GroupIdentifier(high: 5, low: 6),
       disks: diskByteCounts.enumerated().map {
-        .init(name: "disk\($0.offset)", byteCount: UInt64($0.element))
+        .init(
+          number: DiskNumber(UInt16($0.offset)), name: "disk\($0.offset)",
+          byteCount: UInt64($0.element))
       }, baseline: .complete)
     state.isClean = false
     history = RecordHistory(diskByteCounts: diskByteCounts)
@@ -159,12 +161,17 @@ final class SendingGroup {
           site: "east", groupName: state.groupName, group: state.group, lineage: state.lineage,
           segmentByteCount: UInt32(options.segmentByteCount), disks: state.disks),
         catalog: journal.catalog, watermarks: journal.watermarks,
-        reporter: follower.reporter, stores: stores,
+        reporter: follower.reporter,
+        disks: SentDisks(
+          state.disks.map {
+            .init(
+              number: $0.number, name: $0.name, store: stores[$0.number.index], lane: workers)
+          }, next: state.nextDisk),
         clock: { [loop, turns] in
           turns.note(loop.monotonicNow)
           return SystemClock.monotonicNanoseconds()
         }, log: { [log] line in log.append(line) }),
-      loop: loop, names: { [questions] in questions.submit($0) }, lane: { [workers] _ in workers })
+      loop: loop, names: { [questions] in questions.submit($0) })
     sender.start()
     self.sender = sender
   }

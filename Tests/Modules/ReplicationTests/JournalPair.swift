@@ -10,7 +10,7 @@ final class FolderJournal {
   static let segmentByteCount = 64 << 10
   static let disks = [
     JournalState.Disk(name: "root", byteCount: 1 << 20),
-    JournalState.Disk(name: "data", byteCount: 2 << 20),
+    JournalState.Disk(number: DiskNumber(1), name: "data", byteCount: 2 << 20),
   ]
   static let group = GroupIdentifier(high: 7, low: 9)
   private static let slots = 8

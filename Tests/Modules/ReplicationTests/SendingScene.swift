@@ -24,6 +24,11 @@ final class SendingScene {
   init(segmentByteCount: Int = FolderJournal.segmentByteCount) throws {
     folder = try FolderJournal(segmentByteCount: segmentByteCount)
     let journal = folder.journal
+    let lane = WorkerPool(name: "disks", threadLimit: 1)
+    let disks = SentDisks(
+      zip(FolderJournal.disks, stores).map {
+        .init(number: $0.number, name: $0.name, store: $1, lane: lane)
+      }, next: 2)
     link = SendingLink(
       .init(
         endpoint: .tcp(host: "127.0.0.1", port: 1),
@@ -31,7 +36,7 @@ final class SendingScene {
           site: "east", groupName: "shop", group: FolderJournal.group, lineage: journal.lineage,
           segmentByteCount: UInt32(journal.options.segmentByteCount), disks: FolderJournal.disks),
         catalog: journal.catalog, watermarks: journal.watermarks,
-        reporter: followers.all[0].reporter, stores: stores, clock: { 0 }, log: { _ in }),
+        reporter: followers.all[0].reporter, disks: disks, clock: { 0 }, log: { _ in }),
       now: now)
   }
 
@@ -116,7 +121,7 @@ final class SendingScene {
       site: site, needsBaseline: needsBaseline, lineage: Lineage(),
       last: LastRecord(.none, .zero), position: StreamPosition(argument: 0),
       segmentIncarnation: .none, ownerDurable: .unknown, applied: .none,
-      diskByteCounts: FolderJournal.disks.map(\.byteCount))
+      disks: FolderJournal.disks)
   }
 
   /// Of one that ends in an incarnation of which nobody here knows.
