@@ -26,7 +26,7 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
   let monitor: LinkMonitor
   private let parts: SendingLink<Store>.Parts
   private let loop: EventLoop
-  /// Does what asks for the number of a name.
+  /// Does what asks for the number of a name, and what no disk has a lane for.
   private let names: @Sendable (@escaping WorkerPool.Job) -> Void
   private var link: SendingLink<Store>
   private let connection = Mutex(Connection())
