@@ -19,13 +19,15 @@ extension SiteConfiguration {
   }
 
   /// The group has the disks that `new` says: those that it has already stay as they are here.
-  public mutating func takeDisks(of group: String, from new: SiteConfiguration) {
+  public mutating func takeDisks(
+    of group: String, from new: SiteConfiguration, isThere: (_ disk: String) -> Bool
+  ) {
     guard let place = groups.firstIndex(where: { $0.name == group }),
       let twin = new.groups.first(where: { $0.name == group })
     else { return }
     let present = groups[place].disks
     groups[place].disks = twin.disks.map { disk in
-      present.first { $0.name == disk.name } ?? disk
+      present.first { $0.name == disk.name && isThere(disk.name) } ?? disk
     }
   }
 

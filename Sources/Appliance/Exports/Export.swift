@@ -60,17 +60,11 @@ struct Export: Sendable {
       group.findInstant(instant) { result in
         let found = result.flatMap { instant in
           group.disks(at: instant).first { $0.name == disk.name }.map { .success((instant, $0)) }
-            ?? .failure(notShown(at: instant))
+            ?? .failure(group.notShown(disk, at: instant))
         }
         loop.post { completion(found) }
       }
     }
-  }
-
-  fileprivate func notShown(at instant: Timestamp) -> ExportRefusal {
-    .outside(
-      "disk \(disk.name) was not in group \(group.configuration.name) at \(instant), or not all "
-        + "of it was in the history yet")
   }
 
   /// Opens the view, or gives a share in it if others look at the instant. Any thread; `completion`
@@ -87,7 +81,7 @@ struct Export: Sendable {
         let shown = result.flatMap { opened -> Result<OpenedView, ExportRefusal> in
           if opened.disk(named: disk.name) != nil { return .success(opened) }
           opened.release()
-          return .failure(notShown(at: opened.view.instant))
+          return .failure(group.notShown(disk, at: opened.view.instant))
         }
         loop.post { completion(shown) }
       }

@@ -64,16 +64,22 @@ extension Group {
   ) {
     findInstants(expressions) { [self] found in
       // What was written to a disk before it was there, nobody knows.
-      let instants = found.map { instant in
-        instant.flatMap { at in
-          disks(at: at).contains { $0.number == disk.number } ? at : nil
+      let since = { @Sendable [self] (number: DiskNumber) in
+        found.map { instant in
+          instant.flatMap { at in disks(at: at).contains { $0.number == number } ? at : nil }
         }
       }
-      guard let end else { return secureChanges(since: instants, view: nil, completion) }
+      guard let end else { return secureChanges(since: since(disk.number), view: nil, completion) }
       openView(end) { [self] result in
         switch result {
         case .failure(let refusal): completion(.failure(refusal))
-        case .success(let view): secureChanges(since: instants, view: view, completion)
+        case .success(let view):
+          // It may be another disk of that name, or none.
+          guard let shown = view.disk(named: disk.name) else {
+            view.release()
+            return completion(.failure(notShown(disk, at: view.view.instant)))
+          }
+          secureChanges(since: since(shown.number), view: view, completion)
         }
       }
     }

@@ -79,10 +79,18 @@ extension Group {
   private func hasRoomForContents(_ journal: SiteJournal) -> Bool {
     if writesWait || room.isRefilling { return false }
     let lacking = followers.mark.map { journal.segmentCount(after: $0) } ?? 0
-    return journal.freeSegmentCount(grows: room.fileFailure == nil)
-      > journal.options.reserve.low
-      && lacking < journal.capacityByteCount / journal.options.segmentByteCount / 2
-      && journal.hasRoom(payloadByteCount: min(payloadLimit, Int(Self.pieceByteLimit)))
+    guard lacking < journal.capacityByteCount / journal.options.segmentByteCount / 2 else {
+      return false
+    }
+    let (free, reserve) = (
+      journal.freeSegmentCount(grows: room.fileFailure == nil), journal.options.reserve
+    )
+    // History gives way to it as to what guests write; what they have ready stays theirs.
+    if free <= reserve.low {
+      applyAhead(freeing: reserve.high + 1 - free, journal)
+      return false
+    }
+    return journal.hasRoom(payloadByteCount: min(payloadLimit, Int(Self.pieceByteLimit)))
   }
 
   private func readPiece(_ disk: GroupDisk, _ journal: SiteJournal) {

@@ -22,8 +22,11 @@ extension Group {
     guard change.number.rawValue < JournalState.diskNumberLimit else {
       throw .protocolViolation("disk \(change.name) has number \(change.number.rawValue)")
     }
+    let comes =
+      change.event == .added && known == nil
+      && !hadLeft(change.number, at: mark.sequence, receiver, stateKeeper.state)
     var disk: GroupDisk?
-    if change.event == .added, known == nil {
+    if comes {
       if let text = missing(change) {
         receiving.stopped(
           before: Obstacle(
@@ -31,12 +34,13 @@ extension Group {
             end: change.byteCount, newcomer: change))
         throw .unacceptable(text)
       }
+      try requirePlace(change, stateKeeper.state)
     }
     // A reset, or another process, waits for it; and it for them.
     guard lifecycle.begin(.diskNote) else {
       throw .local("disk \(change.name) comes when the group is at rest again")
     }
-    if change.event == .added, known == nil {
+    if comes {
       disk = diskTable.withLock { $0.takeWaiting(named: change.name) }.map {
         GroupDisk($0, number: change.number, group: configuration.name)
       }
@@ -57,6 +61,26 @@ extension Group {
       let problem = failure
       loop.post { [self] in prepared(change, coming, problem, receiver) }
     }
+  }
+
+  private func requirePlace(
+    _ change: DiskChange, _ state: JournalState
+  ) throws(LinkError) {
+    let backing = diskTable.withLock { $0 }.waiting.first { $0.name == change.name }?.backing
+    var after = state
+    do throws(SiteError) {
+      try GroupOpening.note(comingDisk: change.name, backing ?? "", in: &after)
+    } catch { throw .unacceptable("\(error)") }
+  }
+
+  /// Records before the end of a full copy tell of disks that had left when it began: no instant
+  /// here has them. The peer reads its last record before it reads which disks it has.
+  private func hadLeft(
+    _ number: DiskNumber, at sequence: SequenceNumber, _ receiver: any IncomingLink,
+    _ state: JournalState
+  ) -> Bool {
+    state.baseline != .complete && sequence <= receiver.peerLast
+      && receiver.peerDisks[number] == nil
   }
 
   private func prepared(

@@ -141,6 +141,23 @@ extension GroupOpening {
       + table.waiting.map { .init(event: .added, name: $0.name, disk: $0) }
   }
 
+  /// Whether the state file has a number and the place for a disk that is to come.
+  static func note(
+    comingDisk name: String, _ backing: String, in state: inout JournalState
+  ) throws(SiteError) {
+    if state.disks.contains(where: { $0.name == name && $0.removed == nil }) { return }
+    var disk = JournalState.Disk(
+      number: DiskNumber(state.nextDisk), name: name, byteCount: 1, added: nil, whole: nil)
+    disk.backing = backing
+    state.disks.append(disk)
+    state.nextDisk += 1
+    guard state.nextDisk <= JournalState.diskNumberLimit, JournalStateFile<File>.fits(state) else {
+      throw SiteError(
+        "group \(state.groupName): it has had too many disks, or their paths are too long: use a "
+          + "new group for disk \(name)")
+    }
+  }
+
   /// The state file's disks, as they are found.
   static func note(
     _ table: DiskTable, in state: inout JournalState

@@ -199,6 +199,10 @@ enum GroupOpening {
       try parts.journal?.closeInstants(through: state.promise.through)
     }
     parts.changes = firstChanges(configuration, state, parts.disks)
+    var after = state
+    for wish in parts.changes where wish.event == .added {
+      try note(comingDisk: wish.name, wish.disk?.backing ?? "", in: &after)
+    }
     let present = state.presentDisks.compactMap { parts.disks[$0.number] }
     parts.sentDisks = SentDisks(
       present.map(\.sent), next: state.nextDisk)

@@ -156,6 +156,12 @@ extension Group {
     openNextView()
   }
 
+  func notShown(_ disk: GroupDisk, at instant: Timestamp) -> ExportRefusal {
+    .outside(
+      "disk \(disk.name) was not in group \(configuration.name) at \(instant), or not all of it "
+        + "was in the history yet")
+  }
+
   private func openNextView() {
     guard let journal, let (identifier, plan, applied) = views.nextToOpen() else { return }
     let stores = stores(at: plan.instant)

@@ -9,6 +9,8 @@ protocol IncomingLink: AnyObject, Sendable {
   var log: ClientLog { get }
   /// The protected site's disks, as it last said.
   var peerDisks: [JournalState.Disk] { get }
+  /// The newest record that it had when it said so.
+  var peerLast: SequenceNumber { get }
   /// What the protected site stamps as now.
   var peerIncarnation: IncarnationIdentifier? { get }
   /// Both ends agree; records or pieces of a full copy come.

@@ -71,6 +71,8 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   /// The protected site's disks, as it last said.
   var peerDisks: [JournalState.Disk] { hello.disks }
 
+  var peerLast: SequenceNumber { hello.last.sequence }
+
   var peerIncarnation: IncarnationIdentifier? { hello.lineage.newest?.identifier }
 
   /// On the group's loop.

@@ -29,7 +29,12 @@ extension Site {
       for group in groups where group.journal != nil {
         let place = next.groups.firstIndex { $0.name == group.configuration.name }
         guard let place, let state = group.stateKeeper?.state else { continue }
-        next.takeDisks(of: group.configuration.name, from: new)
+        next.takeDisks(of: group.configuration.name, from: new) { name in
+          // One that has left may be another from now on.
+          let table = group.diskTable.withLock { $0 }
+          return table.listed.contains { $0.name == name }
+            || table.waiting.contains { $0.name == name }
+        }
         plans.append(DiskPlan(group: group))
         let waits = try plan(
           &plans[plans.count - 1], next.groups[place], state, new.origin, &notes)
@@ -68,17 +73,7 @@ extension Site {
         continue
       case .new: break
       }
-      let number = DiskNumber(after.nextDisk)
-      after.nextDisk += 1
-      var noted = JournalState.Disk(number: number, name: disk.name, byteCount: 1)
-      noted.backing = disk.backing.description
-      after.disks.append(noted)
-      guard after.nextDisk < JournalState.diskNumberLimit, JournalStateFile<File>.fits(after)
-      else {
-        throw SiteError(
-          "group \(configuration.name): it has had too many disks, or their paths are too long: "
-            + "use a new group for disk \(disk.name)")
-      }
+      try GroupOpening.note(comingDisk: disk.name, disk.backing.description, in: &after)
       plan.added.append(
         WaitingDisk(
           name: disk.name, store: try GroupOpening.openStore(disk, of: configuration, origin),
@@ -121,6 +116,7 @@ extension Site {
   /// A follower's disks come and leave when the owner's do.
   private func follow(_ plan: DiskPlan, _ status: inout ReloadStatus) {
     let (group, names) = (plan.group, plan.group.configuredNames)
+    growWaiting(group, &status)
     for disk in plan.returned { group.diskTable.withLock { $0.list(disk, in: names) } }
     for name in plan.removed {
       if let disk = group.diskTable.withLock({ $0.takeWaiting(named: name) }) {
@@ -132,6 +128,28 @@ extension Site {
       status.notes.append(
         "group \(group.configuration.name): disk \(name) stays until it has left the group at "
           + "its owner, and as long as instants need it: keep \(disk.backing)")
+    }
+  }
+
+  /// A disk that waits may have been too small for its marker. No state file names its size yet.
+  private func growWaiting(_ group: Group, _ status: inout ReloadStatus) {
+    let configured = group.accessRules.withLock { $0 }
+    for disk in group.diskTable.withLock({ $0.waiting }) {
+      guard let wanted = configured.first(where: { $0.name == disk.name }) else { continue }
+      let before = disk.store.byteCount
+      do throws(StorageError) {
+        let byteCount = try disk.store.possibleByteCount(configured: wanted.sizeBytes)
+        guard byteCount > before else { continue }
+        _ = try disk.store.extend(to: byteCount)
+        disk.store.adopt(byteCount: byteCount)
+        status.grown.append(
+          .init(
+            group: group.configuration.name, disk: disk.name, fromBytes: before, toBytes: byteCount)
+        )
+      } catch {
+        status.notes.append(
+          "group \(group.configuration.name): disk \(disk.name) does not become larger: \(error)")
+      }
     }
   }
 }

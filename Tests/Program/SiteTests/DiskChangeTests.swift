@@ -175,6 +175,11 @@ import Testing
     try pair.east.reload().checked()
     #expect(throws: (any Error).self) { try client.write([1], at: 0) }
     #expect(throws: (any Error).self) { try pair.east.connect("old") }
+    // A backup that goes on where the last one ended finds that it is gone.
+    let since = "--map=tapline:changed-since:\(rfc3339(before))"
+    let finished = try run("nbdinfo", [since, pair.east.uri("old@latest")])
+    #expect(finished.status != 0 && finished.stderr.contains("was not in group g"))
+    #expect(try run("nbdinfo", [since, pair.east.uri("old@\(rfc3339(last))")]).status == 0)
     #expect(difference(try open.read(at: 0, count: Self.size), then.bytes) == nil)
     try pair.east.connect("disk").write([9], at: 9, fua: true)
     try pair.drain()
@@ -240,6 +245,84 @@ import Testing
     }
     #expect(throws: (any Error).self) { try site.connect("disk") }
     #expect(try site.connect("disk@\(rfc3339(before))").read(at: 0, count: 1) == [1])
+  }
+
+  @Test func `a site that is copied to later needs no disk that has left`() throws {
+    let pair = try SitePair(history: "1h", start: false) { east, _ in
+      east.configuration.groups[0].history = "1h"
+      east.configuration.groups[0].checkpointEvery = "0s"
+    }
+    let model = Model(size: Self.size, seed: 17)
+    try pair.east.start()
+    try pair.east.addDisk("first", size: 4096, role: .protected)
+    pair.east.configuration.groups[0].disks[1].name = "new"
+    try pair.east.reload().checked()
+    try waitUntilWhole(pair.east, "new")
+    pair.east.configuration.groups[0].disks.removeLast()
+    try pair.east.reload().checked()
+    // Another of that name, which stays.
+    try configure("new", model, at: pair.east, .protected)
+    try pair.east.reload().checked()
+    try waitUntilWhole(pair.east, "new")
+    try configure("new", model, at: pair.west, .recovery)
+    try pair.west.start()
+    try pair.drain()
+    try expectView(pair.west, "new@latest", model)
+  }
+
+  @Test func `a disk that is too small for its marker comes once it has grown`() throws {
+    let pair = try pair()
+    try pair.west.addDisk("new", size: 4096, role: .recovery)
+    try pair.west.reload().checked()
+    let model = Model(size: Self.size, seed: 20)
+    try configure("new", model, at: pair.east, .protected)
+    try pair.east.reload().checked()
+    try eventually("west says so") { try conditions(pair.west).contains("disk-missing") }
+    pair.west.configuration.groups[0].disks[1].size = Self.size
+    try pair.west.reload().checked()
+    try waitUntilWhole(pair.west, "new")
+    try expectView(pair.west, "new@latest", model)
+  }
+
+  @Test func `history gives way to what a disk holds, though nobody writes`() throws {
+    let single = try SingleSite(history: "1h", segmentSize: "256K") {
+      $0.configuration.groups[0].journalCapacity = "4M"
+      $0.configuration.groups[0].checkpointEvery = "0s"
+    }
+    let model = Model(size: 8 << 20, seed: 19)
+    try configure("new", model, at: single.site, .protected)
+    try single.site.reload().checked()
+    try waitUntilWhole(single.site, "new")
+    try expectView(single.site, "new@latest", model)
+  }
+
+  @Test func `the same name with another file comes to a follower with one reload`() throws {
+    let pair = try pair()
+    let roles: [SiteConfiguration.Group.Role] = [.recovery, .protected]
+    for (site, role) in zip([pair.west, pair.east], roles) {
+      try site.addDisk("new", size: 4096, role: role)
+      try site.reload().checked()
+    }
+    try waitUntilWhole(pair.east, "new")
+    let before = quietInstant()
+    try pair.east.connect("new").write([1], at: 0, fua: true)
+    try pair.drain()
+    pair.east.configuration.groups[0].disks.removeLast()
+    try pair.east.reload().checked()
+    for (site, role) in zip([pair.east, pair.west], [roles[1], roles[0]]) {
+      try eventually("it has left at \(site.name)") {
+        try TaplineContract.group("g", in: site.status())["removed_disks"] != nil
+      }
+      try site.addDisk("again", size: 4096, role: role)
+      site.configuration.groups[0].disks.removeAll { $0.name == "new" }
+      site.configuration.groups[0].disks[1].name = "new"
+      try site.reload().checked()
+    }
+    try pair.east.connect("new").write([2], at: 0, fua: true)
+    try waitUntilWhole(pair.east, "new")
+    try pair.drain()
+    #expect(try pair.west.connect("new@latest").read(at: 0, count: 1) == [2])
+    #expect(try pair.west.connect("new@\(rfc3339(before))").read(at: 0, count: 1) == [0])
   }
 
   @Test(arguments: [0, 3, 10, 30, 100]) func `kills while a disk comes and another leaves`(
