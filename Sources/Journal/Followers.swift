@@ -37,6 +37,14 @@ public final class Followers: Sendable {
     all.map { .init(site: $0.site, durable: $0.durable, isKept: !$0.isDetached) }
   }
 
+  /// Whether the state file says of each, and of no other, if what it lacks is kept.
+  public func areNoted(in known: [JournalState.FollowerMark]) -> Bool {
+    known.count == all.count
+      && all.allSatisfy { follower in
+        known.first { $0.site == follower.site }?.isKept == !follower.isDetached
+      }
+  }
+
   /// The bases were written where `map` has extents; as `CopyDebt.note`.
   public func note(_ disk: DiskNumber, _ map: SealedExtentMap) {
     for follower in all { follower.debt.note(disk, map) }
@@ -76,10 +84,5 @@ extension [JournalState.FollowerMark] {
       if Mutant.keepForNearest.isOn { return lazy.filter(\.isKept).map(\.durable).max() }
     #endif
     return lazy.filter(\.isKept).map(\.durable).min()
-  }
-
-  /// By site, whether what it lacks is kept.
-  public var keeping: [String: Bool] {
-    Dictionary(map { ($0.site, $0.isKept) }, uniquingKeysWith: { first, _ in first })
   }
 }
