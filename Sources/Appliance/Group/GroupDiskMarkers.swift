@@ -27,6 +27,10 @@ extension Group {
       && !hadLeft(change.number, at: mark.sequence, receiver, stateKeeper.state)
     var disk: GroupDisk?
     if comes {
+      guard diskTable.withLock({ $0[change.number] }) == nil else {
+        throw .protocolViolation(
+          "disk \(change.name) has number \(change.number.rawValue), which was another disk's here")
+      }
       if let text = missing(change) {
         receiving.stopped(
           before: Obstacle(
