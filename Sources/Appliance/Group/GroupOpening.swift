@@ -125,6 +125,8 @@ enum GroupOpening {
     let file: JournalStateFile<File>
     var state: JournalState
     var generation: UInt64 = 0
+    /// What the group did when it was open last.
+    var former: Duty?
   }
 
   private static func openState(
@@ -147,7 +149,8 @@ enum GroupOpening {
       try requireUnused(storage, "\(storage.path)/state was never written")
       return OpenedState(file: file, state: newState(configuration, disks))
     }
-    var opened = OpenedState(file: file, state: state, generation: generation)
+    var opened = OpenedState(
+      file: file, state: state, generation: generation, former: state.ownership.duty)
     opened.state.ownership.obey(Duty(configuration.role))
     // A receiving side's epochs are its peer's.
     if opened.state.ownership.duty == .owning, try file.lacksCopy(beside: generation) {
@@ -179,7 +182,7 @@ enum GroupOpening {
     state.cutDisks(after: recovered.lastSequence)
     parts.disks.follow(state.disks, in: configuration.disks.map(\.name))
     for note in recovered.notes { log("group \(configuration.name): \(note)") }
-    state.opens(recovered, isNew: opened.generation == 0)
+    state.opens(recovered, isNew: opened.generation == 0, former: opened.former)
     parts.followers = followers(configuration, state)
     parts.journal = Journal(
       storage: storage,
