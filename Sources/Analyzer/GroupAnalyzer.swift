@@ -7,37 +7,37 @@ import Synchronization
 /// and a reader of payloads; any thread takes snapshots. A group's loop is never waited for and
 /// never waits: what its queue cannot hold is counted as skipped.
 public final class GroupAnalyzer: Sendable {
-  /// Disks of a group: what a 16-bit disk number can name.
-  public static let maximumDisks = 1 << 16
-
   fileprivate struct State: ~Copyable {
     var clock = AnalysisClock()
+    /// By number.
     var disks: [DiskAnalysis]
+    /// Nil: the group does not have the disk.
+    var names: [String?]
     var sampler = PayloadSampler()
     var meter = PayloadMeter()
     var payload = [UInt8](repeating: 0, count: PayloadMeter.maximumSampleBytes)
     var unknownDiskRequests: UInt64 = 0
   }
 
-  private let names: [String]
   /// How many there are.
-  public var diskCount: Int { names.count }
+  public var diskCount: Int { state.withLock { $0.names.count { $0 != nil } } }
   private let queue: ObservationQueue
   // Held for a whole run, and by who tells that a disk has grown.
   private let state: Mutex<State>
   private let published: Mutex<GroupAnalysisSnapshot>
 
   /// - Parameters:
-  ///   - disks: the group's disks in the order of their numbers, at most `maximumDisks`.
+  ///   - disks: the group's disks.
   ///   - queue: the queue that the group's loop fills; this analyzer becomes its only consumer.
-  public init(disks: [(name: String, sizeBytes: UInt64)], queue: ObservationQueue) {
-    precondition(disks.count <= Self.maximumDisks)
-    names = disks.map(\.name)
+  public init(
+    disks: [(number: DiskNumber, name: String, sizeBytes: UInt64)], queue: ObservationQueue
+  ) {
     self.queue = queue
-    let analyses = disks.map { DiskAnalysis(sizeBytes: $0.sizeBytes) }
+    var state = State(disks: [], names: [])
+    for disk in disks { state.add(disk.number, disk.name, disk.sizeBytes) }
     let empty = Self.makeSnapshot(
-      names: names, disks: analyses, unknownDiskRequests: 0, queue: queue, at: .zero)
-    state = Mutex(State(disks: analyses))
+      names: state.names, disks: state.disks, unknownDiskRequests: 0, queue: queue, at: .zero)
+    self.state = Mutex(state)
     published = Mutex(empty)
   }
 
@@ -63,7 +63,7 @@ public final class GroupAnalyzer: Sendable {
       state.measureSamples(&reader)
       for disk in state.disks.indices { state.disks[disk].advance(to: state.clock.now) }
       let snapshot = Self.makeSnapshot(
-        names: names, disks: state.disks, unknownDiskRequests: state.unknownDiskRequests,
+        names: state.names, disks: state.disks, unknownDiskRequests: state.unknownDiskRequests,
         queue: queue, at: now)
       return (snapshot, taken)
     }
@@ -74,6 +74,16 @@ public final class GroupAnalyzer: Sendable {
   /// A disk has become larger. Any thread but the group's loop: waits for a run to end.
   public func grow(disk: DiskNumber, to sizeBytes: UInt64) {
     state.withLock { $0.disks[disk.index].grow(to: sizeBytes) }
+  }
+
+  /// A disk has come. As `grow`.
+  public func add(disk: DiskNumber, name: String, sizeBytes: UInt64) {
+    state.withLock { $0.add(disk, name, sizeBytes) }
+  }
+
+  /// A disk has left. As `grow`.
+  public func remove(disk: DiskNumber) {
+    state.withLock { if disk.index < $0.names.count { $0.names[disk.index] = nil } }
   }
 
   /// The state after the latest run. Any thread; never waits for a run.
@@ -87,7 +97,7 @@ public final class GroupAnalyzer: Sendable {
   }
 
   private static func makeSnapshot(
-    names: [String], disks: [DiskAnalysis], unknownDiskRequests: UInt64, queue: ObservationQueue,
+    names: [String?], disks: [DiskAnalysis], unknownDiskRequests: UInt64, queue: ObservationQueue,
     at now: Timestamp
   ) -> GroupAnalysisSnapshot {
     let skipped = queue.skipped
@@ -96,11 +106,20 @@ public final class GroupAnalyzer: Sendable {
       queueCapacityRequests: queue.capacity, acceptedRequests: queue.accepted,
       skippedRequests: skipped.requests, skippedBytes: skipped.bytes,
       unknownDiskRequests: unknownDiskRequests,
-      disks: zip(names, disks).map { $1.snapshot(name: $0) })
+      disks: zip(names, disks).compactMap { name, disk in name.map(disk.snapshot) })
   }
 }
 
 extension GroupAnalyzer.State {
+  fileprivate mutating func add(_ disk: DiskNumber, _ name: String, _ sizeBytes: UInt64) {
+    while disks.count <= disk.index {
+      disks.append(DiskAnalysis(sizeBytes: 1))
+      names.append(nil)
+    }
+    disks[disk.index] = DiskAnalysis(sizeBytes: sizeBytes)
+    names[disk.index] = name
+  }
+
   @inline(__always)
   fileprivate mutating func record(_ observation: WriteObservation) {
     let disk = observation.disk.index

@@ -18,6 +18,19 @@ extension SiteConfiguration {
     return result
   }
 
+  /// The group has the disks that `new` says: those that it has already stay as they are here.
+  public mutating func takeDisks(
+    of group: String, from new: SiteConfiguration, isThere: (_ disk: String) -> Bool
+  ) {
+    guard let place = groups.firstIndex(where: { $0.name == group }),
+      let twin = new.groups.first(where: { $0.name == group })
+    else { return }
+    let present = groups[place].disks
+    groups[place].disks = twin.disks.map { disk in
+      present.first { $0.name == disk.name && isThere(disk.name) } ?? disk
+    }
+  }
+
   /// As `takingOver`, but of the sizes alone.
   public func takingOverSizes(from new: SiteConfiguration) -> SiteConfiguration {
     var result = self
@@ -35,6 +48,7 @@ extension SiteConfiguration {
         let twin = other.disks.first { $0.name == disk.name && $0.backing == disk.backing }
         if let twin { change(&groups[index].disks[number], twin) }
       }
+      groups[index].disks.arrange(as: other.disks.map(\.name))
     }
   }
 
@@ -65,6 +79,14 @@ extension SiteConfiguration {
       list.lines.append("group \(group.name): new")
     }
     return list.lines
+  }
+}
+
+extension [DiskConfiguration] {
+  /// - Parameter names: another order; if they are not those of the disks, this one stays.
+  fileprivate mutating func arrange(as names: [String]) {
+    let arranged = names.compactMap { name in first { $0.name == name } }
+    if arranged.count == count, names.count == count { self = arranged }
   }
 }
 

@@ -99,7 +99,7 @@ extension GroupConfiguration: ConfigurationSection {
     .init("apply_every") { TimeSpan.format($0.applyEveryNanoseconds) },
     .init("checkpoint_every") { TimeSpan.format($0.checkpointEveryNanoseconds) },
     .init("journal"),
-    .init("disks") { $0.disks.map(\.name).joined(separator: ", ") },
+    .init("disks") { $0.disks.map(\.name).sorted().joined(separator: ", ") },
   ]
 }
 

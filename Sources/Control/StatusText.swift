@@ -48,6 +48,9 @@ public enum StatusText {
       "  \(name)\(String(repeating: " ", count: width - name.count))  \(text)"
     }
     return lines + disks(group.disks)
+      + (group.removedDisks ?? []).map {
+        "  disk \($0.name) has left at \($0.removed); earlier instants need \($0.backing)"
+      }
   }
 
   /// The conditions, worst first; what a site that has no list of them says.

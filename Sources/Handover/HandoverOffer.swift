@@ -20,7 +20,7 @@ public struct HandoverOffer: Codable, Equatable, Sendable {
     }
   }
 
-  public struct Disk: Codable, Equatable, Sendable {
+  public struct Disk: Codable, Hashable, Sendable {
     public var name: String
     /// Path or URI.
     public var backing: String
@@ -60,7 +60,7 @@ public struct HandoverOffer: Codable, Equatable, Sendable {
       guard other.role == group.role else {
         return "group \(group.name) is \(group.role) now and \(other.role) in the configuration"
       }
-      guard other.disks == group.disks else {
+      guard Set(other.disks) == Set(group.disks) else {
         return "the disks of group \(group.name) differ: \(Self.text(group.disks)) now, "
           + "\(Self.text(other.disks)) in the configuration"
       }

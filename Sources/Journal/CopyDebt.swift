@@ -21,8 +21,11 @@ public final class CopyDebt: Sendable {
 
   private struct Copy {
     let identity: UInt64
-    let totalByteCount: UInt64
+    var totalByteCount: UInt64
+    /// By disk.
     var lacking: [DirtyBitmap]
+    /// Disks that are copied: of others nothing is lacking.
+    var members: Set<Int>
     /// What changed since records are sent again: it comes as records, or is lacking after all when
     /// they do not get there. Nil while none are sent.
     var changed: [DirtyBitmap]?
@@ -33,6 +36,11 @@ public final class CopyDebt: Sendable {
     var confirmed: UInt64 = 0
 
     var lackingByteCount: UInt64 { lacking.reduce(0) { $0 + $1.dirtyBytes } }
+
+    /// A disk came after the copy had begun.
+    mutating func hold(_ disk: Int) {
+      while lacking.count <= disk { lacking.append(CopyDebt.bitmap(0)) }
+    }
 
     mutating func confirm(_ mark: UInt64) {
       confirmed = max(confirmed, mark)
@@ -72,7 +80,9 @@ public final class CopyDebt: Sendable {
     for index in lacking.indices { lacking[index].markAll() }
     let total = byteCounts.reduce(0, +)
     content.withLock {
-      $0.copy = Copy(identity: identity, totalByteCount: total, lacking: lacking)
+      $0.copy = Copy(
+        identity: identity, totalByteCount: total, lacking: lacking,
+        members: Set(byteCounts.indices.filter { byteCounts[$0] > 0 }))
     }
     return identity
   }
@@ -103,7 +113,29 @@ public final class CopyDebt: Sendable {
 
   public func end() { content.withLock { $0.copy = nil } }
 
-  private static func bitmap(_ byteCount: UInt64) -> DirtyBitmap {
+  /// After `resume`: disks that have come since are lacking as a whole, and of those that have left
+  /// nothing is.
+  ///
+  /// - Parameter byteCounts: by number; 0: there is no such disk.
+  public func adjust(to byteCounts: [UInt64]) {
+    content.withLock { content in
+      let wanted = Set(byteCounts.indices.filter { byteCounts[$0] > 0 })
+      for disk in wanted.subtracting(content.copy?.members ?? []) {
+        content.copy?.hold(disk)
+        var all = Self.bitmap(byteCounts[disk])
+        all.markAll()
+        content.copy?.lacking[disk] = all
+        content.copy?.totalByteCount += byteCounts[disk]
+      }
+      for disk in (content.copy?.members ?? []).subtracting(wanted) {
+        content.copy?.lacking[disk].clearAll()
+        content.copy?.sent.removeAll { $0.disk == disk }
+      }
+      content.copy?.members = wanted
+    }
+  }
+
+  fileprivate static func bitmap(_ byteCount: UInt64) -> DirtyBitmap {
     // Small blocks, because a guest's writes are: 16 KiB, for small disks 4 KiB. But a map has at
     // most 2²⁶ of them, which are 8 MiB for a disk of a TiB, unless a block would be more than a
     // piece.
@@ -123,7 +155,8 @@ public final class CopyDebt: Sendable {
       if Mutant.skipDebt.isOn { return }
     #endif
     content.withLock { content in
-      guard content.copy != nil else { return }
+      // Of one that came since, or left, nothing is copied before the next connection knows it.
+      guard content.copy?.members.contains(disk.index) == true else { return }
       for index in 0..<map.count {
         let range = map[index].range
         if content.copy?.changed == nil {
@@ -147,8 +180,9 @@ public final class CopyDebt: Sendable {
 
   /// The first bytes at or after `offset` that the peer lacks; at most 1 GiB.
   public func lacking(_ disk: Int, from offset: UInt64) -> ByteRange? {
-    content.withLock {
-      $0.copy?.lacking[disk].nextDirtyRange(from: offset, maximumLength: 1 << 30)
+    content.withLock { content in
+      guard let copy = content.copy, disk < copy.lacking.count else { return nil }
+      return copy.lacking[disk].nextDirtyRange(from: offset, maximumLength: 1 << 30)
     }
   }
 

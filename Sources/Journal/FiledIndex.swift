@@ -151,6 +151,7 @@ final class FiledIndex: Sendable {
   }
 
   private func descent(_ disk: DiskNumber) -> Descent? {
+    guard disk.index < layout.trees.count else { return nil }
     let tree = layout.trees[disk.index]
     if tree.extentCount == 0 { return nil }
     return Descent(disk: disk.index, page: tree.root, height: Int(tree.height))

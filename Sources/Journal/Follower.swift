@@ -58,6 +58,9 @@ public final class Follower: Sendable {
     public func report(
       received: SequenceNumber, durable: SequenceNumber, applied: SequenceNumber
     ) {
+      precondition(
+        received >= durable && durable >= applied,
+        "marks cross: \(received), \(durable), \(applied)")
       follower.receivedMark.store(received.rawValue, ordering: .releasing)
       follower.durableMark.store(durable.rawValue, ordering: .releasing)
       follower.appliedMark.store(applied.rawValue, ordering: .releasing)

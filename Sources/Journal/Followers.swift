@@ -1,4 +1,5 @@
 import BlockModel
+import SystemIO
 
 /// All who follow a group's journal, and what the journal must keep for them. Who they are does not
 /// change while the group is open. Any thread.
@@ -36,6 +37,14 @@ public final class Followers: Sendable {
     all.map { .init(site: $0.site, durable: $0.durable, isKept: !$0.isDetached) }
   }
 
+  /// Whether the state file says of each, and of no other, if what it lacks is kept.
+  public func areNoted(in known: [JournalState.FollowerMark]) -> Bool {
+    known.count == all.count
+      && all.allSatisfy { follower in
+        known.first { $0.site == follower.site }?.isKept == !follower.isDetached
+      }
+  }
+
   /// The bases were written where `map` has extents; as `CopyDebt.note`.
   public func note(_ disk: DiskNumber, _ map: SealedExtentMap) {
     for follower in all { follower.debt.note(disk, map) }
@@ -70,10 +79,10 @@ public final class Followers: Sendable {
 
 extension [JournalState.FollowerMark] {
   /// What all of them have for whom anything is kept.
-  public var mark: SequenceNumber? { lazy.filter(\.isKept).map(\.durable).min() }
-
-  /// By site, whether what it lacks is kept.
-  public var keeping: [String: Bool] {
-    Dictionary(map { ($0.site, $0.isKept) }, uniquingKeysWith: { first, _ in first })
+  public var mark: SequenceNumber? {
+    #if MUTANTS
+      if Mutant.keepForNearest.isOn { return lazy.filter(\.isKept).map(\.durable).max() }
+    #endif
+    return lazy.filter(\.isKept).map(\.durable).min()
   }
 }

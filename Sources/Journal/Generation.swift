@@ -60,6 +60,10 @@ struct ActiveIndex {
     checkpoints.append(checkpoint)
   }
 
+  mutating func addMarker(_ sequence: SequenceNumber, _ timestamp: Timestamp) {
+    extend(sequence, timestamp)
+  }
+
   /// Every one of the span is here.
   @inline(__always)
   var recordCount: Int {
@@ -150,8 +154,11 @@ public final class Generation: Sendable {
     disk: DiskNumber, at offset: UInt64, limit: UInt64, floor: UInt32 = 0
   ) -> (length: UInt64, source: ExtentSource?) {
     switch maps {
-    case .frozen(let disks): disks[disk.index].map.piece(at: offset, limit: limit)
-    case .sealed(let disks): disks[disk.index].piece(at: offset, limit: limit)
+    case .frozen(let disks):
+      disk.index < disks.count
+        ? disks[disk.index].map.piece(at: offset, limit: limit) : (limit, nil)
+    case .sealed(let disks):
+      disk.index < disks.count ? disks[disk.index].piece(at: offset, limit: limit) : (limit, nil)
     case .filed(let index): index.piece(disk: disk, at: offset, limit: limit, floor: floor)
     }
   }
@@ -168,7 +175,9 @@ public final class Generation: Sendable {
 
   /// A disk's extents in order, newest cursors first, from the byte at `offset` on. Blocks.
   func cursors(disk: DiskNumber, from offset: UInt64) throws(JournalError) -> [ExtentCursor] {
-    switch maps {
+    // The disk may have come later.
+    if disk.index >= diskCount { return [] }
+    return switch maps {
     case .frozen(let disks): [ExtentCursor(disks[disk.index].map.sealed(), from: offset)]
     case .sealed(let disks): [ExtentCursor(disks[disk.index], from: offset)]
     case .filed(let index): try index.cursors(disk: disk, from: offset)
@@ -191,6 +200,7 @@ public final class Generation: Sendable {
     }
   }
 
+  /// Disks with a higher number came later.
   public var diskCount: Int {
     switch maps {
     case .frozen(let disks): disks.count
@@ -269,13 +279,18 @@ public final class Generation: Sendable {
   ) throws(JournalError) -> Generation {
     var maps: [[SealedExtentMap]] = []
     for generation in oldestFirst { maps.append(try generation.sealedMaps()) }
-    let merged = maps[0].indices.map { disk in
-      SealedExtentMap.merging(maps.map { $0[disk] })
+    let merged = (0..<oldestFirst.diskCount).map { disk in
+      SealedExtentMap.merging(maps.compactMap { disk < $0.count ? $0[disk] : nil })
     }
     return Generation(
       RecordSpan(joining: oldestFirst), [], oldestFirst[oldestFirst.count - 1].segment,
       .sealed(merged), share)
   }
+}
+
+extension Sequence<Generation> {
+  /// Of the one that knows the most.
+  public var diskCount: Int { map(\.diskCount).max() ?? 0 }
 }
 
 extension RecordSpan {

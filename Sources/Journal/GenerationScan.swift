@@ -4,12 +4,14 @@ import SystemIO
 extension ActiveIndex {
   /// Adds a record that was read back from a segment.
   mutating func add<File: JournalFile>(_ record: SegmentScanner<File>.Record, segment: UInt32) {
-    if record.header.kind == .checkpoint {
+    switch record.header.kind {
+    case .checkpoint:
       add(
         Checkpoint(
           sequence: record.sequence, timestamp: record.header.timestamp,
           tag: unsafe String(decoding: record.payload, as: UTF8.self)))
-    } else {
+    case .disk: addMarker(record.sequence, record.header.timestamp)
+    case .write, .trim, .zero:
       add(
         record.header, record.sequence,
         record.header.extentSource(segment: segment, position: record.position))

@@ -105,7 +105,7 @@ struct IndexFileWriter {
     #if MUTANTS
       let oldestFirst = Mutant.mergeOutOfOrder.isOn ? oldestFirst.reversed() : oldestFirst
     #endif
-    for disk in 0..<oldestFirst[0].diskCount {
+    for disk in 0..<oldestFirst.diskCount {
       var merge = try ExtentMerge(oldestFirst, disk: DiskNumber(UInt16(disk)))
       while let extent = try merge.next() {
         tree.append(extent)

@@ -5,7 +5,8 @@ import SystemIO
 /// forms, and the active one. Owned by the group's loop.
 struct IndexStack {
   var active: ActiveIndex
-  private let diskCount: Int
+  /// Numbers of disks are below it.
+  private var diskCount: Int
   private var levels: IndexLevels
   /// The cover of all closed generations: what a look-up consults.
   private(set) var closed = IndexCover([])
@@ -44,6 +45,14 @@ struct IndexStack {
     levels.append(Generation(freezing: active, span: span, segment: segment, origin: origin))
     active = ActiveIndex(diskCount: diskCount)
     updateCover()
+  }
+
+  /// After a `freeze`: numbers up to `count` may come.
+  mutating func grow(toDisks count: Int) {
+    precondition(active.span == nil, "records are indexed for fewer disks")
+    if count <= diskCount { return }
+    diskCount = count
+    active = ActiveIndex(diskCount: count)
   }
 
   mutating func complete(before segment: UInt32) { levels.complete(before: segment) }

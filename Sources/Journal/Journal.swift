@@ -48,7 +48,7 @@ public final class Journal<Storage: JournalStorage> {
   private var activeLimit = 0
   /// Whose records are here. A protected group stamps as the newest.
   public private(set) var lineage = Lineage()
-  private(set) var index: IndexStack
+  var index: IndexStack
 
   /// Bytes of records written since the start.
   public private(set) var dataBytes: UInt64 = 0
@@ -81,6 +81,10 @@ public final class Journal<Storage: JournalStorage> {
   /// sidecar's word for them, or records lie here for long.
   private var unverifiedSegments: Set<UInt32> = []
 
+  /// A marker of a disk with which `accept` has stopped.
+  var nextChange: (DiskChange, JournalState.Mark)?
+  var admitted = SequenceNumber.none
+
   /// - Parameter continuesLastSegment: a receiving side goes on in the last segment. At
   ///   the stamping side a new segment of a new incarnation begins, so that bytes which a power cut
   ///   brought back, or which another process wrote to a copy of the folder, never verify there.
@@ -96,7 +100,7 @@ public final class Journal<Storage: JournalStorage> {
     group = state.group
     shelf = recovered.shelf
     index = IndexStack(
-      diskCount: state.disks.count, generations: [], life: 0, shelf: recovered.shelf)
+      diskCount: state.diskCount, generations: [], life: 0, shelf: recovered.shelf)
     adopt(recovered, state: state, continuesLastSegment: continuesLastSegment)
   }
 
@@ -128,13 +132,15 @@ public final class Journal<Storage: JournalStorage> {
     fileNumberOffset = recovered.nextFileNumber - recovered.slots.count
     for slot in recovered.freeSlots { slots[slot] = .free(recovered.slots[slot].file) }
     index = IndexStack(
-      diskCount: state.disks.count, generations: recovered.generations,
+      diskCount: state.diskCount, generations: recovered.generations,
       life: index.life + 1, shelf: shelf)
     oldestNumber = recovered.oldestSegment
     lastSequence = recovered.lastSequence
     lastTimestamp = recovered.lastTimestamp
     stampFloor = lastTimestamp
     promisedTimestamp = .zero
+    nextChange = nil
+    admitted = .none
     durableSequence = min(state.durable, lastSequence)
     appliedSequence = state.applied.sequence
     raiseFloor()
@@ -235,12 +241,8 @@ public final class Journal<Storage: JournalStorage> {
     lastSequence = lastSequence.advanced(by: 1)
     lastTimestamp = header.timestamp
     stampFloor = header.timestamp
-    if header.kind == .checkpoint {
-      let tag = unsafe String(
-        decoding: UnsafeRawBufferPointer(
-          start: record + RecordHeader.byteCount, count: header.payloadByteCount), as: UTF8.self)
-      index.active.add(
-        Checkpoint(sequence: lastSequence, timestamp: header.timestamp, tag: tag))
+    if header.kind.isMarker {
+      unsafe indexMarker(header, record)
     } else {
       let source = header.extentSource(segment: segment.number, position: activeEnd)
       index.active.add(header, lastSequence, source)
@@ -248,6 +250,16 @@ public final class Journal<Storage: JournalStorage> {
     lastPosition = activeEnd
     activeEnd &+= byteCount
     activeCount &+= 1
+  }
+
+  private func indexMarker(_ header: RecordHeader, _ record: UnsafeMutableRawPointer) {
+    guard header.kind == .checkpoint else {
+      return index.active.addMarker(lastSequence, header.timestamp)
+    }
+    let tag = unsafe String(
+      decoding: UnsafeRawBufferPointer(
+        start: record + RecordHeader.byteCount, count: header.payloadByteCount), as: UTF8.self)
+    index.active.add(Checkpoint(sequence: lastSequence, timestamp: header.timestamp, tag: tag))
   }
 
   /// Where the last staged record's payload is: what the analyzer is told.
@@ -265,6 +277,9 @@ public final class Journal<Storage: JournalStorage> {
   @discardableResult
   public func commit() throws(JournalError) -> Bool {
     guard !staged.isEmpty, let segment = active else { return false }
+    precondition(
+      stagedStart < activeEnd && activeEnd <= activeLimit,
+      "a batch from \(stagedStart) to \(activeEnd) in a segment of \(activeLimit) bytes")
     padToPage()
     do throws(Errno) {
       try segment.file.write(&staged, at: UInt64(stagedStart))
@@ -341,6 +356,11 @@ public final class Journal<Storage: JournalStorage> {
 
   private func open(_ header: SegmentHeader) throws(JournalError) {
     precondition(!freeSlots.isEmpty, "no free segment: the caller must ask hasRoom first")
+    precondition(staged.isEmpty, "a segment begins while records of another are staged")
+    precondition(
+      header.firstSequence == lastSequence.advanced(by: 1)
+        && header.number > segments.last?.number ?? 0,
+      "segment \(header.number) from record \(header.firstSequence) does not follow")
     let slot = freeSlots.removeFirst()
     guard case .free(let file) = slots[slot] else { preconditionFailure("slot is not free") }
     let bytes = header.encoded()
@@ -394,6 +414,7 @@ public final class Journal<Storage: JournalStorage> {
   }
 
   public func slotCreated(_ slot: Int, _ file: Storage.File) {
+    guard case .creating = slots[slot] else { preconditionFailure("slot \(slot) has a file") }
     slots[slot] = .free(file)
     creatingCount -= 1
     freeSlots.append(slot)
@@ -546,6 +567,7 @@ public final class Journal<Storage: JournalStorage> {
   }
 
   public func syncCompleted(_ job: SyncJob) {
+    precondition(job.sequence <= appended, "more is durable than was written")
     syncedThroughSegment = max(syncedThroughSegment, job.throughSegment)
     durableSequence = max(durableSequence, job.sequence)
     watermarks[.durableTimestamp] = max(
@@ -624,32 +646,6 @@ public final class Journal<Storage: JournalStorage> {
     freezeIndex()
   }
 
-  /// Work that puts a closed generation somewhere: what is not done of it takes memory. Nil when
-  /// there is none. Nothing depends on it. Run by any thread, and its result given to `install`;
-  /// one of each kind at once.
-  public func placingJob() -> IndexJob? { index.nextPlacing() }
-
-  /// The same, which makes look-ups shorter: may take long.
-  public func mergeJob() -> IndexJob? { index.nextMerge() }
-
-  /// Takes the result of a job, unless it came too late.
-  public func install(_ result: IndexJob.Result, of job: IndexJob) {
-    index.install(result.generation, of: job)
-  }
-
-  /// Nothing came of it.
-  public func indexJobFailed(_ job: IndexJob) { index.failed(job) }
-
-  /// Closes the active generation. Records up to the one that is returned and those behind it stay
-  /// in different generations until `removeBorder`.
-  public func addBorder() throws(JournalError) -> SequenceNumber {
-    try freezeActive()
-    index.addBorder(lastSequence)
-    return lastSequence
-  }
-
-  public func removeBorder(_ border: SequenceNumber) { index.removeBorder(border) }
-
   /// Segments with records up to `sequence` whose sums must be checked before these reach a disk.
   public func segmentsToVerify(through sequence: SequenceNumber) -> [Segment<Storage.File>] {
     if unverifiedSegments.isEmpty { return [] }
@@ -670,6 +666,7 @@ public final class Journal<Storage: JournalStorage> {
 
   /// The bases hold everything through `sequence`, durably, and the state file says so.
   public func applyCompleted(through sequence: SequenceNumber) {
+    precondition(sequence <= appended, "more is applied than was written")
     appliedSequence = max(appliedSequence, sequence)
     index.drop(through: sequence)
     // The disks have what is before: nobody who looks up now may hold up its recycling.
@@ -739,8 +736,8 @@ public final class Journal<Storage: JournalStorage> {
 
   /// Verifies and stages the whole records at the start of `bytes`, which continue the active
   /// segment; the memory must stay unchanged until `commit`. Returns how many bytes were taken;
-  /// the rest is the beginning of a record. Throws when the bytes are not the next records; what
-  /// came before the bad one stays staged.
+  /// the rest is the beginning of a record, or begins with a marker of a disk: see `nextChange`.
+  /// Throws when the bytes are not the next records; what came before the bad one stays staged.
   public func accept(
     _ bytes: UnsafeMutableRawBufferPointer, disks: [UInt64]
   ) throws(JournalError) -> Int {
@@ -759,6 +756,10 @@ public final class Journal<Storage: JournalStorage> {
       let checksumStart = segment.checksumSeed ^ UInt32(truncatingIfNeeded: activeCount)
       guard unsafe header.verifies(record, checksumStart: checksumStart) else {
         throw .notNext("checksum of record \(lastSequence.rawValue + 1) is wrong")
+      }
+      if header.kind == .disk, admitted != lastSequence.advanced(by: 1) {
+        nextChange = try unsafe diskChange(header, record)
+        break
       }
       try checkPlace(header, disks)
       try unsafe stage(header, record, byteCount, in: segment)
@@ -779,7 +780,7 @@ public final class Journal<Storage: JournalStorage> {
 
   /// Of a record that verifies: what it says is what the peer wrote.
   private func checkPlace(_ header: RecordHeader, _ disks: [UInt64]) throws(JournalError) {
-    if header.kind == .checkpoint { return }
+    if header.kind.isMarker { return }
     guard header.disk.index < disks.count else {
       throw .notNext("there is no disk \(header.disk.rawValue)")
     }

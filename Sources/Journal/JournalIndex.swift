@@ -48,4 +48,30 @@ extension Journal {
 
   /// How many maps `piece` consults at most.
   public var mapCount: Int { index.mapCount }
+
+  /// Work that puts a closed generation somewhere: what is not done of it takes memory. Nil when
+  /// there is none. Nothing depends on it. Run by any thread, and its result given to `install`;
+  /// one of each kind at once.
+  public func placingJob() -> IndexJob? { index.nextPlacing() }
+
+  /// The same, which makes look-ups shorter: may take long.
+  public func mergeJob() -> IndexJob? { index.nextMerge() }
+
+  /// Takes the result of a job, unless it came too late.
+  public func install(_ result: IndexJob.Result, of job: IndexJob) {
+    index.install(result.generation, of: job)
+  }
+
+  /// Nothing came of it.
+  public func indexJobFailed(_ job: IndexJob) { index.failed(job) }
+
+  /// Closes the active generation. Records up to the one that is returned and those behind it stay
+  /// in different generations until `removeBorder`.
+  public func addBorder() throws(JournalError) -> SequenceNumber {
+    try freezeActive()
+    index.addBorder(stamped)
+    return stamped
+  }
+
+  public func removeBorder(_ border: SequenceNumber) { index.removeBorder(border) }
 }

@@ -217,11 +217,11 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
           let name = SidecarIndex.name(ofSegmentFile: slots[kept.facts.slot].name)
           let index = segment.filedIndex(
             sidecar.layout, name: name, storage, shelf,
-            bounds: seal.bounds(state.disks.map(\.byteCount)))
+            bounds: seal.bounds(state.diskBounds))
           generations.append(
             Generation(
               span: seal.span, checkpoints: sidecar.checkpoints, segment: header.number,
-              filed: index, origin: segment.origin(diskCount: state.disks.count, shelf)))
+              filed: index, origin: segment.origin(diskCount: state.diskCount, shelf)))
         }
         return
       }
@@ -230,9 +230,9 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     // Its records may be those of the sealed segment, whose end is known only then.
     let whole = Segment(
       header: header, file: file, slot: kept.facts.slot, end: kept.facts.end, isSealed: true)
+    let disks = state.diskBounds
     var index = IndexScan(
-      header.number, diskCount: state.disks.count, shelf,
-      whole.origin(diskCount: state.disks.count, shelf))
+      header.number, diskCount: disks.count, shelf, whole.origin(diskCount: disks.count, shelf))
     var end = SegmentHeader.byteCount
     // Its first record may be lost: another one must still not be earlier than the header says.
     let headerTimestamp = Timestamp(rawValue: max(1, header.firstTimestamp.rawValue) - 1)
@@ -248,7 +248,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
       lastTimestamp = max(lastTimestamp, record.header.timestamp)
       if isLast { lastRecordPosition = record.position }
       if record.sequence > state.applied.sequence {
-        try Self.index(record, state: state, into: &index)
+        try Self.index(record, disks, into: &index)
       }
     }
     end = scanner.position
@@ -261,14 +261,12 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   }
 
   private static func index(
-    _ record: SegmentScanner<Storage.File>.Record, state: JournalState,
-    into index: inout IndexScan
+    _ record: SegmentScanner<Storage.File>.Record, _ disks: [UInt64], into index: inout IndexScan
   ) throws(JournalError) {
     let header = record.header
     guard
-      header.kind == .checkpoint
-        || header.disk.index < state.disks.count
-          && header.range.end <= state.disks[header.disk.index].byteCount
+      header.kind.isMarker
+        || header.disk.index < disks.count && header.range.end <= disks[header.disk.index]
     else {
       throw .damaged(
         "record \(record.sequence.rawValue) lies outside of its disk")
@@ -282,7 +280,7 @@ extension RecordHeader {
   @inline(__always)
   func extentSource(segment: UInt32, position: Int) -> ExtentSource {
     switch kind {
-    case .write, .checkpoint:
+    case .write, .checkpoint, .disk:
       ExtentSource(
         segment: segment,
         position: UInt32(truncatingIfNeeded: position + RecordHeader.byteCount))

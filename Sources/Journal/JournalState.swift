@@ -3,15 +3,6 @@ import SystemIO
 
 /// What a group must know of itself besides the segments: a small record, replaced as a whole.
 public struct JournalState: Equatable, Sendable {
-  public struct Disk: Equatable, Sendable {
-    public var name: String
-    public var byteCount: UInt64
-    public init(name: String, byteCount: UInt64) {
-      self.name = name
-      self.byteCount = byteCount
-    }
-  }
-
   /// How far the base disks are a copy of the protected ones.
   public enum Baseline: Equatable, Sendable {
     /// The base was never filled: a recovery group that has not met its peer, or whose peer told
@@ -99,6 +90,9 @@ public struct JournalState: Equatable, Sendable {
   /// a new header and keeps new records leaves no old header that is believed.
   public var oldestSegment: UInt32
   public var isClean: Bool
+  /// No disk had this number yet.
+  public var nextDisk: UInt16
+  /// In ascending order of their numbers; also those that left and of which instants are left.
   public var disks: [Disk]
   /// Intervals of the timeline in which order was lost, oldest first; bounded by `gapLimit`.
   public var gaps: [Gap]
@@ -135,6 +129,7 @@ public struct JournalState: Equatable, Sendable {
     oldestSegment = 0
     isClean = true
     self.disks = disks
+    nextDisk = UInt16(disks.numberCount)
     gaps = []
   }
 

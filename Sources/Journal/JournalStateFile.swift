@@ -11,7 +11,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
   public static var name: String { "state" }
   static var copyByteCount: Int { 64 << 10 }
   static var magic: UInt64 { 0x5441_504C_5354_4154 }  // "TAPLSTAT"
-  public static var version: UInt32 { 5 }
+  public static var version: UInt32 { 6 }
 
   private let file: File
 
@@ -81,6 +81,13 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     }
     return best
   }
+
+  /// Whether it has its place: names and paths of disks may be long.
+  public static func fits(_ state: JournalState) -> Bool {
+    encode(state).count <= copyByteCount - headerByteCount
+  }
+
+  private static var headerByteCount: Int { 28 }
 
   /// Durable when it returns. Blocks; one writer at a time. `generation` grows by one each time.
   public func write(_ state: JournalState, generation: UInt64) throws(Errno) {
@@ -157,11 +164,8 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(state.promise.boot)
     encoder.put(state.oldestSegment)
     encoder.put(state.isClean ? UInt8(1) : 0)
-    encoder.put(UInt16(state.disks.count))
-    for disk in state.disks {
-      encoder.put(disk.name)
-      encoder.put(disk.byteCount)
-    }
+    encoder.put(state.nextDisk)
+    encoder.put(whole: state.disks)
     encoder.put(UInt16(state.gaps.count))
     for gap in state.gaps {
       encoder.put(gap.from.rawValue)
@@ -201,10 +205,8 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
       monotonicNanoseconds: try decoder.take(), boot: try decoder.take())
     state.oldestSegment = try decoder.take()
     state.isClean = try decoder.take(UInt8.self) == 1
-    for _ in 0..<(try decoder.take(UInt16.self)) {
-      state.disks.append(
-        .init(name: try decoder.takeString(), byteCount: try decoder.take()))
-    }
+    state.nextDisk = try decoder.take()
+    state.disks = try decoder.takeWholeDisks()
     for _ in 0..<(try decoder.take(UInt16.self)) {
       state.gaps.append(
         .init(

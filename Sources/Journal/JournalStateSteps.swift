@@ -10,11 +10,28 @@ extension JournalState {
   /// another timeline, with segments of its own: the folder may be an older one put back, or a copy
   /// of one with which somebody else goes on.
   ///
-  /// - Parameter isNew: it was never served before.
-  public mutating func opens<Storage>(_ recovered: JournalRecovery<Storage>, isNew: Bool) {
+  /// - Parameters:
+  ///   - isNew: it was never served before.
+  ///   - former: what it did until now, when that was something else.
+  public mutating func opens<Storage>(
+    _ recovered: JournalRecovery<Storage>, isNew: Bool, former: Duty? = nil
+  ) {
+    if let former, former != ownership.duty { changes(recovered.lastSequence) }
     if ownership.duty == .owning, !isNew { beginIncarnation(after: recovered) }
     isClean = false
     oldestSegment = recovered.oldestSegment
+  }
+
+  /// The duty is another from here on. What an owner had was acknowledged by it: whoever owns after
+  /// it and lacks some of that has not lost it in a power cut, and may not have it dropped. What it
+  /// had reserved to promise was never told to anybody as the promise of the next.
+  ///
+  /// - Parameter last: the last record that is here.
+  private mutating func changes(_ last: SequenceNumber) {
+    ownerDurable = .unknown
+    guard ownership.duty == .following else { return }
+    promise = .none
+    if let holder = lineage.holder(of: last) { ownerDurable = .init(holder.identifier, last) }
   }
 
   private mutating func beginIncarnation<Storage>(after recovered: JournalRecovery<Storage>) {
@@ -55,6 +72,7 @@ extension JournalState {
     let oldest = catalog.oldestNeeded(
       durable: durable, applied: mark.sequence, kept: followers.mark)
     oldestSegment = max(oldestSegment, oldest ?? 0)
+    forgetGoneDisks()
   }
 
   // MARK: At a following group
@@ -77,18 +95,22 @@ extension JournalState {
     if isDiscarded { promise = .none }
     // Apply may have gone further by now; then only a full copy helps, and the peer will find out.
     durable = min(durable, max(last, applied.sequence))
+    cutDisks(after: last)
   }
 
   /// A full copy begins, goes on, or is followed by the records after `start`: the history here
-  /// ends, and the journal is to be erased.
+  /// ends, and the journal is to be erased. The disks become those of the owner.
   ///
   /// - Parameters:
+  ///   - disks: as they are here, with the owner's numbers; all of them are below `nextDisk`.
   ///   - copy: its number.
   ///   - lineage: of the owner.
   public mutating func copies(
     _ group: GroupIdentifier, copy number: UInt64, from start: SequenceNumber, of lineage: Lineage,
-    now: Timestamp
+    disks: [Disk], nextDisk: UInt16, now: Timestamp
   ) {
+    self.disks = disks
+    self.nextDisk = max(nextDisk, UInt16(disks.numberCount))
     if baseline == .complete {
       noteGap(.init(from: max(applied.timestamp, historyStart), to: now))
     }

@@ -9,6 +9,11 @@ public enum RecordKind: UInt16, Sendable {
   case zero = 6
   /// A named or periodic instant: no disk, the tag as payload (empty when periodic).
   case checkpoint = 256
+  /// A disk has come to the group, is whole, or has left it: a `DiskChange` as payload.
+  case disk = 257
+
+  /// Changes no byte of a disk.
+  @inline(__always) public var isMarker: Bool { self == .checkpoint || self == .disk }
 }
 
 /// The 28 bytes in front of every record's payload; all integers big-endian.
@@ -28,7 +33,7 @@ public struct RecordHeader: Equatable, Sendable {
   public static let byteCount = 28
   /// No record carries more; longer guest writes become several records.
   public static let payloadLimit = 1 << 20
-  /// No checkpoint's tag is longer: so much is read with the headers.
+  /// No marker's payload is longer: so much is read with the headers.
   public static let tagByteLimit = 4096
 
   public var disk: DiskNumber
@@ -53,7 +58,7 @@ public struct RecordHeader: Equatable, Sendable {
   @inline(__always)
   public var payloadByteCount: Int {
     switch kind {
-    case .write, .checkpoint: Int(length)
+    case .write, .checkpoint, .disk: Int(length)
     case .trim, .zero: 0
     }
   }
@@ -90,7 +95,7 @@ public struct RecordHeader: Equatable, Sendable {
         bigEndian: record.loadUnaligned(fromByteOffset: 8, as: UInt64.self)))
     offset = unsafe UInt64(bigEndian: record.loadUnaligned(fromByteOffset: 16, as: UInt64.self))
     length = unsafe UInt32(bigEndian: record.loadUnaligned(fromByteOffset: 24, as: UInt32.self))
-    let limit = kind == .checkpoint ? Self.tagByteLimit : Self.payloadLimit
+    let limit = kind.isMarker ? Self.tagByteLimit : Self.payloadLimit
     guard payloadByteCount <= limit,
       !offset.addingReportingOverflow(UInt64(length)).overflow
     else { return nil }

@@ -65,7 +65,7 @@ public struct SegmentScanner<File: JournalFile>: ~Copyable {
     let byteCount = RecordHeader.byteCount + record.payloadByteCount
     guard position + byteCount <= limit else { return nil }
     var payload = unsafe UnsafeRawBufferPointer(start: nil, count: 0)
-    if depth == .verified || record.kind == .checkpoint {
+    if depth == .verified || record.kind.isMarker {
       guard try fill(byteCount) else { return nil }
       let whole = unsafe UnsafeRawPointer(buffer.base + (position - bufferStart))
       let checksumStart = seed ^ UInt32(truncatingIfNeeded: recordCount)

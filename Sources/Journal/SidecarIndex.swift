@@ -263,12 +263,12 @@ public struct SidecarIndex: Sendable {
     }
     let pageByteCount = Int(try decoder.take(UInt32.self))
     guard pageByteCount == 4096 || pageByteCount == 256,
-      Int(try decoder.take(UInt16.self)) == diskCount
+      case let treeCount = Int(try decoder.take(UInt16.self)), treeCount <= diskCount
     else { throw Refused() }
     var layout = IndexLayout(
       pageByteCount: pageByteCount, offset: UInt64(pagesOffset(contents.count, pageByteCount)),
       seed: seed(of: seal))
-    for _ in 0..<diskCount {
+    for _ in 0..<treeCount {
       layout.trees.append(
         IndexTree(
           extentCount: try decoder.take(), firstPage: try decoder.take(),
@@ -399,7 +399,7 @@ extension SidecarIndex {
     var scanner = SegmentScanner(file, header: header, limit: end, depth: .headersOnly)
     while scanner.recordCount < recordCount {
       guard let record = try scanner.next() else { return nil }
-      guard record.header.kind == .checkpoint || record.header.disk.index < diskCount else {
+      guard record.header.kind.isMarker || record.header.disk.index < diskCount else {
         return nil
       }
       index.add(record, segment: header.number)

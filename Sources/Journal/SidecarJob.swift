@@ -46,7 +46,7 @@ public struct SidecarJob<Storage: JournalStorage>: Sendable {
 
   /// The head last: it says where the pages are.
   private func write(to file: Storage.File) throws(JournalError) -> IndexLayout? {
-    guard let newest = generations.last else {
+    if generations.isEmpty {
       try IndexFileWriter.write(SidecarIndex.encode(seal), to: file, at: 0)
       return nil
     }
@@ -54,7 +54,7 @@ public struct SidecarJob<Storage: JournalStorage>: Sendable {
     let exact = SegmentSeal(
       identity: seal.identity, end: seal.end, span: RecordSpan(joining: generations))
     let head = SidecarHead(
-      exact, generations.flatMap(\.checkpoints), diskCount: newest.diskCount,
+      exact, generations.flatMap(\.checkpoints), diskCount: maps.diskCount,
       pageByteCount: IndexPage.byteCount(
         segmentByteCount: Int(segment.header.segmentByteCount)))
     var writer = IndexFileWriter(

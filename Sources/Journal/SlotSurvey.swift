@@ -109,7 +109,7 @@ struct SlotSurvey<Storage: JournalStorage> {
     if seal.span.lastSequence > state.applied.sequence {
       // A part of it would be indexed twice.
       guard seal.span.firstSequence > state.applied.sequence, let file,
-        let sidecar = try? SidecarIndex.open(file, of: header, diskCount: state.disks.count)
+        let sidecar = try? SidecarIndex.open(file, of: header, diskCount: state.diskCount)
       else { return false }
       sidecars[slot] = sidecar
     }

@@ -101,7 +101,7 @@ final class ExportTarget {
       switch header.kind {
       case .write: try unsafe file.write(payload, at: header.offset)
       case .zero, .trim: try zero(header.range)
-      case .checkpoint: break
+      case .checkpoint, .disk: break
       }
     } catch { throw .file(unfinished, error, doing: "writing") }
   }

@@ -71,6 +71,10 @@ extension JournalFolder {
     }
     let (wanted, name, byteCount) = try disk(named: request.disk, in: state)
     let instant = try resolve(request, now: now, state: state)
+    if let noted = state.disks[wanted], !noted.isShown(at: instant) {
+      throw .refused(
+        "disk \(name) was not in the group at the instant, or not all of it was in the history yet")
+    }
     let target = try ExportTarget(request, sizeBytes: byteCount)
     do throws(JournalToolsError) {
       if let base = request.base { try target.copy(base) }
@@ -93,12 +97,11 @@ extension JournalFolder {
   func disk(
     named name: String, in state: JournalState
   ) throws(JournalToolsError) -> (DiskNumber, name: String, size: UInt64) {
-    guard let number = state.disks.firstIndex(where: { $0.name == name }) else {
+    guard let disk = state.disks[named: name] else {
       let names = state.disks.map(\.name).joined(separator: ", ")
       throw .refused("there is no disk \(name.quotedForMessage); the group has \(names)")
     }
-    let size = state.disks[number].byteCount
-    return (DiskNumber(UInt16(truncatingIfNeeded: number)), name, size)
+    return (disk.number, name, disk.byteCount)
   }
 
   private static func incomplete(_ outcome: ExportOutcome) -> JournalToolsError {
@@ -131,7 +134,7 @@ extension JournalFolder {
       }
       next.lastSequence = record.sequence.rawValue
       next.lastInstant = header.timestamp.description
-      guard header.kind != .checkpoint, header.disk == disk else { return true }
+      guard !header.kind.isMarker, header.disk == disk else { return true }
       try unsafe target.apply(header, payload: record.payload)
       next.records += 1
       if header.kind == .write { next.writtenBytes += UInt64(header.length) }

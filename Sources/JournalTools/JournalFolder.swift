@@ -97,7 +97,7 @@ public final class JournalFolder: Sendable {
     _ segments: [SegmentFile], _ state: JournalState?, _ path: String
   ) -> SequenceNumber {
     guard let state, state.baseline == .complete else { return .none }
-    let disks = state.disks.map(\.byteCount)
+    let disks = state.diskBounds
     var newest = SequenceNumber.none
     for segment in segments {
       let name = SidecarIndex.name(ofSegmentFile: segment.name)
@@ -169,8 +169,7 @@ public final class JournalFolder: Sendable {
 
   /// The name of a disk; `#N` when the state file does not tell.
   public func diskName(_ number: DiskNumber) -> String {
-    guard let disks = state?.disks, number.index < disks.count else { return "#\(number.rawValue)" }
-    return disks[number.index].name
+    state?.disks[number]?.name ?? "#\(number.rawValue)"
   }
 }
 

@@ -75,9 +75,13 @@ extension JournalFolder {
     var line = RecordListing(
       sequence: record.sequence.rawValue, instant: header.timestamp.description,
       kind: header.kind.name, segment: segment, position: record.position)
-    if header.kind == .checkpoint {
-      line.tag = unsafe String(decoding: record.payload, as: UTF8.self)
-    } else {
+    switch header.kind {
+    case .checkpoint: line.tag = unsafe String(decoding: record.payload, as: UTF8.self)
+    case .disk:
+      let change = unsafe DiskChange(number: header.disk, payload: record.payload)
+      line.kind = change.map { "disk-\($0.event)" } ?? line.kind
+      line.disk = change?.name
+    case .write, .trim, .zero:
       line.disk = diskName(header.disk)
       line.offset = header.offset
       line.length = header.length
@@ -115,6 +119,7 @@ extension RecordKind {
     case .trim: "trim"
     case .zero: "zero"
     case .checkpoint: "checkpoint"
+    case .disk: "disk"
     }
   }
 }

@@ -91,7 +91,7 @@ extension JournalFolder {
     _ ledger: inout SalvageLedger, _ outcome: inout ExportOutcome
   ) throws(JournalToolsError) {
     let header = record.header
-    let isOwn = header.kind != .checkpoint && header.disk == disk
+    let isOwn = !header.kind.isMarker && header.disk == disk
     if isOwn, header.range.end > size { return ledger.addMisplaced(record) }
     if outcome.firstSequence == nil {
       outcome.firstSequence = record.sequence.rawValue
@@ -113,7 +113,7 @@ extension JournalFolder {
     guard request.disk.hasPrefix("#"), let number = UInt16(request.disk.dropFirst()) else {
       throw .refused(
         "the state file, which tells the disks' names, cannot be read: name the disk by its"
-          + " position in the configuration's list, --disk '#0' for the first")
+          + " number, --disk '#0' for the group's first")
     }
     if let base = request.base {
       return (DiskNumber(number), request.disk, try ExportTarget.size(of: base))
@@ -121,7 +121,7 @@ extension JournalFolder {
     var end: UInt64 = 0
     var records = walk
     try records.run { event in
-      if case .whole(let record) = event, record.header.kind != .checkpoint,
+      if case .whole(let record) = event, !record.header.kind.isMarker,
         record.header.disk == DiskNumber(number)
       {
         end = max(end, record.header.range.end)

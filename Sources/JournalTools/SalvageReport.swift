@@ -129,7 +129,7 @@ struct SalvageLedger: ~Copyable {
   }
 
   private mutating func mark(_ header: RecordHeader, _ source: ExtentSource) {
-    guard header.kind != .checkpoint, header.disk == disk, header.length > 0,
+    guard !header.kind.isMarker, header.disk == disk, header.length > 0,
       let range = ByteRange(
         validating: header.offset, length: UInt64(header.length), size: sizeBytes)
     else { return }

@@ -96,12 +96,12 @@ public struct SegmentFile: Sendable {
       (recordCount, end, lastTimestamp, misplaced, failure) = Self.nothing(error)
       return
     }
-    var scan = Self.scan(file, reading, disks: state?.disks)
+    var scan = Self.scan(file, reading, state)
     for _ in 1..<Self.attemptLimit {
       let after = try? Self.readHeader(of: file, group: state?.group, newest: newest)
       guard let after, after != reading else { break }
       reading = after
-      scan = Self.scan(file, reading, disks: state?.disks)
+      scan = Self.scan(file, reading, state)
     }
     self.reading = reading
     (recordCount, end, lastTimestamp, misplaced, failure) = scan
@@ -135,7 +135,7 @@ public struct SegmentFile: Sendable {
   }
 
   private static func scan(
-    _ file: File, _ reading: HeaderReading, disks: [JournalState.Disk]?
+    _ file: File, _ reading: HeaderReading, _ state: JournalState?
   ) -> Scan {
     guard case .whole(let header) = reading else { return nothing(nil) }
     var scanner = SegmentScanner(file, header: header, limit: Int(header.segmentByteCount))
@@ -148,8 +148,8 @@ public struct SegmentFile: Sendable {
       }
       guard let record else { break }
       last = record.header.timestamp
-      if let disks, misplaced.count < misplacedLimit,
-        let reason = misplacement(of: record.header, among: disks)
+      if let state, misplaced.count < misplacedLimit,
+        let reason = misplacement(of: record.header, in: state)
       {
         misplaced.append(
           Misplaced(position: record.position, sequence: record.sequence, reason: reason))
@@ -159,13 +159,14 @@ public struct SegmentFile: Sendable {
   }
 
   private static func misplacement(
-    of header: RecordHeader, among disks: [JournalState.Disk]
+    of header: RecordHeader, in state: JournalState
   ) -> String? {
-    if header.kind == .checkpoint { return nil }
-    guard header.disk.index < disks.count else {
-      return "it names disk \(header.disk.rawValue) of a group of \(disks.count)"
+    if header.kind.isMarker { return nil }
+    guard let disk = state.disks[header.disk] else {
+      // One that has left, and of which no instant is left.
+      if header.disk.rawValue < state.nextDisk { return nil }
+      return "it names disk \(header.disk.rawValue), which the group does not have"
     }
-    let disk = disks[header.disk.index]
     guard header.range.end > disk.byteCount else { return nil }
     return "it ends at byte \(header.range.end) of \(disk.name), which has \(disk.byteCount)"
   }

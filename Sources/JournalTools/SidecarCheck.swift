@@ -7,7 +7,7 @@ import SystemIO
 extension JournalFolder {
   func judgeSidecars(_ report: inout JournalReport) throws(JournalToolsError) {
     guard let state else { return }
-    let disks = state.disks.map(\.byteCount)
+    let disks = state.diskBounds
     for segment in keptSegments {
       let name = SidecarIndex.name(ofSegmentFile: segment.name)
       guard let header = segment.header,
@@ -25,11 +25,14 @@ extension JournalFolder {
         }
       case .whole, .sealed:
         let count = reading.recordCount ?? 0
+        // Of one that is older than a disk, the index has no place for it.
+        var diskCount = disks.count
+        if case .whole(let sidecar) = reading { diskCount = sidecar.generation.diskCount }
         let segment = try whole(segment, count)
         let scanned = try self.reading(name) { () throws(Errno) in
           try SidecarIndex.scanning(
             segment.file, header: header, end: segment.end, recordCount: count,
-            diskCount: disks.count)
+            diskCount: diskCount)
         }
         if !Self.agree(scanned, reading), !isRecycled(segment, since: header) {
           report.damages.append(

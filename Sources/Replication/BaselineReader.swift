@@ -17,7 +17,8 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
 
   static var pieceByteLimit: Int { 1 << 20 }
 
-  private let stores: [Store]
+  /// By number; of those that are not there nothing is lacking.
+  private let stores: [Store?]
   private let debt: CopyDebt
   private(set) var disk = 0
   private var offset: UInt64 = 0
@@ -29,7 +30,7 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
   private let byteLimit: UInt64
 
   /// - Parameter slots: how many pieces can be kept at a time.
-  init(_ stores: [Store], _ debt: CopyDebt, slots: Int = 1) {
+  init(_ stores: [Store?], _ debt: CopyDebt, slots: Int = 1) {
     self.stores = stores
     self.debt = debt
     buffer = PageBuffer(byteCount: slots * Self.pieceByteLimit)
@@ -47,23 +48,23 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
     // The disk where it begins is looked at twice: also before `offset`.
     var disksToSee = stores.count + 1
     while disksToSee > 0 {
-      guard let run = debt.lacking(disk, from: offset) else {
+      guard let store = stores[disk], let run = debt.lacking(disk, from: offset) else {
         disk = (disk + 1) % stores.count
         offset = 0
         data = nil
         disksToSee -= 1
         continue
       }
-      if let piece = try piece(run, slot) { return piece }
+      if let piece = try piece(run, store, slot) { return piece }
     }
     return nil
   }
 
   /// The piece with which the run begins; nil when it has changed in this moment.
   private mutating func piece(
-    _ run: ByteRange, _ slot: Int
+    _ run: ByteRange, _ store: Store, _ slot: Int
   ) throws(StorageError) -> Piece? {
-    let (store, number) = (stores[disk], DiskNumber(UInt16(disk)))
+    let number = DiskNumber(UInt16(disk))
     let block = debt.blockByteCount(disk)
     let found: ByteRange?
     if let data, run.start >= data.start, run.start < data.end {

@@ -5,7 +5,7 @@ import Journal
 /// have grown.
 public struct LinkHello: Equatable, Sendable {
   public static let magic: UInt64 = 0x5441_504C_4C49_4E4B  // "TAPLLINK"
-  public static let version: UInt32 = 2
+  public static let version: UInt32 = 3
   /// As many as a group's configuration may have.
   static let diskLimit = 256
 
@@ -17,6 +17,8 @@ public struct LinkHello: Equatable, Sendable {
   public var last: LastRecord
   public var segmentByteCount: UInt32
   public var disks: [JournalState.Disk]
+  /// All numbers of disks in records are below it, also those of disks that have left.
+  public var nextDisk: UInt16
 
   public init(
     site: String, groupName: String, group: GroupIdentifier, lineage: Lineage,
@@ -30,6 +32,7 @@ public struct LinkHello: Equatable, Sendable {
     self.last = last
     self.segmentByteCount = segmentByteCount
     self.disks = disks
+    nextDisk = UInt16(disks.numberCount)
   }
 
   public func encoded() -> [UInt8] {
@@ -43,11 +46,8 @@ public struct LinkHello: Equatable, Sendable {
     encoder.put(lineage)
     encoder.put(last)
     encoder.put(segmentByteCount)
-    encoder.put(UInt16(disks.count))
-    for disk in disks {
-      encoder.put(disk.name)
-      encoder.put(disk.byteCount)
-    }
+    encoder.put(disks)
+    encoder.put(nextDisk)
     return encoder.bytes
   }
 
@@ -65,14 +65,13 @@ public struct LinkHello: Equatable, Sendable {
       lineage = try decoder.takeLineage()
       last = try decoder.takeLastRecord()
       segmentByteCount = try decoder.take()
-      disks = []
-      let count = try decoder.take(UInt16.self)
-      guard count <= Self.diskLimit else {
-        throw LinkError.protocolViolation("hello names \(count) disks")
+      guard let disks = try decoder.takeDisks(limit: Self.diskLimit) else {
+        throw LinkError.protocolViolation("hello names too many disks, or one number twice")
       }
-      for _ in 0..<count {
-        disks.append(
-          .init(name: try decoder.takeString(), byteCount: try decoder.take()))
+      self.disks = disks
+      nextDisk = try decoder.take()
+      guard disks.numberCount <= nextDisk, nextDisk <= JournalState.diskNumberLimit else {
+        throw LinkError.protocolViolation("hello names disks that cannot be")
       }
     } catch let error as LinkError {
       throw error
@@ -105,13 +104,12 @@ public struct LinkWelcome: Equatable, Sendable {
   /// The newest record of which it has heard that it was durable at its owner.
   public var ownerDurable: JournalState.OwnerMark
   public var applied: SequenceNumber
-  /// The sizes of its disks, in the order of the group.
-  public var diskByteCounts: [UInt64]
+  public var disks: [JournalState.Disk]
 
   public init(
     site: String, needsBaseline: Bool, copy: JournalState.Copy = .none, lineage: Lineage,
     last: LastRecord, position: StreamPosition, segmentIncarnation: IncarnationIdentifier,
-    ownerDurable: JournalState.OwnerMark, applied: SequenceNumber, diskByteCounts: [UInt64] = []
+    ownerDurable: JournalState.OwnerMark, applied: SequenceNumber, disks: [JournalState.Disk] = []
   ) {
     self.site = site
     self.needsBaseline = needsBaseline
@@ -122,7 +120,7 @@ public struct LinkWelcome: Equatable, Sendable {
     self.segmentIncarnation = segmentIncarnation
     self.ownerDurable = ownerDurable
     self.applied = applied
-    self.diskByteCounts = diskByteCounts
+    self.disks = disks
   }
 
   public func encoded() -> [UInt8] {
@@ -138,8 +136,7 @@ public struct LinkWelcome: Equatable, Sendable {
     encoder.put(segmentIncarnation)
     encoder.put(ownerDurable)
     encoder.put(applied.rawValue)
-    encoder.put(UInt16(diskByteCounts.count))
-    for byteCount in diskByteCounts { encoder.put(byteCount) }
+    encoder.put(disks)
     return encoder.bytes
   }
 
@@ -157,12 +154,10 @@ public struct LinkWelcome: Equatable, Sendable {
       segmentIncarnation = try decoder.takeIdentifier()
       ownerDurable = try decoder.takeOwnerMark()
       applied = SequenceNumber(try decoder.take())
-      let count = try decoder.take(UInt16.self)
-      guard count <= LinkHello.diskLimit else {
-        throw LinkError.protocolViolation("welcome names \(count) disks")
+      guard let disks = try decoder.takeDisks(limit: LinkHello.diskLimit) else {
+        throw LinkError.protocolViolation("welcome names too many disks, or one number twice")
       }
-      diskByteCounts = []
-      for _ in 0..<count { diskByteCounts.append(try decoder.take()) }
+      self.disks = disks
     } catch let error as LinkError {
       throw error
     } catch { throw .protocolViolation("welcome is malformed") }

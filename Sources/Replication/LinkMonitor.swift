@@ -26,8 +26,8 @@ public final class LinkMonitor: Sendable {
     public var isRecoverable = false
     /// When the peer was last told that it has everything, the instant up to which that held.
     public var completeThroughNanoseconds: UInt64 = 0
-    /// The sizes of the peer's disks, as it last said; empty before.
-    public var peerDiskByteCounts: [UInt64] = []
+    /// As the peer last said; empty before.
+    public var peerDisks: [JournalState.Disk] = []
     public var vitals: LinkVitals
     /// What the peer had when the sites were found to have diverged, and words for it; nil while
     /// they have not.

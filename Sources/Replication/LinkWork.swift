@@ -36,7 +36,7 @@ final class CopyReading<Store: BackingStore>: LinkWork, @unchecked Sendable {
   private var sentCount = 0
   private var problem: StorageError?
 
-  init(_ stores: [Store], _ debt: CopyDebt, _ watermarks: Watermarks) {
+  init(_ stores: [Store?], _ debt: CopyDebt, _ watermarks: Watermarks) {
     reader = BaselineReader(stores, debt, slots: Self.burst)
     self.watermarks = watermarks
   }
@@ -100,7 +100,7 @@ final class RepairWork<Store: BackingStore>: LinkWork, @unchecked Sendable {
   private(set) var damage: DamagedRecord?
   private var failure: LinkError?
 
-  init(_ stores: [Store]) { repair = RecordRepair(stores: stores) }
+  init(_ stores: [Store?]) { repair = RecordRepair(stores: stores) }
 
   /// Before it is given away.
   func prepare(_ task: Task, in segment: Segment<File>) {

@@ -29,14 +29,6 @@ public struct ReceivingLink {
     }
   }
 
-  /// What of a full copy has come for a range; the bytes lie where they arrived.
-  @safe public enum PieceContent {
-    case zeros
-    case plain(UnsafeRawBufferPointer)
-    /// In LZ4.
-    case packed(UnsafeRawBufferPointer)
-  }
-
   @safe public enum Step {
     /// More must arrive first.
     case await
@@ -47,8 +39,10 @@ public struct ReceivingLink {
     /// So many bytes of records lie there, of which some may be incomplete: `took` says how many
     /// were taken.
     case records(byteCount: Int)
-    /// Whole records in LZ4, and their plain length.
+    /// Whole records in LZ4: to be unpacked to so many bytes, of which `plainRecords` tells then.
     case packedRecords(UnsafeRawBufferPointer, plainByteCount: Int)
+    /// What was unpacked last has these bytes left: `took` says how many were taken.
+    case plainRecords(Range<Int>)
     case segment(SegmentHeader)
     /// Records follow what is here.
     case begin
@@ -58,7 +52,7 @@ public struct ReceivingLink {
     case copy(UInt64, discarding: JournalState.OwnerMark?)
     /// The records after this one follow, beside what is left of the copy.
     case follow(after: SequenceNumber)
-    case piece(BaselinePiece, PieceContent)
+    case piece(BaselinePiece, ReceivedPiece)
     /// The pieces so far are to be made durable, and the peer told by this number.
     case confirm(UInt64)
     case endCopy(JournalState.Mark)
@@ -68,35 +62,38 @@ public struct ReceivingLink {
     case diverged(String)
   }
 
+  /// The longest that packed records or a packed piece of a full copy may be when unpacked.
+  public static let plainByteLimit = 2 * RecordHeader.payloadLimit
   /// Pieces of a full copy that wait to be written; above, the link is left unread.
   private static let pieceByteLimit = 32 << 20
 
   public private(set) var phase = Phase.greeted
   /// What the peer said last of itself.
   public private(set) var hello: LinkHello
-  /// Of the disks here.
-  public var diskByteCounts: [UInt64]
   /// The full copy under way; 0 when there is none.
   public private(set) var copy: UInt64 = 0
   /// Records come beside what is left of it.
   public private(set) var isFollowing = false
   /// The next segment has no file yet.
   public private(set) var waitsForRoom = false
+  /// A marker of a disk comes next, for which the group prepares.
+  public private(set) var waitsForDisk = false
   /// Of the last step: to be taken away when it is done.
   public private(set) var stepByteCount = 0
   /// The peer waits to hear that what came so far is durable.
   private var isConfirming = false
+  /// Of the frame of records that has begun.
   private var recordBytesLeft = 0
+  /// Records that were unpacked and not taken yet.
+  private var plainLeft = 0..<0
   private var pieceBytesPending = 0
 
-  public init(_ hello: LinkHello, diskByteCounts: [UInt64]) {
-    self.hello = hello
-    self.diskByteCounts = diskByteCounts
-  }
+  public init(_ hello: LinkHello) { self.hello = hello }
 
   /// Nothing is read from the peer for now.
   public var isPaused: Bool {
-    waitsForRoom || phase == .resetting || pieceBytesPending > Self.pieceByteLimit
+    waitsForRoom || waitsForDisk || phase == .resetting
+      || pieceBytesPending > Self.pieceByteLimit
   }
 
   // MARK: What is done here
@@ -112,6 +109,9 @@ public struct ReceivingLink {
   /// There is room, or may be.
   public mutating func resume() { waitsForRoom = false }
 
+  /// The marker that comes next can be taken.
+  public mutating func diskReady() { waitsForDisk = false }
+
   public mutating func confirmed() { isConfirming = false }
 
   public mutating func pieceWaits(_ byteCount: Int) { pieceBytesPending += byteCount }
@@ -121,23 +121,40 @@ public struct ReceivingLink {
     assert(pieceBytesPending >= 0)
   }
 
-  /// So many bytes of records were taken. False when more must arrive first.
-  public mutating func took(_ byteCount: Int, of available: Int) throws(LinkError) -> Bool {
-    precondition(byteCount <= recordBytesLeft)
-    if byteCount == 0, available == recordBytesLeft {
-      throw .protocolViolation("records end in the middle of one")
+  /// Of the records that a step has named, so many bytes were taken. False when nothing more can be
+  /// for now.
+  ///
+  /// - Parameter isBeforeDisk: they go on with a marker of a disk: nothing is taken until
+  ///   `diskReady`.
+  public mutating func took(
+    _ byteCount: Int, of available: Int, isBeforeDisk: Bool
+  ) throws(LinkError) -> Bool {
+    waitsForDisk = isBeforeDisk
+    if !plainLeft.isEmpty {
+      plainLeft = plainLeft.lowerBound + byteCount..<plainLeft.upperBound
+      if isBeforeDisk { return false }
+      guard plainLeft.isEmpty else {
+        throw .protocolViolation("compressed records end in the middle of one")
+      }
+      return true
     }
+    precondition(byteCount <= recordBytesLeft)
+    let hadAll = available == recordBytesLeft
     recordBytesLeft -= byteCount
+    if isBeforeDisk { return false }
+    if byteCount == 0, hadAll { throw .protocolViolation("records end in the middle of one") }
     return byteCount > 0
   }
 
   // MARK: What has come
 
-  /// What the bytes that have arrived ask for next. Not while it is paused.
+  /// What the bytes that have arrived ask for next.
   public mutating func next(
     _ arrived: UnsafeRawBufferPointer, _ place: Place
   ) throws(LinkError) -> Step {
     stepByteCount = 0
+    if isPaused { return .await }
+    if !plainLeft.isEmpty { return .plainRecords(plainLeft) }
     if recordBytesLeft > 0 { return .records(byteCount: min(recordBytesLeft, arrived.count)) }
     guard arrived.count >= LinkFrame.byteCount, let base = arrived.baseAddress else {
       return .await
@@ -246,19 +263,22 @@ public struct ReceivingLink {
     }
   }
 
-  /// Its disks have grown. Whatever else it names was looked at when the first hello came, and must
-  /// be what it was: it goes into the log and into the state file.
+  /// Its disks have grown, come or left. Whatever else it names was looked at when the first hello
+  /// came, and must be what it was: it goes into the log and into the state file.
   private mutating func greetAgain(_ again: LinkHello) throws(LinkError) {
     var expected = hello
     expected.last = again.last
-    for (index, disk) in again.disks.enumerated() where index < expected.disks.count {
-      expected.disks[index].byteCount = disk.byteCount
+    // Disks come and leave with their markers; what is named here is what is to come.
+    expected.disks = again.disks
+    expected.nextDisk = again.nextDisk
+    let isSame = again.disks.allSatisfy { disk in
+      hello.disks[disk.number].map { $0.name == disk.name } ?? EntityName.isValid(disk.name)
     }
-    guard again == expected else {
+    guard isSame, again == expected else {
       throw .unacceptable(
         "a hello on a connection that site \(hello.site) had begun for group "
-          + "\(hello.groupName) names another site, group, history or disk: only the sizes of "
-          + "the disks can change; begin another connection for anything else")
+          + "\(hello.groupName) names another site, group, history or disk: only the disks "
+          + "and their sizes can change; begin another connection for anything else")
     }
     hello = again
   }
@@ -273,12 +293,18 @@ public struct ReceivingLink {
     }
   }
 
-  private func packedRecords(_ body: UnsafeRawBufferPointer) throws(LinkError) -> Step {
+  private mutating func packedRecords(
+    _ body: UnsafeRawBufferPointer
+  ) throws(LinkError) -> Step {
     let prefix = 4
     guard body.count > prefix, let base = body.baseAddress else {
       throw .protocolViolation("compressed records are malformed")
     }
     let count = Int(unsafe UInt32(bigEndian: base.loadUnaligned(as: UInt32.self)))
+    guard count <= Self.plainByteLimit else {
+      throw .protocolViolation("compressed records too long")
+    }
+    plainLeft = 0..<count
     return unsafe .packedRecords(
       UnsafeRawBufferPointer(rebasing: body[prefix...]), plainByteCount: count)
   }
@@ -289,43 +315,11 @@ public struct ReceivingLink {
     let prefix = BaselinePiece.byteCount
     guard body.count >= prefix else { throw .protocolViolation("baseline piece is malformed") }
     let piece = try unsafe BaselinePiece(decoding: Array(body[..<prefix]))
-    guard piece.disk.index < diskByteCounts.count,
-      piece.range.end <= diskByteCounts[piece.disk.index]
-    else { throw .protocolViolation("baseline piece lies outside of its disk") }
     let bytes = unsafe UnsafeRawBufferPointer(rebasing: body[prefix...])
     switch kind {
     case .baselineZeros: return .piece(piece, .zeros)
     case .compressedBaseline: return unsafe .piece(piece, .packed(bytes))
     default: return unsafe .piece(piece, .plain(bytes))
-    }
-  }
-}
-
-extension ReceivingLink.PieceContent {
-  /// The piece's bytes; nil: it is zeros.
-  ///
-  /// - Parameter limit: more bytes than this are not unpacked.
-  public func bytes(of piece: BaselinePiece, limit: Int) throws(LinkError) -> [UInt8]? {
-    let count = piece.range.length
-    switch self {
-    case .zeros: return nil
-    case .plain(let bytes):
-      guard count == UInt64(bytes.count) else {
-        throw .protocolViolation("baseline piece has the wrong length")
-      }
-      return unsafe Array(bytes)
-    case .packed(let packed):
-      guard count > 0, count <= UInt64(limit) else {
-        throw .protocolViolation("baseline piece has the wrong length")
-      }
-      var isWhole = false
-      let bytes = unsafe [UInt8](unsafeUninitializedCapacity: Int(count)) { buffer, filled in
-        let target = UnsafeMutableRawBufferPointer(buffer)
-        isWhole = unsafe LZ4.decompress(packed, into: target) == Int(count)
-        filled = isWhole ? Int(count) : 0
-      }
-      guard isWhole else { throw .protocolViolation("baseline piece does not decompress") }
-      return bytes
     }
   }
 }

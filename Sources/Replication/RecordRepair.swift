@@ -21,7 +21,8 @@ struct DamagedRecord: Equatable, Sendable, CustomStringConvertible {
 /// order is lost. It does not verify where a later record has written there since, or where the
 /// header is damaged; then only a full copy brings what the record did.
 struct RecordRepair<Store: BackingStore>: ~Copyable {
-  let stores: [Store]
+  /// By number; nil: not here any more.
+  let stores: [Store?]
   /// Room for the record that was made last.
   let room = PageBuffer(byteCount: RecordHeader.byteCount + RecordHeader.payloadLimit)
 
@@ -67,10 +68,9 @@ struct RecordRepair<Store: BackingStore>: ~Copyable {
     guard
       (try? unsafe segment.file.read(into: record, at: UInt64(damage.position))) == record.count,
       let header = unsafe RecordHeader(parsing: room.base), header.kind == .write,
-      header.disk.index < stores.count
+      header.disk.index < stores.count, let store = stores[header.disk.index]
     else { return nil }
     let byteCount = RecordHeader.byteCount + header.payloadByteCount
-    let store = stores[header.disk.index]
     guard damage.position + byteCount <= segment.end, header.range.end <= store.byteCount
     else { return nil }
     let payload = unsafe UnsafeMutableRawBufferPointer(

@@ -16,7 +16,7 @@ extension SendingLink {
         "site \(welcome.site.quotedForMessage) answers there, not \(monitor.peerSite): correct "
           + "the 'address' of that peer")
     }
-    monitor.update { $0.peerDiskByteCounts = welcome.diskByteCounts }
+    monitor.update { $0.peerDisks = welcome.disks }
     if welcome.needsBaseline { return try beginCopy(resuming: welcome.copy, now) }
     // Should one have been under way, its end was only not heard of.
     parts.follower.debt.end()

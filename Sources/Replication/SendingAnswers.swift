@@ -23,7 +23,7 @@ extension SendingStream {
     case .welcome:
       // Its disks have grown.
       let welcome = try LinkWelcome(decoding: body)
-      monitor.update { $0.peerDiskByteCounts = welcome.diskByteCounts }
+      monitor.update { $0.peerDisks = welcome.disks }
     case .refused:
       throw .refused(String(oneLine: body))
     default:
@@ -33,8 +33,8 @@ extension SendingStream {
 
   private mutating func take(_ progress: LinkProgress, _ heard: UInt64) throws(LinkError) {
     guard progress.received <= parts.watermarks.sequence(.appended),
-      progress.durable <= progress.received
-    else { throw .protocolViolation("the peer reports records that were never sent") }
+      progress.durable <= progress.received, progress.applied <= progress.durable
+    else { throw .protocolViolation("the peer reports records that it cannot have") }
     let hasMore = progress.durable > parts.follower.durable
     parts.reporter.report(
       received: progress.received, durable: progress.durable, applied: progress.applied)

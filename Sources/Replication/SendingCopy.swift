@@ -18,17 +18,19 @@ extension SendingStream {
   ) {
     let debt = parts.follower.debt
     let isKnown = debt.resume(found)
-    let number = isKnown ? found.number : debt.begin(hello.disks.map(\.byteCount))
+    let byteCounts = hello.disks.byteCounts
+    let number = isKnown ? found.number : debt.begin(byteCounts)
+    if isKnown { debt.adjust(to: byteCounts) }
     #if MUTANTS
       if Mutant.joinForeignCopy.isOn, !isKnown, found.stored > 0 {
-        for (index, disk) in hello.disks.enumerated() {
-          debt.take(index, ByteRange(start: 0, length: disk.byteCount / 2))
+        for disk in hello.disks {
+          debt.take(disk.number.index, ByteRange(start: 0, length: disk.byteCount / 2))
         }
       }
     #endif
     parts.reporter.copyBegins()
     output.put(LinkFrame(.copyBegin, argument: number), LinkMessage.encodeDiscarded(seen))
-    copy = CopyReading(parts.stores, debt, parts.watermarks)
+    copy = CopyReading(parts.disks.stores, debt, parts.watermarks)
     let (total, lacking) = (debt.totalByteCount, debt.lackingByteCount)
     pace = CopyPace(total: total, lacking: lacking, nowNanoseconds: now)
     monitor.update {
@@ -130,7 +132,10 @@ extension SendingStream {
   /// so whatever the rest of the copy misses, they bring. False when they cannot be yet.
   private mutating func follow(_ now: UInt64) throws(LinkError) -> Bool {
     // Before `debt.follow`: what is noted after it is later than this.
-    let applied = parts.watermarks[.applied]
+    var applied = parts.watermarks[.applied]
+    // Where apply went on while the segment was looked at, that one is it all the same: to look at
+    // another, and then again at another, might never end.
+    if let segment, surveyed == segment.number { applied = min(applied, surveyedAt) }
     var start = applied
     if let first = parts.catalog.segment(holding: applied + 1) {
       // Pinned before it is looked at: what lies in the slot of a recycled one is no damage. If it
@@ -140,6 +145,7 @@ extension SendingStream {
         return false
       }
       guard surveyed == first.number else {
+        surveyedAt = applied
         ask(.survey, first)
         return true
       }

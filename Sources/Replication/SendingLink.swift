@@ -16,20 +16,20 @@ import SystemIO
 public struct SendingLink<Store: BackingStore>: ~Copyable {
   public struct Parts: Sendable {
     public var endpoint: SocketEndpoint
-    /// The sizes of the disks in it are those of the stores when it is sent, its last record is the
-    /// journal's.
+    /// The disks in it are those of the moment when it is sent, its last record is the journal's.
     public var hello: LinkHello
     public var catalog: SegmentCatalog<File>
     public var watermarks: Watermarks
     public var reporter: Follower.Reporter
-    public var stores: [Store]
+    public var disks: SentDisks<Store>
     public var log: @Sendable (String) -> Void
     /// What compressing is measured with; nanoseconds.
     public var clock: @Sendable () -> UInt64
 
     public init(
       endpoint: SocketEndpoint, hello: LinkHello, catalog: SegmentCatalog<File>,
-      watermarks: Watermarks, reporter: Follower.Reporter, stores: [Store],
+      watermarks: Watermarks, reporter: Follower.Reporter,
+      disks: SentDisks<Store>,
       clock: @escaping @Sendable () -> UInt64, log: @escaping @Sendable (String) -> Void
     ) {
       self.endpoint = endpoint
@@ -37,7 +37,7 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
       self.catalog = catalog
       self.watermarks = watermarks
       self.reporter = reporter
-      self.stores = stores
+      self.disks = disks
       self.clock = clock
       self.log = log
     }
@@ -47,7 +47,8 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
     var presentHello: LinkHello {
       var present = hello
       present.last = .newest(catalog, watermarks)
-      for (index, store) in stores.enumerated() { present.disks[index].byteCount = store.byteCount }
+      present.disks = disks.noted
+      present.nextDisk = disks.nextDisk
       return present
     }
   }
@@ -111,6 +112,8 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
   private var isSending = false
   /// Outlives a connection; there is no other one before it has ended.
   private var isWorking = false
+  /// Until when everything that had come was read.
+  private var read: UInt64 = 0
   /// When the last frame of the peer came, and when it last took something.
   private var lastHeard: UInt64 = 0
   private var lastTaken: UInt64 = 0
@@ -134,7 +137,11 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
   // MARK: Outside
 
   /// What is to be done now. Blocks for short reads of the journal's files.
-  public mutating func handle(_ event: Event, now: UInt64) -> [Action] {
+  ///
+  /// - Parameter read: until when everything that had come from the peer was read. A loop that was
+  ///   kept waiting has not heard what came meanwhile: that is no silence of the peer.
+  public mutating func handle(_ event: Event, now: UInt64, read: UInt64) -> [Action] {
+    self.read = read
     do throws(LinkError) { try take(event, now) } catch { fail(error, now) }
     let result = actions
     actions = []
@@ -229,7 +236,7 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
 
   private mutating func checkTime(_ now: UInt64) throws(LinkError) {
     if case .streaming = phase { return try goOn(now) }
-    if case .repairing = phase { return try checkIsHeard(now) }
+    if case .repairing = phase { return try checkIsHeard() }
     guard now >= phaseEnd else { return }
     switch phase {
     case .connecting:
@@ -273,7 +280,7 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
 
   mutating func goOn(_ now: UInt64) throws(LinkError) {
     guard phase == .streaming else { return }
-    try checkIsHeard(now)
+    try checkIsHeard()
     try stream.checkIsKept()
     if isBusy { return }
     try stream.go(now)
@@ -281,8 +288,8 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
   }
 
   /// A receiver that is there says so each second, whatever it does meanwhile.
-  private func checkIsHeard(_ now: UInt64) throws(LinkError) {
-    guard now >= silenceEnd else { return }
+  private func checkIsHeard() throws(LinkError) {
+    guard read >= silenceEnd else { return }
     let seconds = Self.stallNanoseconds / 1_000_000_000
     throw .network(
       isSending

@@ -67,8 +67,8 @@ extension SendingStream {
       if end > offset {
         let byteCount = try putRange(segment, end)
         hasSent = true
-        // The rest of a segment is no batch that more could join.
-        if byteCount < Self.smallBatchByteCount, next == nil { pause(now) }
+        // What is followed by more, or is the rest of a segment, is no batch that more could join.
+        if byteCount < Self.smallBatchByteCount, next == nil, offset == end { pause(now) }
         return true
       }
       guard let next else {

@@ -39,7 +39,7 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
   var awaited: UInt64 = 0
   /// The next record that cannot be sent as it is in the journal, as far as is known.
   var damage: DamagedRecord?
-  let repairs: RepairWork<Store>
+  var repairs: RepairWork<Store>
 
   // The full copy; see `SendingCopy.swift`.
 
@@ -51,6 +51,8 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
   var loss: DamagedRecord?
   /// The segment that was looked at for damage last, before records follow.
   var surveyed: UInt32 = 0
+  /// How far the base was then.
+  var surveyedAt: UInt64 = 0
   /// After a few pieces all records go that there are, but not without end.
   var isRecordsTurn = false
   var turnByteCount = 0
@@ -80,7 +82,7 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
     self.parts = parts
     self.hello = hello
     self.monitor = monitor
-    repairs = RepairWork(parts.stores)
+    repairs = RepairWork(parts.disks.stores)
   }
 
   /// No more is sent.
@@ -101,7 +103,7 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
   /// and no work is under way.
   mutating func go(_ now: UInt64) throws(LinkError) {
     wake = now + Self.heartbeatNanoseconds
-    tellGrowth()
+    try tellGrowth()
     let hadTurn = isRecordsTurn
     if !hadTurn { turnByteCount = 0 }
     if copy != nil, !hadTurn, try goOnCopying(now) { return }
@@ -152,10 +154,15 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
 
   mutating func measure(_ byteCount: Int, since start: UInt64) { measured = (byteCount, start) }
 
-  /// Disks have become larger: says hello again.
-  private mutating func tellGrowth() {
-    let isTold = zip(hello.disks, parts.stores).allSatisfy { $0.byteCount == $1.byteCount }
-    if isTold { return }
+  /// Disks have become larger, have come or left: says hello again. A full copy is of the disks
+  /// that it began with, so another connection goes on with it.
+  private mutating func tellGrowth() throws(LinkError) {
+    let disks = parts.disks.noted
+    if hello.disks == disks { return }
+    if disks.map(\.number) != hello.disks.map(\.number) {
+      if copy != nil { throw .local("disks have come or left: the full copy goes on with them") }
+      repairs = RepairWork(parts.disks.stores)
+    }
     hello = parts.presentHello
     output.put(LinkFrame(.hello), hello.encoded())
   }

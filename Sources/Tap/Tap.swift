@@ -51,6 +51,24 @@ public final class Tap<Storage: JournalStorage> {
       record: record)
   }
 
+  /// Stages what was on a disk before it came: a write of nobody's.
+  public func content(
+    _ disk: DiskNumber, offset: UInt64, length: UInt32, now: Timestamp,
+    record: UnsafeMutableRawPointer
+  ) throws(JournalError) {
+    try unsafe journal.append(
+      .write, disk: disk, offset: offset, length: length, now: now, record: record)
+  }
+
+  /// Stages what a disk has come to: `payloadByteCount` bytes of it follow the 28 at `record`.
+  public func disk(
+    _ number: DiskNumber, payloadByteCount: UInt32, now: Timestamp,
+    record: UnsafeMutableRawPointer
+  ) throws(JournalError) {
+    try unsafe journal.append(
+      .disk, disk: number, offset: 0, length: payloadByteCount, now: now, record: record)
+  }
+
   /// From time to time: nothing was written since the time before.
   public func giveBackIdleMemory() { observations.giveBackIdleMemory() }
 
@@ -62,7 +80,7 @@ public final class Tap<Storage: JournalStorage> {
   @inline(__always)
   private static func observed(_ kind: RecordKind) -> WriteObservation.Kind {
     switch kind {
-    case .write, .checkpoint: .write
+    case .write, .checkpoint, .disk: .write
     case .zero: .zero
     case .trim: .trim
     }

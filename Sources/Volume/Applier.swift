@@ -19,9 +19,10 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
   }
 
   private let catalog: SegmentCatalog<File>
-  private let stores: [Store]
+  /// By number; nil: the disk is not here, and what is for it goes nowhere.
+  private let stores: [Store?]
 
-  public init(catalog: SegmentCatalog<File>, stores: [Store]) {
+  public init(catalog: SegmentCatalog<File>, stores: [Store?]) {
     self.catalog = catalog
     self.stores = stores
   }
@@ -37,12 +38,17 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
     _ generations: [Generation], savingFor views: [View<File, Store>] = [],
     written: (DiskNumber, SealedExtentMap) -> Void = { _, _ in }
   ) throws(VolumeError) -> Outcome {
+    for (older, newer) in zip(generations, generations.dropFirst()) {
+      precondition(
+        older.span.lastSequence < newer.span.firstSequence, "generations are out of order")
+    }
     #if MUTANTS
       let generations = Mutant.applyOutOfOrder.isOn ? generations.reversed() : generations
     #endif
     var outcome = Outcome()
     guard !generations.isEmpty else { return outcome }
-    for index in 0..<generations[0].diskCount {
+    for (index, store) in stores.prefix(generations.diskCount).enumerated() {
+      guard let store else { continue }
       let disk = DiskNumber(UInt16(index))
       var merge: ExtentMerge
       do throws(JournalError) { merge = try ExtentMerge(generations, disk: disk) } catch {
@@ -51,12 +57,12 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
       var isTouched = false
       while let map = try Self.nextPart(&merge) {
         for view in views { view.save(disk, overwrittenBy: map) }
-        try write(map, to: stores[index], &outcome)
+        try write(map, to: store, &outcome)
         written(disk, map)
         isTouched = true
       }
       guard isTouched else { continue }
-      do throws(StorageError) { try stores[index].sync() } catch { throw .base(error) }
+      do throws(StorageError) { try store.sync() } catch { throw .base(error) }
     }
     return outcome
   }

@@ -97,7 +97,7 @@ public final class ChangedBlocks: Sendable {
   public init<File: JournalFile>(_ plan: ChangesPlan<File>) throws(VolumeError) {
     let parts = try plan.parts()
     var disks: [ChangedRuns] = []
-    for disk in 0..<(parts.first?.diskCount ?? 0) {
+    for disk in 0..<parts.diskCount {
       var end = UInt64.max
       disks.append(try ChangedRuns(of: parts, disk: DiskNumber(UInt16(disk)), until: &end))
     }

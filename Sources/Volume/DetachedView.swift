@@ -76,7 +76,8 @@ extension View {
     #if MUTANTS
       if Mutant.overwriteUnsaved.isOn { return }
     #endif
-    guard let saved = detachment.overlay.load(), !saved.isLost else { return }
+    // A disk that the view does not show is nothing to it.
+    guard has(disk), let saved = detachment.overlay.load(), !saved.isLost else { return }
     do throws(VolumeError) {
       var batch = SaveBatch(byteLimit: Self.batchByteLimit)
       for index in 0..<step.count {

@@ -63,20 +63,21 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
   public let instant: Timestamp
   private let plan: ViewPlan<File>
   private let cover: IndexCover
-  private let readers: [VolumeReader<File, Store>]
+  /// By number; nil: this site does not have the disk.
+  private let readers: [VolumeReader<File, Store>?]
   let detachment: ViewDetachment<File>
 
   /// May scan the segment in which the instant lies. Blocks; for a worker.
   ///
   /// - Parameter applied: records up to here are in the bases.
   public init(
-    _ plan: ViewPlan<File>, applied: SequenceNumber, stores: [Store],
+    _ plan: ViewPlan<File>, applied: SequenceNumber, stores: [Store?],
     catalog: SegmentCatalog<File>
   ) throws(VolumeError) {
     self.plan = plan
     instant = plan.instant
     detachment = ViewDetachment(floor: plan.floor)
-    readers = stores.map { VolumeReader(store: $0, catalog: catalog) }
+    readers = stores.map { $0.map { VolumeReader(store: $0, catalog: catalog) } }
     var generations = plan.whole
     if let segment = plan.cutSegment, let cut = plan.cut {
       generations.append(cut.prefix(notLaterThan: plan.instant, of: segment, plan.shelf))
@@ -91,7 +92,16 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
     cover = IndexCover(generations)
   }
 
-  public func reader(disk: DiskNumber) -> VolumeReader<File, Store> { readers[disk.index] }
+  /// - Precondition: the view was opened with a store for it.
+  public func reader(disk: DiskNumber) -> VolumeReader<File, Store> {
+    guard let reader = readers[disk.index] else { preconditionFailure("the view lacks the disk") }
+    return reader
+  }
+
+  /// It was opened with a store for the disk.
+  public func has(_ disk: DiskNumber) -> Bool {
+    disk.index < readers.count && readers[disk.index] != nil
+  }
 
   /// Where the journal has the bytes at `offset`, and for how many bytes (at most `limit`) that
   /// holds. A nil source: in the base. What is saved for a detached view comes before both. Does
@@ -136,7 +146,7 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
   private func read(
     _ disk: DiskNumber, _ offset: UInt64, _ buffer: UnsafeMutableRawBufferPointer, waits: Bool
   ) throws(VolumeError) -> Bool {
-    let reader = readers[disk.index]
+    let reader = reader(disk: disk)
     var done = 0
     while done < buffer.count {
       var piece = ByteRange(start: offset + UInt64(done), length: UInt64(buffer.count - done))

@@ -33,7 +33,9 @@ struct FolderWriter {
     segments = SegmentWriter(disks: disks)
     var state = JournalState(
       groupName: "g", group: SegmentWriter.group,
-      disks: disks.map { .init(name: "d", byteCount: $0) }, baseline: .complete)
+      disks: disks.enumerated().map {
+        .init(number: DiskNumber(UInt16($0.offset)), name: "d", byteCount: $0.element)
+      }, baseline: .complete)
     let applied = min(segments.near(0, &input), SegmentWriter.largest)
     state.applied = .init(SequenceNumber(applied), .zero)
     state.durable = SequenceNumber(min(segments.near(0, &input), SegmentWriter.largest))
@@ -102,7 +104,7 @@ struct FolderWriter {
       let sidecar = try? SidecarIndex.scanning(
         file, header: header, end: segments.position,
         recordCount: segments.near(UInt64(segments.recordCount), &input),
-        diskCount: state.disks.count), let bytes = try? sidecar.encoded()
+        diskCount: state.diskCount), let bytes = try? sidecar.encoded()
     else { return }
     folder.replace(SidecarIndex.name(ofSegmentFile: name), with: bytes)
   }

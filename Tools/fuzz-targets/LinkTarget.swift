@@ -67,7 +67,9 @@ struct PeerWriter {
   }
 
   private func hello(_ input: inout FuzzInput) -> [UInt8] {
-    let disks = (0..<input.below(4)).map { JournalState.Disk(name: "d\($0)", byteCount: 4096) }
+    let disks = (0..<input.below(4)).map {
+      JournalState.Disk(number: DiskNumber(UInt16($0)), name: "d\($0)", byteCount: 4096)
+    }
     let hello = LinkHello(
       site: String(decoding: input.bytes(input.below(8)), as: UTF8.self), groupName: "g",
       group: SegmentWriter.group,
@@ -128,7 +130,9 @@ struct LinkPlayer: ~Copyable {
     }
     let state = JournalState(
       groupName: "g", group: SegmentWriter.group,
-      disks: disks.map { .init(name: "d", byteCount: $0) }, baseline: .complete)
+      disks: disks.enumerated().map {
+        .init(number: DiskNumber(UInt16($0.offset)), name: "d", byteCount: $0.element)
+      }, baseline: .complete)
     let bytes = Int(SegmentWriter.segmentByteCount)
     let recovered = try mustSucceed("recovery of an empty folder") { () throws(JournalError) in
       try JournalRecovery(folder, state: state)

@@ -32,8 +32,10 @@ struct Export: Sendable {
       zeroesFast: group.journal != nil)
   }
 
-  /// - Parameter found: the instant that is meant.
-  func description(at found: Timestamp) -> Description {
+  /// - Parameters:
+  ///   - found: the instant that is meant.
+  ///   - disk: what the instant shows under the name.
+  func description(at found: Timestamp, of disk: GroupDisk) -> Description {
     // Two connections that name a moving instant see different disks.
     let isFixed: Bool
     switch instant {
@@ -51,11 +53,17 @@ struct Export: Sendable {
   /// - Precondition: the export has an instant.
   func findInstant(
     answeringOn loop: EventLoop,
-    _ completion: @escaping @Sendable (Result<Timestamp, ExportRefusal>) -> Void
+    _ completion: @escaping @Sendable (Result<(Timestamp, GroupDisk), ExportRefusal>) -> Void
   ) {
     guard let instant else { preconditionFailure("an export without an instant is no view") }
-    group.loop.post { [group] in
-      group.findInstant(instant) { result in loop.post { completion(result) } }
+    group.loop.post { [self] in
+      group.findInstant(instant) { result in
+        let found = result.flatMap { instant in
+          group.disks(at: instant).first { $0.name == disk.name }.map { .success((instant, $0)) }
+            ?? .failure(group.notShown(disk, at: instant))
+        }
+        loop.post { completion(found) }
+      }
     }
   }
 
@@ -68,8 +76,15 @@ struct Export: Sendable {
     _ completion: @escaping @Sendable (Result<OpenedView, ExportRefusal>) -> Void
   ) {
     guard let instant else { preconditionFailure("an export without an instant is no view") }
-    group.loop.post { [group] in
-      group.openView(instant) { result in loop.post { completion(result) } }
+    group.loop.post { [self] in
+      group.openView(instant) { result in
+        let shown = result.flatMap { opened -> Result<OpenedView, ExportRefusal> in
+          if opened.disk(named: disk.name) != nil { return .success(opened) }
+          opened.release()
+          return .failure(group.notShown(disk, at: opened.view.instant))
+        }
+        loop.post { completion(shown) }
+      }
     }
   }
 }

@@ -59,6 +59,11 @@ struct ExportCatalog: Sendable {
         "\(disk.name) is a recovery copy at this site; open \(disk.name)@latest or "
           + "\(disk.name)@INSTANT")
     }
+    if parsed.instant == nil, !group.isListed(disk.number) {
+      throw .unknown(
+        "disk \(disk.name) is not in group \(group.configuration.name) now; open "
+          + "\(disk.name)@INSTANT for an instant at which it was")
+    }
     return Export(name: text, group: group, disk: disk, instant: parsed.instant, access: access)
   }
 
@@ -94,7 +99,8 @@ struct ExportCatalog: Sendable {
   private func disk(named name: String) -> Found? {
     for member in groups {
       if let group = member.group {
-        if let disk = group.disks.first(where: { $0.name == name }) { return .open(group, disk) }
+        let found = group.diskTable.withLock { $0[named: name] }
+        if let found { return .open(group, found) }
       } else if let disk = member.configuration.disks.first(where: { $0.name == name }) {
         return .closed(disk, reason: "group \(member.name) is not open: \(member.closedReason)")
       }

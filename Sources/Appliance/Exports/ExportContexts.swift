@@ -54,10 +54,15 @@ extension Export {
     let queries = all.map { ($0, ContextQuery(parsing: $0)) }
     group.loop.post { [self] in
       group.findInstants(queries.compactMap(\.1.instant)) { instants in
-        let names = names(of: queries, instants)
+        let names = names(of: queries, instants.map { $0.flatMap(shown) })
         loop.post { completion(names) }
       }
     }
+  }
+
+  /// Nil: the disk was not there yet, and what has changed since is not known.
+  private func shown(_ instant: Timestamp) -> Timestamp? {
+    group.disks(at: instant).contains { $0.number == disk.number } ? instant : nil
   }
 
   /// - Parameter instants: those that the queries name; nil for one that is not in the history.
@@ -90,8 +95,8 @@ extension Export {
         exportName: name, sources: asked.hasAllocation ? all : [], opened: nil)
       return loop.post { completion(.success(selected)) }
     }
-    group.loop.post { [group, instant] in
-      group.openChanges(since: instants, upTo: instant) { result in
+    group.loop.post { [self] in
+      group.openChanges(since: instants, upTo: instant, of: disk) { result in
         let selected = result.map { SelectedContexts(exportName: name, asked, $0) }
         loop.post { completion(selected) }
       }

@@ -42,7 +42,8 @@ struct AcknowledgedLoss: Equatable, Sendable, CustomStringConvertible {
 
   /// Whether the client that asks must be told: once for each disk.
   mutating func tell(_ disk: DiskNumber) -> Bool {
-    if isTold[disk.index] { return false }
+    // A disk that came since lost nothing.
+    if disk.index >= isTold.count || isTold[disk.index] { return false }
     isTold[disk.index] = true
     return true
   }

@@ -37,6 +37,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case linkDown = "link-down"
   case peerMustBeCopied = "peer-must-be-copied"
   case diskTooSmall = "disk-too-small"
+  case diskMissing = "disk-missing"
 
   case groupReopened = "group-reopened"
   case linkUnstable = "link-unstable"
@@ -49,6 +50,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
 
   case recordsDamaged = "records-damaged"
   case copying = "copying"
+  case diskComing = "disk-coming"
 
   public struct Facts: Sendable {
     public let severity: Severity
@@ -121,6 +123,10 @@ public enum ConditionCode: String, CaseIterable, Sendable {
       Facts(
         .error, "a disk here has no room for what the peer writes, or will write",
         remedy: "make the disk larger here and reload the site")
+    case .diskMissing:
+      Facts(
+        .error, "a disk was added to the group at the peer, and is not here",
+        remedy: "add the disk to the group here and reload the site; records wait at the peer")
     case .linkStalled:
       Facts(
         .error, "the peer is connected, and has acknowledged or sent nothing for ten seconds",
@@ -172,6 +178,10 @@ public enum ConditionCode: String, CaseIterable, Sendable {
       Facts(
         .info, "a full copy to the peer is under way",
         remedy: "none is needed; `sync_progress` of the link says how far it is")
+    case .diskComing:
+      Facts(
+        .info, "what a disk held when it was added comes into the history",
+        remedy: "none is needed; instants show the disk from when that is done")
     }
   }
 

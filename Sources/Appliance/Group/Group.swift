@@ -15,13 +15,6 @@ typealias SiteSegmentFile = File
 typealias SiteView = View<SiteSegmentFile, DiskStore>
 typealias SiteReader = VolumeReader<SiteSegmentFile, DiskStore>
 
-/// A disk of a group with its backing store.
-struct GroupDisk: Sendable {
-  let name: String
-  let number: DiskNumber
-  let store: DiskStore
-}
-
 /// A consistency group at this site: its disks, its journal and the connections to them.
 ///
 /// Concurrency model: confined to its loop. The order in which this loop stages requests is the
@@ -30,23 +23,27 @@ struct GroupDisk: Sendable {
 /// jobs follow each other. It is one opening of the group: what comes after a failure is another
 /// (`GroupHost`).
 ///
-/// The parts: this file (turns and connections), GroupLifecycle (what may begin, and what waits for
-/// what) and GroupCourses (its steps), GroupDurability (syncs and who waits for them), GroupApply
-/// (journal to base), GroupRecycling (segments that come free), GroupRoom (room ahead of need, and
-/// in need), GroupIndexing (the index's upkeep), GroupViews (instants), GroupDetachedViews
-/// (instants that the journal has no room for), GroupReceiving (records from the peer), GroupReset
-/// (a journal that starts over), GroupCopying (full copies), GroupGrowing (sizes that differ or
-/// change), GroupPromises (what keeps instants as they are), GroupHandover (to another process),
-/// GroupConditions (what people should know), GroupStatusReport. What they decide by themselves is
-/// in values: GroupLifecycle, ApplySchedule, JournalRoom and RoomSearch, PromiseLedger,
-/// ReceivingState, OpenViews, ConditionLedger.
+/// The parts: this file (turns and connections), GroupLifecycle (what may begin, and what waits
+/// for what) and GroupCourses (its steps), GroupDurability (syncs and who waits for them),
+/// GroupApply (journal to base), GroupRecycling (segments that come free), GroupRoom (room ahead
+/// of need, and in need), GroupIndexing (the index's upkeep), GroupViews (instants),
+/// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from
+/// the peer), GroupReset (a journal that starts over), GroupCopying (full copies), GroupDisks
+/// (which disks it has), GroupDiskChanges and GroupDiskContents (disks that come to an owner and
+/// leave it), GroupDiskMarkers (the same at a follower), GroupGrowing (sizes that differ or
+/// change), GroupPromises (what keeps instants as they are), GroupHandover
+/// (to another process), GroupConditions (what people should know), GroupStatusReport. What they
+/// decide by themselves is in values: GroupLifecycle, ApplySchedule, JournalRoom and RoomSearch,
+/// PromiseLedger, ReceivingState, OpenViews, ConditionLedger.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
   /// Of this opening.
   let duty: Duty
   /// Of the site that this group is at.
   var siteName = ""
-  let disks: [GroupDisk]
+  let diskTable: Mutex<DiskTable>
+  /// Of those, what the links send.
+  let sentDisks: SentDisks<DiskStore>
   let loop: EventLoop
   let lanes: GroupLanes
   /// Keeps others out of the journal's folder.
@@ -82,13 +79,17 @@ final class Group: TurnParticipant, @unchecked Sendable {
   var indexUpkeep = IndexUpkeep()
   var handover = GroupHandover()
   var views = OpenViews()
+  var diskChanges = DiskChanges()
+  var contents = DiskContents()
+  /// What the configuration and the state file do not agree on.
+  private let firstChanges: [DiskChanges.Wish]
   /// What apply may save for views.
   let viewScratch: ScratchBudget
   var receiving: ReceivingState
   /// Grows, on the keeper, when what was written to a disk before may be lost: a later sync says
   /// nothing about it.
   let storeFailures = Atomic<Int>(0)
-  /// Who may open the disks, by number.
+  /// Who may open the disks.
   let accessRules: Mutex<[DiskConfiguration]>
   var latency = LatencyRecorder()
   var conditions = ConditionLedger()
@@ -123,7 +124,9 @@ final class Group: TurnParticipant, @unchecked Sendable {
     configuration = parts.configuration
     duty = parts.duty
     accessRules = Mutex(parts.configuration.disks)
-    disks = parts.disks
+    diskTable = Mutex(parts.disks)
+    sentDisks = parts.sentDisks
+    firstChanges = parts.changes
     journal = parts.journal
     stateKeeper = parts.stateKeeper
     followers = parts.followers
@@ -169,7 +172,10 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   /// What the client may do with the disk, and with its views. Any thread.
   func access(to disk: GroupDisk, for client: ClientIdentity) -> DiskAccess {
-    accessRules.withLock { $0[disk.number.index].access(for: client) }
+    let rules = accessRules.withLock { $0 }
+    if let rule = rules.first(where: { $0.name == disk.name }) { return rule.access(for: client) }
+    // A disk that has left has no rules any more: who may see all others may see what it was.
+    return rules.allSatisfy { $0.access(for: client) != .none } ? .readOnly : .none
   }
 
   func add(_ connection: GroupClient) {
@@ -304,10 +310,10 @@ final class Group: TurnParticipant, @unchecked Sendable {
     _ kind: RecordKind, _ disk: DiskNumber, _ offset: UInt64, _ length: UInt32,
     _ record: UnsafeMutableRawPointer
   ) -> SequenceNumber {
-    let store = disks[disk.index].store
+    let store = self.disk(disk).store
     do throws(StorageError) {
       switch kind {
-      case .write, .checkpoint:
+      case .write, .checkpoint, .disk:
         try unsafe store.write(
           UnsafeRawBufferPointer(start: record + RecordHeader.byteCount, count: Int(length)),
           at: offset)
@@ -373,6 +379,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
     // The workers take nothing more.
     views.refuseQueued(.unavailable("group \(configuration.name): \(failure ?? "")"))()
   }
+
+  func makeFirstChanges() { for wish in firstChanges { change(wish) } }
 
   /// Nothing of it happens on the loop from here on. What its jobs had posted before has come.
   func leaveLoop() { loop.cancelTimers(of: self) }

@@ -34,6 +34,8 @@ extension Group {
     if hasRoomForNext(journal) { room.came() } else { makeRoom() }
     latency.rotate(nowSeconds: SystemClock.monotonicNanoseconds() / 1_000_000_000)
     tickPromises(journal)
+    continueDiskChanges()
+    tickContents()
     tickReceiving()
     noteUnsent(journal)
   }
@@ -111,7 +113,7 @@ extension Group {
     _ generations: [Generation], _ mark: JournalState.Mark, _ journal: SiteJournal
   ) {
     guard let stateKeeper else { return }
-    let applier = Applier(catalog: journal.catalog, stores: disks.map(\.store))
+    let applier = Applier(catalog: journal.catalog, stores: stores)
     let views = viewsToSaveFor
     let (watermarks, catalog) = (journal.watermarks, journal.catalog)
     let followers = followers
@@ -179,6 +181,7 @@ extension Group {
     raiseFloors()
     recycle()
     keepReserve()
+    closeGoneDisks()
     applyAdvanced()
   }
 

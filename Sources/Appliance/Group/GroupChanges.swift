@@ -59,15 +59,27 @@ extension Group {
   /// first, or (nil) in the disk as it is. On the loop; `completion` is called on a worker or on
   /// the loop.
   func openChanges(
-    since expressions: [InstantExpression], upTo end: InstantExpression?,
+    since expressions: [InstantExpression], upTo end: InstantExpression?, of disk: GroupDisk,
     completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
   ) {
-    findInstants(expressions) { [self] instants in
-      guard let end else { return secureChanges(since: instants, view: nil, completion) }
+    findInstants(expressions) { [self] found in
+      // What was written to a disk before it was there, nobody knows.
+      let since = { @Sendable [self] (number: DiskNumber) in
+        found.map { instant in
+          instant.flatMap { at in disks(at: at).contains { $0.number == number } ? at : nil }
+        }
+      }
+      guard let end else { return secureChanges(since: since(disk.number), view: nil, completion) }
       openView(end) { [self] result in
         switch result {
         case .failure(let refusal): completion(.failure(refusal))
-        case .success(let view): secureChanges(since: instants, view: view, completion)
+        case .success(let view):
+          // It may be another disk of that name, or none.
+          guard let shown = view.disk(named: disk.name) else {
+            view.release()
+            return completion(.failure(notShown(disk, at: view.view.instant)))
+          }
+          secureChanges(since: since(shown.number), view: view, completion)
         }
       }
     }
@@ -138,7 +150,7 @@ extension Group {
     after start: Timestamp, through end: Timestamp, _ journal: SiteJournal
   ) -> ChangesPlan<SiteSegmentFile> {
     ChangesPlan(
-      after: start, through: end, generations: journal.generations, diskCount: disks.count,
+      after: start, through: end, generations: journal.generations, diskCount: journal.diskCount,
       shelf: journal.shelf
     ) { span in
       journal.segments(

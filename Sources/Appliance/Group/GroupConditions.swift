@@ -21,6 +21,9 @@ extension Group {
     if duty == .owning, let text = clockProblem {
       found.append(Condition(.clockStepped, text))
     }
+    if duty == .owning, let (disk, text) = contentsText {
+      found.append(Condition(.diskComing, disk: disk, text))
+    }
     for index in links.indices { found += sendingConditions(index) }
     if duty == .following { found += receivingConditions }
     return found
@@ -108,6 +111,7 @@ extension Group {
   private var receivingConditions: [Condition] {
     var found: [Condition] = []
     if let (disk, text) = ownTooSmall { found.append(Condition(.diskTooSmall, disk: disk, text)) }
+    if let (disk, text) = missingDisk { found.append(Condition(.diskMissing, disk: disk, text)) }
     let isComplete = stateKeeper?.state.baseline == .complete
     if !isComplete {
       let text =

@@ -68,7 +68,8 @@ extension Group {
   }
 
   private func makeOverlay(in folder: String) -> SiteOverlay {
-    SiteOverlay(diskCount: disks.count, budget: viewScratch) { () throws(Errno) -> File in
+    let diskCount = journal?.diskCount ?? 0
+    return SiteOverlay(diskCount: diskCount, budget: viewScratch) { () throws(Errno) -> File in
       try Self.createScratch(in: folder)
     }
   }

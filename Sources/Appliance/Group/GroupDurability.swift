@@ -197,7 +197,7 @@ extension Group {
     let state = stateKeeper.state
     guard
       durable > state.durable || known.isNews(to: state)
-        || followers.marks.keeping != state.followers.keeping
+        || !followers.areNoted(in: state.followers)
     else { return }
     let promise = promiseChange
     guard lifecycle.begin(.durabilityNote) else { return }

@@ -20,6 +20,8 @@ struct Obstacle {
   let disk: DiskNumber
   /// Where on the disk it ends.
   let end: UInt64
+  /// It is the marker of a disk that is not here.
+  var newcomer: DiskChange?
 }
 
 /// A disk that is larger from now on. Its store has the room, and the state file names the size.
@@ -29,7 +31,15 @@ struct DiskGrowth: Sendable {
 }
 
 extension Group {
-  var diskByteCounts: [UInt64] { disks.map(\.store.byteCount) }
+  /// By number, in bytes: where a disk's records end at the latest. Those of one that has left, and
+  /// of which no instant is left, are nobody's, and may be anywhere.
+  var diskBounds: [UInt64] {
+    var bounds = [UInt64](repeating: .max, count: journal?.diskCount ?? 0)
+    for disk in numberedDisks where disk.number.index < bounds.count {
+      bounds[disk.number.index] = disk.store.byteCount
+    }
+    return bounds
+  }
 
   /// Takes the sizes into use. On the loop.
   func grow(_ growths: [DiskGrowth]) {
@@ -49,10 +59,11 @@ extension Group {
   func tooSmall(
     _ link: LinkMonitor, _ peer: LinkMonitor.Snapshot
   ) -> (disk: String, text: String)? {
-    for (disk, peer) in zip(disks, peer.peerDiskByteCounts)
-    where peer < disk.store.byteCount {
+    for disk in disks {
+      guard let peer = peer.peerDisks[named: disk.name], peer.byteCount < disk.store.byteCount
+      else { continue }
       let text =
-        "disk \(disk.name) has \(ByteCount.format(peer)) at \(link.peerSite) and "
+        "disk \(disk.name) has \(ByteCount.format(peer.byteCount)) at \(link.peerSite) and "
         + "\(ByteCount.format(disk.store.byteCount)) here: from the first write behind its end on, "
         + "nothing reaches \(link.peerSite) until it is made larger there and that site is reloaded"
       return (disk.name, text)
@@ -64,8 +75,8 @@ extension Group {
 
   /// As `tooSmall`, at the receiving side.
   var ownTooSmall: (disk: String, text: String)? {
-    if let obstacle = receiving.obstacle, isInTheWay(obstacle) {
-      return (disks[obstacle.disk.index].name, text(obstacle))
+    if let obstacle = receiving.obstacle, obstacle.newcomer == nil, isInTheWay(obstacle) {
+      return (disk(obstacle.disk).name, text(obstacle))
     }
     guard let receiver = receiving.receiver else { return nil }
     return firstTooSmall(for: receiver.peerDisks).map { disk, peer in
@@ -74,6 +85,19 @@ extension Group {
         + "\(ByteCount.format(peer)) at \(receiving.peerSite ?? "the peer"): \(remedy)"
       return (disk.name, text)
     }
+  }
+
+  /// A disk of the peer that is not here.
+  var missingDisk: (disk: String, text: String)? {
+    if let newcomer = receiving.obstacle?.newcomer, let text = missing(newcomer) {
+      return (newcomer.name, text)
+    }
+    let table = diskTable.withLock { $0 }
+    let isHere = { (disk: JournalState.Disk) in
+      table[disk.number] != nil || table.waiting.contains { $0.name == disk.name }
+    }
+    guard let disk = receiving.receiver?.peerDisks.first(where: { !isHere($0) }) else { return nil }
+    return missing(DiskChange(.added, disk)).map { (disk.name, $0) }
   }
 
   /// The next record verifies and has no place here: remembers it, and says why in words. The
@@ -88,14 +112,26 @@ extension Group {
     if state.baseline != .complete { return refusalOfCopy(from: hello) }
     guard let obstacle = receiving.obstacle, isInTheWay(obstacle),
       hello.lineage.newest?.identifier == obstacle.incarnation,
-      hello.disks[obstacle.disk.index].byteCount >= obstacle.end
+      obstacle.newcomer != nil
+        || hello.disks[obstacle.disk].map({ $0.byteCount >= obstacle.end }) ?? false
     else { return nil }
     return text(obstacle)
   }
 
   /// Why a full copy cannot be taken.
   func refusalOfCopy(from hello: LinkHello) -> String? {
-    firstTooSmall(for: hello.disks).map { disk, peer in
+    let table = diskTable.withLock { $0 }
+    let here = table.listed.map(\.name) + table.waiting.map(\.name)
+    if let disk = hello.disks.first(where: { !here.contains($0.name) }) {
+      return "a full copy needs disk \(disk.name) of \(ByteCount.format(disk.byteCount)): add disk "
+        + "\(disk.name) to group \(hello.groupName) at \(siteName) and reload that site"
+    }
+    for disk in table.waiting {
+      guard let peer = hello.disks[named: disk.name], peer.byteCount > disk.store.byteCount
+      else { continue }
+      return missing(DiskChange(.added, peer))
+    }
+    return firstTooSmall(for: hello.disks).map { disk, peer in
       "a full copy needs \(ByteCount.format(peer)) for disk \(disk.name), which has "
         + "\(ByteCount.format(disk.store.byteCount)) at \(siteName): \(remedy)"
     }
@@ -104,7 +140,10 @@ extension Group {
   /// A full copy begins: what a disk has behind the end of the peer's is zeros, as what a disk
   /// grows by.
   func clearBehindPeer(_ receiver: any IncomingLink) {
-    for (disk, peer) in zip(disks, receiver.peerDisks) where peer.byteCount < disk.store.byteCount {
+    for disk in disks {
+      guard let peer = receiver.peerDisks[named: disk.name],
+        peer.byteCount < disk.store.byteCount
+      else { continue }
       let piece = BaselinePiece(
         disk: disk.number, range: ByteRange(start: peer.byteCount, end: disk.store.byteCount),
         applied: receiving.applyLimit)
@@ -115,18 +154,23 @@ extension Group {
   private func firstTooSmall(
     for peer: [JournalState.Disk]
   ) -> (disk: GroupDisk, peer: UInt64)? {
-    for (disk, peer) in zip(disks, peer) where disk.store.byteCount < peer.byteCount {
+    for disk in disks {
+      guard let peer = peer[named: disk.name], disk.store.byteCount < peer.byteCount
+      else { continue }
       return (disk, peer.byteCount)
     }
     return nil
   }
 
   private func isInTheWay(_ obstacle: Obstacle) -> Bool {
-    disks[obstacle.disk.index].store.byteCount < obstacle.end
+    if let newcomer = obstacle.newcomer { return missing(newcomer) != nil }
+    let disk = diskTable.withLock { $0[obstacle.disk] }
+    return disk.map { $0.store.byteCount < obstacle.end } ?? false
   }
 
   private func text(_ obstacle: Obstacle) -> String {
-    let disk = disks[obstacle.disk.index]
+    if let text = obstacle.newcomer.flatMap(missing) { return text }
+    let disk = disk(obstacle.disk)
     return "record \(obstacle.sequence.rawValue) was written up to byte \(obstacle.end) of disk "
       + "\(disk.name), which has \(ByteCount.format(disk.store.byteCount)) at \(siteName): "
       + remedy

@@ -133,7 +133,7 @@ extension Group {
     precondition(lifecycle.handover == .paused, "a group is handed over while it runs")
     return connections.members.compactMap { connection in
       connection.handOver(
-        group: configuration.name, disk: disks[connection.disk.index].name)
+        group: configuration.name, disk: disk(connection.disk).name)
     }
   }
 

@@ -14,27 +14,19 @@ struct GroupLanes: Sendable {
   let index: WorkerPool
   /// What the state file, apply, sidecars and full copies do, one after the other.
   let keeper: WorkerPool
-  /// By disk: what must wait for its backing store. So many requests at a time are a store's quota.
-  private let disks: [WorkerPool]
 
-  private static let requestsOfStore = 4
   private static let openingViews = 2
 
-  init(group name: String, diskCount: Int) {
+  init(group name: String) {
     syncs = WorkerPool(name: "sync-\(name)", threadLimit: 1)
     files = WorkerPool(name: "file-\(name)", threadLimit: 1)
     views = WorkerPool(name: "view-\(name)", threadLimit: Self.openingViews)
     index = WorkerPool(name: "index-\(name)", threadLimit: 2, priority: .background)
     keeper = WorkerPool(name: "keeper-\(name)", threadLimit: 1, priority: .background)
-    disks = (0..<diskCount).map { number in
-      WorkerPool(name: "disk\(number)-\(name)", threadLimit: Self.requestsOfStore)
-    }
   }
-
-  func disk(_ number: Int) -> WorkerPool { disks[number] }
 
   /// Runs what was submitted and takes nothing more. Blocks until all of it has ended.
   func finish() {
-    for pool in [syncs, files, views, index, keeper] + disks { pool.finish() }
+    for pool in [syncs, files, views, index, keeper] { pool.finish() }
   }
 }

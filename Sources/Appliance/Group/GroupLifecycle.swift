@@ -28,6 +28,10 @@ struct GroupLifecycle: Hashable, Sendable {
     /// The state file is told what is durable, for whoever opens the journal next.
     case durabilityNote
     case placing, sidecar, merging
+    /// The state file is told of a disk that comes or leaves.
+    case diskNote
+    /// A piece is read of what a disk held when it was added.
+    case content
     /// The journal is set back or erased: nothing else begins meanwhile.
     case reset
 
@@ -97,7 +101,8 @@ struct GroupLifecycle: Hashable, Sendable {
     case .segmentFile: [.failed, .stopping, .pausing, .resetAwaited]
     case .voidNote, .promise: [.failed, .stopping, .pausing, .resetAwaited]
     case .durabilityNote: [.failed, .stopping, .pausing]
-    case .placing, .sidecar, .merging: [.failed, .stopping, .settling, .resetAwaited]
+    case .placing, .sidecar, .merging, .diskNote, .content:
+      [.failed, .stopping, .settling, .resetAwaited]
     case .reset: [.failed, .stopping, .pausing]
     }
   }

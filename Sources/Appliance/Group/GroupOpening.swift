@@ -22,7 +22,10 @@ public struct SiteError: Error, Sendable, CustomStringConvertible {
 struct GroupParts {
   var configuration: GroupConfiguration
   var duty: Duty
-  var disks: [GroupDisk]
+  var disks: DiskTable
+  var sentDisks = SentDisks<DiskStore>(next: 0)
+  /// Disks that are to come or to leave once the group serves.
+  var changes: [DiskChanges.Wish] = []
   var journal: SiteJournal?
   var stateKeeper: StateKeeper?
   var followers = Followers()
@@ -57,8 +60,8 @@ enum GroupOpening {
       try requireNotLeft(name, folder)
     }
     if let known { try requireKnown(known, folder) }
-    let byteCounts = configuration.role == .plain ? [:] : try knownByteCounts(folder)
-    let disks = try openDisks(configuration, origin, byteCounts, files)
+    let state = configuration.role == .plain ? nil : try presentState(folder)
+    let disks = try openDisks(configuration, origin, state, files, log: log)
     var parts = GroupParts(
       configuration: configuration, duty: Duty(configuration.role), disks: disks,
       observations: ObservationQueue())
@@ -71,8 +74,9 @@ enum GroupOpening {
       throw SiteError("group \(name): folder \(folder): \(error.withAdvice)")
     } catch { throw SiteError("group \(name): folder \(folder): \(error)") }
     parts.analyzer = GroupAnalyzer(
-      disks: disks.map { (name: $0.name, sizeBytes: $0.store.byteCount) },
-      queue: parts.observations)
+      disks: disks.listed.map {
+        (number: $0.number, name: $0.name, sizeBytes: $0.store.byteCount)
+      }, queue: parts.observations)
     return parts
   }
 
@@ -95,7 +99,7 @@ enum GroupOpening {
   }
 
   /// What the state file says; nil when there is none, or none was written.
-  private static func presentState(_ folder: String) throws(SiteError) -> JournalState? {
+  static func presentState(_ folder: String) throws(SiteError) -> JournalState? {
     let path = "\(folder)/\(JournalStateFile<File>.name)"
     guard Directory.exists(path) else { return nil }
     let file: File
@@ -103,48 +107,6 @@ enum GroupOpening {
       throw SiteError("\(path): \(error)")
     }
     return try readState(JournalStateFile(file), folder)?.0
-  }
-
-  /// The sizes of the group's disks by name, when it was open last; empty at its first start.
-  private static func knownByteCounts(_ folder: String) throws(SiteError) -> [String: UInt64] {
-    let state = try presentState(folder)
-    return Dictionary(
-      (state?.disks ?? []).map { ($0.name, $0.byteCount) }, uniquingKeysWith: { first, _ in first })
-  }
-
-  /// - Parameter known: what the disks have that are not new: their raw files may be made larger.
-  private static func openDisks(
-    _ configuration: GroupConfiguration, _ origin: ConfigurationOrigin?,
-    _ known: [String: UInt64], _ files: InheritedFiles
-  ) throws(SiteError) -> [GroupDisk] {
-    var disks: [GroupDisk] = []
-    for (number, disk) in configuration.disks.enumerated() {
-      let place = origin.map { $0.place(ofDisk: disk.name) } ?? ""
-      if let message = shrinking(disk, of: configuration, from: known[disk.name]) {
-        throw SiteError(place + message)
-      }
-      let address: DiskStore.Address
-      var opened: File?
-      switch disk.backing {
-      case .file(let path):
-        address = .path(path)
-        opened = files.file(at: path)
-      case .nbd(let uri): address = .nbd(uri: uri)
-      }
-      do throws(StorageError) {
-        let store = try DiskStore.open(
-          address, expectedSize: disk.sizeBytes, growsFrom: known[disk.name], opened: opened)
-        disks.append(
-          GroupDisk(name: disk.name, number: DiskNumber(UInt16(number)), store: store))
-      } catch {
-        var isPassing = false
-        if case .disconnected = error { isPassing = true }
-        throw SiteError(
-          "\(place)group \(configuration.name), disk \(disk.name): \(error)",
-          isPassing: isPassing)
-      }
-    }
-    return disks
   }
 
   /// Why the configured size cannot be; nil when it can.
@@ -163,6 +125,8 @@ enum GroupOpening {
     let file: JournalStateFile<File>
     var state: JournalState
     var generation: UInt64 = 0
+    /// What the group did when it was open last.
+    var former: Duty?
   }
 
   private static func openState(
@@ -185,7 +149,8 @@ enum GroupOpening {
       try requireUnused(storage, "\(storage.path)/state was never written")
       return OpenedState(file: file, state: newState(configuration, disks))
     }
-    var opened = OpenedState(file: file, state: state, generation: generation)
+    var opened = OpenedState(
+      file: file, state: state, generation: generation, former: state.ownership.duty)
     opened.state.ownership.obey(Duty(configuration.role))
     // A receiving side's epochs are its peer's.
     if opened.state.ownership.duty == .owning, try file.lacksCopy(beside: generation) {
@@ -202,21 +167,22 @@ enum GroupOpening {
     let configuration = parts.configuration
     let storage = try FolderStorage(path: folder)
     parts.lock = try lock(folder, files)
-    let own = parts.disks.map {
-      JournalState.Disk(name: $0.name, byteCount: $0.store.byteCount)
-    }
+    let own = parts.disks.numbered.compactMap { $0?.noted }
     let opened = try openState(storage, configuration, own)
     var state = opened.state
     parts.duty = state.ownership.duty
     try check(state, against: configuration, own, folder)
     try requireOwn(storage, state)
-    state.disks = own
+    try note(parts.disks, in: &state)
     let recovered = try JournalRecovery(
       storage, state: state,
       shelf: IndexShelf(
         storage, segmentByteCount: Int(configuration.journal.segmentSizeBytes), indexMemory))
+    // What markers say that are lost is not so, or comes again.
+    state.cutDisks(after: recovered.lastSequence)
+    parts.disks.follow(state.disks, in: configuration.disks.map(\.name))
     for note in recovered.notes { log("group \(configuration.name): \(note)") }
-    state.opens(recovered, isNew: opened.generation == 0)
+    state.opens(recovered, isNew: opened.generation == 0, former: opened.former)
     parts.followers = followers(configuration, state)
     parts.journal = Journal(
       storage: storage,
@@ -235,6 +201,14 @@ enum GroupOpening {
       // The peer's, and it must keep it.
       try parts.journal?.closeInstants(through: state.promise.through)
     }
+    parts.changes = firstChanges(configuration, state, parts.disks)
+    var after = state
+    for wish in parts.changes where wish.event == .added {
+      try note(comingDisk: wish.name, wish.disk?.backing ?? "", in: &after)
+    }
+    let present = state.presentDisks.compactMap { parts.disks[$0.number] }
+    parts.sentDisks = SentDisks(
+      present.map(\.sent), next: state.nextDisk)
     parts.stateKeeper = StateKeeper(opened.file, state: state, generation: opened.generation)
   }
 
@@ -330,18 +304,12 @@ enum GroupOpening {
       throw SiteError("folder \(folder) belongs to group \(state.groupName), not to \(name)")
     }
     // A disk may have grown: what is behind its old end was never written.
-    for (old, new) in zip(state.disks, disks)
-    where old.name != new.name || old.byteCount > new.byteCount {
+    for old in state.disks {
+      guard let new = disks[old.number], old.byteCount > new.byteCount else { continue }
       throw SiteError(
         "group \(name): the journal in \(folder) is of disk \(old.name) with \(old.byteCount) "
-          + "bytes; the configuration has disk \(new.name) with \(new.byteCount) bytes there: put "
-          + "the old disk back, or use a new group for another disk; `tapline journal export` "
-          + "gets out what the journal holds of the old one")
-    }
-    guard state.disks.count == disks.count else {
-      throw SiteError(
-        "group \(name): the journal in \(folder) is of \(state.disks.count) disks, the "
-          + "configuration names \(disks.count)")
+          + "bytes, and its store has \(new.byteCount): put the old one back, or use a new group; "
+          + "`tapline journal export` gets out what the journal holds of it")
     }
     if state.ownership.duty == .owning, state.baseline != .complete {
       throw SiteError(

@@ -50,7 +50,7 @@ extension Group {
   func noteFailure(_ failure: PlainFailure, isSync: Bool = false) {
     if plain.note(failure, isSync: isSync) {
       log(
-        "group \(configuration.name), disk \(disks[failure.disk.index].name): \(failure.error)")
+        "group \(configuration.name), disk \(disk(failure.disk).name): \(failure.error)")
     }
   }
 

@@ -67,11 +67,7 @@ extension Group {
     if let peer = configuration.peer, peer.site != hello.site {
       return "group \(hello.groupName) receives from site \(peer.site), not from \(hello.site)"
     }
-    if disks.map(\.name) != hello.disks.map(\.name) {
-      func text(_ names: [String]) -> String { names.joined(separator: ", ") }
-      return "the disks differ: there \(text(hello.disks.map(\.name))); here "
-        + text(disks.map(\.name))
-    }
+    if let reason = refusalOfDisks(hello, state) { return reason }
     if let reason = refusalOfSizes(hello, state) { return reason }
     if let journal, Int(hello.segmentByteCount) != journal.options.segmentByteCount {
       return "the journal segments differ: \(hello.segmentByteCount) bytes there, "
@@ -82,6 +78,21 @@ extension Group {
         + "remove its data folder here to start anew"
     }
     return nil
+  }
+
+  /// A disk is the same at both sites if its name is; its place in a list means nothing. A copy is
+  /// of all that the peer has, and brings their numbers; else they come and leave with the records.
+  private func refusalOfDisks(_ hello: LinkHello, _ state: JournalState) -> String? {
+    #if MUTANTS
+      if Mutant.numberByPlace.isOn { return nil }
+    #endif
+    if state.baseline != .complete { return nil }
+    let strange = hello.disks.first { disk in
+      state.disks[disk.number].map { $0.name != disk.name } ?? false
+    }
+    guard let strange else { return nil }
+    return "the records of disk \(strange.name) have number \(strange.number.rawValue) there, and "
+      + "here another disk has it: the two histories are not of one group"
   }
 
   /// A clone of the site that sends here now, or an older snapshot of it, must not end that one's
@@ -110,7 +121,7 @@ extension Group {
       segmentIncarnation: journal?.newestSegment?.header.incarnation.identifier ?? .none,
       ownerDurable: receiving.ownerDurable,
       applied: max(state.applyTarget.sequence, state.applied.sequence),
-      diskByteCounts: diskByteCounts)
+      disks: presentDisks.map(\.noted))
   }
 
   func closeReceiver() {

@@ -43,8 +43,18 @@ extension Group {
     let now = loop.now
     receiving.owner(has: .unknown)
     whenUnused { [self] in
+      // Nothing is here any more that knows another number.
+      let name = configuration.name
+      diskTable.withLock { $0.become(hello.disks, group: name) }
+      let disks = numberedDisks.map { disk in
+        var noted = disk.noted
+        noted.backing = disk.backing
+        return noted
+      }
       reload(receiver) { state in
-        state.copies(hello.group, copy: copy, from: start, of: hello.lineage, now: now)
+        state.copies(
+          hello.group, copy: copy, from: start, of: hello.lineage, disks: disks,
+          nextDisk: hello.nextDisk, now: now)
       } recover: { storage, state throws(JournalError) in
         try JournalRecovery(erasing: storage, state: state)
       }
@@ -108,6 +118,8 @@ extension Group {
     case .success(let recovered):
       apply.restarts()
       durability.durable = .none
+      let names = configuredNames
+      diskTable.withLock { $0.follow(state.disks, in: names) }
       journal.adopt(recovered, state: state, continuesLastSegment: true)
       restartKnown(state.promise.through)
       setback?.cut(to: journal.stamped)

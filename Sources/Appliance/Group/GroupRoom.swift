@@ -17,7 +17,12 @@ extension Group {
     let wanted = room.segmentsToFree(
       free: journal.freeSegmentCount(grows: room.fileFailure == nil), journal.options.reserve,
       opened: journal.openedCount)
-    guard let wanted, !lifecycle.runs(.apply) else { return }
+    if let wanted { applyAhead(freeing: wanted, journal) }
+  }
+
+  /// Applies the oldest records, whatever their age, where that makes room.
+  func applyAhead(freeing wanted: Int, _ journal: SiteJournal) {
+    if lifecycle.runs(.apply) { return }
     recycle()
     guard let last = journal.lastToApply(freeing: wanted) else { return }
     if last > journal.durable {

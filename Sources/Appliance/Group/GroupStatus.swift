@@ -22,11 +22,14 @@ public struct GroupStatus: Codable, Sendable {
   public var links: [LinkStatus]?
   public var writeLatency: LatencyStatus?
   public var disks: [DiskStatus]
+  /// Disks that have left, and of which instants are left; absent when there are none.
+  public var removedDisks: [RemovedDiskStatus]?
   public var analysis: GroupAnalysisSnapshot?
 
   enum CodingKeys: String, CodingKey {
     case name, role, health, conditions, closed, epoch, watermarks, history, journal, link, links
     case disks, analysis
+    case removedDisks = "removed_disks"
     case writeLatency = "write_latency"
   }
 
@@ -35,7 +38,7 @@ public struct GroupStatus: Codable, Sendable {
     epoch: UInt64, watermarks: WatermarkStatus, history: HistoryStatus? = nil,
     journal: JournalStatus? = nil,
     link: LinkStatus? = nil, links: [LinkStatus]? = nil, writeLatency: LatencyStatus? = nil,
-    disks: [DiskStatus],
+    disks: [DiskStatus], removedDisks: [RemovedDiskStatus]? = nil,
     analysis: GroupAnalysisSnapshot? = nil
   ) {
     self.name = name
@@ -51,6 +54,7 @@ public struct GroupStatus: Codable, Sendable {
     self.links = links
     self.writeLatency = writeLatency
     self.disks = disks
+    self.removedDisks = removedDisks
     self.analysis = analysis
   }
 
@@ -202,4 +206,12 @@ public struct DiskStatus: Codable, Sendable {
     case name, backing, connections
     case sizeBytes = "size_bytes"
   }
+}
+
+/// Its backing store must stay until no instant is left that shows it.
+public struct RemovedDiskStatus: Codable, Sendable {
+  public var name: String
+  public var backing: String
+  /// Instants before it show the disk.
+  public var removed: String
 }

@@ -17,6 +17,7 @@ extension Group {
     // What has come by the first time may be told of no more then.
     noteConditions()
     tick()
+    makeFirstChanges()
   }
 
   private func giveBackIdleMemory() {
@@ -58,7 +59,16 @@ extension Group {
         DiskStatus(
           name: disk.name, sizeBytes: disk.store.byteCount, backing: disk.store.description,
           connections: counts[disk.number] ?? 0)
-      })
+      }, removedDisks: removedDisks)
+  }
+
+  private var removedDisks: [RemovedDiskStatus]? {
+    let removed = (stateKeeper?.state.disks ?? []).compactMap { disk in
+      disk.removed.map {
+        RemovedDiskStatus(name: disk.name, backing: disk.backing, removed: "\($0.timestamp)")
+      }
+    }
+    return removed.isEmpty ? nil : removed
   }
 
   private var watermarkStatus: WatermarkStatus {

@@ -9,7 +9,11 @@ import Volume
 struct OpenedView: Sendable {
   let view: SiteView
   let group: Group
+  /// Those that the instant shows.
+  let disks: [GroupDisk]
   let use: OpenViews.Use
+
+  func disk(named name: String) -> GroupDisk? { disks.first { $0.name == name } }
 
   /// Any thread, once. What is still being read then may be wrong, or an error.
   func release() {
@@ -18,6 +22,7 @@ struct OpenedView: Sendable {
       group.closeLostViews()
       group.views.remove(use)
       group.recycle()
+      group.closeGoneDisks()
     }
   }
 
@@ -135,7 +140,10 @@ extension Group {
       return completion(.failure(refusal))
     }
     let told: OpenViews.Waiter = { [self] result, use in
-      completion(result.map { OpenedView(view: $0, group: self, use: use) })
+      completion(
+        result.map {
+          OpenedView(view: $0, group: self, disks: disks(of: $0), use: use)
+        })
     }
     if let tell = views.join(instant, told) { return tell() }
     let applied = journal.applied
@@ -144,13 +152,19 @@ extension Group {
         instant: instant, generations: journal.maps(notLaterThan: instant),
         cut: journal.generation(cutBy: instant),
         segments: journal.segments(after: applied, through: journal.stamped),
-        diskCount: disks.count, shelf: journal.shelf), applied: applied, told)
+        diskCount: journal.diskCount, shelf: journal.shelf), applied: applied, told)
     openNextView()
+  }
+
+  func notShown(_ disk: GroupDisk, at instant: Timestamp) -> ExportRefusal {
+    .outside(
+      "disk \(disk.name) was not in group \(configuration.name) at \(instant), or not all of it "
+        + "was in the history yet")
   }
 
   private func openNextView() {
     guard let journal, let (identifier, plan, applied) = views.nextToOpen() else { return }
-    let stores = disks.map(\.store)
+    let stores = stores(at: plan.instant)
     let catalog = journal.catalog
     lanes.views.submit { [self] in
       var result: Result<SiteView, ExportRefusal>

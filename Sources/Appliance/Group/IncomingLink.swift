@@ -1,3 +1,4 @@
+import BlockModel
 import Journal
 import Replication
 
@@ -8,6 +9,10 @@ protocol IncomingLink: AnyObject, Sendable {
   var log: ClientLog { get }
   /// The protected site's disks, as it last said.
   var peerDisks: [JournalState.Disk] { get }
+  /// The newest record that it had when it said so.
+  var peerLast: SequenceNumber { get }
+  /// What the protected site stamps as now.
+  var peerIncarnation: IncarnationIdentifier? { get }
   /// Both ends agree; records or pieces of a full copy come.
   var isStreaming: Bool { get }
   /// Records come beside what is left of a full copy.
@@ -33,6 +38,8 @@ protocol IncomingLink: AnyObject, Sendable {
   func stayInTouch()
   /// Disks of this group have become larger.
   func disksGrew()
+  /// The disk of the marker that comes next is as the marker says.
+  func diskReady()
   /// There is room in the journal, or for more pieces of a full copy.
   func resume()
   func close()

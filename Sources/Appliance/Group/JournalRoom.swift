@@ -9,7 +9,7 @@ struct JournalRoom: Equatable, Sendable {
   private(set) var fileFailure: String?
   private var fileRetry: UInt64 = 0
   /// Room is being made ahead of need.
-  private var isRefilling = false
+  private(set) var isRefilling = false
   /// Segments that the journal had opened when the reserve was last looked at.
   private var openedAtLook: UInt64 = 0
   /// Since when there has been none; 0 while there is some.

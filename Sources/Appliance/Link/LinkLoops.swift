@@ -5,8 +5,9 @@ import SystemIO
 /// disk for one link keeps no guest waiting, and no more threads than can run. Any thread.
 struct LinkLoops: Sendable {
   let loops: [EventLoop]
-  /// Asks for the numbers of peers' names, which may take long.
-  let names = WorkerPool(name: "names", threadLimit: 4)
+  /// Asks for the numbers of peers' names, which may take long: a link asks once at a time, and
+  /// none waits behind those that get no answer.
+  let names: WorkerPool
   private let next = Next()
 
   private final class Next: Sendable {
@@ -20,6 +21,7 @@ struct LinkLoops: Sendable {
       loops.append(try EventLoop(name: "links-\(number)"))
     }
     self.loops = loops
+    names = WorkerPool(name: "names", threadLimit: max(1, links))
   }
 
   /// The loop for one more link.

@@ -20,9 +20,11 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   private var link: ReceivingLink
   private var input = InputBuffer(byteCount: LinkReceiver.inputByteCount, headroom: 0)
   private var output = OutputBuffer(byteCount: 4096)
-  private let plain = PageBuffer(byteCount: 2 * RecordHeader.payloadLimit)
+  /// Where packed records are unpacked.
+  private let plain = PageBuffer(byteCount: ReceivingLink.plainByteLimit)
+  private var diskBounds: [UInt64]
   /// What the peer was told last.
-  private var toldByteCounts: [UInt64] = []
+  private var toldDisks: [JournalState.Disk] = []
   private var interest: Poller.Interest = .readable
   /// It goes on in the next turn.
   private var isResuming = false
@@ -35,7 +37,8 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
     transport = Transport(socket)
     self.group = group
     self.log = log
-    link = ReceivingLink(hello, diskByteCounts: group.diskByteCounts)
+    link = ReceivingLink(hello)
+    diskBounds = group.diskBounds
     super.init()
     input.append(leftover)
   }
@@ -44,6 +47,8 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   var isFollowing: Bool { link.isFollowing }
   var waitsForRoom: Bool { link.waitsForRoom }
   var peerDisks: [JournalState.Disk] { link.hello.disks }
+  var peerLast: SequenceNumber { link.hello.last.sequence }
+  var peerIncarnation: IncarnationIdentifier? { link.hello.lineage.newest?.identifier }
   var isPaused: Bool { link.isPaused || group.lifecycle.isPausing }
 
   /// On the group's loop.
@@ -116,6 +121,7 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
       group.makeRoom()
       return false
     case .records(let byteCount): return try takeRecords(byteCount)
+    case .plainRecords(let range): return try takePlain(range)
     case .skip: break
     case let step: try perform(step)
     }
@@ -134,8 +140,8 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
 
   private func perform(_ step: ReceivingLink.Step) throws(LinkError) {
     switch step {
-    case .await, .awaitRoom, .skip, .records: break
-    case .packedRecords(let bytes, let count): try unsafe takePacked(bytes, count)
+    case .await, .awaitRoom, .skip, .records, .plainRecords: break
+    case .packedRecords(let bytes, let count): try unsafe unpack(bytes, count)
     case .segment(let header): try openSegment(header)
     case .piece(let piece, let content): try store(piece, content)
     case .heartbeat(let timestamp): group.heard(timestamp)
@@ -176,29 +182,47 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
     let taken = try unsafe accept(
       UnsafeMutableRawBufferPointer(start: input.first, count: byteCount))
     input.consume(taken)
-    return try link.took(taken, of: byteCount)
+    return try goOn(after: taken, of: byteCount)
+  }
+
+  private func unpack(_ packed: UnsafeRawBufferPointer, _ count: Int) throws(LinkError) {
+    let target = unsafe UnsafeMutableRawBufferPointer(start: plain.base, count: count)
+    guard unsafe LZ4.decompress(packed, into: target) == count else {
+      throw .protocolViolation("compressed records do not decompress")
+    }
+  }
+
+  private func takePlain(_ range: Range<Int>) throws(LinkError) -> Bool {
+    let taken = try unsafe accept(
+      UnsafeMutableRawBufferPointer(start: plain.base + range.lowerBound, count: range.count))
+    // The memory serves the next frame: what is staged from it is written now.
+    _ = group.commit()
+    return try goOn(after: taken, of: range.count)
+  }
+
+  /// Where a marker of a disk comes next, the group prepares for it.
+  private func goOn(after taken: Int, of byteCount: Int) throws(LinkError) -> Bool {
+    let next = group.journal?.takeNextChange()
+    let goesOn = try link.took(taken, of: byteCount, isBeforeDisk: next != nil)
+    guard let (change, mark) = next else { return goesOn }
+    // What was taken must not lie in a buffer that is read into meanwhile.
+    commitLent()
+    if isClosed { return false }
+    try group.prepare(for: change, mark, from: self)
+    return false
+  }
+
+  func diskReady() {
+    link.diskReady()
+    diskBounds = group.diskBounds
+    resume()
   }
 
   private func accept(_ bytes: UnsafeMutableRawBufferPointer) throws(LinkError) -> Int {
     guard let journal = group.journal else { return 0 }
     do throws(JournalError) {
-      return try unsafe journal.accept(bytes, disks: link.diskByteCounts)
+      return try unsafe journal.accept(bytes, disks: diskBounds)
     } catch { throw linkError(error) }
-  }
-
-  private func takePacked(
-    _ packed: UnsafeRawBufferPointer, _ count: Int
-  ) throws(LinkError) {
-    guard count <= plain.count else { throw .protocolViolation("compressed records too long") }
-    let target = unsafe UnsafeMutableRawBufferPointer(start: plain.base, count: count)
-    guard unsafe LZ4.decompress(packed, into: target) == count else {
-      throw .protocolViolation("compressed records do not decompress")
-    }
-    guard try unsafe accept(target) == count else {
-      throw .protocolViolation("compressed records end in the middle of one")
-    }
-    // The memory serves the next frame: what is staged from it is written now.
-    _ = group.commit()
   }
 
   private func openSegment(_ header: SegmentHeader) throws(LinkError) {
@@ -225,10 +249,11 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
 
   // MARK: Full copy
 
-  private func store(
-    _ piece: BaselinePiece, _ content: ReceivingLink.PieceContent
-  ) throws(LinkError) {
-    let bytes = try content.bytes(of: piece, limit: plain.count)
+  private func store(_ piece: BaselinePiece, _ content: ReceivedPiece) throws(LinkError) {
+    guard group.hasPlace(for: piece) else {
+      throw .protocolViolation("baseline piece lies outside of its disk")
+    }
+    let bytes = try content.bytes(of: piece)
     let cost = bytes?.count ?? BaselinePiece.byteCount
     link.pieceWaits(cost)
     group.storeBaseline(piece, bytes, from: self) { [self] in
@@ -244,26 +269,30 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
 
   func welcome(_ welcome: LinkWelcome) {
     link.welcomed()
-    toldByteCounts = welcome.diskByteCounts
+    diskBounds = group.diskBounds
+    toldDisks = welcome.disks
     send(LinkFrame(.welcome), welcome.encoded())
     resume()
   }
 
   func baselineReady() {
     link.baselineReady()
+    // The disks may have the peer's numbers now.
+    diskBounds = group.diskBounds
     tellGrowth()
     resume()
   }
 
   func disksGrew() {
-    link.diskByteCounts = group.diskByteCounts
+    diskBounds = group.diskBounds
     tellGrowth()
   }
 
   private func tellGrowth() {
-    guard isStreaming, toldByteCounts != link.diskByteCounts, let welcome = group.presentWelcome
-    else { return }
-    toldByteCounts = welcome.diskByteCounts
+    guard isStreaming, let welcome = group.presentWelcome, welcome.disks != toldDisks else {
+      return
+    }
+    toldDisks = welcome.disks
     send(LinkFrame(.welcome), welcome.encoded())
   }
 

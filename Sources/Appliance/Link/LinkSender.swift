@@ -19,18 +19,22 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
 
   /// What is sent and read in one turn, so that the other links of the loop have theirs.
   private static var turnByteLimit: Int { 4 << 20 }
+  /// A part counts at least so much: what is short on the wire may have been much to compress.
+  private static var partByteCount: Int { 512 << 10 }
   private static var receiveByteLimit: Int { 4096 }
 
   let monitor: LinkMonitor
   private let parts: SendingLink<Store>.Parts
   private let loop: EventLoop
-  private let names: WorkerPool
-  /// Of a disk's store.
-  private let lane: @Sendable (_ disk: Int) -> WorkerPool
+  /// Does what asks for the number of a name, and what no disk has a lane for.
+  private let names: @Sendable (@escaping WorkerPool.Job) -> Void
   private var link: SendingLink<Store>
   private let connection = Mutex(Connection())
   private var transport: Transport?
   private var isConnecting = false
+  /// The endpoint's number is asked for, and whether an attempt to connect waits for it.
+  private var isAsking = false
+  private var wantsNumber = false
   /// Number of the attempt to connect.
   private var attempt = 0
   private var outbox = LinkOutbox()
@@ -38,17 +42,14 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
   private var interest: Poller.Interest = []
   /// The rest of what is to be sent has the next turn.
   private var isResuming = false
-  /// Made once, so that telling allocates nothing.
-  private lazy var grown: EventLoop.Message = { [unowned self] in run(.grown) }
 
   init(
-    _ parts: SendingLink<Store>.Parts, loop: EventLoop, names: WorkerPool,
-    lane: @escaping @Sendable (_ disk: Int) -> WorkerPool
+    _ parts: SendingLink<Store>.Parts, loop: EventLoop,
+    names: @escaping @Sendable (@escaping WorkerPool.Job) -> Void
   ) {
     self.parts = parts
     self.loop = loop
     self.names = names
-    self.lane = lane
     link = SendingLink(parts, now: SystemClock.monotonicNanoseconds())
     monitor = link.monitor
   }
@@ -57,10 +58,12 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
 
   /// Does not wait.
   func start() {
-    let (loop, grown) = (self.loop, self.grown)
-    parts.reporter.follower.setOnGrowth { loop.post(grown) }
-    parts.reporter.follower.setOnDetach { loop.post { [self] in run(.detached) } }
-    monitor.setOnHurry { loop.post { [self] in run(.awaited) } }
+    // Made once, so that telling allocates nothing. It may still be on its way to the loop when
+    // the link has ended, so it keeps it.
+    let grown: EventLoop.Message = { [self] in run(.grown) }
+    parts.reporter.follower.setOnGrowth { [loop] in loop.post(grown) }
+    parts.reporter.follower.setOnDetach { [loop] in loop.post { [self] in run(.detached) } }
+    monitor.setOnHurry { [loop] in loop.post { [self] in run(.awaited) } }
     loop.post { [self] in run(.start) }
   }
 
@@ -110,7 +113,9 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     while var next = event {
       // Nobody is told of what this process ended itself.
       if case .disconnected = next, connection.withLock(\.isSuspended) { next = .stop }
-      for action in link.handle(next, now: SystemClock.monotonicNanoseconds()) { perform(action) }
+      // What had come before this turn was read in it first.
+      let (now, read) = (SystemClock.monotonicNanoseconds(), loop.monotonicNow)
+      for action in link.handle(next, now: now, read: read) { perform(action) }
       event = send(&left)
     }
     loop.setAlarm(self, at: link.deadline)
@@ -121,10 +126,11 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     case .connect: connect()
     case .send(let parcel): outbox.append(parcel)
     case .work(let work):
-      lane(work.disk).submit { [self] in
+      let job: WorkerPool.Job = { [self] in
         work.run()
         loop.post { [self] in run(.worked) }
       }
+      if let lane = parts.disks.lane(work.disk) { lane.submit(job) } else { names(job) }
     case .close: close()
     }
   }
@@ -135,17 +141,25 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
 
   private func connect() {
     attempt += 1
-    let (endpoint, attempt) = (parts.endpoint, attempt)
+    let endpoint = parts.endpoint
     guard endpoint.isName else { return begin(endpoint) }
-    names.submit { [self] in
+    wantsNumber = true
+    // What an attempt asked that was given up is answered to the next.
+    if isAsking { return }
+    isAsking = true
+    names { [self] in
       let found = Result { () throws(Errno) in try endpoint.lookedUp() }
-      loop.post { [self] in
-        guard attempt == self.attempt else { return }
-        switch found {
-        case .success(let endpoint): begin(endpoint)
-        case .failure(let error): run(cannotConnect(error))
-        }
-      }
+      loop.post { [self] in answer(found) }
+    }
+  }
+
+  private func answer(_ found: Result<SocketEndpoint, Errno>) {
+    isAsking = false
+    guard wantsNumber else { return }
+    wantsNumber = false
+    switch found {
+    case .success(let endpoint): begin(endpoint)
+    case .failure(let error): run(cannotConnect(error))
     }
   }
 
@@ -193,7 +207,7 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     }
     connection.withLock { $0.socket = nil }
     transport = nil
-    isConnecting = false
+    (isConnecting, wantsNumber) = (false, false)
     outbox.removeAll()
     inbox.removeAll()
   }
@@ -242,7 +256,7 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     let before = outbox.byteCount
     do throws(Errno) {
       let outcome = try outbox.send(on: transport, limit: left)
-      left -= Int(outbox.byteCount - before)
+      left -= max(Int(outbox.byteCount - before), Self.partByteCount)
       switch outcome {
       case .drained:
         setInterest(.readable)

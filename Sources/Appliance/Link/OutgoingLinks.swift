@@ -9,24 +9,22 @@ extension GroupParts {
   ///
   /// - Parameter site: the name of this site.
   func links(
-    from site: String, on loops: LinkLoops, _ lanes: GroupLanes,
-    _ log: @escaping @Sendable (String) -> Void
+    from site: String, on loops: LinkLoops, _ log: @escaping @Sendable (String) -> Void
   ) -> [LinkSender<DiskStore>] {
     guard let journal, let state = stateKeeper?.state else { return [] }
     let hello = LinkHello(
       site: site, groupName: configuration.name, group: state.group,
       lineage: state.lineage, segmentByteCount: UInt32(journal.options.segmentByteCount),
-      disks: state.disks)
-    let stores = disks.map(\.store)
+      disks: [])
     let peers = GroupOpening.receivers(configuration, duty)
     return zip(followers.all, peers).compactMap { follower, peer in
       guard let address = peer.address else { return nil }
       return LinkSender(
         .init(
           endpoint: SocketEndpoint(address), hello: hello, catalog: journal.catalog,
-          watermarks: journal.watermarks, reporter: follower.reporter, stores: stores,
+          watermarks: journal.watermarks, reporter: follower.reporter, disks: sentDisks,
           clock: SystemClock.monotonicNanoseconds, log: log),
-        loop: loops.take(), names: loops.names, lane: lanes.disk)
+        loop: loops.take(), names: loops.names.submit)
     }
   }
 }

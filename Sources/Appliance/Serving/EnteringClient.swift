@@ -20,10 +20,15 @@ struct EnteringClient: Sendable {
   func serve(
     _ disk: GroupDisk, of group: Group, changes: OpenedChanges? = nil, _ front: FrontDesk
   ) {
+    // It has left since the client has found it.
+    guard group.isListed(disk.number) else {
+      changes?.release()
+      return transport.shutDown()
+    }
     let reader = SiteReader(store: disk.store, catalog: group.journal?.catalog)
     let connection = NBDConnection(
       self, loop: group.loop, target: .live(group), disk: disk.number, reader: reader,
-      workers: group.lanes.disk(disk.number.index), limits: front.limits,
+      workers: disk.workers, limits: front.limits,
       onClose: { _ in changes?.release() }, log: front.clientLog.note)
     changes?.onExpiry { connection.close() }
     connection.begin()

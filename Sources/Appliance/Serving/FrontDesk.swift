@@ -87,8 +87,8 @@ final class FrontDesk: @unchecked Sendable {
   }
 
   /// Serves a disk of a view. Any thread.
-  func serve(_ client: EnteringClient, _ disk: GroupDisk, of opened: OpenedView) {
-    views.serve(client, disk, of: opened, limits, clientLog)
+  func serve(_ client: EnteringClient, named name: String, of opened: OpenedView) {
+    views.serve(client, named: name, of: opened, limits, clientLog)
   }
 
   /// Accepts nobody until `startAccepting`: who comes now waits to be accepted by whoever has the

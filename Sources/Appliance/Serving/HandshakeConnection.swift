@@ -230,21 +230,26 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
 
   private func viewFound(_ opened: OpenedView, _ export: Export, isSelected: Bool) {
     found = .view(opened, export, isSelected: isSelected)
-    describe(export, at: opened.view.instant)
+    guard let disk = opened.disk(named: export.disk.name) else {
+      preconditionFailure("a view was opened for a disk that it does not show")
+    }
+    describe(export, disk, at: opened.view.instant)
   }
 
-  private func instantFound(_ result: Result<Timestamp, ExportRefusal>, _ export: Export) {
+  private func instantFound(
+    _ result: Result<(Timestamp, GroupDisk), ExportRefusal>, _ export: Export
+  ) {
     isLookingUp = false
     if isClosed { return }
     switch result {
     case .failure(let refusal): answer(refusal)
-    case .success(let instant): describe(export, at: instant)
+    case .success(let (instant, disk)): describe(export, disk, at: instant)
     }
     process()
   }
 
-  private func describe(_ export: Export, at instant: Timestamp) {
-    perform(machine.exportFound(NBDExport(export, export.description(at: instant))))
+  private func describe(_ export: Export, _ disk: GroupDisk, at instant: Timestamp) {
+    perform(machine.exportFound(NBDExport(export, export.description(at: instant, of: disk))))
   }
 
   private func answer(_ refusal: ExportRefusal) {
@@ -338,7 +343,7 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
       export.group.loop.post { [front, opened = selection?.opened] in
         client.serve(export.disk, of: export.group, changes: opened, front)
       }
-    case .view(let view, let export, _): front.serve(client, export.disk, of: view)
+    case .view(let view, let export, _): front.serve(client, named: export.disk.name, of: view)
     }
     self.found = nil
     self.place = nil

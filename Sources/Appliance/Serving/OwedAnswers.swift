@@ -21,7 +21,7 @@ extension NBDConnection {
       if Mutant.vouchForLost.isOn { return false }
     #endif
     group.log(
-      "group \(group.configuration.name), disk \(group.disks[disk.index].name): a client that "
+      "group \(group.configuration.name), disk \(group.disk(disk).name): a client that "
         + "asked for durability was told of the loss")
     reply(tag, .io, "acknowledged writes were lost with a failed journal; see the site's log")
     return true

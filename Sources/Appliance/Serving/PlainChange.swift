@@ -45,7 +45,7 @@ extension NBDConnection {
       var failure: StorageError?
       do throws(StorageError) {
         switch kind {
-        case .write, .checkpoint: try store.write(bytes, at: range.start)
+        case .write, .checkpoint, .disk: try store.write(bytes, at: range.start)
         case .zero, .trim: try store.zero(range, mayFreeSpace: kind == .trim)
         }
       } catch { failure = error }

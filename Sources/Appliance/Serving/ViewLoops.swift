@@ -16,15 +16,18 @@ final class ViewLoop: @unchecked Sendable {
   fileprivate init(_ loop: EventLoop) { self.loop = loop }
 
   fileprivate func serve(
-    _ client: EnteringClient, _ disk: GroupDisk, of opened: OpenedView, _ limits: ClientLimits,
-    _ log: ClientLog
+    _ client: EnteringClient, named name: String, of opened: OpenedView,
+    _ limits: ClientLimits, _ log: ClientLog
   ) {
+    guard let disk = opened.disk(named: name) else {
+      preconditionFailure("a view was opened for a disk that it does not show")
+    }
     clientCount.add(1, ordering: .relaxed)
     loop.post { [self] in
       let connection = NBDConnection(
         client, loop: loop, target: .view(opened.view, release: opened.release),
         disk: disk.number, reader: opened.view.reader(disk: disk.number),
-        workers: opened.group.lanes.disk(disk.number.index), limits: limits,
+        workers: disk.workers, limits: limits,
         onClose: { [self] in forget($0) }, log: log.note)
       opened.onExpiry { [self] in loop.post { connection.close() } }
       add(connection)
@@ -90,13 +93,13 @@ struct ViewLoops: Sendable {
   /// Serves a disk of a view where the fewest clients are, and releases the view when the
   /// connection ends.
   func serve(
-    _ client: EnteringClient, _ disk: GroupDisk, of opened: OpenedView, _ limits: ClientLimits,
-    _ log: ClientLog
+    _ client: EnteringClient, named name: String, of opened: OpenedView,
+    _ limits: ClientLimits, _ log: ClientLog
   ) {
     let quietest = members.min {
       $0.clientCount.load(ordering: .relaxed) < $1.clientCount.load(ordering: .relaxed)
     }
-    quietest?.serve(client, disk, of: opened, limits, log)
+    quietest?.serve(client, named: name, of: opened, limits, log)
   }
 
   func start() { for member in members { member.loop.start() } }

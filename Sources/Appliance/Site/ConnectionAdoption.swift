@@ -92,6 +92,7 @@ private func viewOpened(
     socket.shutDown()
   case .success(let opened):
     guard let client = admit(state, socket, to: disk, front) else { return opened.release() }
-    front.serve(client, disk, of: opened)
+    guard opened.disk(named: disk.name) != nil else { return opened.release() }
+    front.serve(client, named: disk.name, of: opened)
   }
 }

@@ -323,8 +323,8 @@ final class GroupHost: Sendable {
     let parts = try GroupOpening.open(
       configuration, dataDirectory: surroundings.dataDirectory, origin: origin,
       known: memory.identifier, files: files, surroundings.indexMemory, log: log)
-    let lanes = GroupLanes(group: configuration.name, diskCount: configuration.disks.count)
-    let links = surroundings.links.map { parts.links(from: surroundings.site, on: $0, lanes, log) }
+    let lanes = GroupLanes(group: configuration.name)
+    let links = surroundings.links.map { parts.links(from: surroundings.site, on: $0, log) }
     let group = Group(
       parts, links: links?.map(\.monitor) ?? [], loop: loop, lanes: lanes, log: log)
     group.siteName = surroundings.site
@@ -333,7 +333,7 @@ final class GroupHost: Sendable {
     group.setback?.opened(now: now, end: group.stamped)
     // What a recovery site has lost is sent again.
     if group.duty == .owning {
-      group.loss = memory.loss(keeping: group.stamped, diskCount: group.disks.count)
+      group.loss = memory.loss(keeping: group.stamped, diskCount: group.journal?.diskCount ?? 0)
     }
     return Opening(group: group, links: links ?? [])
   }
@@ -367,9 +367,9 @@ final class GroupHost: Sendable {
     opening.stopLinks(drainMilliseconds: 0)
     loop.perform { group.abandon() }
     #if MUTANTS
-      if !Mutant.reopenTooEarly.isOn { group.lanes.finish() }
+      if !Mutant.reopenTooEarly.isOn { group.finishJobs() }
     #else
-      group.lanes.finish()
+      group.finishJobs()
     #endif
     loop.perform { group.leaveLoop() }
     letGo(of: group)
@@ -384,16 +384,13 @@ final class GroupHost: Sendable {
 
   /// A server that hangs must not keep the group from its end.
   private func hurry(_ group: Group, sparingFlushes: Bool) {
-    for disk in group.disks { disk.store.hurry(sparingFlushes: sparingFlushes) }
+    for disk in group.numberedDisks { disk.store.hurry(sparingFlushes: sparingFlushes) }
   }
 
   /// Of what belongs to one opening, when none of its jobs runs any more.
   private func letGo(of group: Group) {
-    for disk in group.disks {
-      disk.store.disconnect()
-      disk.store.lockedFile?.unlock()
-    }
-    group.lock?.unlock()
+    for disk in group.numberedDisks { disk.store.disconnect() }
+    for file in group.lockedFiles { file.unlock() }
   }
 
   /// The site does not come to serve. What another process gave stays locked for that: a lock
@@ -416,7 +413,7 @@ final class GroupHost: Sendable {
     opening.stopLinks(drainMilliseconds: Self.linkDrainMilliseconds)
     loop.ask { done in group.drain { done(()) } }
     loop.perform { group.abandon() }
-    group.lanes.finish()
+    group.finishJobs()
     loop.perform { group.leaveLoop() }
     letGo(of: group)
     state.update { $0.life.stopped() }

@@ -77,7 +77,7 @@ public final class Site: Sendable {
       try Directory.create(configuration.dataDirectory)
     } catch { throw SiteError("data folder \(configuration.dataDirectory): \(error)") }
     let files = inheritance?.files ?? InheritedFiles()
-    try files.check(areAmong: configuration.lockedPaths)
+    try files.check(areAmong: configuration.lockedPaths + configuration.pathsOfLeftDisks)
     var tls: [ListenerIdentity: ListenerTLS] = [:]
     for listener in configuration.listen.nbd {
       tls[ListenerIdentity(.nbd, listener.address)] = try listener.tls.map {
@@ -145,7 +145,7 @@ public final class Site: Sendable {
 
   /// One file under two names would be the disk of whichever group opens it first.
   private static func uses(_ host: GroupHost, aFileOf hosts: [GroupHost]) -> Bool {
-    let files = hosts.compactMap(\.prepared).flatMap { $0.disks.compactMap(\.store.lockedFile) }
+    let files = hosts.compactMap(\.prepared).flatMap(\.lockedFiles)
     return host.configuration.disks.contains { disk in
       guard case .file(let path) = disk.backing else { return false }
       return files.contains { $0.isFile(at: path) }
@@ -256,9 +256,7 @@ public final class Site: Sendable {
 
   /// What keeps other processes from the journals and the disks.
   var lockedFiles: [File] {
-    groups.flatMap { group in
-      [group.lock].compactMap { $0 } + group.disks.compactMap(\.store.lockedFile)
-    }
+    groups.flatMap(\.lockedFiles)
   }
 
   // MARK: Stopping

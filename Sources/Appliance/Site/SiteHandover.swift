@@ -5,7 +5,7 @@ import SystemIO
 
 extension Site {
   public func handoverOffer(version: UInt16) -> HandoverOffer {
-    configuration.handoverOffer(version: version)
+    present.withLock { $0 }.handoverOffer(version: version)
   }
 
   /// Lets another process take this one's place, over a channel on which it was told the offer.

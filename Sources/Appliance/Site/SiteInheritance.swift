@@ -42,6 +42,18 @@ extension SiteConfiguration {
     }
   }
 
+  /// The files of disks that have left their groups, and of which instants are left. What cannot be
+  /// read says nothing here; the opening of its group will. Blocks.
+  var pathsOfLeftDisks: [String] {
+    groups.filter { $0.role != .plain }.flatMap { group -> [String] in
+      let state = try? GroupOpening.presentState("\(dataDirectory)/\(group.name)")
+      return (state?.disks ?? []).compactMap { disk -> String? in
+        guard case .file(let path)? = try? BackingAddress(parsing: disk.backing) else { return nil }
+        return path
+      }
+    }
+  }
+
   /// The files that a site with this configuration keeps open and locked.
   var lockedPaths: [String] {
     groups.flatMap { group in

@@ -45,8 +45,8 @@ extension Site {
   }
 
   /// Reads the configuration's file again and takes into use what can be while clients go on:
-  /// greater sizes of disks, access rules, TLS credentials. Everything is checked before anything
-  /// is changed. Blocks; one at a time; any thread but a loop.
+  /// greater sizes of disks, disks that come or leave, access rules, TLS credentials. Everything is
+  /// checked before anything is changed. Blocks; one at a time; any thread but a loop.
   ///
   /// When it returns, the new sizes are durable, in the stores and in the groups' state files.
   ///
@@ -85,18 +85,25 @@ extension Site {
     }
     let plans: [Plan]
     let terms: [ListenerTLS.Terms?]
+    var disks: [DiskPlan] = []
+    var notes: [String] = []
     do throws(SiteError) {
       for group in new.groups { try GroupOpening.checkMode(group) }
       plans = try planGrowth(next, new.origin)
       terms = try readCredentials(next)
+      disks = try planDisks(&next, from: new, &notes)
       try extendStores(plans, new.origin)
-    } catch { throw SiteError("\(error)" + Self.nothingChanged) }
+    } catch {
+      for plan in disks { plan.takeBack() }
+      throw SiteError("\(error)" + Self.nothingChanged)
+    }
 
     var status = ReloadStatus(
       file: file, grown: [], applied: present.takingOverSizes(from: next).differences(to: next),
-      needsRestart: next.differences(to: new), notes: [])
+      needsRestart: next.differences(to: new), notes: notes)
     let failures = applyGrowth(plans, &status)
     applyAccess(next)
+    applyDisks(disks, &status)
     for (listener, terms) in zip(next.listen.nbd, terms) {
       guard let terms else { continue }
       tls[ListenerIdentity(.nbd, listener.address)]?.change(to: terms)
@@ -141,7 +148,9 @@ extension Site {
     for configuration in next.groups {
       guard let group = groups.first(where: { $0.configuration.name == configuration.name })
       else { continue }
-      for (disk, wanted) in zip(group.disks, configuration.disks) {
+      for disk in group.disks {
+        guard let wanted = configuration.disks.first(where: { $0.name == disk.name })
+        else { continue }
         let before = disk.store.byteCount
         if wanted.sizeBytes == before { continue }
         let place = origin?.place(ofDisk: disk.name) ?? ""
@@ -208,7 +217,8 @@ extension Site {
       do throws(Errno) {
         try group.stateKeeper?.update { state in
           for growth in growths {
-            state.disks[growth.disk.number.index].byteCount = growth.byteCount
+            let place = state.disks.firstIndex { $0.number == growth.disk.number }
+            if let place { state.disks[place].byteCount = growth.byteCount }
           }
         }
       } catch {
@@ -254,7 +264,7 @@ extension Site {
     for group in groups {
       guard let twin = next.groups.first(where: { $0.name == group.configuration.name })
       else { continue }
-      group.accessRules.withLock { $0 = twin.disks }
+      group.takeOver(twin.disks)
     }
   }
 }

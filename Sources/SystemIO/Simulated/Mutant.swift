@@ -63,6 +63,8 @@ public enum Mutant: String, CaseIterable {
   case forgetFollowed = "forget-followed"
   case joinForeignCopy = "join-foreign-copy"
   case skipDebt = "skip-debt"
+  case keepForNearest = "keep-for-nearest"
+  case numberByPlace = "number-by-place"
 
   // Of what people are told.
   case trustSocket = "trust-socket"

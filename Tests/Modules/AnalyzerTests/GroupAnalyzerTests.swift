@@ -11,7 +11,8 @@ import Testing
   private let analyzer: GroupAnalyzer
 
   init() {
-    analyzer = GroupAnalyzer(disks: [("root", 1 << 30), ("data", 1 << 34)], queue: queue)
+    analyzer = GroupAnalyzer(
+      disks: [(DiskNumber(0), "root", 1 << 30), (DiskNumber(1), "data", 1 << 34)], queue: queue)
   }
 
   private func offerBlocks(_ count: UInt64) {

@@ -164,9 +164,10 @@ import Testing
     let plain = try catalog.find("p1", for: Self.anyone).description
     #expect(plain.text == "plain disk of group p" && plain.isShared && !plain.zeroesFast)
     let now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
-    let latest = try catalog.find("a1@latest", for: Self.anyone).description(at: now)
+    let disk = try catalog.find("a1", for: Self.anyone).disk
+    let latest = try catalog.find("a1@latest", for: Self.anyone).description(at: now, of: disk)
     #expect(latest.isReadOnly && !latest.isShared && latest.text == "a1 as of \(now)")
-    let fixed = try catalog.find("a1@\(now)", for: Self.anyone).description(at: now)
+    let fixed = try catalog.find("a1@\(now)", for: Self.anyone).description(at: now, of: disk)
     #expect(fixed.isReadOnly && fixed.isShared)
   }
 

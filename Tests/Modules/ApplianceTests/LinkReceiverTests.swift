@@ -45,7 +45,10 @@ import Testing
     Change("group's name") { $0.groupName = "h" },
     Change("group") { $0.group = GroupIdentifier(high: 3, low: 4) },
     Change("disk") { $0.disks[0].name = "disk\n" },
-    Change("number of disks") { $0.disks.append(.init(name: "more", byteCount: 1)) },
+    Change("another disk, of no name") {
+      $0.disks.append(.init(number: .init(1), name: "a\nb", byteCount: 1))
+      $0.nextDisk = 2
+    },
     Change("segment size") { $0.segmentByteCount = 128 << 10 },
     Change("history") {
       $0.lineage.begin(after: .init(SequenceNumber(7), .zero), replacingNewest: false)
@@ -63,7 +66,7 @@ import Testing
     try channel.send(LinkFrame(.baselineBegin, argument: 0), [])
     let (frame, body) = try #require(answer(channel))
     #expect(frame.kind == .refused)
-    #expect(String(decoding: body, as: UTF8.self).contains("only the sizes of the disks"))
+    #expect(String(decoding: body, as: UTF8.self).contains("only the disks"))
     #expect(answer(channel) == nil, "the connection goes on")
     channel.shutDown()
     site.close()
@@ -80,6 +83,20 @@ import Testing
     try channel.send(LinkFrame(.baselineConfirm, argument: 5), [])
     let (frame, _) = try #require(answer(channel))
     #expect(frame.kind == .baselineStored && frame.argument == 5)
+    channel.shutDown()
+    site.close()
+  }
+
+  @Test(arguments: [(0, 1 << 20), (0, (1 << 20) - 3), (1, 0)])
+  func `a piece that has no place on a disk ends the connection`(disk: Int, start: Int) throws {
+    let site = try LinkedHost(ScratchDirectory())
+    let channel = try beginCopy(site)
+    let piece = BaselinePiece(
+      disk: DiskNumber(UInt16(disk)), range: ByteRange(start: UInt64(start), length: 4),
+      applied: .none)
+    try channel.send(LinkFrame(.baselineZeros), piece.encoded())
+    try channel.send(LinkFrame(.baselineConfirm, argument: 5), [])
+    #expect(answer(channel) == nil, "the connection goes on")
     channel.shutDown()
     site.close()
   }

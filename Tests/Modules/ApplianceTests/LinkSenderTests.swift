@@ -115,7 +115,7 @@ import Testing
     site.send(LinkFrame(.progress), lie.encoded())
     // It connects again all the same.
     try site.run { site.hellos.count == 2 }
-    #expect(sending.log.contains("never sent"))
+    #expect(sending.log.contains("cannot have"))
     #expect(sending.follower.durable == .none)
   }
 
@@ -149,6 +149,26 @@ import Testing
     #expect(sending.log.contains("unexpected \(kind)"))
   }
 
+  // MARK: Names
+
+  /// Questions that nobody answers would pile up, and those of other links wait behind them.
+  @Test func `the number of a name is asked for once at a time`() throws {
+    let sending = try SendingGroup(diskByteCounts: Self.disks)
+    let site = try ReceivingSite(for: sending, seed: 1)
+    guard case .tcp(_, let port) = site.endpoint else { return }
+    sending.questions.hold()
+    sending.startLink(to: .tcp(host: "localhost", port: port))
+    let sender = try #require(sending.sender)
+    for _ in 0..<5 {
+      sender.suspend()
+      sender.resume()
+    }
+    sending.settle()
+    // The answer is for the attempt that is under way then.
+    #expect(sending.questions.release() == 1)
+    try site.run { site.hellos.count == 1 }
+  }
+
   // MARK: Sizes
 
   @Test func `a receiver is told that a disk has grown, over the same connection`() throws {
@@ -177,10 +197,11 @@ import Testing
   @Test func `the sizes of a receiver's disks are known, and that they grow`() throws {
     let (sending, site) = try Self.linked()
     let monitor = try #require(sending.sender).monitor
-    #expect(monitor.snapshot.peerDiskByteCounts == [])
-    site.diskByteCounts = [20_000, 4000]
+    #expect(monitor.snapshot.peerDisks == [])
+    let disks = [JournalState.Disk(number: DiskNumber(1), name: "data", byteCount: 20_000)]
+    site.disks = disks
     try site.welcome()
-    try site.run { monitor.snapshot.peerDiskByteCounts == [20_000, 4000] }
+    try site.run { monitor.snapshot.peerDisks == disks }
     #expect(site.hellos.count == 1 && monitor.snapshot.reconnectCount == 0)
   }
 
@@ -409,6 +430,25 @@ import Testing
     #expect(site.framesSeen[.compressedRecords] != nil)
     let snapshot = try #require(sending.sender).monitor.snapshot
     #expect(snapshot.wireByteCount < snapshot.sentByteCount)
+  }
+
+  /// What shrinks a hundredfold fills no turn by what is sent.
+  @Test func `what is compressed takes turns`() throws {
+    let sending = try SendingGroup(
+      diskByteCounts: [1 << 20], segmentByteCount: 1 << 20, segmentCount: 100)
+    let site = try ReceivingSite(for: sending, seed: 1)
+    for number in 0..<400 {
+      try sending.write(
+        .write(disk: 0, offset: 0, [UInt8](repeating: UInt8(number % 256), count: 200_000)))
+    }
+    sending.startLink(to: site.endpoint)
+    try site.run { site.framesSeen[.records] != nil }
+    // A peer that is slow: the system's buffers fill up and the sender must wait.
+    Thread.sleep(milliseconds: 100)
+    try site.run { site.group.journal.appended == sending.journal.appended }
+    #expect(site.framesSeen[.compressedRecords] ?? 0 > 20)
+    // Eight chunks when the peer takes something, and as many when the loop comes to it again.
+    #expect(sending.turns.most <= 60)
   }
 
   @Test func stoppingSendsWhatIsAppended() throws {

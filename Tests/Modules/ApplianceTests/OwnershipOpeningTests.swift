@@ -1,3 +1,4 @@
+import BlockModel
 import Configuration
 import Journal
 import SystemIO
@@ -48,6 +49,31 @@ import Testing
     #expect(
       try open(as: .recovery) == Ownership(duty: .following, term: 1, configured: .following))
     #expect(try open(as: .protected) == Ownership(duty: .owning, term: 2, configured: .owning))
+  }
+
+  /// Else the next owner, which lacks records, takes them for lost in a power cut, and has them
+  /// dropped; and what the former one had reserved stands against the records of the next.
+  @Test func `an owner that is to follow keeps what it has, and is bound by no reservation`() throws
+  {
+    let host = try protectedHost(scratch)
+    try host.serve()
+    let group = try #require(host.group)
+    #expect(group.loop.ask { $0(group.writeCheckpoint(tag: "mine") != nil) } == true)
+    host.end()
+    let reserved = Timestamp(rawValue: .max)
+    try change { $0.promise = Promise(given: reserved) }
+    func state(as role: GroupRole) throws -> JournalState {
+      _ = try open(as: role)
+      var found: JournalState?
+      try change { found = $0 }
+      return try #require(found)
+    }
+    let following = try state(as: .recovery)
+    #expect(following.ownerDurable.sequence == SequenceNumber(1))
+    #expect(following.ownerDurable.incarnation == following.lineage.newest?.identifier)
+    #expect(following.promise.through == .zero)
+    #expect(try state(as: .recovery).ownerDurable == following.ownerDurable)
+    #expect(try state(as: .protected).ownerDurable == .unknown)
   }
 
   @Test func `what the group has become stays while the configuration says what it said`() throws {

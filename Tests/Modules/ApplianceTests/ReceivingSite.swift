@@ -23,7 +23,7 @@ final class ReceivingSite {
   var receiveLimit = 64 << 10
   var needsBaseline = false
   /// What its welcomes name.
-  var diskByteCounts: [UInt64] = []
+  var disks: [JournalState.Disk] = []
   /// A lie: the offset in its segment that the next welcome names.
   var claimedOffset: Int?
 
@@ -227,7 +227,7 @@ final class ReceivingSite {
           offset: UInt32(claimedOffset ?? position?.offset ?? 0)),
         segmentIncarnation: group.journal.newestSegment?.header.incarnation.identifier ?? .none,
         ownerDurable: ownerDurable,
-        applied: group.journal.applied, diskByteCounts: diskByteCounts
+        applied: group.journal.applied, disks: disks
       ).encoded())
   }
 

@@ -27,6 +27,8 @@ final class SendingGroup {
   /// Of its links.
   private let loop: EventLoop
   private let workers = WorkerPool(name: "work", threadLimit: 2)
+  let questions = Questions()
+  let turns = Turns()
   private let memory = PageBuffer(byteCount: 1 << 20)
   private var now: UInt64 = 1_000_000
 
@@ -40,7 +42,9 @@ final class SendingGroup {
     state = JournalState(
       groupName: "shop", group: GroupIdentifier(high: 5, low: 6),
       disks: diskByteCounts.enumerated().map {
-        .init(name: "disk\($0.offset)", byteCount: UInt64($0.element))
+        .init(
+          number: DiskNumber(UInt16($0.offset)), name: "disk\($0.offset)",
+          byteCount: UInt64($0.element))
       }, baseline: .complete)
     state.isClean = false
     history = RecordHistory(diskByteCounts: diskByteCounts)
@@ -55,6 +59,7 @@ final class SendingGroup {
   deinit {
     sender?.stop()
     workers.finish()
+    questions.workers.finish()
     loop.stop()
     try? FileManager.default.removeItem(atPath: storage.path)
   }
@@ -156,12 +161,23 @@ final class SendingGroup {
           site: "east", groupName: state.groupName, group: state.group, lineage: state.lineage,
           segmentByteCount: UInt32(options.segmentByteCount), disks: state.disks),
         catalog: journal.catalog, watermarks: journal.watermarks,
-        reporter: follower.reporter, stores: stores,
-        clock: SystemClock.monotonicNanoseconds, log: { [log] line in log.append(line) }),
-      loop: loop, names: workers, lane: { [workers] _ in workers })
+        reporter: follower.reporter,
+        disks: SentDisks(
+          state.disks.map {
+            .init(
+              number: $0.number, name: $0.name, store: stores[$0.number.index], lane: workers)
+          }, next: state.nextDisk),
+        clock: { [loop, turns] in
+          turns.note(loop.monotonicNow)
+          return SystemClock.monotonicNanoseconds()
+        }, log: { [log] line in log.append(line) }),
+      loop: loop, names: { [questions] in questions.submit($0) })
     sender.start()
     self.sender = sender
   }
+
+  /// Waits until the loop has done what it was asked.
+  func settle() { loop.perform {} }
 
   /// A link that waits to connect again need not.
   func hurry() { sender?.monitor.hurry() }
@@ -169,6 +185,49 @@ final class SendingGroup {
   func stopLink() {
     sender?.stop()
     sender = nil
+  }
+}
+
+/// How often a link looked at the clock in one turn of its loop: each time that it compresses.
+final class Turns: Sendable {
+  private let state = Mutex((turn: UInt64(0), count: 0, most: 0))
+
+  var most: Int { state.withLock { $0.most } }
+
+  func note(_ turn: UInt64) {
+    state.withLock { state in
+      state.count = state.turn == turn ? state.count + 1 : 1
+      state.turn = turn
+      state.most = max(state.most, state.count)
+    }
+  }
+}
+
+/// For the numbers of names: answered by others at once, or when the test says so.
+final class Questions: Sendable {
+  private struct Question { let ask: WorkerPool.Job }
+
+  let workers = WorkerPool(name: "names", threadLimit: 2)
+  private let held = Mutex<[Question]?>(nil)
+
+  func hold() { held.withLock { $0 = [] } }
+
+  func submit(_ question: @escaping WorkerPool.Job) {
+    let isHeld = held.withLock { held in
+      held?.append(Question(ask: question))
+      return held != nil
+    }
+    if !isHeld { workers.submit(question) }
+  }
+
+  /// Answers those that were held, and returns how many there were.
+  func release() -> Int {
+    let questions = held.withLock { held in
+      defer { held = nil }
+      return held ?? []
+    }
+    for question in questions { question.ask() }
+    return questions.count
   }
 }
 

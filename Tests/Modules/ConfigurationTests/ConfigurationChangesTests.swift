@@ -132,7 +132,7 @@ import Testing
     let next = old.takingOver(from: new)
     #expect(old.differences(to: next) == ["disk root: size: 2G -> 3G"])
     #expect(
-      next.differences(to: new) == ["group shop: disks: root, data -> first, root, data"])
+      next.differences(to: new) == ["group shop: disks: data, root -> data, first, root"])
   }
 
   @Test func `sizes can be taken over alone`() throws {

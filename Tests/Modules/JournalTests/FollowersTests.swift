@@ -126,7 +126,10 @@ import Testing
     let copied = followers.all[0]
     copied.reporter.copyBegins()
     #expect(followers.mark == SequenceNumber(60) && copied.durable == .none)
-    #expect(followers.marks.keeping == ["w": false, "s": true])
+    #expect(followers.marks.map(\.site) == ["w", "s"])
+    #expect(followers.marks.map(\.isKept) == [false, true])
+    #expect(followers.areNoted(in: followers.marks))
+    #expect(!followers.areNoted(in: Array(followers.marks.dropLast())))
     copied.reporter.copyFollows(from: SequenceNumber(50))
     #expect(followers.mark == SequenceNumber(50) && !copied.isDetached)
   }

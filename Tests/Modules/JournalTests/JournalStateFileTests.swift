@@ -11,7 +11,10 @@ import Testing
   static let state: JournalState = {
     var state = JournalState(
       groupName: "läden", group: GroupIdentifier(high: 1, low: .max),
-      disks: [.init(name: "root", byteCount: 20 << 30), .init(name: "data", byteCount: 1)],
+      disks: [
+        .init(name: "root", byteCount: 20 << 30),
+        .init(number: DiskNumber(9), name: "data", byteCount: 1),
+      ],
       baseline: .copying)
     state.ownership = Ownership(duty: .owning, term: 7, configured: .following)
     state.lineage = Lineage([.numbered(1), .numbered(2, after: 41, at: 110)])
@@ -24,6 +27,10 @@ import Testing
       .init(site: "süd", durable: .none, isKept: false),
     ]
     state.historyStart = Timestamp(rawValue: 77)
+    state.nextDisk = 17
+    state.disks[0].removed = .init(SequenceNumber(39), Timestamp(rawValue: 390))
+    state.disks[0].backing = "file:/srv/root.raw"
+    (state.disks[1].added, state.disks[1].whole) = (nil, nil)
     state.isClean = false
     state.noteGap(.init(from: Timestamp(rawValue: 3), to: Timestamp(rawValue: 5)))
     return state
@@ -33,7 +40,10 @@ import Testing
   static func wide(_ name: String) -> JournalState {
     JournalState(
       groupName: name, group: GroupIdentifier(high: 1, low: 2),
-      disks: (0..<200).map { .init(name: "\(name)-\($0)", byteCount: UInt64($0 + 1)) },
+      disks: (0..<200).map {
+        .init(
+          number: DiskNumber(UInt16($0)), name: "\(name)-\($0)", byteCount: UInt64($0 + 1))
+      },
       baseline: .complete)
   }
 
@@ -136,7 +146,8 @@ import Testing
     let name = String(repeating: "n", count: 64)
     var state = JournalState(
       groupName: name, group: GroupIdentifier(high: 1, low: 2),
-      disks: (0..<256).map { _ in .init(name: name, byteCount: 1) }, baseline: .complete)
+      disks: (0..<256).map { .init(number: DiskNumber($0), name: name, byteCount: 1) },
+      baseline: .complete)
     state.isClean = false
     for number in UInt64(1)...400 {
       state.beginIncarnation(after: .init(SequenceNumber(number), .zero))

@@ -154,7 +154,7 @@ import Testing
   @Test(arguments: [
     Impossible(what: "kind 0", kind: 0, offset: 0, length: 1),
     Impossible(what: "a read", kind: 2, offset: 0, length: 1),
-    Impossible(what: "kind 257", kind: 257, offset: 0, length: 1),
+    Impossible(what: "kind 258", kind: 258, offset: 0, length: 1),
     Impossible(what: "payload over the limit", kind: 1, offset: 0, length: 1 << 20 + 1),
     Impossible(what: "tag over the limit", kind: 256, offset: 0, length: 1 << 20 + 1),
     Impossible(what: "range that overflows", kind: 4, offset: .max - 9, length: 10),

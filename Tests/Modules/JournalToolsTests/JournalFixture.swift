@@ -12,7 +12,7 @@ final class JournalFixture {
   static let segmentByteCount = 64 << 10
   static let disks = [
     JournalState.Disk(name: "root", byteCount: 1 << 20),
-    JournalState.Disk(name: "data", byteCount: 2 << 20),
+    JournalState.Disk(number: DiskNumber(1), name: "data", byteCount: 2 << 20),
   ]
 
   let path: String
@@ -94,11 +94,11 @@ final class JournalFixture {
     let payload: [UInt8]
     switch kind {
     case .write: payload = [UInt8](repeating: fill, count: Int(length))
-    case .checkpoint: payload = Array(tag.utf8)
+    case .checkpoint, .disk: payload = Array(tag.utf8)
     case .trim, .zero: payload = []
     }
     if !journal.hasRoom(payloadByteCount: payload.count) { try createSlots() }
-    let count = kind == .checkpoint ? UInt32(payload.count) : length
+    let count = kind.isMarker ? UInt32(payload.count) : length
     unsafe record.base.advanced(by: RecordHeader.byteCount).copyMemory(
       from: payload, byteCount: payload.count)
     try unsafe journal.append(

@@ -143,6 +143,24 @@ import Testing
     #expect(debt.lacking(0, from: 0) == ByteRange(start: 106_496, length: 3514))
   }
 
+  @Test func `a disk that comes during a copy is lacking, and one that leaves is not`() throws {
+    let debt = CopyDebt()
+    let copy = debt.begin([100_000, 50_000])
+    for disk in 0..<2 { debt.take(disk, ByteRange(start: 0, length: disk == 0 ? 100_000 : 50_000)) }
+    debt.confirm(debt.mark())
+    debt.follow()
+    // Apply may be quicker than the link.
+    try debt.note(DiskNumber(3), Self.map(0, 4096))
+    try debt.note(DiskNumber(1), Self.map(0, 4096))
+    #expect(debt.resume(.init(number: copy, stored: 1)))
+    debt.adjust(to: [100_000, 0, 0, 200_000])
+    #expect(debt.lackingByteCount == 200_000)
+    #expect(debt.lacking(3, from: 0) == ByteRange(start: 0, length: 200_000))
+    #expect(debt.lacking(1, from: 0) == nil && debt.lacking(9, from: 0) == nil)
+    try debt.note(DiskNumber(1), Self.map(0, 4096))
+    #expect(debt.lackingByteCount == 200_000)
+  }
+
   private static func map(_ start: UInt64, _ length: UInt64) throws -> SealedExtentMap {
     try SealedExtentMap(checking: 1) { _ in Extent(start: start, length: length, source: .zeros) }
   }

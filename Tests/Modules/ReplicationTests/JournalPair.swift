@@ -10,18 +10,19 @@ final class FolderJournal {
   static let segmentByteCount = 64 << 10
   static let disks = [
     JournalState.Disk(name: "root", byteCount: 1 << 20),
-    JournalState.Disk(name: "data", byteCount: 2 << 20),
+    JournalState.Disk(number: DiskNumber(1), name: "data", byteCount: 2 << 20),
   ]
   static let group = GroupIdentifier(high: 7, low: 9)
   private static let slots = 8
 
   let path: String
   let journal: Journal<FolderStorage>
-  private let record = PageBuffer(byteCount: segmentByteCount)
+  private let record: PageBuffer
   private var clock: UInt64 = 1_795_000_000_000_000_000
 
   /// - Parameter epoch: above 1, records begin in a later epoch.
   init(epoch: UInt64 = 1, segmentByteCount: Int = segmentByteCount) throws {
+    record = PageBuffer(byteCount: segmentByteCount)
     path = NSTemporaryDirectory() + "tapline-replication-\(UUID().uuidString)"
     let storage = try FolderStorage(path: path)
     var state = JournalState(

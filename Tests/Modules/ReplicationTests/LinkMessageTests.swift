@@ -22,13 +22,22 @@ struct LinkMessageTests {
     site: "east", groupName: "größe", group: GroupIdentifier(high: 7, low: .max),
     lineage: Lineage([.numbered(1), .numbered(3, after: 20, at: 7)]), last: last,
     segmentByteCount: 64 << 20,
-    disks: [.init(name: "root", byteCount: 1 << 40), .init(name: "", byteCount: 0)])
+    disks: [
+      .init(name: "root", byteCount: 1 << 40),
+      .init(number: DiskNumber(7), name: "", byteCount: 0),
+    ])
   static let welcome = LinkWelcome(
     site: "west", needsBaseline: true, copy: .init(number: 77, stored: 5),
     lineage: Lineage([.numbered(2)]), last: last,
     position: StreamPosition(segment: 12, offset: 40_960), segmentIncarnation: .numbered(3),
     ownerDurable: .init(.numbered(2), SequenceNumber(900_000)), applied: SequenceNumber(999_000),
-    diskByteCounts: [1 << 40, 1])
+    disks: disks(2))
+
+  private static func disks(_ count: Int) -> [JournalState.Disk] {
+    (0..<count).map {
+      .init(number: DiskNumber(UInt16($0)), name: "disk\($0)", byteCount: UInt64($0) << 20)
+    }
+  }
   static let progress = LinkProgress(
     isRecoverable: true, received: SequenceNumber(30), durable: SequenceNumber(20),
     applied: SequenceNumber(10), durableTimestamp: Timestamp(rawValue: 1_795_000_000_000_000_000))
@@ -56,7 +65,8 @@ struct LinkMessageTests {
   @Test(arguments: [0, 1, 2, LinkMessageTests.diskLimit])
   func `a hello comes back as it was`(diskCount: Int) throws {
     var hello = Self.hello
-    hello.disks = (0..<diskCount).map { .init(name: "disk\($0)", byteCount: UInt64($0) << 20) }
+    hello.disks = Self.disks(diskCount)
+    hello.nextDisk = 300
     #expect(try LinkHello(decoding: hello.encoded()) == hello)
   }
 
@@ -64,7 +74,7 @@ struct LinkMessageTests {
   func `a welcome comes back as it was`(needs: Bool, diskCount: Int) throws {
     var welcome = Self.welcome
     welcome.needsBaseline = needs
-    welcome.diskByteCounts = (0..<diskCount).map { UInt64($0) << 20 }
+    welcome.disks = Self.disks(diskCount)
     #expect(try LinkWelcome(decoding: welcome.encoded()) == welcome)
   }
 
@@ -119,7 +129,7 @@ struct LinkMessageTests {
   }
 
   @Test func `another version is named`() throws {
-    #expect(refusal(of: Self.hello.encoded(), changing: 11) == .otherVersion(3))
+    #expect(refusal(of: Self.hello.encoded(), changing: 11) == .otherVersion(2))
     var bytes = Self.welcome.encoded()
     bytes[3] = 9
     let error = #expect(throws: LinkError.self) { try LinkWelcome(decoding: bytes) }
@@ -132,13 +142,13 @@ struct LinkMessageTests {
 
   @Test func `a hello with too many disks is refused`() {
     var hello = Self.hello
-    hello.disks = (0...Self.diskLimit).map { _ in .init(name: "", byteCount: 0) }
+    hello.disks = Self.disks(Self.diskLimit + 1)
     #expect(throws: LinkError.self) { try LinkHello(decoding: hello.encoded()) }
   }
 
   @Test func `a welcome with too many disks is refused`() {
     var welcome = Self.welcome
-    welcome.diskByteCounts = Array(repeating: 0, count: Self.diskLimit + 1)
+    welcome.disks = Self.disks(Self.diskLimit + 1)
     #expect(throws: LinkError.self) { try LinkWelcome(decoding: welcome.encoded()) }
   }
 

@@ -18,15 +18,24 @@ import Testing
 
   enum State: String, CaseIterable {
     case greeted, agreeing, resetting, streaming, copying, following
+    /// In the middle of a frame of records, and of records that were packed.
+    case inRecords, inPlain
+    /// The same, before a marker of a disk.
+    case inRecordsBeforeDisk, inPlainBeforeDisk
+
+    var isPaused: Bool {
+      self == .resetting || self == .inRecordsBeforeDisk || self == .inPlainBeforeDisk
+    }
   }
 
   private static func link(_ state: State) throws -> ReceivingLink {
-    var link = ReceivingLink(hello, diskByteCounts: [1 << 20])
+    var link = ReceivingLink(hello)
     if state == .greeted { return link }
     link.welcomed()
     if state == .agreeing { return link }
-    if state == .streaming {
-      _ = try take(&link, .begin)
+    if [.streaming, .inRecords, .inPlain, .inRecordsBeforeDisk, .inPlainBeforeDisk].contains(state) {
+      try take(&link, .begin)
+      try beginRecords(&link, state)
       return link
     }
     _ = try take(&link, .copyBegin, argument: 5)
@@ -36,6 +45,20 @@ import Testing
     _ = try take(&link, .baselineBegin, argument: 40)
     link.baselineReady()
     return link
+  }
+
+  private static func beginRecords(_ link: inout ReceivingLink, _ state: State) throws {
+    switch state {
+    case .inRecords, .inRecordsBeforeDisk:
+      let frame = LinkFrame(.records, bodyByteCount: 1000, argument: position.argument)
+      try take(&link, frame.encoded)
+      if state == .inRecordsBeforeDisk { _ = try link.took(40, of: 60, isBeforeDisk: true) }
+    case .inPlain, .inPlainBeforeDisk:
+      let body = try body(of: .compressedRecords)
+      try take(&link, .compressedRecords, body, argument: position.argument)
+      if state == .inPlainBeforeDisk { _ = try link.took(10, of: 28, isBeforeDisk: true) }
+    default: break
+    }
   }
 
   /// The step in words.
@@ -48,6 +71,7 @@ import Testing
     return try take(&link, frame.encoded + body, place)
   }
 
+  @discardableResult
   private static func take(
     _ link: inout ReceivingLink, _ arrived: [UInt8], _ place: ReceivingLink.Place = place
   ) throws -> String {
@@ -94,15 +118,22 @@ import Testing
     .baselineConfirm: "confirm",
   ]
 
+  private static func all(_ step: String) -> [LinkFrameKind: String] {
+    Dictionary(uniqueKeysWithValues: kinds.map { ($0, step) })
+  }
+
   /// What is taken; anything else ends the connection.
   private static let taken: [State: [LinkFrameKind: String]] = [
-    .greeted: [:], .resetting: [:],
+    .greeted: [:], .resetting: all("await"),
     .agreeing: [
       .begin: "begin", .cut: "cut", .copyBegin: "copy", .diverged: "diverged",
     ],
     .streaming: always,
     .copying: always.merging(copied) { $1 }.merging([.baselineBegin: "follow"]) { $1 },
     .following: always.merging(copied) { $1 }.merging([.baselineEnd: "endCopy"]) { $1 },
+    // What arrives is no frame, or waits behind what is left.
+    .inRecords: all("records"), .inPlain: all("plainRecords"),
+    .inRecordsBeforeDisk: all("await"), .inPlainBeforeDisk: all("await"),
   ]
 
   @Test(arguments: State.allCases)
@@ -121,10 +152,9 @@ import Testing
     }
   }
 
-  @Test func `nothing is taken while the journal is set back`() throws {
-    for state in State.allCases {
-      #expect(try Self.link(state).isPaused == (state == .resetting), "\(state)")
-    }
+  @Test(arguments: State.allCases)
+  func `nothing is read while the journal is set back or a disk is awaited`(state: State) throws {
+    #expect(try Self.link(state).isPaused == state.isPaused)
   }
 
   // MARK: Waiting
@@ -170,11 +200,11 @@ import Testing
     #expect(try Self.take(&link, frame.encoded) == "skip")
     #expect(link.stepByteCount == LinkFrame.byteCount)
     #expect(try Self.take(&link, [UInt8](repeating: 1, count: 60)) == "records")
-    #expect(try link.took(40, of: 60))
+    #expect(try link.took(40, of: 60, isBeforeDisk: false))
     // The rest of a record is awaited, unless the frame has no more.
-    #expect(try !link.took(0, of: 20))
-    #expect(throws: LinkError.self) { try link.took(0, of: 60) }
-    #expect(try link.took(60, of: 60))
+    #expect(try !link.took(0, of: 20, isBeforeDisk: false))
+    #expect(throws: LinkError.self) { try link.took(0, of: 60, isBeforeDisk: false) }
+    #expect(try link.took(60, of: 60, isBeforeDisk: false))
     #expect(try Self.take(&link, .heartbeat) == "heartbeat")
   }
 
@@ -192,13 +222,87 @@ import Testing
     }
   }
 
-  @Test func `a piece outside of its disk ends the connection`() throws {
-    for (disk, start) in [(1, 0), (0, 1 << 20), (0, (1 << 20) - 3)] {
-      var link = try Self.link(.copying)
-      let piece = BaselinePiece(
-        disk: DiskNumber(UInt16(disk)), range: ByteRange(start: UInt64(start), length: 4),
-        applied: .none)
-      #expect(throws: LinkError.self) { try Self.take(&link, .baselineZeros, piece.encoded()) }
+  @Test func `what was packed is taken in parts, and ends with a record`() throws {
+    var link = try Self.link(.inPlain)
+    #expect(try Self.plainLeft(&link) == 0..<28)
+    #expect(try link.took(28, of: 28, isBeforeDisk: false))
+    #expect(try Self.take(&link, .heartbeat) == "heartbeat")
+    link = try Self.link(.inPlain)
+    #expect(throws: LinkError.self) { try link.took(27, of: 28, isBeforeDisk: false) }
+  }
+
+  @Test func `packed records that are longer than any are not unpacked`() throws {
+    for (count, isTaken) in [(2 << 20, true), (2 << 20 + 1, false)] {
+      var link = try Self.link(.streaming)
+      var encoder = WireEncoder()
+      encoder.put(UInt32(count))
+      let body = encoder.bytes + [1]
+      let step = try? Self.take(
+        &link, .compressedRecords, body, argument: Self.position.argument)
+      #expect(step == (isTaken ? "packedRecords" : nil))
     }
+  }
+
+  // MARK: Disks
+
+  @Test func `records before a marker are taken, and the marker once its disk is ready`() throws {
+    var link = try Self.link(.inRecordsBeforeDisk)
+    // Room is no disk.
+    link.resume()
+    #expect(link.isPaused && link.waitsForDisk)
+    #expect(try Self.take(&link, [1, 2]) == "await")
+    link.diskReady()
+    #expect(!link.isPaused)
+    #expect(try Self.take(&link, [UInt8](repeating: 1, count: 960)) == "records")
+    #expect(try link.took(960, of: 960, isBeforeDisk: false))
+    #expect(try Self.take(&link, .heartbeat) == "heartbeat")
+  }
+
+  @Test func `a marker that comes first in what arrived is no end in the middle`() throws {
+    var link = try Self.link(.inRecords)
+    #expect(try !link.took(0, of: 1000, isBeforeDisk: true))
+    link.diskReady()
+    #expect(try link.took(1000, of: 1000, isBeforeDisk: false))
+  }
+
+  @Test func `records that were packed go on behind the marker`() throws {
+    var link = try Self.link(.inPlainBeforeDisk)
+    #expect(link.waitsForDisk)
+    link.diskReady()
+    #expect(try Self.plainLeft(&link) == 10..<28)
+    // Another one comes next.
+    #expect(try !link.took(0, of: 18, isBeforeDisk: true))
+    link.diskReady()
+    #expect(try Self.plainLeft(&link) == 10..<28)
+    #expect(try link.took(18, of: 18, isBeforeDisk: false))
+    #expect(try Self.take(&link, .heartbeat) == "heartbeat")
+  }
+
+  private static func plainLeft(_ link: inout ReceivingLink) throws -> Range<Int>? {
+    let step = try unsafe link.next(UnsafeRawBufferPointer(start: nil, count: 0), place)
+    guard case .plainRecords(let range) = step else { return nil }
+    return range
+  }
+
+  @Test func `a peer that greets again may name other disks, and nothing else`() throws {
+    var again = Self.hello
+    again.last = LastRecord(SequenceNumber(9), Timestamp(rawValue: 9))
+    again.disks = [
+      .init(name: "disk", byteCount: 2 << 20),
+      .init(number: DiskNumber(4), name: "more", byteCount: 1 << 20),
+    ]
+    again.nextDisk = 5
+    var link = try Self.link(.streaming)
+    #expect(try Self.take(&link, .hello, again.encoded()) == "skip")
+    #expect(link.hello == again)
+    // What was told last counts.
+    again.disks[1].name = "other"
+    #expect(throws: LinkError.self) { try Self.take(&link, .hello, again.encoded()) }
+    // One that has left is named no more.
+    again.disks = [again.disks[0]]
+    #expect(try Self.take(&link, .hello, again.encoded()) == "skip")
+    again.site = "north"
+    #expect(throws: LinkError.self) { try Self.take(&link, .hello, again.encoded()) }
+    #expect(link.hello.site == "east")
   }
 }

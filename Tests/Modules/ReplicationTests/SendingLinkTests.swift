@@ -172,6 +172,27 @@ import Testing
     #expect(scene.finishWork() == ["connect"])
   }
 
+  // MARK: Copying
+
+  /// Where apply is as fast as that, another segment would be looked at each time.
+  @Test func `records follow a copy from the segment that was looked at`() throws {
+    let scene = try scene(.agreeing)
+    _ = scene.drainAll()
+    var done = scene.arrive(.welcome, scene.welcome(needsBaseline: true).encoded())
+    while !done.contains("baselineConfirm") {
+      done = scene.pending.isEmpty ? scene.finishWork() : scene.drain()
+    }
+    scene.drain()
+    #expect(scene.arrive(.baselineStored, argument: .max) == ["work"])
+    // Meanwhile apply reaches the next segment.
+    let journal = scene.folder.journal
+    while journal.segmentCount < 2 { try scene.write(16_000) }
+    journal.applyCompleted(through: journal.appended)
+    try scene.write()
+    #expect(scene.finishWork() == ["baselineBegin"])
+    #expect(scene.follower.durable == .none)
+  }
+
   // MARK: Silence
 
   @Test func `a peer that says nothing is given up after 15 s`() throws {
@@ -211,6 +232,22 @@ import Testing
     scene.handle(.time)
     #expect(
       scene.link.monitor.snapshot.detail == "the peer took nothing, and said nothing, for 15 s")
+  }
+
+  /// Its loop was kept by another link: what the peer said is still to be read.
+  @Test func `what was not read yet is no silence`() throws {
+    let scene = try scene(.streaming)
+    scene.pass(milliseconds: 20_000)
+    for event in [SendingScene.Link.Event.grown, .time] {
+      scene.handle(event, readMillisecondsAgo: 20_000)
+      #expect(scene.phase == .streaming)
+    }
+    scene.arrive(.alive)
+    _ = scene.drainAll()
+    #expect(scene.phase == .streaming)
+    scene.pass(milliseconds: 15_000)
+    scene.handle(.time)
+    #expect(scene.phase == .waiting)
   }
 
   // MARK: Batches
@@ -259,6 +296,23 @@ import Testing
     sent += scene.drainAll()
     #expect(sent.count { $0 == "records" } >= 4)
     #expect(scene.link.monitor.snapshot.sentByteCount > 200_000)
+  }
+
+  /// A record that is longer than what is left of a chunk is in the next, which is there already.
+  @Test func `a small part that is followed by more waits for nothing`() throws {
+    let scene = try SendingScene(segmentByteCount: 8 << 20)
+    scene.stream()
+    scene.pass(milliseconds: 50)
+    try scene.write()
+    #expect(scene.handle(.grown).contains("records"))
+    // What follows is compressed.
+    scene.drain(hasWaited: true)
+    scene.pass(milliseconds: 20)
+    scene.handle(.time)
+    _ = scene.drainAll()
+    for byteCount in [8000, 1 << 20, 1 << 20] { try scene.write(byteCount) }
+    #expect(scene.handle(.grown) == ["compressedRecords"])
+    for _ in 0..<2 { #expect(scene.drain() == ["compressedRecords"]) }
   }
 
   @Test func `heartbeats come ten times a second while there is nothing else`() throws {

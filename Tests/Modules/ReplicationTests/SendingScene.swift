@@ -21,9 +21,14 @@ final class SendingScene {
 
   typealias Link = SendingLink<MemoryStore>
 
-  init() throws {
-    folder = try FolderJournal()
+  init(segmentByteCount: Int = FolderJournal.segmentByteCount) throws {
+    folder = try FolderJournal(segmentByteCount: segmentByteCount)
     let journal = folder.journal
+    let lane = WorkerPool(name: "disks", threadLimit: 1)
+    let disks = SentDisks(
+      zip(FolderJournal.disks, stores).map {
+        .init(number: $0.number, name: $0.name, store: $1, lane: lane)
+      }, next: 2)
     link = SendingLink(
       .init(
         endpoint: .tcp(host: "127.0.0.1", port: 1),
@@ -31,7 +36,7 @@ final class SendingScene {
           site: "east", groupName: "shop", group: FolderJournal.group, lineage: journal.lineage,
           segmentByteCount: UInt32(journal.options.segmentByteCount), disks: FolderJournal.disks),
         catalog: journal.catalog, watermarks: journal.watermarks,
-        reporter: followers.all[0].reporter, stores: stores, clock: { 0 }, log: { _ in }),
+        reporter: followers.all[0].reporter, disks: disks, clock: { 0 }, log: { _ in }),
       now: now)
   }
 
@@ -45,8 +50,8 @@ final class SendingScene {
 
   /// Returns what is to be done, in words; what is to be sent by the kinds of its frames.
   @discardableResult
-  func handle(_ event: Link.Event) -> [String] {
-    link.handle(event, now: now).map { action in
+  func handle(_ event: Link.Event, readMillisecondsAgo: UInt64 = 0) -> [String] {
+    link.handle(event, now: now, read: now - readMillisecondsAgo * 1_000_000).map { action in
       switch action {
       case .connect: return "connect"
       case .close:
@@ -116,7 +121,7 @@ final class SendingScene {
       site: site, needsBaseline: needsBaseline, lineage: Lineage(),
       last: LastRecord(.none, .zero), position: StreamPosition(argument: 0),
       segmentIncarnation: .none, ownerDurable: .unknown, applied: .none,
-      diskByteCounts: FolderJournal.disks.map(\.byteCount))
+      disks: FolderJournal.disks)
   }
 
   /// Of one that ends in an incarnation of which nobody here knows.

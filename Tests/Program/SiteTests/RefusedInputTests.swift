@@ -59,9 +59,6 @@ import Testing
       testDescription: "another disk of the same name and another order", message: "of disk disk",
       change: { site, _ in site.configuration.groups[0].disks[0].name = "other" }),
     Case(
-      testDescription: "a disk more", message: "names 2",
-      change: { site, _ in try site.addDisk("more", size: 4096, role: .protected) }),
-    Case(
       testDescription: "one disk twice by a hard link", message: "a backing store has one user",
       change: { site, raw in
         let link = site.scratch.file("link.raw")

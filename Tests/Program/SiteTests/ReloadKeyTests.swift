@@ -69,7 +69,9 @@ import Testing
     Edit(
       "groups[].journal.on_full", "2M, on_full: block", "2M, on_full: degrade",
       "journal.on_full: block"),
-    Edit("groups[].disks[].name", "name: disk", "name: root", "group g: disks: disk -> root"),
+    Edit(
+      "groups[].disks[].name", "name: disk", "name: root", "a disk keeps its name",
+      isRefused: true),
     Edit("groups[].disks[].size", "size: 1M", "size: 2M", "disk"),
     Edit("groups[].disks[].backing", "SCRATCH/one.raw", "SCRATCH/two.raw", "disk disk: backing"),
     Edit("groups[].disks[].access[].client", "client: bob", "client: eve", "disk disk: access"),

@@ -62,7 +62,9 @@ public final class TestGroup {
     state = JournalState(
       groupName: "shop", group: .random(using: &random),
       disks: settings.diskByteCounts.enumerated().map {
-        .init(name: "disk\($0.offset)", byteCount: UInt64($0.element))
+        .init(
+          number: DiskNumber(UInt16($0.offset)), name: "disk\($0.offset)",
+          byteCount: UInt64($0.element))
       }, baseline: .complete)
     // While a group runs, its state says that it has not ended cleanly.
     state.isClean = false
@@ -384,7 +386,9 @@ public final class TestGroup {
   /// - Parameter lineage: of the sender.
   public func beginBaseline(_ start: SequenceNumber, _ lineage: Lineage) throws {
     try updateState {
-      $0.copies($0.group, copy: 1, from: start, of: lineage, now: .zero)
+      $0.copies(
+        $0.group, copy: 1, from: start, of: lineage, disks: $0.disks, nextDisk: $0.nextDisk,
+        now: .zero)
     }
     let recovered = try JournalRecovery(erasing: storage, state: state)
     journal.adopt(recovered, state: state, continuesLastSegment: true)

@@ -71,11 +71,10 @@ final class Inspector: @unchecked Sendable {
   /// Once; waits a while before it.
   func inspect() {
     Thread.sleep(milliseconds: UInt64(10 + world.simulation.random.below(200)))
-    let resets = world.groups.map(\.recovery.resetCount)
+    let resets = world.groups.map { $0.recoveries.map(\.resetCount) }
     let closings = host.closings
-    let silence = self.silence
+    let silences = world.groups.indices.map(silence)
     let status = site.status()
-    let isSilent = self.silence >= silence
     for (group, groupStatus) in status.groups.enumerated() {
       // What was said of an opening that has ended says nothing of the next.
       if host.closings[group] != self.closings[group] {
@@ -86,9 +85,12 @@ final class Inspector: @unchecked Sendable {
       guard groupStatus.journal != nil, host.closings[group] == closings[group] else { continue }
       self.closings[group] = closings[group]
       check(group, groupStatus)
-      checkHealth(group, groupStatus, isSilent ? silence : 0)
-      if role(group) == .protected, world.groups[group].recovery.resetCount == resets[group] {
-        checkPeerDurable(group, groupStatus.watermarks)
+      let isSilent = silence(of: group) >= silences[group]
+      checkHealth(group, groupStatus, isSilent ? silences[group] : 0)
+      for (recovery, link) in peers(of: group, groupStatus) {
+        let number = world.groups[group].recoveries.firstIndex { $0 === recovery }
+        guard let number, recovery.resetCount == resets[group][number] else { continue }
+        checkPeerDurable(group, recovery, link)
       }
     }
     for (group, oracle) in world.groups.enumerated() {
@@ -126,9 +128,22 @@ final class Inspector: @unchecked Sendable {
 
   // MARK: Checks
 
-  /// For how long nothing has come from the other site.
-  private var silence: UInt64 {
-    world.simulation.network.silence(from: Plan.siteNames[1 - host.index], to: host.name)
+  /// For how long nothing has come from the site of which least was heard.
+  private func silence(of group: Int) -> UInt64 {
+    let others =
+      role(group) == .protected ? world.receivers(of: group) : [world.site(of: group, .protected)]
+    return others.map { world.simulation.network.silence(from: $0.name, to: host.name) }.max() ?? 0
+  }
+
+  /// Those who receive the group from here, with what is said of them.
+  private func peers(
+    of group: Int, _ status: GroupStatus
+  ) -> [(recovery: RecoveryOracle, link: LinkStatus)] {
+    guard role(group) == .protected else { return [] }
+    return (status.links ?? []).compactMap { link in
+      let number = world.receivers(of: group).firstIndex { $0.name == link.peerSite }
+      return number.map { (world.groups[group].recoveries[$0], link) }
+    }
   }
 
   /// A peer's acknowledgements stop to count after ten seconds, and a while is for the telling.
@@ -159,25 +174,25 @@ final class Inspector: @unchecked Sendable {
     guard marks.stamped >= marks.appended, marks.appended >= marks.durable,
       marks.durable >= marks.applied
     else { fail("watermarks cross") }
-    let isGoingBack = role == .recovery && oracle.recovery.isGoingBack
+    let recovery = oracle.recovery(role)
+    let isGoingBack = recovery?.isGoingBack ?? false
     guard isGoingBack || marks.appended <= oracle.line(role).count else {
       fail("more is appended than was written")
     }
-    if role == .protected {
-      checkPeer(marks, oracle, fail)
-      oracle.protected.noteDurable(through: marks.durable)
+    if let recovery {
+      recovery.isDurable(through: marks.durable)
     } else {
-      oracle.recovery.isDurable(through: marks.durable)
+      for (_, link) in peers(of: group, status) { checkPeer(marks, link, fail) }
+      oracle.protected.noteDurable(through: marks.durable)
     }
-    let resetCount = role == .recovery ? oracle.recovery.resetCount : 0
-    checkProgress(group, marks, resetCount, fail)
+    checkProgress(group, marks, recovery?.resetCount ?? 0, fail)
   }
 
   private func checkPeer(
-    _ marks: WatermarkStatus, _ oracle: GroupOracle, _ fail: (String) -> Never
+    _ marks: WatermarkStatus, _ link: LinkStatus, _ fail: (String) -> Never
   ) {
-    guard let received = marks.peerReceived, let durable = marks.peerDurable,
-      let applied = marks.peerApplied
+    guard let received = link.peerReceived, let durable = link.peerDurable,
+      let applied = link.peerApplied
     else { return }
     if received > marks.appended || durable > marks.appended { fail("the peer has too much") }
     // While a full copy is under way, nothing there is of use yet.
@@ -188,21 +203,21 @@ final class Inspector: @unchecked Sendable {
   }
 
   /// What the peer is said to have durable, it has: nothing else keeps it from being recycled here.
-  private func checkPeerDurable(_ group: Int, _ marks: WatermarkStatus) {
+  private func checkPeerDurable(_ group: Int, _ recovery: RecoveryOracle, _ link: LinkStatus) {
     let oracle = world.groups[group]
-    guard let durable = marks.peerDurable, durable > 0, !oracle.recovery.isGoingBack,
-      !oracle.recovery.isDamaged, let record = oracle.protected.line.record(Int(durable)),
-      oracle.recovery.line.record(Int(durable)) !== record
+    guard let durable = link.peerDurable, durable > 0, !recovery.isGoingBack, !recovery.isDamaged,
+      let record = oracle.protected.line.record(Int(durable)),
+      recovery.line.record(Int(durable)) !== record
     else { return }
     oracle.violation(
-      "\(record) is said to be durable at the peer, which does not have it: \(marks)")
+      "\(record) is said to be durable at the peer, which does not have it: \(link)")
   }
 
   /// Within a life nothing goes back, but where a full copy or a cut has begun anew.
   private func checkProgress(
     _ group: Int, _ marks: WatermarkStatus, _ resetCount: Int, _ fail: (String) -> Never
   ) {
-    let isGoingBack = role(group) == .recovery && world.groups[group].recovery.isGoingBack
+    let isGoingBack = world.groups[group].recovery(role(group))?.isGoingBack ?? false
     defer {
       watermarks[group] = isGoingBack ? nil : marks
       resets[group] = resetCount

@@ -88,7 +88,7 @@ extension ViewReading {
         }
         throw .lost("error \(reply.error)")
       }
-      if mayHaveChanged || role == .recovery && oracle.recovery.isUnsure {
+      if mayHaveChanged || isUnsure {
         throw .lost("nobody knows what is right")
       }
       guard line.generation == generation else { throw .lost("the order has gone back") }

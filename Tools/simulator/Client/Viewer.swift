@@ -116,6 +116,8 @@ struct ViewReading {
   let host: SiteHost
   private let group: Int
   let role: Role
+  /// Nobody knows what is right.
+  var isUnsure: Bool { oracle.recovery(role)?.isUnsure ?? false }
   let world: World
   let oracle: GroupOracle
 
@@ -160,7 +162,7 @@ struct ViewReading {
       // The answer may have been long on its way.
       guard line.generation == generation else { throw .lost("the order has gone back") }
       checkIsWhole(at: instant)
-      if !mayHaveChanged, !(role == .recovery && oracle.recovery.isUnsure) {
+      if !mayHaveChanged, !isUnsure {
         oracle.checkSeen(role, instant)
         oracle.noteSeen(role, instant, wasOpened: true)
         world.ambushes.opened(host, role) { [world, host, group] in
@@ -204,7 +206,7 @@ struct ViewReading {
       }
       throw .lost("error \(reply.error)")
     }
-    if role == .recovery, oracle.recovery.isUnsure { throw .lost("nobody knows what is right") }
+    if isUnsure { throw .lost("nobody knows what is right") }
     let count = Int(last?.sequence ?? 0)
     // Records may have been lost since; then the view is lost, too.
     guard line.record(count) === last else { throw .lost("the order has gone back") }
@@ -226,14 +228,14 @@ struct ViewReading {
 
   /// At the recovery site no record may be missing before an instant that can be opened.
   private func checkIsWhole(at instant: Timestamp) {
-    guard role == .recovery, oracle.protected.line.agrees(with: oracle.recovery.line) else {
-      return
-    }
+    guard let recovery = oracle.recovery(role),
+      oracle.protected.line.agrees(with: recovery.line)
+    else { return }
     let there = oracle.protected.line.count(through: instant)
-    let here = oracle.recovery.line.count(through: instant)
+    let here = recovery.line.count(through: instant)
     if here < there, !(mayHaveChanged && oracle.protected.line.records[here].isBackdated) {
       oracle.violation(
-        "recovery: \(instant) can be opened with \(here) records; it has \(there)")
+        "\(role): \(instant) can be opened with \(here) records; it has \(there)")
     }
   }
 

@@ -1,18 +1,14 @@
 import BlockModel
 import Journal
 
-/// The two sites of a group.
-enum Role: String, CaseIterable {
-  case protected, recovery
-}
-
-/// What must be true of one group, whatever fails: the plain bookkeeping that both sites and their
+/// What must be true of one group, whatever fails: the plain bookkeeping that its sites and their
 /// clients are held to.
 final class GroupOracle {
   let name: String
   let diskNames: [String]
   let protected: ProtectedOracle
-  let recovery: RecoveryOracle
+  /// By the number of their role.
+  let recoveries: [RecoveryOracle]
   let violation: (String) -> Never
   private let archive: Archive
   /// Those with damage at some site.
@@ -22,11 +18,6 @@ final class GroupOracle {
 
   private var seen = SeenInstants()
 
-  /// What the recovery site has written down last.
-  var recoveryState: JournalState?
-  /// The last full copy began after this record.
-  private var copyStart = 0
-  private var isPeerDetached = false
   /// Each site has records that the other lacks, and nobody has decided.
   var isDiverged = false
   /// An operator has given up what the peer has more. Where no record is known to be common, that
@@ -34,23 +25,39 @@ final class GroupOracle {
   var isGivenUp = false
 
   init(
-    name: String, diskNames: [String], initial: [[UInt8]], violation: @escaping (String) -> Never
+    name: String, diskNames: [String], initial: [[UInt8]], recoveryCount: Int,
+    violation: @escaping (String) -> Never
   ) {
     self.name = name
     self.diskNames = diskNames
     let violation: (String) -> Never = { violation("group \(name): \($0)") }
     self.violation = violation
     let images = initial.map { DiskImage($0) }
-    archive = Archive()
+    let archive = Archive()
+    self.archive = archive
     protected = ProtectedOracle(Line(initial: images), archive, violation)
-    recovery = RecoveryOracle(Line(initial: images), archive, violation)
+    recoveries = (0..<recoveryCount).map { number in
+      RecoveryOracle(.recovery(number), Line(initial: images), archive, violation)
+    }
   }
 
-  func line(_ role: Role) -> Line { role == .protected ? protected.line : recovery.line }
+  /// Nil: of the protected site.
+  func recovery(_ role: Role) -> RecoveryOracle? {
+    switch role {
+    case .protected: nil
+    case .recovery(let number): recoveries[number]
+    }
+  }
+
+  func line(_ role: Role) -> Line { recovery(role)?.line ?? protected.line }
+
+  private func isDamaged(_ recovery: RecoveryOracle) -> Bool {
+    protected.isDamaged || recovery.isDamaged
+  }
 
   // MARK: Instants
 
-  private func resets(_ role: Role) -> Int { role == .recovery ? recovery.resetCount : 0 }
+  private func resets(_ role: Role) -> Int { recovery(role)?.resetCount ?? 0 }
 
   /// The site has told that it can be opened, or has opened it.
   func noteSeen(_ role: Role, _ instant: Timestamp, wasOpened: Bool) {
@@ -79,10 +86,7 @@ final class GroupOracle {
   // MARK: The sites' files
 
   func opened(_ role: Role, _ header: SegmentHeader) {
-    switch role {
-    case .protected: protected.opened(header)
-    case .recovery: recovery.opened(header)
-    }
+    if let recovery = recovery(role) { recovery.opened(header) } else { protected.opened(header) }
   }
 
   /// Writing goes on after record `last`, over what follows it.
@@ -91,10 +95,7 @@ final class GroupOracle {
   }
 
   func found(_ role: Role, _ found: SegmentWatcher.Found) -> Record {
-    switch role {
-    case .protected: protected.stamped(found)
-    case .recovery: recovery.received(found)
-    }
+    recovery(role)?.received(found) ?? protected.stamped(found)
   }
 
   // MARK: Damage
@@ -102,9 +103,10 @@ final class GroupOracle {
   /// Some of the group's files at the site are not what was written: its end may now be taken for
   /// one that a power cut has torn.
   func damaged(_ role: Role) {
-    switch role {
-    case .protected: protected.isDamaged = true
-    case .recovery: recovery.isDamaged = true
+    if let recovery = recovery(role) {
+      recovery.isDamaged = true
+    } else {
+      protected.isDamaged = true
     }
   }
 
@@ -170,52 +172,44 @@ final class GroupOracle {
   }
 
   /// The peer drops what the protected site lacks.
-  func cut(to last: UInt64) {
+  func cut(_ role: Role, to last: UInt64) {
     if isDiverged { violation("records after \(last), which only the peer has, are dropped") }
     isGivenUp = false
-    recovery.cut(to: last)
+    recovery(role)?.cut(to: last)
   }
 
   // MARK: Full copies
 
   /// A full copy begins at the recovery site: its journal is empty and goes on after `start`.
-  func erased(start: UInt64) {
+  func erased(_ role: Role, start: UInt64) {
+    guard let recovery = recovery(role) else { return }
     if isDiverged { violation("a full copy erases what only the peer has") }
-    if !mustCopy, !protected.isDamaged, !recovery.isDamaged {
+    if !mustCopy(recovery), !isDamaged(recovery) {
       violation(
         "a full copy begins after record \(start), and the peer could have gone on after record "
           + "\(recovery.line.count)")
     }
     recovery.erased(keeping: Array(protected.line.records.prefix(Int(start))))
-    copyStart = Int(start)
-    isPeerDetached = false
     isGivenUp = false
   }
 
-  /// A power cut has undone what `erased` was told.
-  func notErased() {
-    recovery.notErased()
-    isPeerDetached = true
-  }
+  // MARK: What the protected site keeps for its peers
 
-  // MARK: What the protected site keeps for its peer
-
-  /// The protected site says that it drops what its peer lacks.
-  func peerDetached() { isPeerDetached = true }
-
-  /// The protected site uses the segment's file for another one. Unless its peer must be copied
-  /// anew anyway, that has the records.
+  /// The protected site uses the segment's file for another one. Unless a peer must be copied anew
+  /// anyway, that has the records.
   func recycled(_ identity: SegmentIdentity) {
-    guard !mustCopy, !protected.isDamaged, !recovery.isDamaged,
-      let last = archive.segments[identity]?.records.last(where: { !$0.isVoid }),
-      recovery.line.record(Int(last.sequence)) !== last
-    else { return }
-    violation("\(last) is recycled before the peer has it")
+    guard let last = archive.segments[identity]?.records.last(where: { !$0.isVoid }) else { return }
+    for recovery in recoveries
+    where !mustCopy(recovery) && !isDamaged(recovery)
+      && recovery.line.record(Int(last.sequence)) !== last
+    {
+      violation("\(last) is recycled before the peer has it")
+    }
   }
 
-  private var mustCopy: Bool {
-    guard let state = recoveryState, state.baseline == .complete, !isPeerDetached, !isGivenUp,
-      recovery.line.count > copyStart
+  private func mustCopy(_ recovery: RecoveryOracle) -> Bool {
+    guard let state = recovery.state, state.baseline == .complete, !recovery.isDetached, !isGivenUp,
+      recovery.line.count > recovery.copyStart
     else { return true }
     // It has applied what the protected site has lost.
     let applied = Int(max(state.applied.sequence, state.applyTarget.sequence).rawValue)

@@ -47,7 +47,7 @@ final class Record {
     switch header.kind {
     case .write: disks[disk].write(payload, at: start)
     case .zero, .trim: disks[disk].zero(at: start, count: length)
-    case .checkpoint: break
+    case .checkpoint, .disk: break
     }
   }
 

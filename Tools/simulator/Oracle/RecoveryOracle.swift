@@ -1,7 +1,7 @@
 import BlockModel
 import Journal
 
-/// What the recovery site of a group has of its order: every record exactly as the protected site
+/// What a recovery site of a group has of its order: every record exactly as the protected site
 /// wrote it, after the very record that came before it there. It loses nothing that it has reported
 /// as durable, unless it is told to.
 final class RecoveryOracle {
@@ -24,10 +24,19 @@ final class RecoveryOracle {
   /// Until the first write after `erased`.
   private var beforeErasing: (records: [Record], durableFloor: UInt64)?
 
-  init(_ line: Line, _ archive: Archive, _ violation: @escaping (String) -> Never) {
+  /// What the site has written down last.
+  var state: JournalState?
+  /// The last full copy began after this record.
+  private(set) var copyStart = 0
+  /// The protected site has said that it drops what this one lacks.
+  var isDetached = false
+
+  init(
+    _ role: Role, _ line: Line, _ archive: Archive, _ violation: @escaping (String) -> Never
+  ) {
     self.line = line
     self.archive = archive
-    self.violation = { violation("recovery: \($0)") }
+    self.violation = { violation("\(role): \($0)") }
   }
 
   /// Damage hides which records it has, until it writes again.
@@ -88,10 +97,13 @@ final class RecoveryOracle {
     beforeErasing = (line.records, durableFloor)
     durableFloor = 0
     line.adopt(records)
+    copyStart = records.count
+    isDetached = false
   }
 
   /// A power cut has undone what `erased` was told, before anything was erased.
   func notErased() {
+    isDetached = true
     guard let before = beforeErasing else { return }
     line.adopt(before.records)
     durableFloor = before.durableFloor

@@ -22,24 +22,29 @@ final class Ambushes {
 
   private func draw() -> Ambush {
     let home = world.plan.groups[0].home
+    let sites = Array(world.hosts.indices)
+    func anyOther(than site: Int) -> Int {
+      let others = sites.filter { $0 != site }
+      return others.count == 1 ? others[0] : simulation.random.pick(others)
+    }
     switch simulation.random.below(4) {
     case 0...1 where !world.plan.isFrail:
       // The peer has begun a segment and has no record of it; the site may lose it whole.
       return Ambush(
-        moment: .segmentBegun, site: 1 - home, passes: simulation.random.below(3),
+        moment: .segmentBegun, site: anyOther(than: home), passes: simulation.random.below(3),
         victims: [home], separates: true, delay: 1_000...(.milliseconds(30)),
         isAfterDurable: true, isLasting: true)
     case 0...1:
       // The peer holds whole segments for durable that the site may lose.
       return Ambush(
-        moment: .sidecarWritten, site: 1 - home, passes: simulation.random.below(3),
+        moment: .sidecarWritten, site: anyOther(than: home), passes: simulation.random.below(3),
         victims: [home], separates: false, delay: 1_000...(.milliseconds(30)))
     default:
-      let site = simulation.random.below(2)
+      let site = simulation.random.below(sites.count)
       return Ambush(
         moment: simulation.random.pick(Ambush.Moment.allCases), site: site,
         passes: simulation.random.below(4),
-        victims: simulation.random.pick([[site], [1 - site], [0, 1]]),
+        victims: simulation.random.pick([[site], [anyOther(than: site)], sites]),
         separates: simulation.random.chance(0.3), delay: 1_000...(.milliseconds(30)))
     }
   }
@@ -88,7 +93,7 @@ final class Ambushes {
   /// asks again as soon as the site is back: its peer is away, or its clock shows less than before.
   func opened(_ host: SiteHost, _ role: Role, again: @escaping () -> Void) {
     guard !world.chaos.isOver, simulation.random.chance(0.1) else { return }
-    if role == .recovery {
+    if role.isRecovery {
       world.chaos.separate(.seconds(1)...(.seconds(6)))
     } else {
       world.chaos.jumpClock(host, by: -Int64(simulation.random.below(60_000)) * 1_000_000)

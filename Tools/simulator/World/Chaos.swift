@@ -39,6 +39,17 @@ final class Chaos {
 
   private func anyHost() -> SiteHost { world.hosts[simulation.random.below(world.hosts.count)] }
 
+  private func anyOther(than host: SiteHost) -> String {
+    let others = world.hosts.filter { $0 !== host }
+    return others.count == 1 ? others[0].name : simulation.random.pick(others.map(\.name))
+  }
+
+  private func anyPair() -> (String, String) {
+    if world.hosts.count == 2 { return (world.hosts[0].name, world.hosts[1].name) }
+    let one = anyHost()
+    return (one.name, anyOther(than: one))
+  }
+
   private func strike(_ kind: FaultKind) {
     let host = anyHost()
     world.trace.note("fault: \(kind.rawValue)")
@@ -56,7 +67,9 @@ final class Chaos {
         host.startLater()
       }
     case .restart: restart(host)
-    case .linkCut: simulation.network.cut(Plan.siteNames[0], Plan.siteNames[1])
+    case .linkCut:
+      let (one, other) = anyPair()
+      simulation.network.cut(one, other)
     case .partition: partition(host)
     case .slowNetwork: slowNetwork()
     case .clientCut: simulation.network.cut(host.name, "clients")
@@ -94,7 +107,7 @@ final class Chaos {
   }
 
   private func partition(_ host: SiteHost) {
-    let other = simulation.random.chance(0.7) ? Plan.siteNames[1 - host.index] : "clients"
+    let other = simulation.random.chance(0.7) ? anyOther(than: host) : "clients"
     simulation.network.partition(from: host.name, to: other)
     if simulation.random.chance(0.5) {
       simulation.network.partition(from: other, to: host.name)
@@ -108,10 +121,12 @@ final class Chaos {
 
   /// The sites lose their connections and get no others for a while.
   func separate(_ range: ClosedRange<UInt64>) {
-    let (east, west) = (Plan.siteNames[0], Plan.siteNames[1])
-    simulation.network.cut(east, west)
-    simulation.network.partition(from: east, to: west)
-    simulation.network.partition(from: west, to: east)
+    for one in world.hosts {
+      for other in world.hosts where other !== one {
+        if one.index < other.index { simulation.network.cut(one.name, other.name) }
+        simulation.network.partition(from: one.name, to: other.name)
+      }
+    }
     healLater(range)
   }
 

@@ -53,7 +53,8 @@ final class Director {
   /// A peer that is connected and says nothing: long enough for `Inspector` to ask what people are
   /// told of it, and too short for the connection to be given up.
   private func checkSilence() {
-    let (peer, owner) = (world.site(of: 0, .recovery), world.site(of: 0, .protected))
+    let owner = world.site(of: 0, .protected)
+    let peer = world.receivers(of: 0)[world.receivers(of: 0).count - 1]
     world.simulation.network.partition(from: peer.name, to: owner.name)
     Thread.sleep(milliseconds: 13_500)
     world.simulation.network.heal()
@@ -127,47 +128,55 @@ final class Director {
   /// Both sites serve, the peer has everything and could take over.
   private func isConverged(_ group: Int) -> Bool {
     let name = world.groups[group].name
-    func status(_ role: Role) -> GroupStatus? {
-      let host = world.site(of: group, role)
+    func status(_ host: SiteHost) -> GroupStatus? {
       guard host.isServing else { return nil }
       return host.inspector?.statuses.first { $0.name == name }
     }
-    guard let here = status(.protected), let there = status(.recovery) else { return false }
+    let receivers = world.receivers(of: group)
+    let there = receivers.compactMap(status)
+    guard let here = status(world.site(of: group, .protected)), there.count == receivers.count
+    else { return false }
     // A failure of apply is told until the next step, which may be far off; what a failed sync has
     // cost, as long as the group is open.
-    let isWell = [here, there].allSatisfy {
+    let isWell = ([here] + there).allSatisfy {
       Self.isWell($0) || $0.health.hasPrefix("apply is stopped")
         || $0.health.contains("were lost with the failed journal")
     }
-    return isWell && here.link?.state == "connected"
-      && here.watermarks.durable == UInt64(world.groups[group].protected.line.count)
-      && here.watermarks.peerDurable == here.watermarks.durable
-      && there.watermarks.durable == here.watermarks.durable
+    let durable = UInt64(world.groups[group].protected.line.count)
+    let isThere = (here.links ?? []).allSatisfy {
+      $0.state == "connected" && $0.peerDurable == durable
+    }
+    return isWell && isThere && here.links?.count == receivers.count
+      && here.watermarks.durable == durable
+      && there.allSatisfy { $0.watermarks.durable == durable }
   }
 
   // MARK: The end
 
-  /// Reads the live disks, and the last instant at the recovery site.
+  /// Reads the live disks, and the last instant at the recovery sites.
   private func compareWhole(_ group: Int) {
     let oracle = world.groups[group]
-    guard oracle.protected.line.agrees(with: oracle.recovery.line) else {
+    for recovery in oracle.recoveries where !oracle.protected.line.agrees(with: recovery.line) {
       oracle.violation("the sites are in step and have different records")
     }
     var isDone = false
     world.clientMachine.start("comparison") { [self] in
       for (disk, name) in oracle.diskNames.enumerated() {
         let live = contents(of: name, at: world.site(of: group, .protected), oracle)
-        let there = contents(of: "\(name)@latest", at: world.site(of: group, .recovery), oracle)
         let expected = oracle.protected.line.disks(after: oracle.protected.line.count)[disk].bytes
         if let difference = oracle.difference(
           of: live, from: expected, disk: disk, at: 0, .protected)
         {
           oracle.violation("in the end \(name) is wrong: \(difference)")
         }
-        if let difference = oracle.difference(
-          of: there, from: expected, disk: disk, at: 0, .recovery)
-        {
-          oracle.violation("in the end \(name) is wrong at the recovery site: \(difference)")
+        for number in oracle.recoveries.indices {
+          let role = Role.recovery(number)
+          let there = contents(of: "\(name)@latest", at: world.site(of: group, role), oracle)
+          if let difference = oracle.difference(
+            of: there, from: expected, disk: disk, at: 0, role)
+          {
+            oracle.violation("in the end \(name) is wrong at the recovery site: \(difference)")
+          }
         }
       }
       isDone = true
@@ -203,7 +212,7 @@ final class Director {
       // Where something is damaged, it may not all be applied.
       let count = world.isDamaged ? nil : world.groups[group].protected.line.count
       world.site(of: group, .protected).compareBases(of: group, with: count)
-      world.site(of: group, .recovery).compareBases(of: group)
+      for receiver in world.receivers(of: group) { receiver.compareBases(of: group) }
     }
   }
 }

@@ -8,7 +8,7 @@ final class GroupFiles {
   let folder: String
   private let group: Int
   private let oracle: GroupOracle
-  private let role: Role
+  let role: Role
   private unowned let world: World
   private var segments: SegmentWatcher!
   private let states = StateWatcher()
@@ -42,9 +42,9 @@ final class GroupFiles {
           + "\(new.followers.mark?.rawValue ?? 0), base \(new.baseline) from \(new.historyStart)")
       // Recovery has read the segments, and may have found less than memory held.
       if isStarting { reloadSegments(from: machine) }
-      if role == .recovery {
-        if !isStarting, !isNote(new, after: old) { followRecovery(new) }
-        oracle.recoveryState = new
+      if let recovery = oracle.recovery(role) {
+        if !isStarting, !isNote(new, after: old) { follow(recovery, new) }
+        recovery.state = new
       }
       if role == .protected, !isStarting, new.followers.mark ?? .none > new.durable {
         world.ambushes.fellBehind(world.site(of: group, role))
@@ -67,8 +67,9 @@ final class GroupFiles {
   /// What a start reads of the state: not what a failed sync has left in memory.
   private func reloadState(from machine: Machine) {
     states.replace(with: machine.settledContents(of: folder + JournalStateFile<File>.name))
-    if role == .recovery, states.state?.baseline == .complete { oracle.notErased() }
-    if role == .recovery { oracle.recoveryState = states.state }
+    guard let recovery = oracle.recovery(role) else { return }
+    if states.state?.baseline == .complete { recovery.notErased() }
+    recovery.state = states.state
   }
 
   /// The group is about to be opened, mostly because the site's process is about to start.
@@ -76,19 +77,20 @@ final class GroupFiles {
     if isProcessStart, role == .protected { oracle.protected.processStarts() }
     reloadState(from: machine)
     oracle.restarting(role)
-    switch role {
-    case .protected: oracle.protected.restarting(clock: clock)
-    case .recovery: oracle.recovery.restarting(isCopying: states.state?.baseline == .copying)
+    if let recovery = oracle.recovery(role) {
+      recovery.restarting(isCopying: states.state?.baseline == .copying)
+    } else {
+      oracle.protected.restarting(clock: clock)
     }
   }
 
   /// The site has started and says where the order ends.
   func restarted(appended: UInt64) {
-    switch role {
-    case .protected: oracle.protected.restarted(appended: appended)
-    case .recovery:
+    if let recovery = oracle.recovery(role) {
       let applied = states.state?.applied.sequence.rawValue ?? 0
-      oracle.recovery.restarted(appended: appended, applied: applied, segments)
+      recovery.restarted(appended: appended, applied: applied, segments)
+    } else {
+      oracle.protected.restarted(appended: appended)
     }
   }
 
@@ -154,17 +156,17 @@ final class GroupFiles {
     return same == new
   }
 
-  private func followRecovery(_ new: JournalState) {
+  private func follow(_ recovery: RecoveryOracle, _ new: JournalState) {
     // Nothing is kept, and nothing has come yet.
     let begins =
       new.baseline == .copying && new.applied == new.applyTarget && new.applied.timestamp == .zero
       && new.durable == new.applied.sequence
     if begins {
-      world.trace.note("recovery \(oracle.name): a full copy begins after \(new.applied.sequence)")
+      world.trace.note("\(role) \(oracle.name): a full copy begins after \(new.applied.sequence)")
       world.statistics.fullCopies += 1
-      oracle.erased(start: new.applied.sequence.rawValue)
+      oracle.erased(role, start: new.applied.sequence.rawValue)
     } else {
-      oracle.recovery.isDurable(through: new.durable.rawValue)
+      recovery.isDurable(through: new.durable.rawValue)
     }
   }
 

@@ -20,19 +20,39 @@ struct Plan {
     let home: Int
     let disks: [Disk]
     let segmentBytes: UInt64
-    let onFull: OnFull
+    /// What becomes of each peer when the journal is full, by the number of its role.
+    private(set) var onFull: [OnFull]
     let checkpointEvery: UInt64
     /// By role.
-    let capacityBytes: [Role: UInt64]
-    let history: [Role: UInt64]
-    let applyEvery: [Role: UInt64]
-    let viewScratchBytes: [Role: UInt64]
+    private(set) var capacityBytes: [Role: UInt64]
+    private(set) var history: [Role: UInt64]
+    private(set) var applyEvery: [Role: UInt64]
+    private(set) var viewScratchBytes: [Role: UInt64]
 
-    func role(at site: Int) -> Role { site == home ? .protected : .recovery }
+    /// One more recovery site, with settings of its own.
+    mutating func addReceiver(_ random: inout SimulationRandom) {
+      let role = Role.recovery(onFull.count)
+      onFull.append(random.pick([.block, .throttle, .degrade]))
+      capacityBytes[role] = segmentBytes * UInt64(random.pick([4, 8, 40]))
+      history[role] = random.pick([0, .milliseconds(500), .seconds(2), .seconds(20)])
+      applyEvery[role] = random.pick([.milliseconds(50), .milliseconds(200), .seconds(1)])
+      viewScratchBytes[role] = random.pick([0, 8 << 10, 1 << 20])
+    }
+
+    func role(at site: Int) -> Role {
+      site == home ? .protected : .recovery(site < home ? site : site - 1)
+    }
+
+    func site(_ role: Role) -> Int {
+      switch role {
+      case .protected: home
+      case .recovery(let number): number < home ? number : number + 1
+      }
+    }
   }
 
-  static let siteNames = ["east", "west"]
-
+  /// In some worlds, groups have two recovery sites.
+  let siteNames: [String]
   let groups: [Group]
   let load: LoadPlan
   let faults: [FaultPlan]
@@ -63,10 +83,15 @@ struct Plan {
     var others = SimulationRandom(seed: ~seed)
     let isFrail = others.chance(0.3)
     self.isFrail = isFrail
+    // Drawn apart, so that all other worlds stay as they are.
+    var wide = SimulationRandom(seed: seed ^ 0x7769_6465)
+    let isWide = wide.chance(0.2)
+    siteNames = ["east", "west"] + (isWide ? ["south"] : [])
     let isMixed = random.chance(0.2)
     for number in 0..<random.pick([1, 1, 1, 1, 2, 2, 3]) {
-      groups.append(
-        Self.group("g\(number)", home: isMixed ? random.below(2) : 0, isFrail, &random))
+      var group = Self.group("g\(number)", home: isMixed ? random.below(2) : 0, isFrail, &random)
+      if isWide { group.addReceiver(&wide) }
+      groups.append(group)
     }
     self.groups = groups
     var load = LoadPlan(&random)
@@ -77,7 +102,7 @@ struct Plan {
       ? random.pick(logarithmic: .milliseconds(300)...(.seconds(2)))
       : random.pick(logarithmic: .seconds(2)...(isFrail ? .seconds(6) : .seconds(12)))
     let skew: Int64 = random.chance(0.5) ? 0 : Int64(random.below(20_000_000_000)) - 10_000_000_000
-    clockOffsets = [0, skew]
+    clockOffsets = [0, skew] + (isWide ? [-skew] : [])
     usesUnixSockets = random.chance(0.5)
     switchProbability = random.pick([0.02, 0.1, 0.2, 0.5])
     viewerCount = random.below(4)
@@ -90,14 +115,14 @@ struct Plan {
           ? .milliseconds(400)...(.milliseconds(2_000)) : .milliseconds(50)...(.milliseconds(500)))
       : nil
     let slowest = others.pick(logarithmic: .milliseconds(200)...(.milliseconds(2_000)))
-    segmentSyncs = Self.siteNames.indices.map { site in
+    segmentSyncs = siteNames.indices.map { site in
       isFrail && groups[0].home == site ? slowest / 4...slowest : nil
     }
     isHostile = !isFrail && others.chance(0.25)
     // One machine is the protected site of all groups, or none is put back.
     let drawn = RestorationPlan.draw(&others)
-    restoration = isMixed ? nil : drawn
-    forgetsLost = Self.siteNames.map { _ in others.chance(0.5) }
+    restoration = isMixed || isWide ? nil : drawn
+    forgetsLost = (0..<2).map { _ in others.chance(0.5) } + (isWide ? [wide.chance(0.5)] : [])
     index = IndexPlan(&others)
   }
 
@@ -111,11 +136,11 @@ struct Plan {
     // What is lost is then more than one of them.
     let segmentBytes = UInt64(16 << 10) << UInt64(isFrail ? 0 : random.below(3))
     func forBoth(_ choice: (Role) -> UInt64) -> [Role: UInt64] {
-      [.protected: choice(.protected), .recovery: choice(.recovery)]
+      [.protected: choice(.protected), .recovery(0): choice(.recovery(0))]
     }
     return Group(
       name: name, home: home, disks: disks, segmentBytes: segmentBytes,
-      onFull: random.pick([.block, .throttle, .degrade]),
+      onFull: [random.pick([.block, .throttle, .degrade])],
       checkpointEvery: random.pick([0, .milliseconds(200), .milliseconds(900)]),
       capacityBytes: forBoth { role in
         segmentBytes
@@ -150,38 +175,46 @@ struct Plan {
 
   func nbdAddress(_ site: Int) -> SocketAddress {
     usesUnixSockets
-      ? .unix(path: "/run/\(Self.siteNames[site]).sock")
+      ? .unix(path: "/run/\(siteNames[site]).sock")
       : .tcp(host: "127.0.0.1", port: UInt16(10_809 + site))
   }
 
   func configuration(of site: Int) -> SiteConfiguration {
     SiteConfiguration(
-      site: Self.siteNames[site], dataDirectory: Self.dataPath,
+      site: siteNames[site], dataDirectory: Self.dataPath,
       listen: ListenConfiguration(
         nbd: [NBDListenerConfiguration(address: nbdAddress(site))],
         link: .tcp(host: "127.0.0.1", port: Self.linkPort(site))),
-      groups: groups.map { Self.configuration(of: $0, at: site) })
+      groups: groups.map { configuration(of: $0, at: site) })
   }
 
-  private static func configuration(of group: Group, at site: Int) -> GroupConfiguration {
+  /// Those who receive the group; at these, who sends it.
+  private func peers(of group: Group, at site: Int) -> [PeerConfiguration] {
+    if site != group.home { return [PeerConfiguration(site: siteNames[group.home], address: nil)] }
+    return group.onFull.enumerated().map { number, onFull in
+      let peer = group.site(.recovery(number))
+      return PeerConfiguration(
+        site: siteNames[peer], address: .tcp(host: "127.0.0.1", port: Self.linkPort(peer)),
+        onFull: onFull)
+    }
+  }
+
+  private func configuration(of group: Group, at site: Int) -> GroupConfiguration {
     let role = group.role(at: site)
-    let peer = 1 - site
+    // Which disk is meant is its name: the lists of the two sites have different orders.
+    let disks = role == .protected ? group.disks : group.disks.reversed()
     return GroupConfiguration(
       name: group.name, role: role == .protected ? .protected : .recovery,
-      peers: [
-        PeerConfiguration(
-          site: siteNames[peer],
-          address: role == .protected ? .tcp(host: "127.0.0.1", port: linkPort(peer)) : nil)
-      ],
+      peers: peers(of: group, at: site),
       historyNanoseconds: group.history[role] ?? 0,
       applyEveryNanoseconds: group.applyEvery[role] ?? .seconds(1),
       checkpointEveryNanoseconds: group.checkpointEvery,
       journal: JournalConfiguration(
-        capacityBytes: group.capacityBytes[role] ?? 0, onFull: group.onFull,
+        capacityBytes: group.capacityBytes[role] ?? 0, onFull: group.onFull[0],
         segmentSizeBytes: group.segmentBytes, viewScratchBytes: group.viewScratchBytes[role]),
-      disks: group.disks.map {
+      disks: disks.map {
         DiskConfiguration(
-          name: $0.name, sizeBytes: UInt64($0.byteCount), backing: .file(path: diskPath($0)))
+          name: $0.name, sizeBytes: UInt64($0.byteCount), backing: .file(path: Self.diskPath($0)))
       })
   }
 }

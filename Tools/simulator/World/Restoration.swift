@@ -103,7 +103,7 @@ final class Restoration {
 
   private func hasDiverged(_ group: Int) -> Bool {
     let name = world.groups[group].name
-    return [Role.protected, .recovery].allSatisfy { role in
+    return [Role.protected, .recovery(0)].allSatisfy { role in
       let host = world.site(of: group, role)
       guard host.isServing else { return false }
       let status = host.inspector?.statuses.first { $0.name == name }

@@ -38,7 +38,7 @@ final class SiteHost: @unchecked Sendable {
   init(_ index: Int, _ world: World) {
     self.index = index
     self.world = world
-    name = Plan.siteNames[index]
+    name = world.plan.siteNames[index]
     closings = world.groups.map { _ in 0 }
     machine = world.machines[index]
     files = world.groups.indices.map { group in
@@ -208,11 +208,11 @@ final class SiteHost: @unchecked Sendable {
   private func noteCut(_ line: String) {
     let words = line.split(separator: " ")
     guard line.contains("; they are dropped"), words.count > 4,
-      let oracle = world.groups.first(where: { "\($0.name):" == words[1] }),
+      let group = world.groups.firstIndex(where: { "\($0.name):" == words[1] }),
       let last = UInt64(words[4])
     else { return }
     world.statistics.cuts += 1
-    oracle.cut(to: last)
+    world.groups[group].cut(files[group].role, to: last)
     world.ambushes.wentBack(self)
   }
 
@@ -220,7 +220,12 @@ final class SiteHost: @unchecked Sendable {
   private func glance(_ line: String) {
     guard let group = world.groups.firstIndex(where: { line.hasPrefix("group \($0.name):") })
     else { return }
-    if line.contains("the peer will be copied anew") { world.groups[group].peerDetached() }
+    if line.contains("the peer will be copied anew") {
+      for (number, recovery) in world.groups[group].recoveries.enumerated()
+      where line.contains("that \(world.site(of: group, .recovery(number)).name) has not") {
+        recovery.isDetached = true
+      }
+    }
     guard line.contains("; they are dropped") || line.contains(": a full copy from"),
       !world.isQuiet, let inspector, let instants = inspector.instants[group]
     else { return }

@@ -1,7 +1,7 @@
 import Journal
 import SystemIO
 
-/// Everything of one run: two sites' machines, the clients' machine, and the oracle beside them.
+/// Everything of one run: the sites' machines, the clients' machine, and the oracle beside them.
 /// Confined to the simulation's thread, like all of the simulator.
 final class World: @unchecked Sendable {
   enum Ending {
@@ -40,7 +40,7 @@ final class World: @unchecked Sendable {
     simulation = Simulation(seed: seed)
     simulation.switchProbability = plan.switchProbability
     let simulation = simulation
-    machines = Plan.siteNames.map { simulation.addMachine($0) }
+    machines = plan.siteNames.map { simulation.addMachine($0) }
     clientMachine = simulation.addMachine("clients")
     trace.now = { simulation.now }
     let trace = trace
@@ -71,9 +71,10 @@ final class World: @unchecked Sendable {
   }
 
   func role(of group: Int, at site: Int) -> Role { plan.groups[group].role(at: site) }
-  func site(of group: Int, _ role: Role) -> SiteHost {
-    let home = plan.groups[group].home
-    return hosts[role == .protected ? home : 1 - home]
+  func site(of group: Int, _ role: Role) -> SiteHost { hosts[plan.groups[group].site(role)] }
+  /// The sites that receive the group.
+  func receivers(of group: Int) -> [SiteHost] {
+    groups[group].recoveries.indices.map { site(of: group, .recovery($0)) }
   }
 
   // MARK: Running
@@ -84,7 +85,7 @@ final class World: @unchecked Sendable {
     groups = plan.groups.indices.map { index in
       GroupOracle(
         name: plan.groups[index].name, diskNames: plan.groups[index].disks.map(\.name),
-        initial: contents[index]
+        initial: contents[index], recoveryCount: plan.siteNames.count - 1
       ) { [unowned self] in violation($0) }
     }
     hosts = machines.indices.map { SiteHost($0, self) }
@@ -160,7 +161,7 @@ final class World: @unchecked Sendable {
     machines[site].onWrite = { [unowned self, trace] path, offset, bytes in
       trace.mix(offset)
       trace.mix(bytes)
-      trace.note("\(Plan.siteNames[site]): writes \(bytes.count) bytes to \(path) at \(offset)")
+      trace.note("\(host.name): writes \(bytes.count) bytes to \(path) at \(offset)")
       if path.hasSuffix("/index.scratch") { statistics.mergedFiles += offset == 0 ? 1 : 0 }
       host.wrote(path, Int(offset), bytes)
     }

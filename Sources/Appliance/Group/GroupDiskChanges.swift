@@ -1,0 +1,229 @@
+import BlockModel
+import Journal
+import Storage
+import SystemIO
+
+/// Disks that come to an owning group and leave it while it runs, one after the other. Confined to
+/// the group's loop.
+///
+/// ```
+/// number noted ─▶ marker stamped ─▶ durable ─▶ marker noted ─▶ in effect
+/// ```
+///
+/// The state file is told of each step before the next one, so a crash leaves it undone, or to be
+/// done again: a start compares the state file's disks with the configuration's and goes on. A
+/// marker that is there twice means the same as once.
+struct DiskChanges {
+  struct Wish {
+    let event: DiskChange.Event
+    let name: String
+    /// A disk that comes.
+    var disk: WaitingDisk?
+    /// Nil: it has no number yet.
+    var number: DiskNumber?
+    /// The same once its marker is stamped.
+    var member: GroupDisk?
+    /// Once it is in effect.
+    var done: (@Sendable () -> Void)?
+  }
+
+  enum Step: Equatable {
+    case note, stamp, durable
+    case settle(JournalState.Mark)
+  }
+
+  fileprivate var waiting: [Wish] = []
+  fileprivate var current: Wish?
+  fileprivate var step = Step.note
+  fileprivate var retryNanoseconds: UInt64 = 0
+  fileprivate(set) var failure: String?
+
+  /// Nothing is under way.
+  var isAtRest: Bool { current == nil && waiting.isEmpty }
+
+  func hasWish(_ event: DiskChange.Event, _ name: String) -> Bool {
+    (waiting + [current].compactMap { $0 }).contains { $0.event == event && $0.name == name }
+  }
+}
+
+extension Group {
+  private static var retryNanoseconds: UInt64 { 1_000_000_000 }
+
+  func change(_ wish: DiskChanges.Wish) {
+    diskChanges.waiting.append(wish)
+    continueDiskChanges()
+  }
+
+  /// Several times a second, and when a step has ended.
+  func continueDiskChanges() {
+    guard duty == .owning, lifecycle.isServing, let journal,
+      loop.monotonicNow >= diskChanges.retryNanoseconds
+    else { return }
+    if diskChanges.current == nil {
+      guard !diskChanges.waiting.isEmpty else { return }
+      diskChanges.current = diskChanges.waiting.removeFirst()
+      diskChanges.step = .note
+    }
+    guard let wish = diskChanges.current else { return }
+    switch diskChanges.step {
+    case .note: noteNumber(wish)
+    case .stamp: stampMarker(wish, journal)
+    case .durable: break
+    case .settle(let mark): noteMarker(wish, mark)
+    }
+  }
+
+  /// Before any record has the number.
+  private func noteNumber(_ wish: DiskChanges.Wish) {
+    guard wish.event == .added, let disk = wish.disk, let state = stateKeeper?.state else {
+      diskChanges.step = .stamp
+      return continueDiskChanges()
+    }
+    let known = state.disks.first { $0.name == wish.name && $0.removed == nil }
+    let number = wish.number ?? known?.number ?? DiskNumber(state.nextDisk)
+    diskChanges.current?.number = number
+    let (byteCount, backing) = (disk.store.byteCount, disk.backing)
+    noteDisks { state in
+      if state.disks[number] == nil {
+        state.disks.append(
+          .init(
+            number: number, name: wish.name, byteCount: byteCount, added: nil, whole: nil))
+      }
+      state.change(number) {
+        $0.byteCount = byteCount
+        $0.backing = backing
+      }
+      state.nextDisk = max(state.nextDisk, number.rawValue + 1)
+    } done: { [self] in
+      diskChanges.step = .stamp
+      continueDiskChanges()
+    }
+  }
+
+  private func stampMarker(_ wish: DiskChanges.Wish, _ journal: SiteJournal) {
+    let state = stateKeeper?.state
+    let noted = state?.disks.last { disk in
+      disk.removed == nil
+        && (wish.number == nil ? disk.name == wish.name : disk.number == wish.number)
+    }
+    guard let noted else { return finishChange() }
+    let number = noted.number
+    diskChanges.current?.number = number
+    let change = DiskChange(wish.event, noted)
+    guard journal.hasRoom(payloadByteCount: change.payload.count) else { return }
+    switch wish.event {
+    case .added:
+      guard let disk = wish.disk else { return finishChange() }
+      let member = GroupDisk(disk, number: number, group: configuration.name)
+      diskChanges.current?.member = member
+      // Before its first record can be sent or looked up.
+      sentDisks.add(member.sent)
+      do throws(JournalError) { try journal.grow(toDisks: number.index + 1) } catch {
+        return fail("\(error)")
+      }
+    case .whole: break
+    case .removed:
+      diskTable.withLock { $0.unlist(number) }
+      for connection in connections.members where connection.disk == number { connection.close() }
+    }
+    guard let mark = stamp(change) else { return }
+    diskChanges.step = .durable
+    durability.add(mark.sequence) { [self] in
+      diskChanges.step = .settle(mark)
+      continueDiskChanges()
+    }
+    loop.enlist(self)
+  }
+
+  /// Writes a marker; nil when the group has failed.
+  private func stamp(_ change: DiskChange) -> JournalState.Mark? {
+    guard let tap, let journal else { return nil }
+    let payload = change.payload
+    var memory = [UInt8](repeating: 0, count: RecordHeader.byteCount) + payload
+    let isStaged = unsafe memory.withUnsafeMutableBytes { bytes -> Bool in
+      guard let record = bytes.baseAddress else { return false }
+      do throws(JournalError) {
+        try unsafe tap.disk(
+          change.number, payloadByteCount: UInt32(payload.count), now: readClock(),
+          record: record)
+      } catch { fail("\(error)") }
+      // The record is in this array: it is written before the array ends.
+      return commit()
+    }
+    return isStaged ? .init(journal.stamped, journal.newestTimestamp) : nil
+  }
+
+  private func noteMarker(_ wish: DiskChanges.Wish, _ mark: JournalState.Mark) {
+    guard let number = wish.number else { return finishChange() }
+    noteDisks { state in
+      state.change(number) { disk in
+        switch wish.event {
+        case .added: disk.added = mark
+        case .whole: disk.whole = mark
+        case .removed:
+          disk.added = disk.added ?? mark
+          disk.removed = mark
+        }
+      }
+      state.forgetGoneDisks()
+    } done: { [self] in
+      takeEffect(wish, number)
+      finishChange()
+    }
+  }
+
+  private func takeEffect(_ wish: DiskChanges.Wish, _ number: DiskNumber) {
+    let name = configuration.name
+    switch wish.event {
+    case .added:
+      guard let disk = wish.member else { return }
+      let names = configuredNames
+      diskTable.withLock {
+        $0.endWait(for: disk.name)
+        $0.place(disk)
+        $0.list(disk, in: names)
+      }
+      analyzer?.add(disk: number, name: wish.name, sizeBytes: disk.store.byteCount)
+      log("group \(name): disk \(wish.name) has come to it, number \(number.rawValue)")
+    case .whole:
+      log("group \(name): disk \(wish.name) is whole: instants from here on show it")
+    case .removed:
+      sentDisks.remove(number)
+      analyzer?.remove(disk: number)
+      log("group \(name): disk \(wish.name) has left it; earlier instants still show it")
+      closeGoneDisks()
+    }
+    continueContents()
+  }
+
+  private func finishChange() {
+    let done = diskChanges.current?.done
+    diskChanges.current = nil
+    diskChanges.step = .note
+    done?()
+    continueDiskChanges()
+  }
+
+  /// Changes what the state file says of disks; `done` on the loop. What fails is tried again.
+  private func noteDisks(
+    _ change: @escaping @Sendable (inout JournalState) -> Void,
+    done: @escaping @Sendable () -> Void
+  ) {
+    guard let stateKeeper, lifecycle.begin(.diskNote) else { return }
+    keeper.submit { [self] in
+      var failure: Errno?
+      do throws(Errno) { try stateKeeper.update(change) } catch { failure = error }
+      let problem = failure
+      loop.post { [self] in
+        lifecycle.ended(.diskNote)
+        diskChanges.failure = problem.map { "writing the state file: \($0.withAdvice)" }
+        if problem == nil {
+          done()
+        } else {
+          diskChanges.retryNanoseconds = loop.monotonicNow + Self.retryNanoseconds
+        }
+        goOn()
+      }
+    }
+  }
+}

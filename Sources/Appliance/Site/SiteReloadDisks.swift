@@ -1,0 +1,155 @@
+import BlockModel
+import Configuration
+import Journal
+import Storage
+import SystemIO
+
+/// Disks that a reload adds to groups that are open, or removes from them. Only of groups with a
+/// journal: in a plain one nothing tells when a disk came.
+struct DiskPlan {
+  let group: Group
+  /// Opened, and not in use yet.
+  var added: [WaitingDisk] = []
+  /// Of a following group: it had left the configuration and not the group.
+  var returned: [GroupDisk] = []
+  var removed: [String] = []
+
+  /// Closes what was opened: nothing comes of it.
+  func takeBack() { for disk in added { disk.close() } }
+}
+
+extension Site {
+  /// Opens what comes. Nothing is in use when this throws. What must wait leaves `next`, with a
+  /// note, so that another reload tries again.
+  func planDisks(
+    _ next: inout SiteConfiguration, from new: SiteConfiguration, _ notes: inout [String]
+  ) throws(SiteError) -> [DiskPlan] {
+    var plans: [DiskPlan] = []
+    do throws(SiteError) {
+      for group in groups where group.journal != nil {
+        let place = next.groups.firstIndex { $0.name == group.configuration.name }
+        guard let place, let state = group.stateKeeper?.state else { continue }
+        next.takeDisks(of: group.configuration.name, from: new) { name in
+          // One that has left may be another from now on.
+          let table = group.diskTable.withLock { $0 }
+          return table.listed.contains { $0.name == name }
+            || table.waiting.contains { $0.name == name }
+        }
+        plans.append(DiskPlan(group: group))
+        let waits = try plan(
+          &plans[plans.count - 1], next.groups[place], state, new.origin, &notes)
+        next.groups[place].disks.removeAll { waits.contains($0.name) }
+      }
+      try OpenFiles.secure(next)
+    } catch {
+      for plan in plans { plan.takeBack() }
+      throw error
+    }
+    return plans
+  }
+
+  /// Returns the names of disks that must wait.
+  private func plan(
+    _ plan: inout DiskPlan, _ configuration: GroupConfiguration, _ state: JournalState,
+    _ origin: ConfigurationOrigin?, _ notes: inout [String]
+  ) throws(SiteError) -> [String] {
+    let table = plan.group.diskTable.withLock { $0 }
+    let known = table.listed.map(\.name) + table.waiting.map(\.name)
+    let names = configuration.disks.map(\.name)
+    plan.removed = known.filter { !names.contains($0) }
+    var waits: [String] = []
+    var after = state
+    for disk in configuration.disks where !known.contains(disk.name) {
+      if let noted = state.disks.last(where: { $0.name == disk.name && $0.removed == nil }),
+        let member = table[noted.number]
+      {
+        plan.returned.append(member)
+        continue
+      }
+      switch try GroupOpening.standing(of: disk, in: state, configuration, origin) {
+      case .needed(let text):
+        notes.append("group \(configuration.name): \(text)")
+        waits.append(disk.name)
+        continue
+      case .new: break
+      }
+      try GroupOpening.note(comingDisk: disk.name, disk.backing.description, in: &after)
+      plan.added.append(
+        WaitingDisk(
+          name: disk.name, store: try GroupOpening.openStore(disk, of: configuration, origin),
+          backing: disk.backing.description))
+    }
+    return waits
+  }
+
+  /// Everything is checked. Waits a moment for what comes and leaves at an owner; it goes on by
+  /// itself when that is not enough.
+  func applyDisks(_ plans: [DiskPlan], _ status: inout ReloadStatus) {
+    for plan in plans {
+      let group = plan.group
+      for disk in plan.added { group.diskTable.withLock { $0.wait(for: disk) } }
+      if group.duty == .owning {
+        let wishes =
+          plan.removed.map { DiskChanges.Wish(event: .removed, name: $0) }
+          + plan.added.map { DiskChanges.Wish(event: .added, name: $0.name, disk: $0) }
+        for wish in wishes { apply(wish, to: group, &status) }
+      } else {
+        follow(plan, &status)
+      }
+    }
+  }
+
+  private func apply(
+    _ wish: DiskChanges.Wish, to group: Group, _ status: inout ReloadStatus
+  ) {
+    let answer: Void? = ask(group.loop) { done in
+      var wish = wish
+      wish.done = { done(()) }
+      group.change(wish)
+    }
+    guard answer == nil else { return }
+    status.notes.append(
+      "group \(group.configuration.name): disk \(wish.name) is not \(wish.event) yet; that goes on "
+        + "by itself when the journal has room and the storage answers")
+  }
+
+  /// A follower's disks come and leave when the owner's do.
+  private func follow(_ plan: DiskPlan, _ status: inout ReloadStatus) {
+    let (group, names) = (plan.group, plan.group.configuredNames)
+    growWaiting(group, &status)
+    for disk in plan.returned { group.diskTable.withLock { $0.list(disk, in: names) } }
+    for name in plan.removed {
+      if let disk = group.diskTable.withLock({ $0.takeWaiting(named: name) }) {
+        disk.close()
+        continue
+      }
+      guard let disk = group.disks.first(where: { $0.name == name }) else { continue }
+      group.diskTable.withLock { $0.unlist(disk.number) }
+      status.notes.append(
+        "group \(group.configuration.name): disk \(name) stays until it has left the group at "
+          + "its owner, and as long as instants need it: keep \(disk.backing)")
+    }
+  }
+
+  /// A disk that waits may have been too small for its marker. No state file names its size yet.
+  private func growWaiting(_ group: Group, _ status: inout ReloadStatus) {
+    let configured = group.accessRules.withLock { $0 }
+    for disk in group.diskTable.withLock({ $0.waiting }) {
+      guard let wanted = configured.first(where: { $0.name == disk.name }) else { continue }
+      let before = disk.store.byteCount
+      do throws(StorageError) {
+        let byteCount = try disk.store.possibleByteCount(configured: wanted.sizeBytes)
+        guard byteCount > before else { continue }
+        _ = try disk.store.extend(to: byteCount)
+        disk.store.adopt(byteCount: byteCount)
+        status.grown.append(
+          .init(
+            group: group.configuration.name, disk: disk.name, fromBytes: before, toBytes: byteCount)
+        )
+      } catch {
+        status.notes.append(
+          "group \(group.configuration.name): disk \(disk.name) does not become larger: \(error)")
+      }
+    }
+  }
+}
