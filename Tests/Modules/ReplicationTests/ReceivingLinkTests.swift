@@ -33,7 +33,8 @@ import Testing
     if state == .greeted { return link }
     link.welcomed()
     if state == .agreeing { return link }
-    if [.streaming, .inRecords, .inPlain, .inRecordsBeforeDisk, .inPlainBeforeDisk].contains(state) {
+    if [.streaming, .inRecords, .inPlain, .inRecordsBeforeDisk, .inPlainBeforeDisk].contains(state)
+    {
       try take(&link, .begin)
       try beginRecords(&link, state)
       return link
