@@ -66,7 +66,7 @@ extension SendingStream {
   private mutating func begun() -> Resumption {
     output.put(LinkFrame(.begin))
     monitor.update {
-      $0.state = .connected
+      $0.sends(.connected)
       $0.isRecoverable = true
     }
     return .begun

@@ -242,6 +242,8 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
         incarnation: link.hello.lineage.newest?.identifier, sequence: sequence, disk: disk,
         end: end)
       return .unacceptable(group.stopReceiving(before: obstacle))
+    case .brokenPromise(let sequence, let timestamp, let promised):
+      return .unacceptable(group.brokenPromise(sequence, of: timestamp, promised, link.hello.site))
     default: break
     }
     return .local("\(error)")

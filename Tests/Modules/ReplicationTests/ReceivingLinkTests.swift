@@ -13,7 +13,8 @@ import Testing
   private static let place = ReceivingLink.Place(position, hasFreeSegment: true)
 
   private static let hello = LinkHello(
-    site: "east", groupName: "g", group: GroupIdentifier(high: 1, low: 2), lineage: Lineage(),
+    site: "east", receiver: "west", groupName: "g", group: GroupIdentifier(high: 1, low: 2),
+    lineage: Lineage(),
     segmentByteCount: 64 << 10, disks: [.init(name: "disk", byteCount: 1 << 20)])
 
   enum State: String, CaseIterable {
@@ -302,8 +303,11 @@ import Testing
     // One that has left is named no more.
     again.disks = [again.disks[0]]
     #expect(try Self.take(&link, .hello, again.encoded()) == "skip")
-    again.site = "north"
-    #expect(throws: LinkError.self) { try Self.take(&link, .hello, again.encoded()) }
-    #expect(link.hello.site == "east")
+    for change in [\LinkHello.site, \.receiver, \.groupName] {
+      var other = again
+      other[keyPath: change] = "north"
+      #expect(throws: LinkError.self) { try Self.take(&link, .hello, other.encoded()) }
+    }
+    #expect(link.hello == again)
   }
 }
