@@ -167,8 +167,7 @@ extension Group {
       }
       state.forgetGoneDisks()
     } done: { [self] in
-      takeEffect(wish, number)
-      finishChange()
+      finishChange { takeEffect(wish, number) }
     }
   }
 
@@ -196,10 +195,13 @@ extension Group {
     continueContents()
   }
 
-  private func finishChange() {
+  /// Nothing of the change is left to do when `effect` is called: what it sets going may be the
+  /// next change.
+  private func finishChange(_ effect: () -> Void = {}) {
     let done = diskChanges.current?.done
     diskChanges.current = nil
     diskChanges.step = .note
+    effect()
     done?()
     continueDiskChanges()
   }

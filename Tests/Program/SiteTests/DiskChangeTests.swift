@@ -12,6 +12,8 @@ import Testing
   private struct Model {
     var bytes: [UInt8]
 
+    init(bytes: [UInt8]) { self.bytes = bytes }
+
     /// With data and holes.
     init(size: Int, seed: UInt64) {
       var generator = SeededGenerator(seed: testSeed(seed))
@@ -374,6 +376,29 @@ import Testing
     let json = try JSON(try site.reload().checked().stdout)
     #expect(json["applied"]?.elements.count == 0 && json["needs_restart"]?.elements.count == 0)
     #expect(try site.connect("disk").size == 8 << 20)
+  }
+
+  /// The content of one is there while another is about to take effect.
+  @Test func `many disks come and leave at once, while clients write`() throws {
+    let single = try SingleSite(history: "1h")
+    let site = single.site
+    let history = WriteHistory(sectors: (8 << 20) / TaggedSectors.size)
+    let load = WriteLoad(site.uri("disk"), history: history)
+    // As much as is taken between two ticks: so what is read last waits for one.
+    let model = Model(bytes: [UInt8](repeating: 0x5a, count: 1 << 20))
+    for round in 1...3 {
+      let names = (1...8).map { "round\(round)-\($0)" }
+      for name in names { try configure(name, model, at: site, .protected) }
+      try load.makeProgress(20)
+      try site.reload().checked()
+      for name in names { try waitUntilWhole(site, name) }
+      site.configuration.groups[0].disks.removeLast(names.count)
+      try site.reload().checked()
+    }
+    try load.makeProgress(20)
+    try load.stop()
+    #expect(load.failure == nil)
+    #expect(try TaplineContract.group("g", in: site.status())["disks"]?.elements.count == 1)
   }
 
   @Test func `another process goes on with disks that came and left`() throws {
