@@ -14,6 +14,7 @@ struct DroppedResultTests {
     ),
     "Appliance/Group/GroupViews.swift": (1, "an instant that is not in the history is not offered"),
     "Journal/Follower.swift": (1, "the result of an atomic, not of a call that fails"),
+    "Journal/JournalRecovery.swift": (2, "what was dropped is dropped again if it comes back"),
     "Journal/JournalStorage.swift": (
       4, "direct transfers are a hint; unfinished files are removed again before their next use"
     ),
