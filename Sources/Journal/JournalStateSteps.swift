@@ -30,6 +30,11 @@ extension JournalState {
   private mutating func changes(_ last: SequenceNumber) {
     ownerDurable = .unknown
     guard ownership.duty == .following else { return }
+    #if MUTANTS
+      if Mutant.forgetOwnDurable.isOn { return promise = .none }
+      let reserved = promise
+      defer { if Mutant.keepOwnReservation.isOn { promise = reserved } }
+    #endif
     promise = .none
     if let holder = lineage.holder(of: last) { ownerDurable = .init(holder.identifier, last) }
   }

@@ -66,6 +66,10 @@ public enum Mutant: String, CaseIterable {
   case keepForNearest = "keep-for-nearest"
   case numberByPlace = "number-by-place"
 
+  // Of roles.
+  case forgetOwnDurable = "forget-own-durable"
+  case keepOwnReservation = "keep-own-reservation"
+
   // Of what people are told.
   case trustSocket = "trust-socket"
   case forgetSetback = "forget-setback"

@@ -43,6 +43,17 @@ final class Viewer: @unchecked Sendable {
     }
   }
 
+  /// Looks at what was seen before at the site, in the end.
+  func lookBack(_ host: SiteHost, _ group: Int) {
+    let role = world.role(of: group, at: host.index)
+    let instants = world.groups[group].seenInstants(role).suffix(4)
+    start {
+      for instant in instants {
+        self.look(host, group) { view throws(ClientError) in try view.read(at: instant, rounds: 1) }
+      }
+    }
+  }
+
   /// In a process of its own.
   private func start(_ body: @escaping () -> Void) {
     world.clientsLeft += 1
@@ -115,7 +126,7 @@ struct ViewReading {
 
   let host: SiteHost
   private let group: Int
-  let role: Role
+  var role: Role { world.role(of: group, at: host.index) }
   /// Nobody knows what is right.
   var isUnsure: Bool { oracle.recovery(role)?.isUnsure ?? false }
   let world: World
@@ -125,7 +136,6 @@ struct ViewReading {
     self.host = host
     self.group = group
     self.world = world
-    role = world.role(of: group, at: host.index)
     oracle = world.groups[group]
   }
 
@@ -253,7 +263,7 @@ struct ViewReading {
     guard let range = Self.range(in: why), instant < range.start || instant > range.end else {
       oracle.violation("\(role): \(instant) is refused: \(why)")
     }
-    if instant > range.end, oracle.seenInstants(role).contains(instant) {
+    if instant > range.end, oracle.owes(role, instant) {
       oracle.violation("\(role): \(instant) was offered before, and is refused now: \(why)")
     }
   }

@@ -51,6 +51,65 @@ final class GroupOracle {
 
   func line(_ role: Role) -> Line { recovery(role)?.line ?? protected.line }
 
+  // MARK: Roles
+
+  /// The last record that was durable at the former owner when it became a follower.
+  private var kept: Record?
+  private(set) var hasExchanged = false
+
+  /// It is known what both sites have.
+  var canExchange: Bool {
+    !recoveries[0].isGoingBack && !recoveries[0].isEndUncertain && !isSplit && !isGivenUp
+      && protected.line.agrees(with: recoveries[0].line)
+  }
+
+  /// Owner and follower change places, while both are down.
+  ///
+  /// - Parameters:
+  ///   - mayLack: the new owner's files may lack what was not synced.
+  ///   - isClean: the former one has made everything durable.
+  ///   - newOwnerMayBeBehind: by its clock.
+  func exchangeRoles(mayLack: Bool, isClean: Bool, newOwnerMayBeBehind: Bool) {
+    let recovery = recoveries[0]
+    let (former, next) = (protected.line, recovery.line)
+    let floors = (former: protected.durableFloor, next: recovery.durableFloor)
+    hasExchanged = true
+    kept = isClean ? former.records.last : former.record(Int(floors.former))
+    for record in former.records { record.isVoid = true }
+    for record in next.records { record.isVoid = false }
+    former.moves(beside: next)
+    seen.exchange(followerResets: recovery.resetCount, newOwnerIsBehind: newOwnerMayBeBehind)
+    protected.moves(
+      to: next, durableFloor: floors.next,
+      mayLack: mayLack || recovery.mayHaveLost || recovery.isEndUncertain)
+    recovery.moves(to: former, durableFloor: floors.former)
+  }
+
+  /// The follower has what was durable when it owned, and the owner lacks it.
+  var isSplit: Bool {
+    guard let kept else { return false }
+    return protected.line.record(Int(kept.sequence)) !== kept
+  }
+
+  /// The follower has something that the owner lacks, durable or not.
+  var isAhead: Bool {
+    let line = recoveries[0].line
+    return line.count > protected.line.count || !protected.line.agrees(with: line)
+  }
+
+  /// An operator gives up what the follower has more.
+  func giveUp() {
+    kept = nil
+    isGivenUp = true
+  }
+
+  /// In the end, when both are in step.
+  func checkKept() {
+    if isSplit {
+      violation("\(kept?.description ?? "") was durable at the former owner, and is gone")
+    }
+  }
+
   private func isDamaged(_ recovery: RecoveryOracle) -> Bool {
     protected.isDamaged || recovery.isDamaged
   }
@@ -72,6 +131,14 @@ final class GroupOracle {
     seen.all(role, resetCount: resets(role)).map(\.instant)
   }
 
+  /// The site has offered it, and must not refuse it.
+  func owes(_ role: Role, _ instant: Timestamp) -> Bool {
+    seen.all(role, resetCount: resets(role)).contains { $0.instant == instant && $0.isOwed }
+  }
+
+  /// Both sites are in step again: whatever was seen at them can be opened.
+  func isInStep() { seen.allAreOwed() }
+
   /// It is opened again.
   func checkSeen(_ role: Role, _ instant: Timestamp) {
     let now = line(role).last(through: instant)
@@ -84,6 +151,11 @@ final class GroupOracle {
   }
 
   // MARK: The sites' files
+
+  /// The power was cut, or a sync has failed: what was not synced may be gone after the next start.
+  func mayLose(_ role: Role) {
+    if let recovery = recovery(role) { recovery.mayHaveLost = true } else { protected.mayLose() }
+  }
 
   func opened(_ role: Role, _ header: SegmentHeader) {
     if let recovery = recovery(role) { recovery.opened(header) } else { protected.opened(header) }
@@ -174,6 +246,9 @@ final class GroupOracle {
   /// The peer drops what the protected site lacks.
   func cut(_ role: Role, to last: UInt64) {
     if isDiverged { violation("records after \(last), which only the peer has, are dropped") }
+    if isSplit, let kept, last < kept.sequence {
+      violation("\(kept), which only the former owner has, is dropped")
+    }
     isGivenUp = false
     recovery(role)?.cut(to: last)
   }
@@ -184,6 +259,7 @@ final class GroupOracle {
   func erased(_ role: Role, start: UInt64) {
     guard let recovery = recovery(role) else { return }
     if isDiverged { violation("a full copy erases what only the peer has") }
+    if isSplit { violation("a full copy erases what only the former owner has") }
     if !mustCopy(recovery), !isDamaged(recovery) {
       violation(
         "a full copy begins after record \(start), and the peer could have gone on after record "
@@ -208,7 +284,8 @@ final class GroupOracle {
   }
 
   private func mustCopy(_ recovery: RecoveryOracle) -> Bool {
-    guard let state = recovery.state, state.baseline == .complete, !recovery.isDetached, !isGivenUp,
+    guard let state = recovery.state, state.baseline == .complete, !recovery.isDetached,
+      !recovery.hasMoved, !isGivenUp,
       recovery.line.count > recovery.copyStart
     else { return true }
     // It has applied what the protected site has lost.

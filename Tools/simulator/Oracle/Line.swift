@@ -48,6 +48,12 @@ final class Line {
     records += tail.reversed()
   }
 
+  /// Another site's from now on: a reader of either knows that the ground has moved.
+  func moves(beside other: Line) {
+    generation = max(generation, other.generation) + 1
+    other.generation = generation
+  }
+
   /// Becomes another line.
   func adopt(_ records: [Record]) {
     self.records = records

@@ -7,7 +7,7 @@ import Journal
 /// next piece of a request that a client has sent, and what a client is told must be in it. A
 /// restart may take back the end of the order, but nothing that was promised.
 final class ProtectedOracle {
-  let line: Line
+  private(set) var line: Line
   private let archive: Archive
   private let violation: (String) -> Never
 
@@ -15,6 +15,8 @@ final class ProtectedOracle {
   private var pending: [ClientRequest] = []
   /// Counts the starts of the site.
   private(set) var incarnation = 0
+  /// What was sent before it was sent to another site.
+  private var firstIncarnation = 0
   /// Where each start has cut the order.
   private var cuts: [UInt64] = []
 
@@ -67,6 +69,7 @@ final class ProtectedOracle {
   }
 
   func acknowledged(_ request: ClientRequest) {
+    if request.incarnation < firstIncarnation { return }
     if request.command == .flush {
       // A reply to what the group before the failure has synced may be under way.
       if request.incarnation == incarnation, untoldDisks.contains(request.disk) {
@@ -193,6 +196,24 @@ final class ProtectedOracle {
     durableFloor = min(durableFloor, last)
     seenFloor = min(seenFloor, last)
     acknowledgedFloor = min(acknowledgedFloor, last)
+  }
+
+  /// Another site is the protected one, and has these records.
+  ///
+  /// - Parameter mayLack: its files may lack what was not synced.
+  func moves(to line: Line, durableFloor: UInt64, mayLack: Bool) {
+    self.line = line
+    self.durableFloor = durableFloor
+    acknowledgedFloor = UInt64(line.count)
+    seenFloor = acknowledgedFloor
+    mayHaveLost = mayLack
+    isEndUncertain = true
+    pending = []
+    untoldDisks = []
+    errorsDue = [:]
+    incarnation += 1
+    firstIncarnation = incarnation
+    cuts.append(.max)
   }
 
   /// The power was cut, or a sync has failed.

@@ -5,16 +5,18 @@ import Journal
 /// wrote it, after the very record that came before it there. It loses nothing that it has reported
 /// as durable, unless it is told to.
 final class RecoveryOracle {
-  let line: Line
+  private(set) var line: Line
   private let archive: Archive
   private let violation: (String) -> Never
 
   /// What a disk has changed by itself may look like a torn end.
   var isDamaged = false
+  /// After its next start the site's files may lack what was not synced.
+  var mayHaveLost = false
   /// The last record of which the site has said that it is durable.
-  private var durableFloor: UInt64 = 0
+  private(set) var durableFloor: UInt64 = 0
   /// It has restarted and written nothing yet: its files may end elsewhere than the line.
-  private var isEndUncertain = false
+  private(set) var isEndUncertain = false
   /// It goes back on purpose, and until it writes again it may still say what it had.
   private(set) var isGoingBack = false {
     didSet { if isGoingBack != oldValue { resetCount += 1 } }
@@ -28,6 +30,8 @@ final class RecoveryOracle {
   var state: JournalState?
   /// The last full copy began after this record.
   private(set) var copyStart = 0
+  /// It was the protected site, and nothing has come yet: what it lacks may be gone.
+  private(set) var hasMoved = false
   /// The protected site has said that it drops what this one lacks.
   var isDetached = false
 
@@ -60,6 +64,7 @@ final class RecoveryOracle {
     }
     goOn(after: record.previous) { "\(record)" }
     line.append(record)
+    hasMoved = false
     return record
   }
 
@@ -98,6 +103,7 @@ final class RecoveryOracle {
     durableFloor = 0
     line.adopt(records)
     copyStart = records.count
+    hasMoved = false
     isDetached = false
   }
 
@@ -125,6 +131,17 @@ final class RecoveryOracle {
 
   // MARK: Restarts
 
+  /// Another site is this one, which has been the protected one until now.
+  func moves(to line: Line, durableFloor: UInt64) {
+    self.line = line
+    self.durableFloor = durableFloor
+    isEndUncertain = true
+    beforeErasing = nil
+    copyStart = 0
+    isDetached = false
+    hasMoved = true
+  }
+
   /// The site's process is about to start.
   ///
   /// - Parameter isCopying: a full copy was under way. Another will begin, and whatever the journal
@@ -139,6 +156,7 @@ final class RecoveryOracle {
   /// - Parameter segments: what is on its disk. What was cut off before may have come back with a
   ///   power cut: the peer will have it cut off again.
   func restarted(appended: UInt64, applied: UInt64, _ segments: SegmentWatcher) {
+    mayHaveLost = false
     guard isEndUncertain else { return }
     // When the newest segment is damaged, the record may be one of before a cut.
     isEndUncertain = isDamaged

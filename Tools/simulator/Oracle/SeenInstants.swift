@@ -9,7 +9,9 @@ struct SeenInstants {
     let last: Record?
     let wasOpened: Bool
     /// Of the recovery site: when its order has gone back on purpose since, nothing is asked.
-    let resetCount: Int
+    var resetCount: Int
+    /// Until it has heard of the new owner, a former one may refuse what comes after its records.
+    var isOwed = true
   }
 
   private static let limit = 100
@@ -18,6 +20,31 @@ struct SeenInstants {
   mutating func note(_ role: Role, _ instant: Instant) {
     entries[role, default: []].append(instant)
     if entries[role, default: []].count > Self.limit { entries[role]?.removeFirst() }
+  }
+
+  /// Owner and follower have changed places.
+  ///
+  /// - Parameter newOwnerIsBehind: by its clock: it may still stamp records that the former one's
+  ///   instants do not show.
+  mutating func exchange(followerResets: Int, newOwnerIsBehind: Bool) {
+    let former = newOwnerIsBehind ? [] : all(.protected, resetCount: 0)
+    let next = all(.recovery(0), resetCount: followerResets)
+    entries[.recovery(0)] = former.map { instant in
+      var moved = instant
+      (moved.resetCount, moved.isOwed) = (followerResets, false)
+      return moved
+    }
+    entries[.protected] = next.map { instant in
+      var moved = instant
+      (moved.resetCount, moved.isOwed) = (0, instant.isOwed)
+      return moved
+    }
+  }
+
+  mutating func allAreOwed() {
+    for role in entries.keys {
+      for index in entries[role, default: []].indices { entries[role]?[index].isOwed = true }
+    }
   }
 
   func all(_ role: Role, resetCount: Int) -> [Instant] {

@@ -20,22 +20,52 @@ final class Director {
     chaos.begin()
     world.ambushes.begin()
     world.indexChaos.begin()
-    Thread.sleep(milliseconds: world.plan.chaosNanoseconds / 1_000_000)
+    passChaos()
     world.trace.note("faults end")
     chaos.end()
     world.indexChaos.end()
     Thread.sleep(milliseconds: UInt64(world.simulation.random.below(500)))
     world.isQuiet = true
     wait("clients") { world.clientsLeft == 0 }
+    for group in world.groups.indices where world.groups[group].hasExchanged { settle(group) }
     for group in world.groups.indices { wait("group \(group)") { isConverged(group) } }
     world.trace.note("all sites are in step")
     if let plan = world.plan.restoration, !world.isDamaged {
-      Restoration(plan, world, wait: wait(_:until:), isConverged: isConverged).run()
+      Restoration(
+        plan, world, wait: wait(_:until:), isConverged: isConverged, hasDiverged: hasDiverged
+      ).run()
     }
     checkRest()
     if world.simulation.random.chance(0.1) { checkSilence() }
+    for group in world.groups.indices where world.groups[group].hasExchanged { lookBack(group) }
     for group in world.groups.indices { compareWhole(group) }
     stopAndCompare()
+  }
+
+  /// The time in which faults happen, and the orders of those who run the sites.
+  private func passChaos() {
+    let milliseconds = world.plan.chaosNanoseconds / 1_000_000
+    for exchange in world.plan.exchange?.exchanges ?? [] {
+      Thread.sleep(milliseconds: UInt64(Double(milliseconds) * exchange.after))
+      RoleExchange(exchange, world).run()
+    }
+    let isExchanged = world.plan.exchange != nil
+    Thread.sleep(milliseconds: isExchanged ? milliseconds / 4 : milliseconds)
+  }
+
+  /// After an exchange of roles each site may have what the other lacks. Then both say so, and
+  /// somebody decides.
+  private func settle(_ group: Int) {
+    let oracle = world.groups[group]
+    wait("the end of group \(group)") {
+      hasDiverged(group) || !oracle.isSplit && isConverged(group)
+    }
+    guard hasDiverged(group) else { return }
+    guard oracle.isAhead else { oracle.violation("the sites say that they have diverged") }
+    world.statistics.divergences += 1
+    oracle.giveUp()
+    world.site(of: group, .protected).inspector?.discards = [group]
+    wait("group \(group), given up") { isConverged(group) }
   }
 
   /// Groups that nobody writes to get no records, once the last write has its checkpoint.
@@ -118,6 +148,17 @@ final class Director {
     }.joined(separator: "; ")
   }
 
+  /// Both sites of the group say that each has what the other lacks.
+  private func hasDiverged(_ group: Int) -> Bool {
+    let name = world.groups[group].name
+    return [Role.protected, .recovery(0)].allSatisfy { role in
+      let host = world.site(of: group, role)
+      guard host.isServing else { return false }
+      let status = host.inspector?.statuses.first { $0.name == name }
+      return status?.link?.state == "diverged" && status?.health != "ok"
+    }
+  }
+
   private static func text(_ marks: WatermarkStatus) -> String {
     let peer = marks.peerReceived.map {
       ", peer \($0) ≥ \(marks.peerDurable ?? 0) ≥ \(marks.peerApplied ?? 0)"
@@ -153,12 +194,20 @@ final class Director {
 
   // MARK: The end
 
+  /// Roles were exchanged: what was seen before at either site can be opened there again.
+  private func lookBack(_ group: Int) {
+    world.groups[group].isInStep()
+    for host in world.hosts { Viewer(world.nextViewerNumber(), world).lookBack(host, group) }
+    wait("a look back") { world.clientsLeft == 0 }
+  }
+
   /// Reads the live disks, and the last instant at the recovery sites.
   private func compareWhole(_ group: Int) {
     let oracle = world.groups[group]
     for recovery in oracle.recoveries where !oracle.protected.line.agrees(with: recovery.line) {
       oracle.violation("the sites are in step and have different records")
     }
+    oracle.checkKept()
     var isDone = false
     world.clientMachine.start("comparison") { [self] in
       for (disk, name) in oracle.diskNames.enumerated() {

@@ -8,21 +8,22 @@ final class GroupFiles {
   let folder: String
   private let group: Int
   private let oracle: GroupOracle
-  let role: Role
+  private let site: Int
   private unowned let world: World
   private var segments: SegmentWatcher!
   private let states = StateWatcher()
 
-  init(_ group: Int, _ role: Role, _ world: World) {
+  init(_ group: Int, at site: Int, _ world: World) {
     let oracle = world.groups[group]
     self.group = group
     self.oracle = oracle
-    self.role = role
+    self.site = site
     self.world = world
     folder = "\(Plan.dataPath)/\(oracle.name)/"
     segments = SegmentWatcher { [unowned self] in handle($0) }
   }
 
+  var role: Role { world.role(of: group, at: site) }
   var name: String { oracle.name }
   var state: JournalState? { states.state }
 
@@ -59,13 +60,13 @@ final class GroupFiles {
 
   /// After a power cut.
   func reload(from machine: Machine) {
-    if role == .protected { oracle.protected.mayLose() }
+    oracle.mayLose(role)
     reloadSegments(from: machine)
     reloadState(from: machine)
   }
 
   /// What a start reads of the state: not what a failed sync has left in memory.
-  private func reloadState(from machine: Machine) {
+  func reloadState(from machine: Machine) {
     states.replace(with: machine.settledContents(of: folder + JournalStateFile<File>.name))
     guard let recovery = oracle.recovery(role) else { return }
     if states.state?.baseline == .complete { recovery.notErased() }
@@ -95,7 +96,7 @@ final class GroupFiles {
   }
 
   /// What was not written to the disk may be gone after the next start.
-  func syncFailed() { if role == .protected { oracle.protected.mayLose() } }
+  func syncFailed() { oracle.mayLose(role) }
 
   /// These bytes of a file have changed on the disk by themselves.
   func damaged(_ name: String, _ range: Range<Int>) {
@@ -175,7 +176,7 @@ final class GroupFiles {
     // Until a full copy ends, and a little longer, the disks may hold parts of what is to come. So
     // they may after a step that failed.
     guard state.baseline == .complete, state.applied.sequence >= state.applyTarget.sequence,
-      role == .protected || state.applied.timestamp >= state.historyStart
+      role == .protected && !oracle.hasExchanged || state.applied.timestamp >= state.historyStart
     else { return }
     world.statistics.appliesChecked += 1
     compareBases(with: Int(state.applied.sequence.rawValue), at: machine)

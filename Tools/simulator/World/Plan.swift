@@ -17,7 +17,7 @@ struct Plan {
   struct Group {
     let name: String
     /// Of the sites, which one is the protected one.
-    let home: Int
+    private(set) var home: Int
     let disks: [Disk]
     let segmentBytes: UInt64
     /// What becomes of each peer when the journal is full, by the number of its role.
@@ -39,6 +39,19 @@ struct Plan {
       viewScratchBytes[role] = random.pick([0, 8 << 10, 1 << 20])
     }
 
+    /// Of two sites, the other one becomes the protected one. Settings stay with their sites.
+    mutating func exchangeRoles() {
+      home = 1 - home
+      func exchange(_ settings: inout [Role: UInt64]) {
+        (settings[.protected], settings[.recovery(0)]) =
+          (settings[.recovery(0)], settings[.protected])
+      }
+      exchange(&capacityBytes)
+      exchange(&history)
+      exchange(&applyEvery)
+      exchange(&viewScratchBytes)
+    }
+
     func role(at site: Int) -> Role {
       site == home ? .protected : .recovery(site < home ? site : site - 1)
     }
@@ -53,7 +66,7 @@ struct Plan {
 
   /// In some worlds, groups have two recovery sites.
   let siteNames: [String]
-  let groups: [Group]
+  private(set) var groups: [Group]
   let load: LoadPlan
   let faults: [FaultPlan]
   /// How long faults happen.
@@ -76,6 +89,8 @@ struct Plan {
   let index: IndexPlan
   /// Nil: the protected site's machine does not come back as it was before.
   let restoration: RestorationPlan?
+  /// Nil: each site keeps its role.
+  let exchange: ExchangePlan?
 
   init(seed: UInt64) {
     var random = SimulationRandom(seed: seed &* 0x2545_F491_4F6C_DD1D)
@@ -124,6 +139,13 @@ struct Plan {
     restoration = isMixed || isWide ? nil : drawn
     forgetsLost = (0..<2).map { _ in others.chance(0.5) } + (isWide ? [wide.chance(0.5)] : [])
     index = IndexPlan(&others)
+    let isPlain =
+      !isMixed && !isWide && restoration == nil && !faults.contains(where: \.kind.isDamage)
+    exchange = isPlain ? ExchangePlan(seed: seed) : nil
+  }
+
+  mutating func exchangeRoles() {
+    for group in groups.indices { groups[group].exchangeRoles() }
   }
 
   private static func group(

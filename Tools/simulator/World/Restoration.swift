@@ -18,15 +18,17 @@ final class Restoration {
   private let host: SiteHost
   private let wait: (String, () -> Bool) -> Void
   private let isConverged: (Int) -> Bool
+  private let hasDiverged: (Int) -> Bool
 
   init(
     _ plan: RestorationPlan, _ world: World, wait: @escaping (String, () -> Bool) -> Void,
-    isConverged: @escaping (Int) -> Bool
+    isConverged: @escaping (Int) -> Bool, hasDiverged: @escaping (Int) -> Bool
   ) {
     self.plan = plan
     self.world = world
     self.wait = wait
     self.isConverged = isConverged
+    self.hasDiverged = hasDiverged
     host = world.site(of: 0, .protected)
   }
 
@@ -99,16 +101,6 @@ final class Restoration {
 
   private func awaitStep() {
     for group in world.groups.indices { wait("group \(group)") { isConverged(group) } }
-  }
-
-  private func hasDiverged(_ group: Int) -> Bool {
-    let name = world.groups[group].name
-    return [Role.protected, .recovery(0)].allSatisfy { role in
-      let host = world.site(of: group, role)
-      guard host.isServing else { return false }
-      let status = host.inspector?.statuses.first { $0.name == name }
-      return status?.link?.state == "diverged" && status?.health != "ok"
-    }
   }
 
   /// A few writes to each group, each acknowledged before the next.

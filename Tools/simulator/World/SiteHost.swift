@@ -20,6 +20,10 @@ final class SiteHost: @unchecked Sendable {
   private(set) var process: Process?
   private(set) var inspector: Inspector?
   private var wantsStop = false
+  /// Its last life ended in order.
+  private(set) var hasStopped = false
+  /// It is not started for now.
+  var isHeld = false
   /// Why it did not start when it tried last.
   private(set) var refusal: String?
   /// Some of its journals' bytes are not what was written.
@@ -42,7 +46,7 @@ final class SiteHost: @unchecked Sendable {
     closings = world.groups.map { _ in 0 }
     machine = world.machines[index]
     files = world.groups.indices.map { group in
-      GroupFiles(group, world.role(of: group, at: index), world)
+      GroupFiles(group, at: index, world)
     }
   }
 
@@ -51,11 +55,12 @@ final class SiteHost: @unchecked Sendable {
   // MARK: Life
 
   func start() {
-    guard state == .down else { return }
+    guard state == .down, !isHeld else { return }
     noteClock()
     life += 1
     state = .starting
     wantsStop = false
+    hasStopped = false
     hadErrors = machine.faults.hasErrors || machine.hasUntoldLoss
     inspector = nil
     world.statistics.starts += 1
@@ -86,6 +91,7 @@ final class SiteHost: @unchecked Sendable {
     state = .stopping
     site.stop()
     world.trace.note("\(name): stopped")
+    hasStopped = true
     state = .down
   }
 
@@ -127,6 +133,15 @@ final class SiteHost: @unchecked Sendable {
     machine.restoreDisk(copy)
     for group in files { group.reload(from: machine) }
   }
+
+  /// What a start would read, while it is down.
+  func settledState(of group: Int) -> JournalState? {
+    files[group].reloadState(from: machine)
+    return files[group].state
+  }
+
+  /// Its groups have other roles now.
+  func reloadStates() { for group in files { group.reloadState(from: machine) } }
 
   /// Before its clock jumps, too.
   func noteClock() {

@@ -11,7 +11,7 @@ final class World: @unchecked Sendable {
   }
 
   let seed: UInt64
-  let plan: Plan
+  private(set) var plan: Plan
   let simulation: Simulation
   let trace: Trace
   let machines: [Machine]
@@ -76,6 +76,9 @@ final class World: @unchecked Sendable {
   func receivers(of group: Int) -> [SiteHost] {
     groups[group].recoveries.indices.map { site(of: group, .recovery($0)) }
   }
+
+  /// While both sites are down.
+  func exchangeRoles() { plan.exchangeRoles() }
 
   // MARK: Running
 
@@ -184,6 +187,9 @@ struct Statistics {
   var reopenings = 0
   var fullCopies = 0
   var cuts = 0
+  var exchanges = 0
+  /// After exchanges of roles.
+  var divergences = 0
   var lostRecords = 0
   var appliesChecked = 0
   var changeLists = 0
