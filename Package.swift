@@ -74,7 +74,7 @@ let package = Package(
     layer("Replication", "BlockModel", "SystemIO", "Journal", "Storage", "CLZ4"),
     layer("TLS", "SystemIO", "COpenSSL"),
     layer("Handover", "BlockModel", "SystemIO", "NBDProtocol"),
-    layer("Configuration", "BlockModel", "CYAML"),
+    layer("Configuration", "BlockModel", "SystemIO", "CYAML"),
     layer(
       "Appliance", "BlockModel", "SystemIO", "NBDProtocol", "Storage", "Journal", "Volume", "Tap",
       "Replication", "Analyzer", "Configuration", "TLS", "Handover"),
@@ -122,7 +122,7 @@ let package = Package(
     tests("NBDProtocolTests", "NBDProtocol", "TestSupport"),
     tests("StorageTests", "BlockModel", "Storage", "StorageTesting", "SystemIO", "TestSupport"),
     tests("AnalyzerTests", "Analyzer", "BlockModel", "TestSupport"),
-    tests("ConfigurationTests", "Configuration", "BlockModel", "TestSupport"),
+    tests("ConfigurationTests", "Configuration", "BlockModel", "SystemIO", "TestSupport"),
     tests(
       "ApplianceTests", "Appliance", "BlockModel", "Configuration", "Journal",
       "JournalTestSupport", "Replication", "Storage", "StorageTesting", "SystemIO", "TestSupport",

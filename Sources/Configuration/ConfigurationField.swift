@@ -1,4 +1,5 @@
 import BlockModel
+import SystemIO
 
 /// A value of the configuration together with the key that it stands under. Converts the value to
 /// what the key asks for, or says why that is impossible and where.

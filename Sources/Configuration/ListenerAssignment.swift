@@ -1,4 +1,5 @@
 import BlockModel
+import SystemIO
 
 /// One of a site's listeners: what its sockets are known by.
 public struct ListenerIdentity: Hashable, Sendable, CustomStringConvertible {

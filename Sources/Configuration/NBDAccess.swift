@@ -1,3 +1,5 @@
+import SystemIO
+
 /// A listener for NBD clients, and what it asks of them before they may choose an export.
 public struct NBDListenerConfiguration: Hashable, Sendable {
   public var address: SocketAddress

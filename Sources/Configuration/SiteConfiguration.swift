@@ -1,4 +1,5 @@
 import BlockModel
+import SystemIO
 
 /// A site: where it keeps its state, where it listens and which groups it serves.
 ///

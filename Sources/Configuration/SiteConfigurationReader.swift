@@ -1,4 +1,5 @@
 import BlockModel
+import SystemIO
 
 extension SiteConfiguration {
   /// Reads and checks the configuration at `path`. Blocks while it reads.

@@ -71,7 +71,7 @@ public struct ControlClient: Sendable {
 
   func connect() throws(ControlError) -> Socket {
     do throws(Errno) {
-      let socket = try Socket.connect(to: SocketEndpoint(address))
+      let socket = try Socket.connect(to: address)
       socket.setTimeouts(seconds: ControlLimits.replySeconds)
       return socket
     } catch { throw .unreachable(address.description, error) }

@@ -15,7 +15,7 @@ public final class ControlServer<Subject: ControlledSite>: Sendable {
   private let thread: Thread
 
   /// The address of the listener; a TCP port 0 has become the real one.
-  public let address: SocketEndpoint
+  public let address: SocketAddress
 
   /// Listens and starts to serve. Fails when the address cannot be listened at.
   public convenience init(_ site: Subject, at address: SocketAddress) throws(Errno) {
@@ -31,7 +31,7 @@ public final class ControlServer<Subject: ControlledSite>: Sendable {
   public init(
     _ site: Subject, on listener: ListeningSocket, handedOver: @escaping @Sendable () -> Void = {}
   ) throws(Errno) {
-    address = SocketEndpoint(listener.address)
+    address = listener.address
     let shared = Shared(listener, ControlResponder(site: site), try Wakeup(), handedOver)
     self.shared = shared
     thread = Thread(name: "control", priority: .background) { shared.acceptUntilStopped() }
@@ -175,15 +175,6 @@ public final class ControlServer<Subject: ControlledSite>: Sendable {
         let channel = try? HandoverChannel(socket)
       else { return }
       if responder.site.handOver(over: channel, control: listener) { handedOver() }
-    }
-  }
-}
-
-extension SocketEndpoint {
-  init(_ address: SocketAddress) {
-    switch address {
-    case .unix(let path): self = .unix(path: path)
-    case .tcp(let host, let port): self = .tcp(host: host, port: port)
     }
   }
 }

@@ -31,6 +31,7 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
 
   /// - Parameter slots: how many pieces can be kept at a time.
   init(_ stores: [Store?], _ debt: CopyDebt, slots: Int = 1) {
+    precondition(!stores.isEmpty && slots > 0, "a group has a disk")
     self.stores = stores
     self.debt = debt
     buffer = PageBuffer(byteCount: slots * Self.pieceByteLimit)
@@ -39,7 +40,8 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
 
   /// The bytes of the last data piece in that slot; valid until the slot is used again.
   func bytes(_ range: ByteRange, slot: Int = 0) -> UnsafeRawBufferPointer {
-    unsafe UnsafeRawBufferPointer(
+    precondition(range.length <= UInt64(Self.pieceByteLimit))
+    return unsafe UnsafeRawBufferPointer(
       start: buffer.base + slot * Self.pieceByteLimit, count: Int(range.length))
   }
 
@@ -89,6 +91,7 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
     let dataEnd = found.map { ($0.end + block - 1) / block * block } ?? run.end
     let end = min(dataEnd, run.end, run.start + max(block, byteLimit / block * block))
     let range = ByteRange(start: run.start, end: end)
+    precondition(range.length > 0 && range.length <= UInt64(Self.pieceByteLimit))
     debt.take(disk, range)
     let target = unsafe UnsafeMutableRawBufferPointer(
       start: buffer.base + slot * Self.pieceByteLimit, count: Int(range.length))

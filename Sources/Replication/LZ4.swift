@@ -14,6 +14,7 @@ public enum LZ4 {
       source.baseAddress?.assumingMemoryBound(to: CChar.self),
       target.baseAddress?.assumingMemoryBound(to: CChar.self),
       Int32(source.count), Int32(target.count))
+    precondition(Int(count) <= target.count)
     return count > 0 ? Int(count) : nil
   }
 
@@ -26,6 +27,7 @@ public enum LZ4 {
       source.baseAddress?.assumingMemoryBound(to: CChar.self),
       target.baseAddress?.assumingMemoryBound(to: CChar.self),
       Int32(source.count), Int32(target.count))
+    precondition(Int(count) <= target.count)
     return count >= 0 ? Int(count) : nil
   }
 }

@@ -26,6 +26,8 @@ import SystemIO
   init(_ frame: LinkFrame, _ prefix: [UInt8] = [], _ body: Body = .none) {
     var frame = frame
     frame.bodyByteCount = prefix.count + body.byteCount
+    precondition(
+      frame.bodyByteCount <= LinkFrame.bodyLimit(of: frame.kind), "the peer would refuse it")
     head = frame.encoded + prefix
     self.body = body
   }

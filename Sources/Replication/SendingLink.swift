@@ -15,7 +15,7 @@ import SystemIO
 /// of its follower's marks; it never touches the group's loop.
 public struct SendingLink<Store: BackingStore>: ~Copyable {
   public struct Parts: Sendable {
-    public var endpoint: SocketEndpoint
+    public var endpoint: SocketAddress
     /// The disks in it are those of the moment when it is sent, its last record is the journal's.
     public var hello: LinkHello
     public var catalog: SegmentCatalog<File>
@@ -27,7 +27,7 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
     public var clock: @Sendable () -> UInt64
 
     public init(
-      endpoint: SocketEndpoint, hello: LinkHello, catalog: SegmentCatalog<File>,
+      endpoint: SocketAddress, hello: LinkHello, catalog: SegmentCatalog<File>,
       watermarks: Watermarks, reporter: Follower.Reporter,
       disks: SentDisks<Store>,
       clock: @escaping @Sendable () -> UInt64, log: @escaping @Sendable (String) -> Void
@@ -311,6 +311,7 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
     }
     for parcel in output.parcels { actions.append(.send(parcel)) }
     if let work = output.work {
+      precondition(!isWorking, "another has what the work before reads into")
       isWorking = true
       actions.append(.work(work))
     }

@@ -6,6 +6,7 @@ import SystemIO
 /// The records of the journal, segment by segment.
 extension SendingStream {
   mutating func ask(_ task: RepairWork<Store>.Task, _ segment: Segment<File>) {
+    precondition(repairs.segment == nil, "one at a time")
     repairs.prepare(task, in: segment)
     output.ask(repairs)
   }
@@ -114,6 +115,7 @@ extension SendingStream {
   private mutating func putRange(
     _ segment: Segment<File>, _ end: Int
   ) throws(LinkError) -> Int? {
+    precondition(offset >= SegmentHeader.byteCount && offset < end && end <= segment.end)
     let start = parts.clock()
     let count: Int
     if isRecent(segment), !policy.shouldCompress() {
@@ -128,6 +130,7 @@ extension SendingStream {
     measure(count, since: start)
     turnByteCount += count
     offset += count
+    precondition(offset <= end, "what is behind the end is not whole")
     monitor.update { $0.sentByteCount += UInt64(count) }
     return count
   }

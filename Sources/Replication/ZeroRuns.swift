@@ -24,6 +24,7 @@ enum ZeroRuns {
       end = next
     }
     if end > start { body(start..<end, isRunZero) }
+    precondition(end == bytes.count)
   }
 
   static func isZero(_ bytes: UnsafeRawBufferPointer) -> Bool {

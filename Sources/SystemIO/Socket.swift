@@ -1,40 +1,6 @@
 import CLinux
 import Glibc
 
-/// Where a socket listens or connects.
-public enum SocketEndpoint: Hashable, Sendable, CustomStringConvertible {
-  case unix(path: String)
-  case tcp(host: String, port: UInt16)
-
-  public var description: String {
-    switch self {
-    case .unix(let path): "unix:\(path)"
-    case .tcp(let host, let port):
-      host.contains(":") ? "tcp:[\(host)]:\(port)" : "tcp:\(host):\(port)"
-    }
-  }
-
-  /// A name server or the like must be asked before anybody can connect.
-  public var isName: Bool {
-    guard case .tcp(let host, _) = self, !host.contains(":") else { return false }
-    let parts = host.split(separator: ".", omittingEmptySubsequences: false)
-    return parts.count != 4 || !parts.allSatisfy { UInt8($0) != nil }
-  }
-
-  /// The same place by its number. Blocks while the name is looked up; throws EHOSTUNREACH when
-  /// there is none.
-  public func lookedUp() throws(Errno) -> SocketEndpoint {
-    guard isName, case .tcp(_, let port) = self else { return self }
-    var number = ""
-    try unsafe Socket.withAddress(self) { (address, length) in
-      // sin_addr lies behind family and port.
-      let bytes = unsafe UnsafeRawBufferPointer(start: address, count: Int(length))
-      number = unsafe bytes[4..<8].map(String.init).joined(separator: ".")
-    }
-    return .tcp(host: number, port: port)
-  }
-}
-
 /// A stream socket, connected or listening.
 ///
 /// Sends never raise SIGPIPE. A nonblocking socket's `receive` and `send` return nil when they
@@ -57,7 +23,7 @@ public final class Socket: Sendable {
 
   /// Listens, nonblocking. A unix socket on which nobody listens any more is replaced, and nothing
   /// else: throws ENOTSOCK when another file has the path, and EADDRINUSE when somebody listens.
-  public static func listen(on endpoint: SocketEndpoint, backlog: Int32 = 512)
+  public static func listen(on endpoint: SocketAddress, backlog: Int32 = 512)
     throws(Errno) -> Socket
   {
     if case .unix(let path) = endpoint { try SocketFile.makeWay(at: path) }
@@ -74,7 +40,7 @@ public final class Socket: Sendable {
   /// Connects; blocks until the peer's system has answered, for at most `timeoutSeconds`. The
   /// socket is blocking.
   public static func connect(
-    to endpoint: SocketEndpoint, timeoutSeconds: Int = 10
+    to endpoint: SocketAddress, timeoutSeconds: Int = 10
   ) throws(Errno) -> Socket {
     let socket = try make(endpoint)
     socket.setTimeouts(seconds: timeoutSeconds)
@@ -93,7 +59,7 @@ public final class Socket: Sendable {
 
   /// Begins to connect, nonblocking: when that has ended, well or not, the socket can be written,
   /// and `checkConnected` tells. Blocks for an endpoint that `isName`, and for nothing else.
-  public static func beginConnecting(to endpoint: SocketEndpoint) throws(Errno) -> Socket {
+  public static func beginConnecting(to endpoint: SocketAddress) throws(Errno) -> Socket {
     let socket = try make(endpoint)
     try socket.setNonblocking()
     try unsafe withAddress(endpoint) { (address, length) throws(Errno) in
@@ -117,7 +83,7 @@ public final class Socket: Sendable {
 
   /// Connects to a unix socket, nonblocking; throws EAGAIN when the listener's queue is full.
   static func connectAtOnce(toUnix path: String) throws(Errno) -> Socket {
-    let endpoint = SocketEndpoint.unix(path: path)
+    let endpoint = SocketAddress.unix(path: path)
     let socket = try make(endpoint)
     try socket.setNonblocking()
     try unsafe withAddress(endpoint) { (address, length) throws(Errno) in
@@ -142,7 +108,7 @@ public final class Socket: Sendable {
     return socket
   }
 
-  private static func make(_ endpoint: SocketEndpoint) throws(Errno) -> Socket {
+  private static func make(_ endpoint: SocketAddress) throws(Errno) -> Socket {
     let family: Int32
     switch endpoint {
     case .unix: family = AF_UNIX
@@ -152,8 +118,8 @@ public final class Socket: Sendable {
     return Socket(owning: try retrying { SystemCalls.socket(family, type) })
   }
 
-  fileprivate static func withAddress(
-    _ endpoint: SocketEndpoint,
+  static func withAddress(
+    _ endpoint: SocketAddress,
     _ body: (UnsafePointer<sockaddr>, socklen_t) throws(Errno) -> Void
   ) throws(Errno) {
     switch endpoint {

@@ -30,14 +30,14 @@ extension Socket {
 
   /// Where the socket is bound, with a numeric host; nil when it is bound to nothing that has a
   /// name here (an unnamed or abstract unix socket, another family).
-  public var localEndpoint: SocketEndpoint? {
+  public var localAddress: SocketAddress? {
     var storage = sockaddr_storage()
     var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
     let raw = rawDescriptor
     return unsafe withUnsafeMutablePointer(to: &storage) { pointer in
       unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { address in
         guard unsafe getsockname(raw, address, &length) == 0 else { return nil }
-        return unsafe SocketEndpoint(address, length)
+        return unsafe SocketAddress(address, length)
       }
     }
   }
@@ -64,50 +64,5 @@ extension Socket {
         rawDescriptor, buffer.baseAddress, buffer.count, &descriptor)
     }
     return count.map { ($0, descriptor >= 0 ? descriptor : nil) }
-  }
-}
-
-extension SocketEndpoint {
-  /// The same with a numeric host, as `Socket.localEndpoint` tells it; nil when the host's name
-  /// cannot be resolved. Blocks as name resolution does.
-  public var numeric: SocketEndpoint? {
-    guard case .tcp(let host, let port) = self else { return self }
-    var hints = unsafe addrinfo()
-    unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-    unsafe hints.ai_family = host.contains(":") ? AF_INET6 : AF_INET
-    var found: UnsafeMutablePointer<addrinfo>?
-    guard unsafe getaddrinfo(host, String(port), &hints, &found) == 0, let found = unsafe found
-    else { return nil }
-    defer { unsafe freeaddrinfo(found) }
-    return unsafe found.pointee.ai_addr.flatMap {
-      unsafe SocketEndpoint($0, found.pointee.ai_addrlen)
-    }
-  }
-
-  fileprivate init?(_ address: UnsafePointer<sockaddr>, _ length: socklen_t) {
-    switch Int32(unsafe address.pointee.sa_family) {
-    case AF_UNIX:
-      let start = MemoryLayout<sockaddr_un>.offset(of: \.sun_path)!
-      guard Int(length) > start else { return nil }
-      let bytes = unsafe UnsafeRawBufferPointer(start: address, count: Int(length))[start...]
-      let path = unsafe String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-      if path.isEmpty { return nil }
-      self = .unix(path: path)
-    case AF_INET, AF_INET6:
-      var host = [CChar](repeating: 0, count: Int(NI_MAXHOST))
-      var service = [CChar](repeating: 0, count: 32)
-      guard
-        unsafe getnameinfo(
-          address, length, &host, socklen_t(host.count), &service, socklen_t(service.count),
-          NI_NUMERICHOST | NI_NUMERICSERV) == 0,
-        let port = UInt16(Self.text(service))
-      else { return nil }
-      self = .tcp(host: Self.text(host), port: port)
-    default: return nil
-    }
-  }
-
-  private static func text(_ characters: [CChar]) -> String {
-    String(decoding: characters.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self)
   }
 }

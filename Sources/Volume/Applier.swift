@@ -101,6 +101,7 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
     var start: UInt64 = 0
     for index in 0..<map.count {
       let extent = map[index]
+      precondition(index == 0 || extent.start >= map[index - 1].end, "extents are out of order")
       if filled > 0, extent.source.isZeros || extent.start != start + UInt64(filled) {
         try flush(buffer, &filled, start, store, &outcome)
       }
@@ -113,6 +114,7 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
         try flush(buffer, &filled, start, store, &outcome)
       }
       if filled == 0 { start = extent.start }
+      precondition(filled + Int(extent.length) <= buffer.count, "an extent is a payload at most")
       let target = unsafe UnsafeMutableRawBufferPointer(
         start: buffer.base + filled, count: Int(extent.length))
       try unsafe reader.read(extent.source, at: extent.start, into: target)

@@ -62,6 +62,7 @@ extension View {
   /// the loop, after a step and before its segments are recycled. A view that is not detached must
   /// not be told.
   public func raiseFloor(to number: UInt32) {
+    precondition(isDetached, "what is not saved for the view is in the journal")
     _ = detachment.floor.max(number, ordering: .sequentiallyConsistent)
   }
 
@@ -99,6 +100,7 @@ extension View {
         continue
       }
       let (length, source) = try pieceWaiting(disk: disk, at: offset, limit: free)
+      precondition(length > 0 && length <= free && source != .unresolved)
       let new = extent.source.advanced(by: offset - extent.start)
       var range = ByteRange(start: offset, length: length)
       // The step writes what the view reads there: its newest record is not after the instant.
@@ -159,6 +161,7 @@ private struct SaveBatch: ~Copyable {
   mutating func extend(
     from offset: UInt64, upTo limit: UInt64
   ) -> UnsafeMutableRawBufferPointer {
+    precondition(accepts(offset), "not flushed")
     if count == 0 { start = offset }
     let length = Int(min(limit, UInt64(buffer.count - count)))
     defer { count += length }

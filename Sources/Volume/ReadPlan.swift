@@ -23,6 +23,7 @@ public struct ReadPlan: Sendable {
     var offset = range.start
     while offset < range.end {
       let (length, source) = lookUp(offset, range.end - offset)
+      Self.check(length, limit: range.end - offset)
       pieces.append(Piece(length: length, source: source))
       offset += length
     }
@@ -49,11 +50,18 @@ public struct ReadPlan: Sendable {
       }
       while offset < end {
         let (length, source) = try lookUp(offset, end - offset)
+        Self.check(length, limit: end - offset)
+        precondition(source != .unresolved, "who waits is told")
         resolved.append(Piece(length: length, source: source))
         offset += length
       }
     }
     pieces = resolved
+  }
+
+  /// A longer piece would read what was not asked for, and an empty one would never end.
+  private static func check(_ length: UInt64, limit: UInt64) {
+    precondition(length > 0 && length <= limit, "a piece of \(length) of \(limit) bytes")
   }
 
   /// The journal segments that the plan reads, each once, in ascending order.

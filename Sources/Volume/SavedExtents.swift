@@ -22,7 +22,12 @@ public final class ScratchBudget: Sendable {
     }
   }
 
-  func giveBack(_ byteCount: UInt64) { used.withLock { $0 -= byteCount } }
+  func giveBack(_ byteCount: UInt64) {
+    used.withLock { used in
+      precondition(byteCount <= used, "given back twice")
+      used -= byteCount
+    }
+  }
 }
 
 /// An overlay: bytes of a group's disks that lie apart from the disks, in a scratch file.
@@ -80,6 +85,7 @@ public final class SavedExtents<File: JournalFile>: Sendable {
   public func store(
     _ bytes: UnsafeRawBufferPointer, disk: DiskNumber, at offset: UInt64
   ) throws(VolumeError) {
+    precondition(bytes.count > 0 && disk.index < disks.count)
     let count = UInt64(bytes.count)
     try charge(count)
     let position = state.withLock { $0.end }
@@ -142,7 +148,9 @@ public final class SavedExtents<File: JournalFile>: Sendable {
       unsafe buffer.initializeMemory(as: UInt8.self, repeating: 0)
       return true
     }
-    guard let file = state.withLock({ $0.file }) else { throw .scratch(.io) }
+    let (stored, end) = state.withLock { ($0.file, $0.end) }
+    guard let file = stored else { throw .scratch(.io) }
+    precondition(source.rawValue + UInt64(buffer.count) <= end, "nothing was stored there")
     let isRead: Bool
     do throws(Errno) {
       if waits {

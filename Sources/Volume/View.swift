@@ -161,6 +161,7 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
         }
       }
       let (length, source) = try look(disk, piece, waits: waits)
+      precondition(length > 0 && length <= piece.length, "a piece is of what was asked for")
       if source == .unresolved { return false }
       piece.length = length
       let target = unsafe Self.part(of: buffer, done, piece.length)

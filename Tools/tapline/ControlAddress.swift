@@ -2,6 +2,7 @@ import CommandOptions
 import Configuration
 import Control
 import Foundation
+import SystemIO
 
 /// The options that say which site a command talks to.
 enum ControlAddress {

@@ -43,6 +43,7 @@ struct LinkOutbox {
       }
       byteCount += UInt64(count)
       let parcel = parcels[index]
+      precondition(sentOfHead <= parcel.head.count && sentOfBody <= parcel.body.byteCount)
       if sentOfHead == parcel.head.count, sentOfBody == parcel.body.byteCount {
         index += 1
         (sentOfHead, sentOfBody) = (0, 0)

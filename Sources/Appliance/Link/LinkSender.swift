@@ -113,6 +113,7 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
   // MARK: On the loop
 
   private func run(_ event: SendingLink<Store>.Event) {
+    loop.assertIsCurrent()
     var event: SendingLink<Store>.Event? = event
     var left = Self.turnByteLimit
     while var next = event {
@@ -157,7 +158,7 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     }
   }
 
-  private func answer(_ found: Result<SocketEndpoint, Errno>) {
+  private func answer(_ found: Result<SocketAddress, Errno>) {
     isAsking = false
     guard wantsNumber else { return }
     wantsNumber = false
@@ -168,7 +169,7 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
   }
 
   /// Where to is known by its number.
-  private func begin(_ endpoint: SocketEndpoint) {
+  private func begin(_ endpoint: SocketAddress) {
     do throws(Errno) {
       let socket = try Socket.beginConnecting(to: endpoint)
       let isWanted = connection.withLock { connection in

@@ -21,7 +21,7 @@ extension GroupParts {
         disks: [])
       return LinkSender(
         .init(
-          endpoint: SocketEndpoint(address), hello: hello, catalog: journal.catalog,
+          endpoint: address, hello: hello, catalog: journal.catalog,
           watermarks: journal.watermarks, reporter: follower.reporter, disks: sentDisks,
           clock: SystemClock.monotonicNanoseconds, log: log),
         loop: loops.take(), names: loops.names.submit)

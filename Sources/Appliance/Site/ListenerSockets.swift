@@ -26,7 +26,7 @@ public struct ListeningSocket: Sendable {
   /// passed by name.
   public var address: SocketAddress {
     if isActivated {
-      return socket.localEndpoint.map(SocketAddress.init) ?? identity.address
+      return socket.localAddress ?? identity.address
     }
     guard case .tcp(let host, port: 0) = identity.address, let port = try? socket.localPort()
     else { return identity.address }
@@ -44,7 +44,7 @@ public struct ListeningSocket: Sendable {
   public static func listen(
     at identity: ListenerIdentity, backlog: Int32 = 512
   ) throws(Errno) -> ListeningSocket {
-    let socket = try Socket.listen(on: SocketEndpoint(identity.address), backlog: backlog)
+    let socket = try Socket.listen(on: identity.address, backlog: backlog)
     return ListeningSocket(identity: identity, socket: socket, isActivated: false)
   }
 }
@@ -91,13 +91,13 @@ public struct ListenerSockets: Sendable {
       }
       let passed = ListenConfiguration.PassedSocket(
         descriptor: entry.descriptor, name: entry.name,
-        address: socket.localEndpoint.map(SocketAddress.init))
+        address: socket.localAddress)
       taken.append((socket, passed))
     }
     let identities: [ListenerIdentity]
     do throws(SocketActivationError) {
       identities = try listen.assign(taken.map(\.1)) { address in
-        SocketEndpoint(address).numeric.map(SocketAddress.init) ?? address
+        address.numeric ?? address
       }
     } catch { throw SiteError("\(error)") }
     for (identity, (socket, _)) in zip(identities, taken) {
@@ -126,14 +126,5 @@ public struct ListenerSockets: Sendable {
   /// Those that no listener took: nobody shall connect there any more.
   public func removeUnused() {
     for socket in sockets.values { socket.removeName() }
-  }
-}
-
-extension SocketAddress {
-  init(_ endpoint: SocketEndpoint) {
-    switch endpoint {
-    case .unix(let path): self = .unix(path: path)
-    case .tcp(let host, let port): self = .tcp(host: host, port: port)
-    }
   }
 }

@@ -382,12 +382,3 @@ extension [GroupHost] {
     return group
   }
 }
-
-extension SocketEndpoint {
-  init(_ address: SocketAddress) {
-    switch address {
-    case .unix(let path): self = .unix(path: path)
-    case .tcp(let host, let port): self = .tcp(host: host, port: port)
-    }
-  }
-}

@@ -7,7 +7,7 @@ final class PeerChannel {
   private let socket: Socket
   private var inbox = LinkInbox()
 
-  init(connectingTo endpoint: SocketEndpoint) throws(Errno) {
+  init(connectingTo endpoint: SocketAddress) throws(Errno) {
     socket = try Socket.connect(to: endpoint)
   }
 

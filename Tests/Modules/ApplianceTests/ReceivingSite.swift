@@ -16,7 +16,7 @@ final class ReceivingSite {
   }
 
   let group: TestGroup
-  let endpoint: SocketEndpoint
+  let endpoint: SocketAddress
   /// The connection breaks when so many more bytes have arrived.
   var bytesUntilCut: Int?
   /// How much is received at once.

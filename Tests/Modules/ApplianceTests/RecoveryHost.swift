@@ -79,7 +79,7 @@ extension GroupHost {
 /// Such a recovery host, with a door where peers arrive.
 final class LinkedHost {
   let host: GroupHost
-  let endpoint: SocketEndpoint
+  let endpoint: SocketAddress
   private let scratch: ScratchDirectory
   private let front: EventLoop
   private let door: LinkDoor

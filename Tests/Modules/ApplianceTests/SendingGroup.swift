@@ -151,7 +151,7 @@ final class SendingGroup {
 
   var follower: Follower { followers.all[0] }
 
-  func startLink(to endpoint: SocketEndpoint) {
+  func startLink(to endpoint: SocketAddress) {
     let sender = LinkSender(
       .init(
         endpoint: endpoint,

@@ -1,4 +1,5 @@
 import Configuration
+import SystemIO
 import Testing
 
 /// Proves that addresses of sockets and backing stores are read as documented, written so that

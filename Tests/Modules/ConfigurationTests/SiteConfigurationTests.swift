@@ -1,5 +1,6 @@
 import Configuration
 import Foundation
+import SystemIO
 import Testing
 
 /// Proves that a complete configuration is read to exactly what it says, and that what is left out

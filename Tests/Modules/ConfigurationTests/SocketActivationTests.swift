@@ -1,4 +1,5 @@
 import Configuration
+import SystemIO
 import Testing
 
 /// Proves which sockets a process takes for its own, and which listener each of them serves.

@@ -89,7 +89,7 @@ struct RawClient {
   let socket: Socket
 
   init(_ address: SocketAddress) throws {
-    socket = try Socket.connect(to: SocketEndpoint(address))
+    socket = try Socket.connect(to: address)
     socket.setTimeouts(seconds: 20)
   }
 

@@ -29,13 +29,13 @@ import Testing
     ("10.1", true), ("1.2.3.4.5", true), ("1.2.3.256", true), ("west.example", true),
   ])
   func `what is no number is a name`(host: String, isName: Bool) {
-    #expect(SocketEndpoint.tcp(host: host, port: 1).isName == isName)
+    #expect(SocketAddress.tcp(host: host, port: 1).isName == isName)
   }
 
   @Test func `a name has a number`() throws {
-    let found = try SocketEndpoint.tcp(host: "localhost", port: 7).lookedUp()
+    let found = try SocketAddress.tcp(host: "localhost", port: 7).lookedUp()
     #expect(found == .tcp(host: "127.0.0.1", port: 7))
-    let path = SocketEndpoint.unix(path: "/a")
+    let path = SocketAddress.unix(path: "/a")
     #expect(!path.isName)
     #expect(try path.lookedUp() == path)
   }

@@ -11,7 +11,7 @@ import Testing
       let scratch = try ScratchDirectory()
       let file = try File(creating: scratch.file("file"))
       try file.truncate(to: 4096)
-      let endpoint = try SocketEndpoint.unix(path: scratch.socket("socket"))
+      let endpoint = try SocketAddress.unix(path: scratch.socket("socket"))
       let listener = try Socket.listen(on: endpoint)
       let socket = try Socket.connect(to: endpoint)
       _ = try #require(try listener.accept())

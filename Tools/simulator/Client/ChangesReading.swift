@@ -54,7 +54,7 @@ extension ViewReading {
     let name = oracle.diskNames[index]
     let generation = line.generation
     let client = try NBDClient(
-      SocketEndpoint(world.plan.nbdAddress(host.index)),
+      world.plan.nbdAddress(host.index),
       export: end.map { "\(name)@\($0)" } ?? name, structured: true,
       context: "tapline:changed-since:\(start)")
     defer { client.close() }

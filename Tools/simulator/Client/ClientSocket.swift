@@ -10,7 +10,7 @@ final class ClientSocket {
   private var inbox: [UInt8] = []
   private var start = 0
 
-  init(_ endpoint: SocketEndpoint) throws(ClientError) {
+  init(_ endpoint: SocketAddress) throws(ClientError) {
     do throws(Errno) {
       socket = try Socket.connect(to: endpoint)
       try socket.setNonblocking()
@@ -87,14 +87,5 @@ final class ClientSocket {
     if piece.isEmpty { throw .lost("closed by the server") }
     inbox += piece
     return true
-  }
-}
-
-extension SocketEndpoint {
-  init(_ address: SocketAddress) {
-    switch address {
-    case .unix(let path): self = .unix(path: path)
-    case .tcp(let host, let port): self = .tcp(host: host, port: port)
-    }
   }
 }

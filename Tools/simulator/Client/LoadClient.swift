@@ -54,7 +54,7 @@ final class LoadClient: @unchecked Sendable {
 
   private func session(_ host: SiteHost) throws(ClientError) {
     let client = try NBDClient(
-      SocketEndpoint(world.plan.nbdAddress(host.index)), export: oracle.diskNames[disk],
+      world.plan.nbdAddress(host.index), export: oracle.diskNames[disk],
       structured: world.simulation.random.chance(0.5))
     defer { client.close() }
     world.trace.note("client \(number): connected to \(oracle.diskNames[disk])")

@@ -32,7 +32,7 @@ final class NBDClient {
   ///
   /// - Parameter context: a metadata context to select; needs structured replies.
   init(
-    _ endpoint: SocketEndpoint, export: String, structured: Bool, context: String? = nil
+    _ endpoint: SocketAddress, export: String, structured: Bool, context: String? = nil
   ) throws(ClientError) {
     let socket = try ClientSocket(endpoint)
     self.socket = socket

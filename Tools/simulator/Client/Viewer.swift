@@ -151,7 +151,7 @@ struct ViewReading {
 
   private func open(_ disk: String, at instant: String) throws(ClientError) -> NBDClient {
     try NBDClient(
-      SocketEndpoint(world.plan.nbdAddress(host.index)), export: "\(disk)@\(instant)",
+      world.plan.nbdAddress(host.index), export: "\(disk)@\(instant)",
       structured: world.simulation.random.chance(0.5))
   }
 

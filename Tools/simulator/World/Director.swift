@@ -236,7 +236,7 @@ final class Director {
   private func contents(of export: String, at host: SiteHost, _ oracle: GroupOracle) -> [UInt8] {
     do throws(ClientError) {
       let client = try NBDClient(
-        SocketEndpoint(world.plan.nbdAddress(host.index)), export: export, structured: true)
+        world.plan.nbdAddress(host.index), export: export, structured: true)
       defer { client.close() }
       let request = ClientRequest(
         number: world.nextRequestNumber(), .read, [], disk: 0, offset: 0, length: client.byteCount)

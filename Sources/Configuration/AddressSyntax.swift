@@ -1,14 +1,11 @@
 import BlockModel
 import Glibc
+import SystemIO
 
-/// Where a server listens or a client connects: `unix:PATH` or `tcp:HOST:PORT`.
-public enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
-  /// At most `ConfigurationLimits.unixPathBytes` bytes.
-  case unix(path: String)
-  /// `host` is a name, an IPv4 address or an IPv6 address without brackets. A listener's port 0
-  /// stands for any free port.
-  case tcp(host: String, port: UInt16)
-
+/// The syntax of addresses in configurations and on the command line.
+extension SocketAddress {
+  /// A unix path has at most `ConfigurationLimits.unixPathBytes` bytes.
+  ///
   /// Names are not resolved here. An IPv6 address is written in brackets: `tcp:[::1]:10809`.
   public init(parsing text: String) throws(AddressSyntaxError) {
     if let path = text.dropping(prefix: "unix:") {
@@ -25,16 +22,6 @@ public enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
     } else {
       throw AddressSyntaxError(
         "\(text.quotedForMessage) is not an address; write unix:PATH or tcp:HOST:PORT")
-    }
-  }
-
-  /// The text that `init(parsing:)` reads back.
-  public var description: String {
-    switch self {
-    case .unix(let path): "unix:\(path)"
-    case .tcp(let host, let port) where host.utf8.contains(UInt8(ascii: ":")):
-      "tcp:[\(host)]:\(port)"
-    case .tcp(let host, let port): "tcp:\(host):\(port)"
     }
   }
 
