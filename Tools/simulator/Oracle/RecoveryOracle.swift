@@ -30,6 +30,8 @@ final class RecoveryOracle {
   var state: JournalState?
   /// The last full copy began after this record.
   private(set) var copyStart = 0
+  /// What the protected site had when the last full copy began.
+  var copiedLine: [Record] = []
   /// It was the protected site, and nothing has come yet: what it lacks may be gone.
   private(set) var hasMoved = false
   /// The protected site has said that it drops what this one lacks.

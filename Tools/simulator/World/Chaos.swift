@@ -80,7 +80,7 @@ final class Chaos {
     }
   }
 
-  private func restart(_ host: SiteHost) {
+  func restart(_ host: SiteHost) {
     guard host.isServing else { return }
     host.stop()
     awaitStop(host, host.life)

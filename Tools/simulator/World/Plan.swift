@@ -91,6 +91,10 @@ struct Plan {
   let restoration: RestorationPlan?
   /// Nil: each site keeps its role.
   let exchange: ExchangePlan?
+  /// Nil: groups keep their disks.
+  let diskOrders: DiskOrders?
+  /// By site: which list of disks it is configured with.
+  private(set) var versions: [Int]
 
   init(seed: UInt64) {
     var random = SimulationRandom(seed: seed &* 0x2545_F491_4F6C_DD1D)
@@ -142,6 +146,8 @@ struct Plan {
     let isPlain =
       !isMixed && !isWide && restoration == nil && !faults.contains(where: \.kind.isDamage)
     exchange = isPlain ? ExchangePlan(seed: seed) : nil
+    diskOrders = isPlain && exchange == nil ? DiskOrders(seed: seed, groups) : nil
+    versions = siteNames.map { _ in 0 }
   }
 
   mutating func exchangeRoles() {
@@ -190,7 +196,7 @@ struct Plan {
 
   // MARK: As configurations
 
-  static func diskPath(_ disk: Disk) -> String { "/disks/\(disk.name).raw" }
+  static func diskPath(_ disk: String) -> String { "/disks/\(disk).raw" }
   static let dataPath = "/data"
 
   static func linkPort(_ site: Int) -> UInt16 { UInt16(20_810 + site) }
@@ -221,10 +227,22 @@ struct Plan {
     }
   }
 
+  /// As the site is configured now.
+  func disks(of group: Group, at site: Int) -> [Disk] {
+    guard let diskOrders, let index = groups.firstIndex(where: { $0.name == group.name }) else {
+      return group.disks
+    }
+    return diskOrders.lists[index][versions[site]]
+  }
+
+  /// The site has another list of disks from now on.
+  mutating func changeDisks(at site: Int, to version: Int) { versions[site] = version }
+
   private func configuration(of group: Group, at site: Int) -> GroupConfiguration {
     let role = group.role(at: site)
     // Which disk is meant is its name: the lists of the two sites have different orders.
-    let disks = role == .protected ? group.disks : group.disks.reversed()
+    let present = disks(of: group, at: site)
+    let disks = role == .protected ? present : present.reversed()
     return GroupConfiguration(
       name: group.name, role: role == .protected ? .protected : .recovery,
       peers: peers(of: group, at: site),
@@ -236,7 +254,8 @@ struct Plan {
         segmentSizeBytes: group.segmentBytes, viewScratchBytes: group.viewScratchBytes[role]),
       disks: disks.map {
         DiskConfiguration(
-          name: $0.name, sizeBytes: UInt64($0.byteCount), backing: .file(path: Self.diskPath($0)))
+          name: $0.name, sizeBytes: UInt64($0.byteCount),
+          backing: .file(path: Self.diskPath($0.name)))
       })
   }
 }
