@@ -11,7 +11,7 @@ extension Divergence {
       case .unknownIncarnation:
         "\(followerSite) has records of a start of \(ownerSite) that \(ownerSite) knows nothing of"
       case .durableLost(let sequence):
-        "record \(sequence.rawValue) was durable at \(ownerSite) and is lost there"
+        "record \(sequence.rawValue) was durable where it was made, and \(ownerSite) lacks it"
       case .otherRecord:
         "record \(follower.sequence.rawValue) is another one at each site"
       }

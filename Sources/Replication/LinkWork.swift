@@ -7,10 +7,7 @@ import SystemIO
 /// thread does it. One at a time has it: the link, but for the time from when it gives it away
 /// until it is told that it has ended.
 public class LinkWork: @unchecked Sendable {
-  /// Whose store may keep it waiting.
-  public fileprivate(set) var disk = 0
-
-  fileprivate init() {}
+  init() {}
 
   /// Once, for who was given it. Blocks.
   public func run() { preconditionFailure("work must say what it does") }
@@ -58,7 +55,6 @@ final class CopyReading<Store: BackingStore>: LinkWork, @unchecked Sendable {
         }
       }
     } catch { problem = error }
-    disk = reader.disk
   }
 
   /// Everything that was read is taken.
@@ -81,9 +77,10 @@ final class CopyReading<Store: BackingStore>: LinkWork, @unchecked Sendable {
 /// Looks at damage in a segment: what can be made again from the disks.
 final class RepairWork<Store: BackingStore>: LinkWork, @unchecked Sendable {
   enum Task {
-    /// Makes the record again.
-    case restore(DamagedRecord)
-    /// The same, and looks for damage in what follows it.
+    /// Looks at the record with which a link begins and makes it again where it is damaged, if
+    /// `applied` says that the disks hold it.
+    case check(position: Int, SequenceNumber, applied: SequenceNumber)
+    /// Makes the record again, and looks for damage in what follows it.
     case restoreAndLook(DamagedRecord)
     /// Looks at the whole segment: for what cannot be made again and, if there is nothing, for what
     /// can.
@@ -118,8 +115,10 @@ final class RepairWork<Store: BackingStore>: LinkWork, @unchecked Sendable {
 
   private func look(_ segment: Segment<File>) throws(LinkError) {
     switch task {
-    case .restore(let record):
-      restoredByteCount = repair.restore(record, in: segment)
+    case .check(let position, let sequence, let applied):
+      damage = try repair.firstDamage(in: segment, from: position, sequence, limit: 1)
+      guard let damage, damage.sequence <= applied else { return }
+      restoredByteCount = repair.restore(damage, in: segment)
     case .restoreAndLook(let record):
       restoredByteCount = repair.restore(record, in: segment)
       guard let byteCount = restoredByteCount else { return }

@@ -20,7 +20,18 @@ extension SendingLink {
     if welcome.needsBaseline { return try beginCopy(resuming: welcome.copy, now) }
     // Should one have been under way, its end was only not heard of.
     parts.follower.debt.end()
-    switch decision(on: welcome) {
+    let comparison = WelcomeComparison(welcome, parts.catalog, parts.watermarks)
+    phase = .comparing(comparison, rounds: rounds)
+    stream.output.ask(comparison)
+    putOut(now)
+  }
+
+  /// What the receiver has was compared with what is here.
+  mutating func decide(
+    _ compared: WelcomeComparison, _ rounds: Int, _ now: UInt64
+  ) throws(LinkError) {
+    let welcome = compared.welcome
+    switch decision(on: compared) {
     case .resume where isForked(welcome):
       // It has records in the segment and keeps them: damage has cost this site its own segment of
       // that number, whose records are applied.
@@ -51,13 +62,11 @@ extension SendingLink {
     }
   }
 
-  private func decision(on welcome: LinkWelcome) -> ResumeDecision {
-    let oldest = parts.catalog.oldest?.firstSequence
-    let last = LastRecord.newest(parts.catalog, parts.watermarks)
-    let match = welcome.last.match(in: parts.catalog, of: welcome.lineage.newest?.identifier)
-    return ResumeDecision.decide(
-      welcome, owner: SiteHistory(parts.hello.lineage, last: last.mark), oldest: oldest,
-      match: match, isDetached: parts.follower.isGivenUp)
+  private func decision(on compared: WelcomeComparison) -> ResumeDecision {
+    ResumeDecision.decide(
+      compared.welcome, owner: SiteHistory(parts.hello.lineage, last: compared.last.mark),
+      oldest: parts.catalog.oldest?.firstSequence, match: compared.match,
+      isDetached: parts.follower.isGivenUp)
   }
 
   mutating func begin(
@@ -66,8 +75,8 @@ extension SendingLink {
     switch resumption {
     case .begun: try begun(now)
     case .impossible: try beginCopy(now)
-    case .repairing:
-      phase = .repairing
+    case .checking:
+      phase = .checking
       putOut(now)
     }
   }

@@ -88,13 +88,15 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
     case close
   }
 
-  enum Phase: Equatable {
+  enum Phase {
     case stopped
     case connecting
     /// A welcome must come, after the peer was asked to go back so many times.
     case agreeing(rounds: Int)
-    /// The record with which the link begins is made again.
-    case repairing
+    /// What the peer has is compared with what is here.
+    case comparing(WelcomeComparison, rounds: Int)
+    /// The record with which the link begins is looked at.
+    case checking
     case streaming
     /// The peer has been told that the sites have diverged, and will close.
     case parting(String)
@@ -136,7 +138,7 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
 
   // MARK: Outside
 
-  /// What is to be done now. Blocks for short reads of the journal's files.
+  /// What is to be done now. Does not wait for a disk: what it reads was just written.
   ///
   /// - Parameter read: until when everything that had come from the peer was read. A loop that was
   ///   kept waiting has not heard what came meanwhile: that is no silence of the peer.
@@ -154,7 +156,7 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
     case .stopped: .max
     case .waiting: isWorking ? .max : phaseEnd
     case .connecting, .agreeing, .parting: phaseEnd
-    case .repairing: silenceEnd
+    case .comparing, .checking: silenceEnd
     case .streaming: isBusy ? silenceEnd : min(stream.wake, silenceEnd)
     }
   }
@@ -169,9 +171,9 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
 
   private mutating func take(_ event: Event, _ now: UInt64) throws(LinkError) {
     switch event {
-    case .start: if phase == .stopped { connect(now) }
+    case .start: if case .stopped = phase { connect(now) }
     case .stop: leave(for: .stopped)
-    case .connected: if phase == .connecting { greet(now) }
+    case .connected: if case .connecting = phase { greet(now) }
     case .disconnected(let error): try lost(error)
     case .arrived(let frame, let body):
       lastHeard = now
@@ -189,7 +191,7 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
     case .detached: try goOn(now)
     case .awaited:
       stream.hurry()
-      if phase == .waiting { connect(now) }
+      if case .waiting = phase { connect(now) }
       try goOn(now)
     case .worked:
       isWorking = false
@@ -235,22 +237,25 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
   }
 
   private mutating func checkTime(_ now: UInt64) throws(LinkError) {
-    if case .streaming = phase { return try goOn(now) }
-    if case .repairing = phase { return try checkIsHeard() }
-    guard now >= phaseEnd else { return }
+    switch phase {
+    case .streaming: return try goOn(now)
+    case .comparing, .checking: return try checkIsHeard()
+    default: if now < phaseEnd { return }
+    }
     switch phase {
     case .connecting:
       throw .network("cannot connect to \(parts.endpoint): \(Errno.timedOut)")
     case .agreeing: throw .network("the peer did not answer")
     case .parting(let text): throw .diverged(text)
     case .waiting: connect(now)
-    case .stopped, .repairing, .streaming: break
+    case .stopped, .comparing, .checking, .streaming: break
     }
   }
 
   private mutating func worked(_ now: UInt64) throws(LinkError) {
     switch phase {
-    case .repairing: try begin(try stream.resumed(), now)
+    case .comparing(let compared, let rounds): try decide(compared, rounds, now)
+    case .checking: try begin(try stream.resumed(), now)
     case .streaming:
       try stream.worked()
       putOut(now)
@@ -263,23 +268,23 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
   private mutating func take(
     _ frame: LinkFrame, _ body: [UInt8], _ now: UInt64
   ) throws(LinkError) {
-    switch phase {
-    case .agreeing(let rounds):
-      switch frame.kind {
-      case .welcome: try agree(try LinkWelcome(decoding: body), rounds, now)
-      case .progress, .alive: phaseEnd = now + Self.welcomeNanoseconds
-      case .refused: throw .refused(String(oneLine: body))
-      default: throw .protocolViolation("unexpected \(frame.kind)")
-      }
-    case .repairing, .streaming:
+    switch (phase, frame.kind) {
+    case (.agreeing(let rounds), .welcome):
+      try agree(try LinkWelcome(decoding: body), rounds, now)
+    // What it has counts once both have agreed.
+    case (.agreeing, .progress), (.agreeing, .alive): phaseEnd = now + Self.welcomeNanoseconds
+    case (.comparing, .progress), (.comparing, .alive): break
+    case (.agreeing, .refused), (.comparing, .refused): throw .refused(String(oneLine: body))
+    case (.agreeing, _), (.comparing, _): throw .protocolViolation("unexpected \(frame.kind)")
+    case (.checking, _), (.streaming, _):
       try stream.take(frame, body, now)
       if now >= stream.wake { try goOn(now) }
-    case .stopped, .connecting, .parting, .waiting: break
+    case (.stopped, _), (.connecting, _), (.parting, _), (.waiting, _): break
     }
   }
 
   mutating func goOn(_ now: UInt64) throws(LinkError) {
-    guard phase == .streaming else { return }
+    guard case .streaming = phase else { return }
     try checkIsHeard()
     try stream.checkIsKept()
     if isBusy { return }

@@ -65,7 +65,7 @@ extension SendingStream {
       }
       let next = isSealed ? parts.catalog.segment(segment.number + 1) : nil
       if end > offset {
-        let byteCount = try putRange(segment, end)
+        guard let byteCount = try putRange(segment, end) else { return true }
         hasSent = true
         // What is followed by more, or is the rest of a segment, is no batch that more could join.
         if byteCount < Self.smallBatchByteCount, next == nil, offset == end { pause(now) }
@@ -109,17 +109,21 @@ extension SendingStream {
     return LinkFrame(kind, argument: position.argument)
   }
 
-  /// Puts out some or all of the segment's records up to `end`.
-  private mutating func putRange(_ segment: Segment<File>, _ end: Int) throws(LinkError) -> Int {
+  /// Puts out some or all of the segment's records up to `end`, and returns how many bytes of it;
+  /// nil when they must be read first, for which it asks.
+  private mutating func putRange(
+    _ segment: Segment<File>, _ end: Int
+  ) throws(LinkError) -> Int? {
     let start = parts.clock()
     let count: Int
-    if policy.shouldCompress() {
-      count = try putCompressed(segment, end)
-    } else {
+    if isRecent(segment), !policy.shouldCompress() {
       count = end - offset
       output.put(
         frame(.records, segment), [],
         .file(segment.file, offset: UInt64(offset), byteCount: count))
+    } else {
+      guard let read = try putRead(segment, end) else { return nil }
+      count = read
     }
     measure(count, since: start)
     turnByteCount += count
@@ -130,13 +134,13 @@ extension SendingStream {
 
   /// The work that was asked for has ended.
   mutating func worked() throws(LinkError) {
-    // What was read of a copy is taken piece by piece.
+    // What was read of a copy or of a segment is taken when its turn comes.
     guard repairs.segment != nil else { return }
     try repairs.check()
     switch repairs.task {
     case .restoreAndLook: try putRestored()
     case .survey: noteSurvey()
-    case .restore: break
+    case .check: break
     }
   }
 
@@ -158,29 +162,35 @@ extension SendingStream {
     }
     noteRepair(of: damaged, "was sent as it is on the disk")
     damage = repairs.damage
-    if let damage { try checkIsApplied(damage) }
+    if let damage { try checkIsApplied(damage, by: parts.watermarks.sequence(.applied)) }
   }
 
-  /// Puts out whole records, at most a chunk of them, in LZ4 if that makes them smaller.
-  private mutating func putCompressed(
+  /// Written so short a time ago that it is in memory: who sends it from the file waits for no
+  /// disk.
+  private func isRecent(_ segment: Segment<File>) -> Bool {
+    guard let newest = parts.catalog.newest else { return true }
+    return newest.number - segment.number <= 1
+  }
+
+  /// Puts out whole records, at most a chunk of them, in LZ4 if that pays and makes them smaller.
+  private mutating func putRead(
     _ segment: Segment<File>, _ end: Int
-  ) throws(LinkError) -> Int {
-    let wanted = min(end - offset, plain.count)
-    let target = unsafe UnsafeMutableRawBufferPointer(start: plain.base, count: wanted)
-    do throws(Errno) {
-      let got = try unsafe segment.file.read(into: target, at: UInt64(offset))
-      guard got == wanted else { throw Errno.io }
-    } catch { throw .local("reading journal segment \(segment.number): \(error)") }
-    let count = unsafe Self.wholeRecords(UnsafeRawBufferPointer(target))
+  ) throws(LinkError) -> Int? {
+    let wanted = min(end - offset, SegmentReading.byteLimit)
+    guard let bytes = try unsafe reading.bytes(of: segment, at: offset, wanted) else {
+      output.ask(reading)
+      return nil
+    }
+    let count = unsafe Self.wholeRecords(bytes)
     guard count > 0 else {
       throw .protocolViolation(
         "the peer asks for position \(offset) of segment \(segment.number): no record begins there")
     }
-    let source = unsafe UnsafeRawBufferPointer(rebasing: target[..<count])
-    if let bytes = unsafe compress(source) {
+    let source = unsafe UnsafeRawBufferPointer(rebasing: bytes[..<count])
+    if isRecent(segment) || policy.shouldCompress(), let packed = unsafe compress(source) {
       var prefix = WireEncoder()
       prefix.put(UInt32(count))
-      unsafe output.put(frame(.compressedRecords, segment), prefix.bytes, .memory(bytes))
+      unsafe output.put(frame(.compressedRecords, segment), prefix.bytes, .memory(packed))
     } else {
       unsafe output.put(frame(.records, segment), [], .memory(source))
     }

@@ -10,8 +10,8 @@ extension SendingStream {
     /// The journal does not reach back to what the receiver needs next, or has damage there that
     /// only a full copy repairs.
     case impossible
-    /// What comes next must be made again first: `resumed` tells.
-    case repairing
+    /// The record that comes next is looked at first: `resumed` tells.
+    case checking
   }
 
   mutating func resume(_ welcome: LinkWelcome) throws(LinkError) -> Resumption {
@@ -38,28 +38,22 @@ extension SendingStream {
     } else {
       return .impossible
     }
-    return try checkNext(welcome.sequence.advanced(by: 1))
-  }
-
-  /// Looks at the first record to be sent: where a record is damaged, the link breaks at it, and
-  /// begins again with it.
-  private mutating func checkNext(_ sequence: SequenceNumber) throws(LinkError) -> Resumption {
     guard let segment else { return begun() }
+    // Where a record is damaged, the link breaks at it, and begins again with it.
     let position = max(offset, SegmentHeader.byteCount)
-    damage = try repairs.repair.firstDamage(in: segment, from: position, sequence, limit: 1)
-    guard let damage else { return begun() }
-    try checkIsApplied(damage)
-    ask(.restore(damage), segment)
-    return .repairing
+    let applied = parts.watermarks.sequence(.applied)
+    ask(.check(position: position, welcome.sequence.advanced(by: 1), applied: applied), segment)
+    return .checking
   }
 
-  /// The damaged record with which the link would begin was looked at.
+  /// The record with which the link begins was looked at.
   mutating func resumed() throws(LinkError) -> Resumption {
     try repairs.check()
+    damage = repairs.damage
+    guard let damage, case .check(_, _, let applied) = repairs.task else { return begun() }
+    try checkIsApplied(damage, by: applied)
     if repairs.restoredByteCount != nil { return begun() }
-    if let damage {
-      noteRepair(of: damage, "is not on the disk any more as it was: a full copy follows")
-    }
+    noteRepair(of: damage, "is not on the disk any more as it was: a full copy follows")
     return .impossible
   }
 
@@ -73,8 +67,10 @@ extension SendingStream {
   }
 
   /// The disks hold only what is applied.
-  func checkIsApplied(_ damage: DamagedRecord) throws(LinkError) {
-    if damage.sequence <= parts.watermarks.sequence(.applied) { return }
+  func checkIsApplied(
+    _ damage: DamagedRecord, by applied: SequenceNumber
+  ) throws(LinkError) {
+    if damage.sequence <= applied { return }
     throw .local(
       "\(damage) is damaged, and is not applied to the disk: nothing after it "
         + "can be sent until it is")

@@ -4,8 +4,8 @@ import Storage
 import SystemIO
 
 /// The streaming part of one connection: where the sender is in the journal, and what it sends
-/// next. A value without I/O of its own, but for short reads of the journal's files; it owns the
-/// pin on the segment that is sent.
+/// next. A value that reads nothing but what is in memory; it owns the pin on the segment that is
+/// sent.
 ///
 /// What is waited for is sent at once, and so is the first record after a rest. Other small batches
 /// wait a moment for more, so that at most so many are sent in a second.
@@ -17,7 +17,6 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
   static var pauseNanoseconds: UInt64 { 20_000_000 }
   private static var turnByteLimit: Int { 16 << 20 }
   private static var heartbeatNanoseconds: UInt64 { 100_000_000 }
-  static var chunkByteLimit: Int { RecordHeader.payloadLimit + RecordHeader.byteCount }
 
   let parts: Parts
   let monitor: LinkMonitor
@@ -73,8 +72,8 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
   // How it sends.
 
   var policy = CompressionPolicy()
-  let plain = PageBuffer(byteCount: Self.chunkByteLimit)
-  let packed = PageBuffer(byteCount: LZ4.compressedLimit(Self.chunkByteLimit) + 4)
+  let reading = SegmentReading()
+  let packed = PageBuffer(byteCount: LZ4.compressedLimit(SegmentReading.byteLimit) + 4)
   /// What is being sent, and since when.
   private var measured: (byteCount: Int, start: UInt64)?
 

@@ -2,7 +2,6 @@ import BlockModel
 import Journal
 import Storage
 import Synchronization
-import SystemIO
 
 /// The disks whose records a group's links send, with their stores: the group changes it, the links
 /// read it. Any thread; nothing blocks.
@@ -11,14 +10,11 @@ public final class SentDisks<Store: BackingStore>: Sendable {
     public var number: DiskNumber
     public var name: String
     public var store: Store
-    /// For what must wait for the store.
-    public var lane: WorkerPool
 
-    public init(number: DiskNumber, name: String, store: Store, lane: WorkerPool) {
+    public init(number: DiskNumber, name: String, store: Store) {
       self.number = number
       self.name = name
       self.store = store
-      self.lane = lane
     }
   }
 
@@ -69,14 +65,6 @@ public final class SentDisks<Store: BackingStore>: Sendable {
         repeating: nil, count: (content.disks.map(\.number.index).max() ?? -1) + 1)
       for disk in content.disks { stores[disk.number.index] = disk.store }
       return stores
-    }
-  }
-
-  /// Where the store of the disk may be waited for; of one that has left, where any may. Nil when
-  /// there is no disk.
-  public func lane(_ disk: Int) -> WorkerPool? {
-    content.withLock { content in
-      (content.disks.first { $0.number.index == disk } ?? content.disks.first)?.lane
     }
   }
 }

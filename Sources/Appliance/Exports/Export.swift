@@ -22,6 +22,7 @@ struct Export: Sendable {
   /// Nil: as it is.
   let instant: InstantExpression?
   let access: DiskAccess
+  let client: ClientIdentity
 
   /// Of the disk as it is.
   var description: Description {
@@ -59,8 +60,8 @@ struct Export: Sendable {
     group.loop.post { [self] in
       group.findInstant(instant) { result in
         let found = result.flatMap { instant in
-          group.disks(at: instant).first { $0.name == disk.name }.map { .success((instant, $0)) }
-            ?? .failure(group.notShown(disk, at: instant))
+          permitted(group.disks(at: instant).first { $0.name == disk.name }, at: instant)
+            .map { (instant, $0) }
         }
         loop.post { completion(found) }
       }
@@ -79,13 +80,26 @@ struct Export: Sendable {
     group.loop.post { [self] in
       group.openView(instant) { result in
         let shown = result.flatMap { opened -> Result<OpenedView, ExportRefusal> in
-          if opened.disk(named: disk.name) != nil { return .success(opened) }
-          opened.release()
-          return .failure(group.notShown(disk, at: opened.view.instant))
+          let found = permitted(opened.disk(named: disk.name), at: opened.view.instant)
+          if case .failure = found { opened.release() }
+          return found.map { _ in opened }
         }
         loop.post { completion(shown) }
       }
     }
+  }
+
+  /// - Parameter shown: what the instant shows under the name. It may be another disk than the one
+  ///   that has the name now, and then is for others.
+  private func permitted(
+    _ shown: GroupDisk?, at instant: Timestamp
+  ) -> Result<GroupDisk, ExportRefusal> {
+    guard let shown else { return .failure(group.notShown(disk, at: instant)) }
+    if group.access(to: shown, for: client) != .none { return .success(shown) }
+    return .failure(
+      .hidden(
+        "no disk \(disk.name) at \(instant)",
+        remark: "\(client) may not open disk \(disk.name) as it was at \(instant)"))
   }
 }
 

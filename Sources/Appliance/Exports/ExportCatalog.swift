@@ -64,7 +64,9 @@ struct ExportCatalog: Sendable {
         "disk \(disk.name) is not in group \(group.configuration.name) now; open "
           + "\(disk.name)@INSTANT for an instant at which it was")
     }
-    return Export(name: text, group: group, disk: disk, instant: parsed.instant, access: access)
+    return Export(
+      name: text, group: group, disk: disk, instant: parsed.instant, access: access,
+      client: client)
   }
 
   /// The disk of this name, of a group that is open.

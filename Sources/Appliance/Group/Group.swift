@@ -173,8 +173,12 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// What the client may do with the disk, and with its views. Any thread.
   func access(to disk: GroupDisk, for client: ClientIdentity) -> DiskAccess {
     let rules = accessRules.withLock { $0 }
-    if let rule = rules.first(where: { $0.name == disk.name }) { return rule.access(for: client) }
-    // A disk that has left has no rules any more: who may see all others may see what it was.
+    let hasLeft = stateKeeper?.state.disks[disk.number]?.removed != nil
+    if !hasLeft, let rule = rules.first(where: { $0.name == disk.name }) {
+      return rule.access(for: client)
+    }
+    // A disk that has left has no rules any more, though another may have its name: who may see all
+    // others may see what it was.
     return rules.allSatisfy { $0.access(for: client) != .none } ? .readOnly : .none
   }
 

@@ -32,14 +32,28 @@ struct DiskChanges {
     case settle(JournalState.Mark)
   }
 
-  fileprivate var waiting: [Wish] = []
-  fileprivate var current: Wish?
-  fileprivate var step = Step.note
+  var waiting: [Wish] = []
+  var current: Wish?
+  var step = Step.note
   fileprivate var retryNanoseconds: UInt64 = 0
   fileprivate(set) var failure: String?
 
   /// Nothing is under way.
   var isAtRest: Bool { current == nil && waiting.isEmpty }
+
+  /// Removals that are not in the order yet, of disks that stay after all. Returns the names of
+  /// those that leave, because their markers are in it.
+  mutating func takeBackRemovals(of names: [String]) -> [String] {
+    let isMeant = { (wish: Wish) in wish.event == .removed && names.contains(wish.name) }
+    let meant = waiting.filter(isMeant)
+    waiting.removeAll(where: isMeant)
+    for wish in meant { wish.done?() }
+    guard let leaving = current, isMeant(leaving) else { return [] }
+    if step != .note, step != .stamp { return [leaving.name] }
+    current = nil
+    leaving.done?()
+    return []
+  }
 
   func hasWish(_ event: DiskChange.Event, _ name: String) -> Bool {
     (waiting + [current].compactMap { $0 }).contains { $0.event == event && $0.name == name }
@@ -48,6 +62,12 @@ struct DiskChanges {
 
 extension Group {
   private static var retryNanoseconds: UInt64 { 1_000_000_000 }
+
+  /// The configuration has disks of these names (again). Returns those that leave all the same.
+  func keepDisks(_ names: [String]) -> [String] {
+    loop.assertIsCurrent()
+    return diskChanges.takeBackRemovals(of: names)
+  }
 
   func change(_ wish: DiskChanges.Wish) {
     diskChanges.waiting.append(wish)

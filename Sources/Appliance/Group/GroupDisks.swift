@@ -41,7 +41,7 @@ struct GroupDisk: Sendable {
 
   /// As the links have it.
   var sent: SentDisks<DiskStore>.Disk {
-    .init(number: number, name: name, store: store, lane: workers)
+    .init(number: number, name: name, store: store)
   }
 
   var unnumbered: WaitingDisk { WaitingDisk(name: name, store: store, backing: backing) }

@@ -1,8 +1,8 @@
 import Synchronization
 import SystemIO
 
-/// The loops on which a site's links send: at most one a processor, so that a read of the journal's
-/// disk for one link keeps no guest waiting, and no more threads than can run. Any thread.
+/// The loops on which a site's links send: at most one a processor, so that compressing for a link
+/// keeps no guest waiting, and no more threads than can run. Any thread.
 struct LinkLoops: Sendable {
   let loops: [EventLoop]
   /// Asks for the numbers of peers' names, which may take long: a link asks once at a time, and

@@ -26,7 +26,9 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
   let monitor: LinkMonitor
   private let parts: SendingLink<Store>.Parts
   private let loop: EventLoop
-  /// Does what asks for the number of a name, and what no disk has a lane for.
+  /// Reads what the link must wait for. A thread of its own: what hangs keeps only it waiting.
+  private let reads: WorkerPool
+  /// Does what asks for the number of a name.
   private let names: @Sendable (@escaping WorkerPool.Job) -> Void
   private var link: SendingLink<Store>
   private let connection = Mutex(Connection())
@@ -50,6 +52,7 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     self.parts = parts
     self.loop = loop
     self.names = names
+    reads = WorkerPool(name: "link-\(parts.hello.groupName)", threadLimit: 1)
     link = SendingLink(parts, now: SystemClock.monotonicNanoseconds())
     monitor = link.monitor
   }
@@ -78,7 +81,8 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     }
   }
 
-  /// Ends the link, and waits until its loop has left it. Not from that loop.
+  /// Ends the link, and waits until its loop has left it and what it reads was read. Not from that
+  /// loop.
   func stop() {
     suspend()
     let follower = parts.reporter.follower
@@ -87,6 +91,7 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     monitor.setOnHurry(nil)
     loop.perform { [self] in run(.stop) }
     monitor.stopped()
+    reads.finish()
   }
 
   /// When it returns, nothing more is sent: another process is about to send this group's records,
@@ -126,11 +131,10 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     case .connect: connect()
     case .send(let parcel): outbox.append(parcel)
     case .work(let work):
-      let job: WorkerPool.Job = { [self] in
+      reads.submit { [self] in
         work.run()
         loop.post { [self] in run(.worked) }
       }
-      if let lane = parts.disks.lane(work.disk) { lane.submit(job) } else { names(job) }
     case .close: close()
     }
   }

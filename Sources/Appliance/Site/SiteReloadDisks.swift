@@ -13,6 +13,8 @@ struct DiskPlan {
   /// Of a following group: it had left the configuration and not the group.
   var returned: [GroupDisk] = []
   var removed: [String] = []
+  /// Were there before, and stay.
+  var kept: [String] = []
 
   /// Closes what was opened: nothing comes of it.
   func takeBack() { for disk in added { disk.close() } }
@@ -57,6 +59,7 @@ extension Site {
     let known = table.listed.map(\.name) + table.waiting.map(\.name)
     let names = configuration.disks.map(\.name)
     plan.removed = known.filter { !names.contains($0) }
+    plan.kept = known.filter { names.contains($0) }
     var waits: [String] = []
     var after = state
     for disk in configuration.disks where !known.contains(disk.name) {
@@ -89,6 +92,7 @@ extension Site {
       let group = plan.group
       for disk in plan.added { group.diskTable.withLock { $0.wait(for: disk) } }
       if group.duty == .owning {
+        keep(plan.kept, of: group, &status)
         let wishes =
           plan.removed.map { DiskChanges.Wish(event: .removed, name: $0) }
           + plan.added.map { DiskChanges.Wish(event: .added, name: $0.name, disk: $0) }
@@ -96,6 +100,16 @@ extension Site {
       } else {
         follow(plan, &status)
       }
+    }
+  }
+
+  /// Disks that an earlier reload was to remove, and that are in the configuration again.
+  private func keep(_ names: [String], of group: Group, _ status: inout ReloadStatus) {
+    let leaving = ask(group.loop) { done in done(group.keepDisks(names)) }
+    for name in leaving ?? [] {
+      status.notes.append(
+        "group \(group.configuration.name): disk \(name) is leaving it already: to add it again, "
+          + "run 'tapline reload' once more when it has left")
     }
   }
 

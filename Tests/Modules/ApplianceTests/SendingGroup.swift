@@ -26,7 +26,6 @@ final class SendingGroup {
   let log = Log()
   /// Of its links.
   private let loop: EventLoop
-  private let workers = WorkerPool(name: "work", threadLimit: 2)
   let questions = Questions()
   let turns = Turns()
   private let memory = PageBuffer(byteCount: 1 << 20)
@@ -58,7 +57,6 @@ final class SendingGroup {
 
   deinit {
     sender?.stop()
-    workers.finish()
     questions.workers.finish()
     loop.stop()
     try? FileManager.default.removeItem(atPath: storage.path)
@@ -164,8 +162,7 @@ final class SendingGroup {
         reporter: follower.reporter,
         disks: SentDisks(
           state.disks.map {
-            .init(
-              number: $0.number, name: $0.name, store: stores[$0.number.index], lane: workers)
+            .init(number: $0.number, name: $0.name, store: stores[$0.number.index])
           }, next: state.nextDisk),
         clock: { [loop, turns] in
           turns.note(loop.monotonicNow)

@@ -197,7 +197,8 @@ struct ResumeDecisionTests {
     }
     let text = divergence.text(of: "shop", owner: "east", follower: "west")
     for part in [
-      "record 230 was durable at east", "last record of both is 200", "east has records 201 to 250",
+      "record 230 was durable where it was made, and east lacks it", "last record of both is 200",
+      "east has records 201 to 250",
       "west records 201 to 240", "tapline sync shop --discard-follower",
     ] {
       #expect(text.contains(part), "\(part) in \(text)")

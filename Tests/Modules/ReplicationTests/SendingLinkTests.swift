@@ -11,7 +11,7 @@ import Testing
   // MARK: States
 
   enum State: String, CaseIterable {
-    case stopped, connecting, agreeing, streaming, parting, waiting
+    case stopped, connecting, agreeing, comparing, checking, streaming, parting, waiting
 
     init?(_ phase: SendingScene.Link.Phase) {
       let name = "\(phase)".prefix { $0.isLetter }
@@ -33,11 +33,19 @@ import Testing
     case .agreeing:
       scene.handle(.start)
       scene.handle(.connected)
+    case .comparing:
+      scene.handle(.start)
+      scene.handle(.connected)
+      scene.arrive(.welcome, scene.welcome().encoded())
+    case .checking:
+      scene.handle(.start)
+      scene.handle(.connected)
+      _ = scene.arriveAndCompare(scene.welcome())
     case .streaming: scene.stream()
     case .parting:
       scene.handle(.start)
       scene.handle(.connected)
-      scene.arrive(.welcome, scene.foreignWelcome.encoded())
+      _ = scene.arriveAndCompare(scene.foreignWelcome)
     case .waiting:
       scene.handle(.start)
       scene.handle(.disconnected(.network("gone")))
@@ -61,7 +69,7 @@ import Testing
     case .grown: scene.handle(.grown)
     case .detached: scene.handle(.detached)
     case .awaited: scene.handle(.awaited)
-    case .worked: scene.handle(.worked)
+    case .worked: scene.finishWork()
     case .stop: scene.handle(.stop)
     }
   }
@@ -71,7 +79,14 @@ import Testing
     .stopped: [.start: .connecting],
     .connecting: [.connected: .agreeing, .lost: .waiting, .late: .waiting, .stop: .stopped],
     .agreeing: [
-      .welcomed: .streaming, .lost: .waiting, .refused: .waiting, .late: .waiting, .stop: .stopped,
+      .welcomed: .comparing, .lost: .waiting, .refused: .waiting, .late: .waiting, .stop: .stopped,
+    ],
+    .comparing: [
+      .worked: .checking, .welcomed: .waiting, .lost: .waiting, .refused: .waiting,
+      .late: .waiting, .stop: .stopped,
+    ],
+    .checking: [
+      .worked: .streaming, .lost: .waiting, .refused: .waiting, .late: .waiting, .stop: .stopped,
     ],
     .streaming: [.lost: .waiting, .refused: .waiting, .stop: .stopped],
     .parting: [.lost: .waiting, .late: .waiting, .stop: .stopped],
@@ -91,7 +106,8 @@ import Testing
 
   @Test func `a state that time ends says when`() throws {
     let limits: [State: UInt64?] = [
-      .stopped: nil, .connecting: 10_000, .agreeing: 30_000, .parting: 5_000, .waiting: 50,
+      .stopped: nil, .connecting: 10_000, .agreeing: 30_000, .comparing: 15_000,
+      .checking: 15_000, .parting: 5_000, .waiting: 50,
     ]
     for (state, limit) in limits {
       #expect(try scene(state).milliseconds == limit, "\(state)")
@@ -136,7 +152,8 @@ import Testing
     #expect(pauses == [50, 100, 200, 400, 800, 1600, 2000])
     scene.handle(.connected)
     _ = scene.drainAll()
-    scene.arrive(.welcome, scene.welcome().encoded())
+    _ = scene.arriveAndCompare(scene.welcome())
+    scene.finishWork()
     lose()
     #expect(pauses.last == 50)
   }
@@ -147,9 +164,9 @@ import Testing
     var ahead = scene.welcome()
     ahead.lineage = scene.folder.journal.lineage
     ahead.last = LastRecord(SequenceNumber(9), Timestamp(rawValue: 9))
-    #expect(scene.arrive(.welcome, ahead.encoded()) == ["cut"])
+    #expect(scene.arriveAndCompare(ahead) == ["cut"])
     _ = scene.drainAll()
-    #expect(scene.arrive(.welcome, ahead.encoded()) == ["close"])
+    #expect(scene.arriveAndCompare(ahead) == ["close"])
     #expect(scene.link.monitor.snapshot.detail.contains("did not go back"))
   }
 
@@ -203,7 +220,7 @@ import Testing
     }
     scene.pass(milliseconds: 14_999)
     scene.handle(.time)
-    #expect(scene.phase == .streaming)
+    #expect(State(scene.phase) == .streaming)
     _ = scene.drainAll()
     scene.pass(milliseconds: 1)
     scene.handle(.time)
@@ -226,7 +243,7 @@ import Testing
       scene.handle(.time)
       scene.handle(.taken)
     }
-    #expect(scene.phase == .streaming)
+    #expect(State(scene.phase) == .streaming)
     #expect(scene.milliseconds == 15_000)
     scene.pass(milliseconds: 15_000)
     scene.handle(.time)
@@ -240,14 +257,14 @@ import Testing
     scene.pass(milliseconds: 20_000)
     for event in [SendingScene.Link.Event.grown, .time] {
       scene.handle(event, readMillisecondsAgo: 20_000)
-      #expect(scene.phase == .streaming)
+      #expect(State(scene.phase) == .streaming)
     }
     scene.arrive(.alive)
     _ = scene.drainAll()
-    #expect(scene.phase == .streaming)
+    #expect(State(scene.phase) == .streaming)
     scene.pass(milliseconds: 15_000)
     scene.handle(.time)
-    #expect(scene.phase == .waiting)
+    #expect(State(scene.phase) == .waiting)
   }
 
   // MARK: Batches

@@ -24,10 +24,9 @@ final class SendingScene {
   init(segmentByteCount: Int = FolderJournal.segmentByteCount) throws {
     folder = try FolderJournal(segmentByteCount: segmentByteCount)
     let journal = folder.journal
-    let lane = WorkerPool(name: "disks", threadLimit: 1)
     let disks = SentDisks(
       zip(FolderJournal.disks, stores).map {
-        .init(number: $0.number, name: $0.name, store: $1, lane: lane)
+        .init(number: $0.number, name: $0.name, store: $1)
       }, next: 2)
     link = SendingLink(
       .init(
@@ -138,6 +137,13 @@ final class SendingScene {
     handle(.connected)
     _ = drainAll()
     arrive(.welcome, welcome().encoded())
+    while !work.isEmpty { finishWork() }
     _ = drainAll()
+  }
+
+  /// A welcome comes, and what is looked up for it is there. What is to be done then.
+  func arriveAndCompare(_ welcome: LinkWelcome) -> [String] {
+    arrive(.welcome, welcome.encoded())
+    return finishWork()
   }
 }

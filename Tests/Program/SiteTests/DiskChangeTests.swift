@@ -226,6 +226,11 @@ import Testing
     let second = try site.image("new@latest")
     #expect(second[0] == 7 && second[1...].allSatisfy { $0 == 0 })
     try expectView(site, "new@\(rfc3339(before))", first)
+    // What is said of the one is not said of the other.
+    site.configuration.groups[0].disks[0].access = "[{uid: \(getuid() + 1), allow: read-only}]"
+    try site.reload().checked()
+    _ = try site.connect("new@latest")
+    #expect(throws: (any Error).self) { try site.connect("new@\(rfc3339(before))") }
   }
 
   @Test func `a restart does the same as a reload`() throws {
