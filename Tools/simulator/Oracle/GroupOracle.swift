@@ -61,7 +61,8 @@ final class GroupOracle {
 
   /// It is known what both sites have.
   var canExchange: Bool {
-    !recoveries[0].isGoingBack && !recoveries[0].isEndUncertain && !isSplit && !isGivenUp
+    recoveries[0].cutEnd == nil && !recoveries[0].isGoingBack
+      && !recoveries[0].isEndUncertain && !isSplit && !isGivenUp
       && protected.line.agrees(with: recoveries[0].line)
   }
 

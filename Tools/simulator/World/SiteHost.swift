@@ -125,8 +125,8 @@ final class SiteHost: @unchecked Sendable {
     state = .down
   }
 
-  func cutPower() {
-    machine.cutPower()
+  func cutPower(keepsSome: Bool = true) {
+    machine.cutPower(keepsSome: keepsSome)
     state = .down
     for group in files { group.reload(from: machine) }
   }
@@ -246,6 +246,7 @@ final class SiteHost: @unchecked Sendable {
         recovery.isDetached = true
       }
     }
+    if line.contains(": a full copy from") { world.ambushes.copyBegan(self) }
     guard line.contains("; they are dropped") || line.contains(": a full copy from"),
       !world.isQuiet, let inspector, let instants = inspector.instants[group]
     else { return }
@@ -253,6 +254,7 @@ final class SiteHost: @unchecked Sendable {
   }
 
   func syncFailed(_ path: String) {
+    world.chaos.syncFailed(at: self)
     for group in files where path.hasPrefix(group.folder) { group.syncFailed() }
   }
 
