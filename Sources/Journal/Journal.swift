@@ -722,18 +722,6 @@ public final class Journal<Storage: JournalStorage> {
     stampFloor = max(first, promisedTimestamp)
   }
 
-  private func checkPromise(_ timestamp: Timestamp) throws(JournalError) {
-    #if MUTANTS
-      if Mutant.forgetPromise.isOn { return }
-    #endif
-    guard timestamp > promisedTimestamp else {
-      throw .notNext(
-        "record \(lastSequence.rawValue + 1) is of \(timestamp), and the peer had promised that "
-          + "nothing at or before \(promisedTimestamp) would follow: instants that were opened "
-          + "here would change. Its state file may be an older copy")
-    }
-  }
-
   /// Verifies and stages the whole records at the start of `bytes`, which continue the active
   /// segment; the memory must stay unchanged until `commit`. Returns how many bytes were taken;
   /// the rest is the beginning of a record, or begins with a marker of a disk: see `nextChange`.
@@ -752,8 +740,14 @@ public final class Journal<Storage: JournalStorage> {
       }
       let byteCount = RecordHeader.byteCount + header.payloadByteCount
       if taken + byteCount > bytes.count { break }
-      try check(header, byteCount)
       let checksumStart = segment.checksumSeed ^ UInt32(truncatingIfNeeded: activeCount)
+      guard header.timestamp > stampFloor else {
+        let verifies = unsafe header.verifies(record, checksumStart: checksumStart)
+        throw tooEarly(header, verifies: verifies)
+      }
+      guard activeEnd + byteCount <= activeLimit else {
+        throw .notNext("record exceeds its segment")
+      }
       guard unsafe header.verifies(record, checksumStart: checksumStart) else {
         throw .notNext("checksum of record \(lastSequence.rawValue + 1) is wrong")
       }
@@ -768,14 +762,14 @@ public final class Journal<Storage: JournalStorage> {
     return taken
   }
 
-  private func check(_ header: RecordHeader, _ byteCount: Int) throws(JournalError) {
-    guard header.timestamp > stampFloor else {
-      try checkPromise(header.timestamp)
-      throw .notNext("record \(lastSequence.rawValue + 1) is not later than the one before")
+  /// - Parameter verifies: what the record says is what the peer wrote.
+  private func tooEarly(_ header: RecordHeader, verifies: Bool) -> JournalError {
+    let sequence = lastSequence.advanced(by: 1)
+    if verifies, header.timestamp <= promisedTimestamp {
+      return .brokenPromise(
+        sequence: sequence, of: header.timestamp, promised: promisedTimestamp)
     }
-    guard activeEnd + byteCount <= activeLimit else {
-      throw .notNext("record exceeds its segment")
-    }
+    return .notNext("record \(sequence.rawValue) is not later than the one before")
   }
 
   /// Of a record that verifies: what it says is what the peer wrote.

@@ -11,6 +11,9 @@ public enum JournalError: Error, Sendable, CustomStringConvertible {
   case otherVersion(UInt32)
   /// What the peer sent is not what must come next.
   case notNext(String)
+  /// The next record is right, but not later than what the peer had promised: no record at or
+  /// before it would follow.
+  case brokenPromise(sequence: SequenceNumber, of: Timestamp, promised: Timestamp)
   /// The next record is right, but ends at byte `end` of a disk that is smaller here.
   case behindEnd(sequence: SequenceNumber, disk: DiskNumber, end: UInt64)
 
@@ -27,6 +30,9 @@ public enum JournalError: Error, Sendable, CustomStringConvertible {
       "journal \(FormatVersion.advice(version, own: SegmentHeader.version))"
     case .notNext(let what):
       "replicated records: \(what)"
+    case .brokenPromise(let sequence, let timestamp, let promised):
+      "replicated records: record \(sequence.rawValue) is of \(timestamp), and nothing at or "
+        + "before \(promised) was to follow"
     case .behindEnd(let sequence, let disk, let end):
       "replicated records: record \(sequence.rawValue) ends at byte \(end) of disk "
         + "\(disk.rawValue), which is smaller"

@@ -100,6 +100,9 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
       try adopt(
         kept, survey, isLast: index == decision.chain.count - 1, state: state, storage)
     }
+    if cut != nil, decision.chain.last?.isCut == true, let last = segments.last {
+      try void(behind: last, storage)
+    }
     oldestSegment = max(state.oldestSegment, segments.first?.number ?? 0)
   }
 
@@ -168,6 +171,32 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
         try file.syncData()
       }
     } catch { throw .storage(error, doing: "erasing segments") }
+  }
+
+  /// What follows the end of a segment that is cut can never be taken for records again: a start as
+  /// owner would, with nobody to cut it once more. First its sidecar, which says that they are
+  /// there.
+  private func void(
+    behind last: Segment<Storage.File>, _ storage: Storage
+  ) throws(JournalError) {
+    #if MUTANTS
+      if Mutant.keepCutTail.isOn { return }
+    #endif
+    let blank = PageBuffer(byteCount: SegmentHeader.byteCount)
+    let head = unsafe UnsafeRawBufferPointer(rebasing: blank.bytes[..<RecordHeader.byteCount])
+    do throws(Errno) {
+      let name = SidecarIndex.name(ofSegmentFile: slots[last.slot].name)
+      if try storage.names().contains(name) {
+        // Where it cannot be changed, all stays as it is: the peer cuts once more.
+        guard let sidecar = try? storage.open(name),
+          unsafe (try? sidecar.write(head, at: 0)) != nil, (try? sidecar.syncData()) != nil
+        else { return }
+      }
+      if last.end + head.count <= Int(last.header.segmentByteCount) {
+        try unsafe last.file.write(head, at: UInt64(last.end))
+        try last.file.syncData()
+      }
+    } catch { throw .storage(error, doing: "cutting a segment") }
   }
 
   private static func open(_ storage: Storage) throws(JournalError) -> [Slot] {

@@ -5,11 +5,13 @@ import Journal
 /// have grown.
 public struct LinkHello: Equatable, Sendable {
   public static let magic: UInt64 = 0x5441_504C_4C49_4E4B  // "TAPLLINK"
-  public static let version: UInt32 = 3
+  public static let version: UInt32 = 4
   /// As many as a group's configuration may have.
   static let diskLimit = 256
 
   public var site: String
+  /// The name of the site for which it is meant.
+  public var receiver: String
   public var groupName: String
   public var group: GroupIdentifier
   /// Its incarnations, the one that sends being the newest, and its last record.
@@ -21,11 +23,12 @@ public struct LinkHello: Equatable, Sendable {
   public var nextDisk: UInt16
 
   public init(
-    site: String, groupName: String, group: GroupIdentifier, lineage: Lineage,
+    site: String, receiver: String, groupName: String, group: GroupIdentifier, lineage: Lineage,
     last: LastRecord = LastRecord(.none, .zero), segmentByteCount: UInt32,
     disks: [JournalState.Disk]
   ) {
     self.site = site
+    self.receiver = receiver
     self.groupName = groupName
     self.group = group
     self.lineage = lineage
@@ -40,6 +43,7 @@ public struct LinkHello: Equatable, Sendable {
     encoder.put(Self.magic)
     encoder.put(Self.version)
     encoder.put(site)
+    encoder.put(receiver)
     encoder.put(groupName)
     encoder.put(group.high)
     encoder.put(group.low)
@@ -60,6 +64,7 @@ public struct LinkHello: Equatable, Sendable {
       let version = try decoder.take(UInt32.self)
       guard version == Self.version else { throw LinkError.otherVersion(version) }
       site = try decoder.takeString()
+      receiver = try decoder.takeString()
       groupName = try decoder.takeString()
       group = GroupIdentifier(high: try decoder.take(), low: try decoder.take())
       lineage = try decoder.takeLineage()

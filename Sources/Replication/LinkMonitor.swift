@@ -32,6 +32,22 @@ public final class LinkMonitor: Sendable {
     /// What the peer had when the sites were found to have diverged, and words for it; nil while
     /// they have not.
     public var divergence: (seen: JournalState.OwnerMark, text: String)?
+
+    /// A connection sends. What the peer refused on the last one, it may refuse on this: that
+    /// stands until something is taken.
+    mutating func sends(_ state: State) {
+      if self.state == .refused { return }
+      self.state = state
+      detail = ""
+    }
+
+    /// The peer takes what is sent. Whether that is news.
+    mutating func noteTaken() -> Bool {
+      guard state == .refused else { return false }
+      state = syncProgress == nil ? .connected : .syncing
+      detail = ""
+      return true
+    }
   }
 
   /// To whom it sends.

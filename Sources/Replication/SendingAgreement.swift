@@ -93,13 +93,8 @@ extension SendingLink {
   private mutating func begun(_ now: UInt64) throws(LinkError) {
     phase = .streaming
     monitor.agreed()
-    monitor.update {
-      $0.detail = ""
-      $0.vitals.began(now: now)
-    }
-    parts.log(
-      "group \(parts.hello.groupName): linked to \(monitor.peerSite), "
-        + "streaming from record \(parts.follower.received.rawValue + 1)")
+    monitor.update { $0.vitals.began(now: now) }
+    if monitor.snapshot.state != .refused { stream.noteLinked() }
     putOut(now)
     try goOn(now)
   }

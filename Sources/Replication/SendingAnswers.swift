@@ -12,6 +12,8 @@ extension SendingStream {
     switch frame.kind {
     case .alive:
       noteSuccess(hasMore: false, heard)
+      // What it refused before, it would have refused again by now.
+      noteTaken()
     case .progress:
       let progress = try LinkProgress(decoding: body)
       try take(progress, heard)
@@ -42,7 +44,7 @@ extension SendingStream {
     monitor.update {
       $0.isRecoverable = progress.isRecoverable
       if progress.isRecoverable, isCopied {
-        $0.state = .connected
+        $0.sends(.connected)
         $0.syncProgress = nil
       }
     }
@@ -54,8 +56,23 @@ extension SendingStream {
   /// work on a full copy.
   private func noteSuccess(hasMore: Bool, _ now: UInt64) {
     let hasAll = parts.follower.durable >= parts.watermarks.sequence(.appended)
+    var isSuccess = hasMore || hasAll
     monitor.update {
-      if hasMore || hasAll || $0.state == .syncing { $0.vitals.succeeded(now: now) }
+      isSuccess = isSuccess || $0.state == .syncing
+      if isSuccess { $0.vitals.succeeded(now: now) }
     }
+    if isSuccess { noteTaken() }
+  }
+
+  private func noteTaken() {
+    var isNews = false
+    monitor.update { isNews = $0.noteTaken() }
+    if isNews { noteLinked() }
+  }
+
+  func noteLinked() {
+    parts.log(
+      "group \(parts.hello.groupName): linked to \(monitor.peerSite), "
+        + "streaming from record \(parts.follower.received.rawValue + 1)")
   }
 }

@@ -34,7 +34,7 @@ extension SendingStream {
     let (total, lacking) = (debt.totalByteCount, debt.lackingByteCount)
     pace = CopyPace(total: total, lacking: lacking, nowNanoseconds: now)
     monitor.update {
-      $0.state = .syncing
+      $0.sends(.syncing)
       $0.syncProgress = Self.progress(lacking, of: total)
       $0.isRecoverable = false
     }

@@ -60,7 +60,7 @@ extension SendingStream {
   private mutating func begun() -> Resumption {
     output.put(LinkFrame(.begin))
     monitor.update {
-      $0.state = .connected
+      $0.sends(.connected)
       $0.isRecoverable = true
     }
     return .begun

@@ -14,6 +14,7 @@ struct DroppedResultTests {
     ),
     "Appliance/Group/GroupViews.swift": (1, "an instant that is not in the history is not offered"),
     "Journal/Follower.swift": (1, "the result of an atomic, not of a call that fails"),
+    "Journal/JournalRecovery.swift": (2, "what was dropped is dropped again if it comes back"),
     "Journal/JournalStorage.swift": (
       4, "direct transfers are a hint; unfinished files are removed again before their next use"
     ),
@@ -26,6 +27,7 @@ struct DroppedResultTests {
     "JournalTools/SegmentImage.swift": (2, "pages that cannot be read are zeros, which are damage"),
     "JournalTools/SidecarCheck.swift": (2, "what cannot be read is told as such"),
     "Replication/LastRecord.swift": (1, "what cannot be read counts as another record"),
+    "Replication/ReceivingLink.swift": (2, "what is malformed ends the connection, with words"),
     "Replication/RecordRepair.swift": (2, "what cannot be read cannot be made again"),
     "Storage/FileStore.swift": (1, "a deliberate mistake of the simulator"),
     "Storage/UpstreamConnection.swift": (1, "a goodbye that is not answered"),

@@ -71,8 +71,8 @@ struct PeerWriter {
       JournalState.Disk(number: DiskNumber(UInt16($0)), name: "d\($0)", byteCount: 4096)
     }
     let hello = LinkHello(
-      site: String(decoding: input.bytes(input.below(8)), as: UTF8.self), groupName: "g",
-      group: SegmentWriter.group,
+      site: String(decoding: input.bytes(input.below(8)), as: UTF8.self), receiver: "west",
+      groupName: "g", group: SegmentWriter.group,
       lineage: Lineage([SegmentWriter.incarnation(segments.near(1, &input))]),
       segmentByteCount: SegmentWriter.segmentByteCount, disks: disks)
     return hello.encoded()

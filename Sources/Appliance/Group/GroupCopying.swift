@@ -6,6 +6,10 @@ import SystemIO
 
 /// A full copy that comes from the peer: its pieces go to the disks, by the keeper.
 extension Group {
+  func hasPlace(for piece: BaselinePiece) -> Bool {
+    diskTable.withLock { $0[piece.disk] }.map { piece.range.end <= $0.store.byteCount } ?? false
+  }
+
   /// Writes a piece of the peer's disk to the base; `done` is called on the loop.
   func storeBaseline(
     _ piece: BaselinePiece, _ bytes: [UInt8]?, from receiver: any IncomingLink,

@@ -176,6 +176,16 @@ extension Group {
     return ResumeDecision.objection(of: welcome, to: hello, match: match, droppingAfter: end)
   }
 
+  /// Why the record cannot be taken, of which its owner had said before that it would not come.
+  func brokenPromise(
+    _ sequence: SequenceNumber, of timestamp: Timestamp, _ promised: Timestamp, _ owner: String
+  ) -> String {
+    "record \(sequence.rawValue) is of \(timestamp), and \(owner) had promised that nothing at or "
+      + "before \(promised) would follow: instants that were opened at \(siteName) would change. "
+      + "Is the clock of \(owner) right, and its state file no older copy? If this stays, stop "
+      + "\(siteName) and move its folder of group \(configuration.name) away: it is copied anew"
+  }
+
   /// The peer says that each site has records which the other lacks.
   func diverged(_ text: String) { receiving.diverged(text) }
 

@@ -9,6 +9,8 @@ final class LinkDoor: @unchecked Sendable {
 
   private static let greeterLimit = 64
 
+  /// The name of this site.
+  let site: String
   let loop: EventLoop
   /// What peers may cause as often as they like.
   let log: ClientLog
@@ -21,9 +23,11 @@ final class LinkDoor: @unchecked Sendable {
   ///   - greetingNanoseconds: how long a peer may take to say which group it sends.
   ///   - find: called on the loop.
   init(
-    loop: EventLoop, greetingNanoseconds: UInt64, log: @escaping @Sendable (String) -> Void,
+    site: String, loop: EventLoop, greetingNanoseconds: UInt64,
+    log: @escaping @Sendable (String) -> Void,
     find: @escaping GroupFinder
   ) {
+    self.site = site
     self.loop = loop
     self.greetingNanoseconds = greetingNanoseconds
     self.log = ClientLog(log)

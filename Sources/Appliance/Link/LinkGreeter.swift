@@ -44,6 +44,12 @@ final class LinkGreeter: EventHandler, @unchecked Sendable {
       guard ([hello.site] + hello.disks.map(\.name)).allSatisfy(EntityName.isValid) else {
         throw .protocolViolation("hello has a name that no site or disk can have")
       }
+      // Before the group hears of it: it would give up the connection that it has.
+      guard hello.receiver == door.site else {
+        throw .unacceptable(
+          "this is site \(door.site), and \(hello.receiver.quotedForMessage) is meant: correct the "
+            + "'address' of that peer at \(hello.site), or the name under which it has this site")
+      }
       let group = try door.group(named: hello.groupName)
       let leftover = Array(input[rest...])
       let (socket, log) = (self.socket, door.log)
@@ -56,12 +62,7 @@ final class LinkGreeter: EventHandler, @unchecked Sendable {
       }
     } catch {
       door.log.note("link: \(error)")
-      let reason: [UInt8]
-      if case .refused(let text) = error {
-        reason = Array(text.utf8)
-      } else {
-        reason = Array("\(error)".utf8)
-      }
+      let reason = Array("\(error)".utf8)
       let frame = LinkFrame(.refused, bodyByteCount: reason.count).encoded + reason
       _ = unsafe frame.withUnsafeBytes { try? unsafe socket.send($0) }
       close()

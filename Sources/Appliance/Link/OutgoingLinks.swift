@@ -12,13 +12,13 @@ extension GroupParts {
     from site: String, on loops: LinkLoops, _ log: @escaping @Sendable (String) -> Void
   ) -> [LinkSender<DiskStore>] {
     guard let journal, let state = stateKeeper?.state else { return [] }
-    let hello = LinkHello(
-      site: site, groupName: configuration.name, group: state.group,
-      lineage: state.lineage, segmentByteCount: UInt32(journal.options.segmentByteCount),
-      disks: [])
     let peers = GroupOpening.receivers(configuration, duty)
     return zip(followers.all, peers).compactMap { follower, peer in
       guard let address = peer.address else { return nil }
+      let hello = LinkHello(
+        site: site, receiver: peer.site, groupName: configuration.name, group: state.group,
+        lineage: state.lineage, segmentByteCount: UInt32(journal.options.segmentByteCount),
+        disks: [])
       return LinkSender(
         .init(
           endpoint: SocketEndpoint(address), hello: hello, catalog: journal.catalog,

@@ -197,8 +197,8 @@ public final class Site: Sendable {
     front = FrontDesk(
       loop: frontLoop, views: views, catalog: ExportCatalog(hosts), limits: limits, log: log)
     door = LinkDoor(
-      loop: frontLoop, greetingNanoseconds: limits.handshakeNanoseconds, log: log,
-      find: hosts.findForPeer)
+      site: configuration.site, loop: frontLoop,
+      greetingNanoseconds: limits.handshakeNanoseconds, log: log, find: hosts.findForPeer)
   }
 
   /// Serves when it returns. Once. Throws when no group can be written to; nobody was served then.
@@ -374,10 +374,10 @@ extension [GroupHost] {
   /// Throws in words for a peer when there is none that is open.
   @Sendable func findForPeer(named name: String) throws(LinkError) -> Group {
     guard let host = first(where: { $0.name == name }) else {
-      throw .refused("this site has no group \(name.debugDescription)")
+      throw .unacceptable("this site has no group \(name.debugDescription)")
     }
     guard let group = host.group else {
-      throw .refused("group \(name) is not open there: \(host.closedReason)")
+      throw .unacceptable("group \(name) is not open there: \(host.closedReason)")
     }
     return group
   }

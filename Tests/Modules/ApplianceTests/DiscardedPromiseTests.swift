@@ -32,7 +32,8 @@ import Testing
       try group.stateKeeper?.update { $0.baseline = .complete }
       listener = try Socket.listen(on: .tcp(host: "127.0.0.1", port: 0))
       let hello = LinkHello(
-        site: "east", groupName: "g", group: GroupIdentifier(high: 1, low: 2), lineage: Lineage(),
+        site: "east", receiver: "west", groupName: "g", group: GroupIdentifier(high: 1, low: 2),
+        lineage: Lineage(),
         segmentByteCount: 64 << 10, disks: [.init(name: "disk", byteCount: 1 << 20)])
       receiver = LinkReceiver(
         socket: listener, leftover: [], hello: hello, group: group, log: ClientLog { _ in })

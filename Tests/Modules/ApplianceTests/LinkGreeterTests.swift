@@ -9,9 +9,12 @@ import Testing
 /// Proves that peers whose greetings are no good, however many come, are told why, cost a few lines
 /// of the log, and put nothing into it that they have chosen.
 @Suite(.scratch) struct LinkGreeterTests {
-  private func hello(_ site: String, group: String = "g", disk: String = "disk") -> [UInt8] {
+  private func hello(
+    _ site: String, to receiver: String = "west", group: String = "g", disk: String = "disk"
+  ) -> [UInt8] {
     LinkHello(
-      site: site, groupName: group, group: GroupIdentifier(high: 1, low: 2), lineage: Lineage(),
+      site: site, receiver: receiver, groupName: group, group: GroupIdentifier(high: 1, low: 2),
+      lineage: Lineage(),
       segmentByteCount: 64 << 10, disks: [.init(name: disk, byteCount: 1 << 20)]
     ).encoded()
   }
@@ -47,6 +50,36 @@ import Testing
     #expect(reasons.count == 40)
     #expect(reasons.first?.contains("receives from site east") ?? false, "\(reasons)")
     #expect(log.count == LogLimiter.burst, "\(log)")
+  }
+
+  /// It came to the address of another peer of its sender, by mistake: that one's link would end at
+  /// each try.
+  @Test func `a hello for another site is refused, and the present link lives on`() throws {
+    let site = try LinkedHost(ScratchDirectory())
+    let right = try PeerChannel(connectingTo: site.endpoint)
+    try right.send(LinkFrame(.hello), hello("east"))
+    #expect(try right.receive(timeoutMilliseconds: 10_000)?.0.kind == .welcome)
+    for receiver in ["north", "", "west\nnorth"] {
+      let wrong = try PeerChannel(connectingTo: site.endpoint)
+      try wrong.send(LinkFrame(.hello), hello("east", to: receiver))
+      let (frame, body) = try #require(try wrong.receive(timeoutMilliseconds: 10_000))
+      let text = String(decoding: body, as: UTF8.self)
+      #expect(frame.kind == .refused)
+      #expect(text.contains("this is site west, and ") && text.contains("'address'"), "\(text)")
+      #expect(receiver != "north" || text.contains("'north' is meant"), "\(text)")
+      wrong.shutDown()
+    }
+    // What follows the greeting is still taken.
+    try right.send(LinkFrame(.copyBegin, argument: 1), [])
+    try right.send(LinkFrame(.baselineConfirm, argument: 5), [])
+    var frame: LinkFrame?
+    repeat {
+      frame = try right.receive(timeoutMilliseconds: 10_000)?.0
+    } while frame?.kind == .alive || frame?.kind == .progress
+    #expect(frame?.kind == .baselineStored)
+    right.shutDown()
+    site.close()
+    #expect(site.log.allSatisfy { !$0.contains("\n") }, "\(site.log)")
   }
 
   @Test func `what is no hello, or names no group that is here, costs a few lines`() throws {

@@ -10,7 +10,8 @@ import Testing
 /// nothing it says later comes into the log or the state file as it is.
 @Suite(.scratch) struct LinkReceiverTests {
   private static let hello = LinkHello(
-    site: "east", groupName: "g", group: GroupIdentifier(high: 1, low: 2), lineage: Lineage(),
+    site: "east", receiver: "west", groupName: "g", group: GroupIdentifier(high: 1, low: 2),
+    lineage: Lineage(),
     segmentByteCount: 64 << 10, disks: [.init(name: "disk", byteCount: 1 << 20)])
 
   struct Change: CustomTestStringConvertible, Sendable {
@@ -42,6 +43,7 @@ import Testing
 
   static let others: [Change] = [
     Change("site") { $0.site = "east: all is well\nwest" },
+    Change("receiver") { $0.receiver = "north" },
     Change("group's name") { $0.groupName = "h" },
     Change("group") { $0.group = GroupIdentifier(high: 3, low: 4) },
     Change("disk") { $0.disks[0].name = "disk\n" },
@@ -87,6 +89,20 @@ import Testing
     site.close()
   }
 
+  @Test(arguments: [(0, 1 << 20), (0, (1 << 20) - 3), (1, 0)])
+  func `a piece that has no place on a disk ends the connection`(disk: Int, start: Int) throws {
+    let site = try LinkedHost(ScratchDirectory())
+    let channel = try beginCopy(site)
+    let piece = BaselinePiece(
+      disk: DiskNumber(UInt16(disk)), range: ByteRange(start: UInt64(start), length: 4),
+      applied: .none)
+    try channel.send(LinkFrame(.baselineZeros), piece.encoded())
+    try channel.send(LinkFrame(.baselineConfirm, argument: 5), [])
+    #expect(answer(channel) == nil, "the connection goes on")
+    channel.shutDown()
+    site.close()
+  }
+
   @Test func `a number that no record has does not become a group's`() throws {
     let site = try LinkedHost(ScratchDirectory())
     let channel = try beginCopy(site)
@@ -95,6 +111,41 @@ import Testing
     channel.shutDown()
     site.close()
     #expect(site.host.prepared?.stateKeeper?.state.applied.sequence == SequenceNumber.none)
+  }
+
+  /// It would be refused again and again, and only this site would know why.
+  @Test func `a peer whose record breaks its promise is told so`() throws {
+    let sending = try SendingGroup(diskByteCounts: [1 << 20], segmentByteCount: 64 << 10)
+    try sending.write(.write(disk: 0, offset: 0, [1, 2, 3]))
+    let segment = try #require(sending.journal.newestSegment)
+    var records = [UInt8](repeating: 0, count: segment.end - SegmentHeader.byteCount)
+    _ = try unsafe records.withUnsafeMutableBytes {
+      try unsafe segment.file.read(into: $0, at: UInt64(SegmentHeader.byteCount))
+    }
+    let position = StreamPosition(
+      segment: segment.number, offset: UInt32(SegmentHeader.byteCount))
+    let promised = sending.journal.newestTimestamp.rawValue
+
+    let site = try LinkedHost(ScratchDirectory())
+    let channel = try PeerChannel(connectingTo: site.endpoint)
+    var hello = Self.hello
+    hello.group = sending.state.group
+    hello.lineage = sending.state.lineage
+    try channel.send(LinkFrame(.hello), hello.encoded())
+    #expect(try channel.receive(timeoutMilliseconds: 10_000)?.0.kind == .welcome)
+    try channel.send(LinkFrame(.copyBegin, argument: 1), [])
+    try channel.send(LinkFrame(.baselineBegin, argument: 0), [])
+    try channel.send(LinkFrame(.segment), segment.header.encoded())
+    try channel.send(LinkFrame(.heartbeat, argument: promised), [])
+    try channel.send(LinkFrame(.records, argument: position.argument), records)
+    let (frame, body) = try #require(answer(channel))
+    #expect(frame.kind == .refused)
+    let text = String(decoding: body, as: UTF8.self)
+    #expect(text.contains("record 1 is of") && text.contains("east had promised"), "\(text)")
+    #expect(answer(channel) == nil, "the connection goes on")
+    #expect(site.host.group != nil, "the group has failed")
+    channel.shutDown()
+    site.close()
   }
 
   @Test func `what a peer says of a divergence is one line of bounded length`() throws {

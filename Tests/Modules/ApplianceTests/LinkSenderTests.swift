@@ -16,17 +16,19 @@ import Testing
 @Suite(.serialized) struct LinkSenderTests {
   static let disks = [20_000, 6000]
 
-  /// A sender whose first five records have arrived.
-  static func linked() throws -> (SendingGroup, ReceivingSite) {
+  /// A sender whose first records have arrived.
+  static func linked(records count: Int = 5) throws -> (SendingGroup, ReceivingSite) {
     var random = SeededGenerator(seed: 1)
-    return try linked(&random)
+    return try linked(records: count, &random)
   }
 
-  static func linked(_ random: inout SeededGenerator) throws -> (SendingGroup, ReceivingSite) {
+  static func linked(
+    records count: Int = 5, _ random: inout SeededGenerator
+  ) throws -> (SendingGroup, ReceivingSite) {
     let sending = try SendingGroup(diskByteCounts: disks)
     let site = try ReceivingSite(for: sending, seed: 1)
     sending.startLink(to: site.endpoint)
-    try sending.write(5, &random)
+    try sending.write(count, &random)
     try site.run { site.group.journal.appended == sending.journal.appended }
     return (sending, site)
   }
@@ -88,12 +90,7 @@ import Testing
   }
 
   @Test func progressReachesTheFollowersMarks() throws {
-    var random = SeededGenerator(seed: 1)
-    let sending = try SendingGroup(diskByteCounts: Self.disks)
-    let site = try ReceivingSite(for: sending, seed: 1)
-    sending.startLink(to: site.endpoint)
-    try sending.write(20, &random)
-    try site.run { site.group.journal.appended == sending.journal.appended }
+    let (sending, site) = try Self.linked(records: 20)
     let (follower, all) = (sending.follower, SequenceNumber(20))
     try site.run { follower.received == all }
     #expect(follower.durable == .none)
@@ -286,11 +283,7 @@ import Testing
   /// The receiver had begun a segment of which the sender lost even the header.
   @Test func aSegmentThatTheSenderLostWholeIsTakenBack() throws {
     var random = SeededGenerator(seed: 3)
-    let sending = try SendingGroup(diskByteCounts: Self.disks)
-    let site = try ReceivingSite(for: sending, seed: 3)
-    sending.startLink(to: site.endpoint)
-    try sending.write(10, &random)
-    try site.run { site.group.journal.appended == sending.journal.appended }
+    let (sending, site) = try Self.linked(records: 10, &random)
     sending.stopLink()
     site.disconnect()
     let last = sending.journal.appended

@@ -12,7 +12,8 @@ import Testing
   @Test func `disks of a full copy that was not finished are not served without it`() throws {
     let site = try LinkedHost(ScratchDirectory())
     let hello = LinkHello(
-      site: "east", groupName: "g", group: GroupIdentifier(high: 1, low: 2), lineage: Lineage(),
+      site: "east", receiver: "west", groupName: "g", group: GroupIdentifier(high: 1, low: 2),
+      lineage: Lineage(),
       segmentByteCount: 64 << 10, disks: [.init(name: "disk", byteCount: 1 << 20)])
     let channel = try PeerChannel(connectingTo: site.endpoint)
     try channel.send(LinkFrame(.hello), hello.encoded())

@@ -84,6 +84,7 @@ final class LinkedHost {
   private let front: EventLoop
   private let door: LinkDoor
   private let lines = Monitor<[String]>([])
+  private var isClosed = false
 
   /// Of the group's journal.
   var folder: String { scratch.file("data/g") }
@@ -96,7 +97,8 @@ final class LinkedHost {
     host = try recoveryHost(scratch, log: note)
     front = try EventLoop(name: "front")
     door = LinkDoor(
-      loop: front, greetingNanoseconds: ClientLimits().handshakeNanoseconds, log: note,
+      site: "west", loop: front, greetingNanoseconds: ClientLimits().handshakeNanoseconds,
+      log: note,
       find: [host].findForPeer)
     let listener = try Socket.listen(on: .tcp(host: "127.0.0.1", port: 0))
     endpoint = .tcp(host: "127.0.0.1", port: try listener.localPort())
@@ -106,7 +108,12 @@ final class LinkedHost {
     front.perform { door.open(listener) }
   }
 
+  /// A test that fails closes nothing; what runs here has no other owner.
+  deinit { close() }
+
   func close() {
+    if isClosed { return }
+    isClosed = true
     let door = door
     front.perform { door.close() }
     host.release()

@@ -156,7 +156,8 @@ final class SendingGroup {
       .init(
         endpoint: endpoint,
         hello: LinkHello(
-          site: "east", groupName: state.groupName, group: state.group, lineage: state.lineage,
+          site: "east", receiver: "west", groupName: state.groupName, group: state.group,
+          lineage: state.lineage,
           segmentByteCount: UInt32(options.segmentByteCount), disks: state.disks),
         catalog: journal.catalog, watermarks: journal.watermarks,
         reporter: follower.reporter,

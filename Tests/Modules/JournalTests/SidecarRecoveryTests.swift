@@ -254,6 +254,8 @@ import Testing
       try group.updateState { $0.durable = min($0.durable, after) }
       let recovered = try JournalRecovery(group.storage, state: group.state, cut: after)
       #expect(recovered.lastSequence == after)
+      // Nor does a start find more that nobody sets back again.
+      #expect(try JournalRecovery(group.storage, state: group.state).lastSequence == after)
       try group.adopt(recovered, truncatingHistoryAfter: after, newEpoch: true)
       // What had been merged before the cut must not come back.
       group.keepIndex()

@@ -65,7 +65,13 @@ final class JournalFixture {
   func fork(after sequence: SequenceNumber, slots: Int = 6) throws {
     state.beginIncarnation(after: .init(sequence, .zero))
     try saveState(isClean: false)
+    let file = journal.catalog.segment(holding: sequence.rawValue)?.file
+    let bytes = PageBuffer(byteCount: Self.segmentByteCount)
+    let all = unsafe UnsafeMutableRawBufferPointer(start: bytes.base, count: bytes.count)
+    _ = try unsafe file?.read(into: all, at: 0)
     let recovered = try JournalRecovery(storage, state: state, cut: sequence)
+    // A crash leaves what is void.
+    try unsafe file?.write(UnsafeRawBufferPointer(all), at: 0)
     journal = Journal(
       storage: storage, options: journal.options, state: state, recovered: recovered,
       continuesLastSegment: false)

@@ -52,7 +52,20 @@ struct AcceptRefusalTests {
     try replica.journal.closeInstants(through: promised)
     #expect(
       try replica.acceptSegment(segment.header) == .taken(SegmentHeader.byteCount))
-    #expect(try replica.accept(scene.records[0]) == .notNext)
+    #expect(try replica.accept(scene.records[0]) == .brokenPromise(SequenceNumber(1)))
+  }
+
+  /// The peer is told of the first; the second is damage, which it must look for.
+  @Test func `a record that breaks a promise is told from one that is damaged`() throws {
+    let scene = try Scene()
+    let promised = Timestamp(rawValue: scene.source.journal.newestTimestamp.rawValue - 1)
+    try scene.replica.journal.closeInstants(through: promised)
+    #expect(try scene.replica.accept(scene.records[2]) == .brokenPromise(SequenceNumber(3)))
+    var damaged = scene.records[2]
+    damaged[damaged.count - 1] ^= 1
+    try scene.expectRefusal(damaged)
+    // Nor is a record that came before what is here.
+    try scene.expectRefusal(scene.records[1])
   }
 
   // MARK: Records

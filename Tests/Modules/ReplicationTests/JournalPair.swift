@@ -116,6 +116,7 @@ enum Acceptance: Equatable {
   case taken(Int)
   /// `JournalError.notNext`: the peer is wrong.
   case notNext
+  case brokenPromise(SequenceNumber)
   case behindEnd(SequenceNumber, DiskNumber, end: UInt64)
   case mismatch
   case failed(String)
@@ -123,6 +124,7 @@ enum Acceptance: Equatable {
   fileprivate init(_ error: JournalError) {
     switch error {
     case .notNext: self = .notNext
+    case .brokenPromise(let sequence, _, _): self = .brokenPromise(sequence)
     case .behindEnd(let sequence, let disk, let end): self = .behindEnd(sequence, disk, end: end)
     case .mismatch: self = .mismatch
     default: self = .failed("\(error)")

@@ -19,7 +19,7 @@ struct LinkMessageTests {
     SequenceNumber(1_000_000), Timestamp(rawValue: 1_795_000_000_000_000_001),
     position: StreamPosition(segment: 12, offset: 36_000), checksum: 0x89AB_CDEF)
   static let hello = LinkHello(
-    site: "east", groupName: "größe", group: GroupIdentifier(high: 7, low: .max),
+    site: "east", receiver: "west", groupName: "größe", group: GroupIdentifier(high: 7, low: .max),
     lineage: Lineage([.numbered(1), .numbered(3, after: 20, at: 7)]), last: last,
     segmentByteCount: 64 << 20,
     disks: [
@@ -129,7 +129,7 @@ struct LinkMessageTests {
   }
 
   @Test func `another version is named`() throws {
-    #expect(refusal(of: Self.hello.encoded(), changing: 11) == .otherVersion(2))
+    #expect(refusal(of: Self.hello.encoded(), changing: 11) == .otherVersion(5))
     var bytes = Self.welcome.encoded()
     bytes[3] = 9
     let error = #expect(throws: LinkError.self) { try LinkWelcome(decoding: bytes) }

@@ -146,7 +146,7 @@ struct ResumeDecisionTests {
   /// The follower sees for itself that what it is to drop is not lost with it.
   @Test(arguments: cases) func `the follower objects where the owner must not go on`(given: Case) {
     let hello = LinkHello(
-      site: "east", groupName: "g", group: GroupIdentifier(high: 1, low: 1),
+      site: "east", receiver: "west", groupName: "g", group: GroupIdentifier(high: 1, low: 1),
       lineage: Self.lineage, last: LastRecord(Self.owner.last.sequence, Self.owner.last.timestamp),
       segmentByteCount: 1, disks: [])
     func objects(_ end: SequenceNumber?) -> Bool {

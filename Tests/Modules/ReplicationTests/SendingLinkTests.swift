@@ -158,6 +158,42 @@ import Testing
     #expect(pauses.last == 50)
   }
 
+  /// The peer agrees, and refuses what is sent then, each time.
+  @Test func `what a peer refuses again stands meanwhile, and is tried every two seconds`() throws {
+    let scene = try scene(.streaming)
+    var pauses: [UInt64] = []
+    for _ in 0..<8 {
+      scene.arrive(.refused, Array("no place".utf8))
+      pauses.append(scene.milliseconds ?? 0)
+      scene.pass(milliseconds: scene.milliseconds ?? 0)
+      #expect(scene.handle(.time) == ["connect"])
+      scene.agree()
+      let snapshot = scene.link.monitor.snapshot
+      #expect(snapshot.state == .refused && snapshot.detail.contains("no place"))
+      #expect(snapshot.reconnectCount == 1)
+    }
+    #expect(pauses == [50, 100, 200, 400, 800, 1600, 2000, 2000])
+    // It has nothing more; then it has.
+    scene.report(0)
+    #expect(scene.link.monitor.snapshot.state == .refused)
+    scene.report(1)
+    let snapshot = scene.link.monitor.snapshot
+    #expect(snapshot.state == .connected && snapshot.detail.isEmpty)
+  }
+
+  @Test func `what a peer refused is over once it says that it is there`() throws {
+    for (needsCopy, state) in [(false, LinkMonitor.State.connected), (true, .syncing)] {
+      let scene = try scene(.streaming)
+      scene.arrive(.refused, Array("no place".utf8))
+      scene.pass(milliseconds: scene.milliseconds ?? 0)
+      scene.handle(.time)
+      scene.agree(needsBaseline: needsCopy)
+      #expect(scene.link.monitor.snapshot.state == .refused)
+      scene.arrive(.alive)
+      #expect(scene.link.monitor.snapshot.state == state)
+    }
+  }
+
   @Test func `a peer that is asked twice to go back is given up`() throws {
     let scene = try scene(.agreeing)
     _ = scene.drainAll()

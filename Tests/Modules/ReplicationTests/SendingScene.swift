@@ -32,7 +32,8 @@ final class SendingScene {
       .init(
         endpoint: .tcp(host: "127.0.0.1", port: 1),
         hello: LinkHello(
-          site: "east", groupName: "shop", group: FolderJournal.group, lineage: journal.lineage,
+          site: "east", receiver: "west", groupName: "shop", group: FolderJournal.group,
+          lineage: journal.lineage,
           segmentByteCount: UInt32(journal.options.segmentByteCount), disks: FolderJournal.disks),
         catalog: journal.catalog, watermarks: journal.watermarks,
         reporter: followers.all[0].reporter, disks: disks, clock: { 0 }, log: { _ in }),
@@ -134,9 +135,14 @@ final class SendingScene {
   /// To where both ends agree and everything is sent.
   func stream() {
     handle(.start)
+    agree()
+  }
+
+  /// From where the connection is there.
+  func agree(needsBaseline: Bool = false) {
     handle(.connected)
     _ = drainAll()
-    arrive(.welcome, welcome().encoded())
+    arrive(.welcome, welcome(needsBaseline: needsBaseline).encoded())
     while !work.isEmpty { finishWork() }
     _ = drainAll()
   }
