@@ -1,7 +1,7 @@
 import SystemIO
 
-/// In some worlds ambushes are laid for one kind of moment, again and again, and the world is made so
-/// that it comes often. Drawn apart, so that all other worlds stay as they are.
+/// In some worlds ambushes are laid for one kind of moment, again and again, and the world is made
+/// so that it comes often. Drawn apart, so that all other worlds stay as they are.
 enum AmbushPlan: CaseIterable {
   /// The peer has a segment without a record, and the protected site loses it with its header.
   case forkedSegment
