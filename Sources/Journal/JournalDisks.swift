@@ -1,4 +1,5 @@
 import BlockModel
+import SystemIO
 
 extension JournalState {
   /// A disk of a group as its records name it.
@@ -32,6 +33,9 @@ extension JournalState {
 
     /// An instant shows it.
     public func isShown(at instant: Timestamp) -> Bool {
+      #if MUTANTS
+        let whole = Mutant.showBeforeWhole.isOn ? added : whole
+      #endif
       guard let whole, whole.timestamp <= instant else { return false }
       return removed.map { instant < $0.timestamp } ?? true
     }

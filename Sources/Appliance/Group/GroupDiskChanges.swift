@@ -100,7 +100,7 @@ extension Group {
       return continueDiskChanges()
     }
     let known = state.disks.first { $0.name == wish.name && $0.removed == nil }
-    let number = wish.number ?? known?.number ?? DiskNumber(state.nextDisk)
+    let number = wish.number ?? known?.number ?? Self.nextNumber(state)
     diskChanges.current?.number = number
     let (byteCount, backing) = (disk.store.byteCount, disk.backing)
     noteDisks { state in
@@ -118,6 +118,14 @@ extension Group {
       diskChanges.step = .stamp
       continueDiskChanges()
     }
+  }
+
+  private static func nextNumber(_ state: JournalState) -> DiskNumber {
+    #if MUTANTS
+      let gone = (0..<state.nextDisk).first { state.disks[DiskNumber($0)] == nil }
+      if Mutant.reuseDiskNumber.isOn, let gone { return DiskNumber(gone) }
+    #endif
+    return DiskNumber(state.nextDisk)
   }
 
   private func stampMarker(_ wish: DiskChanges.Wish, _ journal: SiteJournal) {

@@ -54,10 +54,7 @@ extension Group {
     keeper.submit { [self] in
       var failure: String?
       do {
-        if let coming {
-          try coming.store.clear(ByteRange(start: 0, length: coming.store.byteCount))
-          try coming.store.sync()
-        }
+        try coming?.makeZeros()
         try stateKeeper.update { $0.note(change, mark, coming?.store.byteCount, backing) }
       } catch let error as Errno {
         failure = "writing the state file: \(error.withAdvice)"
@@ -142,6 +139,16 @@ extension Group {
     return "disk \(change.name) needs \(ByteCount.format(change.byteCount)), and has "
       + "\(ByteCount.format(disk.store.byteCount)) at \(siteName): make it larger at \(siteName) "
       + "and reload that site"
+  }
+}
+
+extension GroupDisk {
+  fileprivate func makeZeros() throws {
+    #if MUTANTS
+      if Mutant.keepComingDisk.isOn { return }
+    #endif
+    try store.clear(ByteRange(start: 0, length: store.byteCount))
+    try store.sync()
   }
 }
 

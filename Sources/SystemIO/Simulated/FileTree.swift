@@ -76,14 +76,14 @@ struct FileTree {
     return copy
   }
 
-  mutating func losePower(_ random: inout SimulationRandom) {
+  mutating func losePower(keepsSome: Bool, _ random: inout SimulationRandom) {
     for folder in pending.keys.sorted() {
       let changes = pending[folder] ?? []
       for change in changes.prefix(random.below(changes.count + 1)) { makeDurable(change) }
     }
     pending = [:]
     names = durableNames
-    for path in names.keys.sorted() { names[path]?.losePower(&random) }
+    for path in names.keys.sorted() { names[path]?.losePower(keepsSome: keepsSome, &random) }
   }
 }
 

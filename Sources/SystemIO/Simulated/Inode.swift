@@ -230,8 +230,8 @@ final class Inode {
     for (index, page) in pages where !page.isDirty { pages[index]?.current = page.durable }
   }
 
-  func losePower(_ random: inout SimulationRandom) {
-    let keep = [0.0, 0.1, 0.5, 0.9, 1.0][random.below(5)]
+  func losePower(keepsSome: Bool, _ random: inout SimulationRandom) {
+    let keep = keepsSome ? [0.0, 0.1, 0.5, 0.9, 1.0][random.below(5)] : 0
     for index in pages.keys.sorted() {
       guard var page = pages[index] else { continue }
       if page.isDirty {

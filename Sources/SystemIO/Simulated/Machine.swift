@@ -42,11 +42,19 @@ public final class Machine {
 
   /// Ends all processes at once, and loses what was not synced: of every sector any of the versions
   /// since its last sync, of every folder's changes the last ones.
-  public func cutPower() {
+  ///
+  /// - Parameter keepsSome: else all of it is lost.
+  public func cutPower(keepsSome: Bool = true) {
     simulation.trace("\(name): power cut")
     for process in processes { process.end() }
     bootIdentifier += 1
-    files.losePower(&simulation.random)
+    files.losePower(keepsSome: keepsSome, &simulation.random)
+  }
+
+  /// The system writes a file back by itself, at once.
+  public func writeBack(_ path: String) {
+    guard let inode = files.inode(path) else { return }
+    inode.complete(inode.snapshot())
   }
 
   /// Nanoseconds since 1970, as its clock shows them.

@@ -66,6 +66,11 @@ public enum Mutant: String, CaseIterable {
   case keepForNearest = "keep-for-nearest"
   case numberByPlace = "number-by-place"
 
+  // Of disks that come and leave.
+  case reuseDiskNumber = "reuse-disk-number"
+  case showBeforeWhole = "show-before-whole"
+  case keepComingDisk = "keep-coming-disk"
+
   // Of roles.
   case forgetOwnDurable = "forget-own-durable"
   case keepOwnReservation = "keep-own-reservation"

@@ -51,7 +51,7 @@ extension ViewReading {
   func askChanges(
     since start: Timestamp, until end: Timestamp?, disk index: Int, rounds: Int
   ) throws(ClientError) {
-    let name = oracle.diskNames[index]
+    let name = oracle.disks[index].name
     let generation = line.generation
     let client = try NBDClient(
       world.plan.nbdAddress(host.index),

@@ -15,7 +15,7 @@ final class LoadClient: @unchecked Sendable {
   private unowned let world: World
   private let number: Int
   private let group: Int
-  private let disk: Int
+  private var disk: Int
   private let hotPart: Int
   private var outstanding: [UInt64: Outstanding] = [:]
   private var nextSend: UInt64 = 0
@@ -24,7 +24,7 @@ final class LoadClient: @unchecked Sendable {
     self.number = number
     self.world = world
     group = world.simulation.random.below(world.groups.count)
-    disk = world.simulation.random.below(world.groups[group].diskNames.count)
+    disk = world.simulation.random.below(world.groups[group].disks.firstCount)
     hotPart = world.simulation.random.below(4)
   }
 
@@ -53,11 +53,17 @@ final class LoadClient: @unchecked Sendable {
   }
 
   private func session(_ host: SiteHost) throws(ClientError) {
+    if !oracle.disks.isFixed {
+      let present = oracle.present
+      guard !present.isEmpty else { throw .lost("the group has no disk yet") }
+      disk = world.simulation.random.pick(present)
+    }
     let client = try NBDClient(
-      world.plan.nbdAddress(host.index), export: oracle.diskNames[disk],
+      world.plan.nbdAddress(host.index), export: oracle.disks[disk].name,
       structured: world.simulation.random.chance(0.5))
     defer { client.close() }
-    world.trace.note("client \(number): connected to \(oracle.diskNames[disk])")
+    oracle.protected.serves(disk)
+    world.trace.note("client \(number): connected to \(oracle.disks[disk].name)")
     nextSend = now
     while !world.isQuiet || !outstanding.isEmpty {
       if !world.isQuiet, outstanding.count < load.depth, now >= nextSend {
@@ -144,7 +150,7 @@ final class LoadClient: @unchecked Sendable {
   }
 
   private func makeRange() -> (offset: Int, length: Int) {
-    let size = world.plan.groups[group].disks[disk].byteCount
+    let size = oracle.disks[disk].byteCount
     let isUnaligned = world.simulation.random.chance(load.unalignedShare)
     let unit = isUnaligned ? 1 : world.simulation.random.chance(0.8) ? 4096 : 512
     let largest = UInt64(max(1, load.largestBytes / unit))

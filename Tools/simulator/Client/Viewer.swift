@@ -93,7 +93,13 @@ final class Viewer: @unchecked Sendable {
   ) throws(ClientError) {
     let chosen = [choose(instants, view.line), choose(instants, view.line)].sorted()
     let isLive = view.role == .protected && world.simulation.random.chance(0.5)
-    let disk = world.simulation.random.below(view.oracle.diskNames.count)
+    let oracle = view.oracle
+    let shown = chosen.map {
+      view.line.shown(after: view.line.count(through: $0), of: oracle.disks)
+    }
+    let both = shown[0].filter(shown[1].contains)
+    guard !both.isEmpty else { return }
+    let disk = both[world.simulation.random.below(both.count)]
     try view.askChanges(
       since: chosen[0], until: isLive ? nil : chosen[1], disk: disk,
       rounds: world.simulation.random.pick([1, 1, 3]))
@@ -157,13 +163,15 @@ struct ViewReading {
 
   /// Reads every disk whole, as often as asked for, and compares.
   func read(at instant: Timestamp, rounds: Int) throws(ClientError) {
-    for (index, disk) in oracle.diskNames.enumerated() {
+    let shown = line.shown(after: line.count(through: instant), of: oracle.disks)
+    for index in shown {
+      let disk = oracle.disks[index].name
       let client: NBDClient
       let generation = line.generation
       do throws(ClientError) {
         client = try open(disk, at: "\(instant)")
       } catch {
-        if case .refused(let why) = error { try checkRefusal(why, of: instant) }
+        if case .refused(let why) = error { try checkRefusal(why, of: instant, disk: index) }
         throw error
       }
       defer { client.close() }
@@ -252,8 +260,14 @@ struct ViewReading {
   // MARK: Refusals
 
   /// An instant may have left the history since the site was asked for it.
-  private func checkRefusal(_ why: String, of instant: Timestamp) throws(ClientError) {
+  private func checkRefusal(
+    _ why: String, of instant: Timestamp, disk: Int
+  ) throws(ClientError) {
     world.statistics.refusedViews += 1
+    // What a site has noted of a disk's markers may be a little later than these.
+    if line.records.contains(where: { $0.change?.number.index == disk }) { return }
+    // After a full copy a disk that had left may be gone.
+    if !oracle.disks.isFixed, role.isRecovery, why.contains("no disk") { return }
     let mayBe = [
       "no instant can be opened yet", "has failed", "keeps no history", "is not open",
       // It waited for a sync when its peer had the site go back.
@@ -268,7 +282,28 @@ struct ViewReading {
     }
   }
 
+  /// A view has the disks of its instant and no others.
+  private func expectRefusals(at instant: Timestamp) throws(ClientError) {
+    for (number, disk) in oracle.disks.disks.enumerated() {
+      let (count, generation) = (line.count(through: instant), line.generation)
+      guard let disk, !oracle.mayShow(role, number, after: count) else { continue }
+      do throws(ClientError) { try open(disk.name, at: "\(instant)").close() } catch {
+        guard case .refused = error else { throw error }
+        continue
+      }
+      if line.generation == generation, line.count(through: instant) == count, !isUnsure {
+        oracle.violation("\(role): \(instant) shows disk \(disk.name), which it does not have")
+      }
+    }
+  }
+
   func expectRefusals(outside instants: Inspector.Instants) throws(ClientError) {
+    if !oracle.disks.isFixed {
+      let length = instants.end.rawValue - instants.start.rawValue
+      try expectRefusals(
+        at: Timestamp(
+          rawValue: instants.start.rawValue + world.simulation.random.next() % (length + 1)))
+    }
     let hour: UInt64 = .seconds(3_600)
     var outside = [
       Timestamp(rawValue: instants.start.rawValue - 1),
@@ -277,7 +312,7 @@ struct ViewReading {
     outside += instants.gaps.filter { $0.from < $0.to }.map(\.from)
     for instant in outside {
       do throws(ClientError) {
-        try open(oracle.diskNames[0], at: "\(instant)").close()
+        try open(oracle.disks[0].name, at: "\(instant)").close()
       } catch {
         guard case .refused = error else { throw error }
         world.statistics.refusedViews += 1

@@ -5,7 +5,7 @@ import Journal
 /// clients are held to.
 final class GroupOracle {
   let name: String
-  let diskNames: [String]
+  let disks: DiskCatalog
   let protected: ProtectedOracle
   /// By the number of their role.
   let recoveries: [RecoveryOracle]
@@ -25,17 +25,19 @@ final class GroupOracle {
   var isGivenUp = false
 
   init(
-    name: String, diskNames: [String], initial: [[UInt8]], recoveryCount: Int,
+    name: String, first: [DiskCatalog.Disk], newcomers: [DiskCatalog.Disk], isFixed: Bool,
+    recoveryCount: Int,
     violation: @escaping (String) -> Never
   ) {
     self.name = name
-    self.diskNames = diskNames
     let violation: (String) -> Never = { violation("group \(name): \($0)") }
     self.violation = violation
-    let images = initial.map { DiskImage($0) }
+    let disks = DiskCatalog(first, newcomers: newcomers, isFixed: isFixed, violation)
+    self.disks = disks
+    let images = first.map(\.content)
     let archive = Archive()
     self.archive = archive
-    protected = ProtectedOracle(Line(initial: images), archive, violation)
+    protected = ProtectedOracle(Line(initial: images), archive, disks, violation)
     recoveries = (0..<recoveryCount).map { number in
       RecoveryOracle(.recovery(number), Line(initial: images), archive, violation)
     }
@@ -59,7 +61,8 @@ final class GroupOracle {
 
   /// It is known what both sites have.
   var canExchange: Bool {
-    !recoveries[0].isGoingBack && !recoveries[0].isEndUncertain && !isSplit && !isGivenUp
+    recoveries[0].cutEnd == nil && !recoveries[0].isGoingBack
+      && !recoveries[0].isEndUncertain && !isSplit && !isGivenUp
       && protected.line.agrees(with: recoveries[0].line)
   }
 
@@ -149,6 +152,28 @@ final class GroupOracle {
           + "\(before.last?.description ?? "none"), then up to \(now?.description ?? "none")")
     }
   }
+
+  /// The group has these disks, and all that they held has come.
+  func hasSettled(on names: [String]) -> Bool {
+    let line = protected.line
+    let present = line.present(after: line.count, of: disks)
+    return present == line.shown(after: line.count, of: disks)
+      && Set(present.map { disks[$0].name }) == Set(names)
+  }
+
+  /// Whether an instant after so many records of the site's line could show the disk. A full copy
+  /// brings at once what a disk holds that comes.
+  func mayShow(_ role: Role, _ number: Int, after count: Int) -> Bool {
+    if let recovery = recovery(role),
+      recovery.copiedLine.contains(where: { $0.change?.number.index == number })
+    {
+      return true
+    }
+    return line(role).mayShow(number, after: count, of: disks)
+  }
+
+  /// Those that clients can use now.
+  var present: [Int] { protected.line.present(after: protected.line.count, of: disks) }
 
   // MARK: The sites' files
 
@@ -266,6 +291,7 @@ final class GroupOracle {
           + "\(recovery.line.count)")
     }
     recovery.erased(keeping: Array(protected.line.records.prefix(Int(start))))
+    recovery.copiedLine = disks.isFixed ? [] : protected.line.records
     isGivenUp = false
   }
 

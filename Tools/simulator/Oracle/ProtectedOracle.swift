@@ -9,6 +9,7 @@ import Journal
 final class ProtectedOracle {
   private(set) var line: Line
   private let archive: Archive
+  private let catalog: DiskCatalog
   private let violation: (String) -> Never
 
   /// Sent and not wholly in the order, oldest first.
@@ -41,7 +42,11 @@ final class ProtectedOracle {
   /// The latest time that its clock has shown before its last start.
   private var clockCeiling = Timestamp.zero
 
-  init(_ line: Line, _ archive: Archive, _ violation: @escaping (String) -> Never) {
+  init(
+    _ line: Line, _ archive: Archive, _ catalog: DiskCatalog,
+    _ violation: @escaping (String) -> Never
+  ) {
+    self.catalog = catalog
     self.line = line
     self.archive = archive
     self.violation = violation
@@ -136,6 +141,15 @@ final class ProtectedOracle {
   /// A read has shown bytes that only this record or a later one has written.
   func seen(_ sequence: UInt64) { seenFloor = max(seenFloor, sequence) }
 
+  /// A client has connected to the disk: that it came is durable.
+  func serves(_ disk: Int) {
+    guard disk >= catalog.firstCount,
+      let marker = line.records.first(where: { $0.change?.number.index == disk })
+    else { return }
+    seen(marker.sequence)
+    noteDurable(through: marker.sequence)
+  }
+
   // MARK: Files
 
   func opened(_ header: SegmentHeader) {
@@ -166,7 +180,12 @@ final class ProtectedOracle {
       violation("\(record) is not later than the one before, at \(line.lastTimestamp)")
     }
     record.isBackdated = record.header.timestamp <= clockCeiling
-    if record.header.kind != .checkpoint { findRequest(of: record) }
+    if let change = record.change {
+      catalog.note(change)
+      if change.event == .added { record.content = catalog[record.disk].content }
+    } else if record.changesDisk {
+      findRequest(of: record)
+    }
     archive.add(record)
     line.append(record)
     return record
@@ -174,6 +193,7 @@ final class ProtectedOracle {
 
   private func findRequest(of record: Record) {
     guard let taker = pending.firstIndex(where: { $0.takes(record) }) else {
+      if isContent(record) { return }
       violation("nobody has asked for \(record)")
     }
     let request = pending[taker]
@@ -182,6 +202,15 @@ final class ProtectedOracle {
     }
     record.request = request
     if request.isWholeInOrder { pending.remove(at: taker) }
+  }
+
+  /// What a disk held when it came: a record of it changes nothing.
+  private func isContent(_ record: Record) -> Bool {
+    guard record.header.kind == .write, record.disk >= catalog.firstCount else { return false }
+    let shown = line.shown(after: line.count, of: catalog)
+    let disk = line.disks(after: line.count)[record.disk]
+    return !shown.contains(record.disk)
+      && disk.bytes(at: record.start, count: record.length) == record.payload
   }
 
   // MARK: Restarts

@@ -6,6 +6,10 @@ import Journal
 final class Record {
   let sequence: UInt64
   let identity: SegmentIdentity
+  /// What it says of a disk, where it is a marker.
+  let change: DiskChange?
+  /// Of a disk that comes: what it holds.
+  var content: DiskImage?
   /// In its segment.
   let index: Int
   let header: RecordHeader
@@ -36,18 +40,29 @@ final class Record {
     index = found.index
     header = found.header
     payload = found.payload
+    let isMarker = found.header.kind == .disk
+    let number = found.header.disk
+    change = unsafe found.payload.withUnsafeBytes { bytes in
+      isMarker ? unsafe DiskChange(number: number, payload: bytes) : nil
+    }
   }
 
   var disk: Int { header.disk.index }
   var start: Int { Int(header.offset) }
-  var length: Int { header.kind == .checkpoint ? 0 : Int(header.length) }
+  var changesDisk: Bool { header.kind != .checkpoint && header.kind != .disk }
+  var length: Int { changesDisk ? Int(header.length) : 0 }
   var end: Int { start + length }
 
   func apply(to disks: inout [DiskImage]) {
     switch header.kind {
     case .write: disks[disk].write(payload, at: start)
     case .zero, .trim: disks[disk].zero(at: start, count: length)
-    case .checkpoint, .disk: break
+    case .checkpoint: break
+    case .disk:
+      guard change?.event == .added, let content else { return }
+      while disks.count <= disk { disks.append(DiskImage([])) }
+      // The marker may come twice, and means the same as once.
+      if disks[disk].byteCount == 0 { disks[disk] = content }
     }
   }
 

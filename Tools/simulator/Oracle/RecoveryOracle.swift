@@ -30,6 +30,11 @@ final class RecoveryOracle {
   var state: JournalState?
   /// The last full copy began after this record.
   private(set) var copyStart = 0
+  /// What the protected site had when the last full copy began.
+  var copiedLine: [Record] = []
+  /// It was told to drop what follows this record, which a power cut may bring back as long as
+  /// nothing later is durable.
+  private(set) var cutEnd: UInt64?
   /// It was the protected site, and nothing has come yet: what it lacks may be gone.
   private(set) var hasMoved = false
   /// The protected site has said that it drops what this one lacks.
@@ -118,6 +123,7 @@ final class RecoveryOracle {
 
   /// The peer has told it to drop what was lost there.
   func cut(to last: UInt64) {
+    cutEnd = last
     isGoingBack = true
     durableFloor = min(durableFloor, last)
     if let kept = line.truncate(to: Int(last)).first(where: { !$0.isVoid }), !isDamaged {
@@ -126,6 +132,7 @@ final class RecoveryOracle {
   }
 
   func isDurable(through last: UInt64) {
+    if !isGoingBack, last > cutEnd ?? .max { cutEnd = nil }
     if !isGoingBack { durableFloor = max(durableFloor, last) }
   }
 

@@ -10,15 +10,32 @@ struct Ambush {
     case stateWritten
     case sidecarWritten
     case diskWritten
+    /// A full copy to the site has begun.
+    case copyBegun
+
+    /// Those that are drawn.
+    static var drawn: [Moment] { allCases.filter { $0 != .copyBegun } }
   }
 
   let moment: Moment
+  enum Fault {
+    /// The victims end, mostly by a power cut.
+    case crash
+    /// They lose all that was not synced, but for the file that was just written.
+    case bareCrash(writesBack: Bool)
+    /// A sync fails there, and a part of what it was to write is lost.
+    case lostSync
+    /// The network is slow for a while.
+    case slowNetwork
+  }
+
   /// The site at which it must come.
   let site: Int
   /// So many are let pass.
   var passes: Int
   /// Of the sites, those that crash.
   let victims: [Int]
+  var fault = Fault.crash
   /// Their connections break at once.
   let separates: Bool
   /// From the moment to the crash, in nanoseconds.

@@ -13,6 +13,10 @@ final class Ambushes {
 
   func begin() {
     guard let interval = world.plan.ambushInterval else { return }
+    if let plan = world.plan.ambush, ambush == nil {
+      world.trace.note("ambushes for \(plan)")
+      ambush = draw()
+    }
     simulation.at(simulation.now + simulation.random.around(interval)) { [self] in
       if isOver { return }
       if !(ambush?.isLasting ?? false) { ambush = draw() }
@@ -27,6 +31,7 @@ final class Ambushes {
       let others = sites.filter { $0 != site }
       return others.count == 1 ? others[0] : simulation.random.pick(others)
     }
+    if let plan = world.plan.ambush { return lay(plan, home, peer: anyOther(than: home)) }
     switch simulation.random.below(4) {
     case 0...1 where !world.plan.isFrail:
       // The peer has begun a segment and has no record of it; the site may lose it whole.
@@ -42,10 +47,34 @@ final class Ambushes {
     default:
       let site = simulation.random.below(sites.count)
       return Ambush(
-        moment: simulation.random.pick(Ambush.Moment.allCases), site: site,
+        moment: simulation.random.pick(Ambush.Moment.drawn), site: site,
         passes: simulation.random.below(4),
         victims: simulation.random.pick([[site], [anyOther(than: site)], sites]),
         separates: simulation.random.chance(0.3), delay: 1_000...(.milliseconds(30)))
+    }
+  }
+
+  private func lay(_ plan: AmbushPlan, _ home: Int, peer: Int) -> Ambush {
+    let passes = simulation.random.below(3)
+    let soon: ClosedRange<UInt64> = 1_000...100_000
+    return switch plan {
+    case .forkedSegment:
+      Ambush(
+        moment: .segmentBegun, site: peer, passes: passes, victims: [home],
+        fault: .bareCrash(writesBack: false), separates: true, delay: soon, isAfterDurable: true,
+        isLasting: true)
+    case .emptiedSegment:
+      Ambush(
+        moment: .sidecarWritten, site: peer, passes: passes, victims: [home],
+        fault: .bareCrash(writesBack: false), separates: false, delay: soon)
+    case .lostSync:
+      Ambush(
+        moment: .recordsWritten, site: home, passes: passes, victims: [home], fault: .lostSync,
+        separates: false, delay: soon)
+    case .slowCopy:
+      Ambush(
+        moment: .copyBegun, site: peer, passes: 0, victims: [], fault: .slowNetwork,
+        separates: false, delay: soon, isLasting: true)
     }
   }
 
@@ -60,9 +89,29 @@ final class Ambushes {
       ambush?.passes -= 1
       return
     }
+    spring(lying, path, at: host)
+  }
+
+  /// A full copy to the site begins.
+  func copyBegan(_ host: SiteHost) {
+    guard let lying = ambush, lying.moment == .copyBegun, lying.site == host.index, !isOver else {
+      return
+    }
+    spring(lying, "", at: host)
+  }
+
+  private func spring(_ lying: Ambush, _ path: String, at host: SiteHost) {
     ambush = nil
     if lying.separates { world.chaos.separate(.milliseconds(20)...(.seconds(2))) }
-    crash(lying.victims, in: lying.delay, after: "\(lying.moment) at \(host.name)")
+    let what = "\(lying.moment) at \(host.name)"
+    switch lying.fault {
+    case .crash: crash(lying.victims, in: lying.delay, after: what)
+    case .bareCrash(let writesBack):
+      if writesBack { host.machine.writeBack(path) }
+      crash(lying.victims, in: lying.delay, after: what, keepsSome: false)
+    case .lostSync: world.chaos.loseSync(of: host)
+    case .slowNetwork: world.chaos.slowNetwork()
+    }
   }
 
   private func beginsAfterDurable(_ path: String, _ bytes: [UInt8]) -> Bool {
@@ -76,9 +125,11 @@ final class Ambushes {
   /// hard one.
   func wentBack(_ host: SiteHost) {
     if isOver { return }
+    let isPlanned = world.plan.ambush == .emptiedSegment
     ambush = Ambush(
       moment: .segmentBegun, site: host.index, passes: 0, victims: [host.index],
-      separates: false, delay: 1_000...(.milliseconds(1)), isLasting: true)
+      fault: isPlanned ? .bareCrash(writesBack: true) : .crash, separates: false,
+      delay: 1_000...(isPlanned ? 2_000 : .milliseconds(1)), isLasting: true)
   }
 
   /// The site has written down that its peer is ahead of it. It may lose what it has not, and write
@@ -102,13 +153,15 @@ final class Ambushes {
     again()
   }
 
-  private func crash(_ victims: [Int], in delay: ClosedRange<UInt64>, after what: String) {
-    let isKill = simulation.random.chance(0.1)
+  private func crash(
+    _ victims: [Int], in delay: ClosedRange<UInt64>, after what: String, keepsSome: Bool = true
+  ) {
+    let isKill = keepsSome && simulation.random.chance(0.1)
     simulation.at(simulation.now + simulation.random.pick(logarithmic: delay)) { [self] in
       if world.chaos.isOver { return }
       world.trace.note("fault: a crash after \(what)")
       for victim in victims.map({ world.hosts[$0] }) where victim.state != .down {
-        if isKill { victim.kill() } else { victim.cutPower() }
+        if isKill { victim.kill() } else { victim.cutPower(keepsSome: keepsSome) }
         victim.startLater()
       }
     }
@@ -117,6 +170,7 @@ final class Ambushes {
   /// The site is started again after a failed sync. Nothing may come to depend on what has not
   /// reached the disk then, and a power cut shows whether it has.
   func restartsAfterFailedSync(_ host: SiteHost) {
+    if world.plan.ambush == .lostSync { return }
     guard !world.chaos.isOver, simulation.random.chance(0.8) else { return }
     let delay = simulation.random.pick(logarithmic: .milliseconds(50)...(.seconds(4)))
     simulation.at(simulation.now + delay) { [self] in

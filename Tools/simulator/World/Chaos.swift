@@ -5,6 +5,8 @@ import SystemIO
 final class Chaos {
   private unowned let world: World
   private(set) var isOver = false
+  /// Sites whose next sync of a segment fails.
+  private var losing: Set<Int> = []
   /// Grows with each lasting fault at a place, so that the end of an older one does not end it.
   private var turns: [String: Int] = [:]
 
@@ -14,6 +16,7 @@ final class Chaos {
 
   func begin() {
     for host in world.hosts { mendDisk(of: host) }
+    if world.plan.ambush == .forkedSegment { resetNetwork() }
     for fault in world.plan.faults { schedule(fault) }
   }
 
@@ -80,7 +83,7 @@ final class Chaos {
     }
   }
 
-  private func restart(_ host: SiteHost) {
+  func restart(_ host: SiteHost) {
     guard host.isServing else { return }
     host.stop()
     awaitStop(host, host.life)
@@ -130,7 +133,7 @@ final class Chaos {
     healLater(range)
   }
 
-  private func slowNetwork() {
+  func slowNetwork() {
     let slowest = simulation.random.pick(logarithmic: .milliseconds(1)...(.milliseconds(400)))
     simulation.network.latencyNanoseconds = slowest / 4...slowest
     simulation.network.bufferBytes = simulation.random.pick([2 << 10, 16 << 10, 256 << 10])
@@ -142,6 +145,10 @@ final class Chaos {
     simulation.network.latencyNanoseconds = 20_000...200_000
     simulation.network.bufferBytes = 256 << 10
     simulation.network.shortTransfer = 0.05
+    guard world.plan.ambush == .forkedSegment, !isOver else { return }
+    // A segment's header arrives before its first record.
+    simulation.network.bufferBytes = 2 << 10
+    simulation.network.shortTransfer = 1
   }
 
   private func breakDisk(_ host: SiteHost, _ kind: FaultKind) {
@@ -166,6 +173,22 @@ final class Chaos {
     last(at: "disk of \(host.name)", .milliseconds(20)...(.seconds(3))) { [self] in
       mendDisk(of: host)
     }
+  }
+
+  /// One sync of a segment fails.
+  func loseSync(of host: SiteHost) {
+    host.machine.faults.syncError = 1
+    host.machine.faults.applies = { $0.contains("/segment-") }
+    host.noteDiskErrors()
+    losing.insert(host.index)
+    last(at: "disk of \(host.name)", .milliseconds(500)...(.seconds(1))) { [self] in
+      mendDisk(of: host)
+    }
+  }
+
+  /// One that was to be lost is.
+  func syncFailed(at host: SiteHost) {
+    if losing.remove(host.index) != nil { mendDisk(of: host) }
   }
 
   private func mendDisk(of host: SiteHost) {

@@ -27,6 +27,7 @@ final class Director {
     Thread.sleep(milliseconds: UInt64(world.simulation.random.below(500)))
     world.isQuiet = true
     wait("clients") { world.clientsLeft == 0 }
+    if let orders = world.plan.diskOrders { finish(orders) }
     for group in world.groups.indices where world.groups[group].hasExchanged { settle(group) }
     for group in world.groups.indices { wait("group \(group)") { isConverged(group) } }
     world.trace.note("all sites are in step")
@@ -50,7 +51,43 @@ final class Director {
       RoleExchange(exchange, world).run()
     }
     let isExchanged = world.plan.exchange != nil
-    Thread.sleep(milliseconds: isExchanged ? milliseconds / 4 : milliseconds)
+    guard let orders = world.plan.diskOrders?.orders else {
+      return Thread.sleep(milliseconds: isExchanged ? milliseconds / 4 : milliseconds)
+    }
+    var versions = [0, 0]
+    for order in orders {
+      Thread.sleep(milliseconds: milliseconds / UInt64(orders.count))
+      versions[order.site] += 1
+      world.changeDisks(at: order.site, to: versions[order.site])
+      follow(order)
+    }
+    Thread.sleep(milliseconds: milliseconds / 4)
+  }
+
+  /// The site starts with another list of disks.
+  private func follow(_ order: DiskOrders.Order) {
+    let host = world.hosts[order.site]
+    switch order.ending {
+    case .stop: if host.isServing { return chaos.restart(host) }
+    case .kill: host.kill()
+    case .powerCut: host.cutPower()
+    }
+    host.startLater()
+  }
+
+  /// Both sites have the last list.
+  private func finish(_ orders: DiskOrders) {
+    let sites = [world.site(of: 0, .recovery(0)), world.site(of: 0, .protected)]
+    restart(sites[0], with: orders.wholeVersion)
+    restart(sites[1], with: orders.finalVersion)
+    for group in world.groups.indices { wait("the disks of group \(group)") { isConverged(group) } }
+    restart(sites[0], with: orders.finalVersion)
+  }
+
+  private func restart(_ host: SiteHost, with version: Int) {
+    world.changeDisks(at: host.index, to: version)
+    if host.version != version { host.stop() }
+    wait("the disks of \(host.name)") { host.isServing && host.version == version }
   }
 
   /// After an exchange of roles each site may have what the other lacks. Then both say so, and
@@ -183,6 +220,9 @@ final class Director {
       Self.isWell($0) || $0.health.hasPrefix("apply is stopped")
         || $0.health.contains("were lost with the failed journal")
     }
+    let owner = world.site(of: group, .protected).index
+    let names = world.plan.disks(of: world.plan.groups[group], at: owner).map(\.name)
+    guard world.groups[group].hasSettled(on: names) else { return false }
     let durable = UInt64(world.groups[group].protected.line.count)
     let isThere = (here.links ?? []).allSatisfy {
       $0.state == "connected" && $0.peerDurable == durable
@@ -210,7 +250,8 @@ final class Director {
     oracle.checkKept()
     var isDone = false
     world.clientMachine.start("comparison") { [self] in
-      for (disk, name) in oracle.diskNames.enumerated() {
+      for disk in oracle.present {
+        let name = oracle.disks[disk].name
         let live = contents(of: name, at: world.site(of: group, .protected), oracle)
         let expected = oracle.protected.line.disks(after: oracle.protected.line.count)[disk].bytes
         if let difference = oracle.difference(

@@ -188,8 +188,14 @@ final class GroupFiles {
     guard count <= line.count else {
       oracle.violation("\(role): record \(count) is applied, of \(line.count) that there are")
     }
-    for (number, image) in line.disks(after: count).enumerated() {
-      let path = "/disks/\(oracle.diskNames[number]).raw"
+    let images = line.disks(after: count)
+    // Of one that comes, a follower has only what has come as records.
+    let numbers =
+      role == .protected
+      ? line.present(after: count, of: oracle.disks) : line.shown(after: count, of: oracle.disks)
+    for number in numbers {
+      let image = images[number]
+      let path = Plan.diskPath(oracle.disks[number].name)
       if machine.file(path, holds: image.pages, byteCount: image.byteCount) { continue }
       let difference = oracle.baseDifference(
         of: machine.contents(of: path) ?? [], from: image.bytes, disk: number, role)

@@ -16,7 +16,7 @@ struct LoadPlan {
   private(set) var fuaShare: Double
   /// Of requests that have no alignment at all.
   let unalignedShare: Double
-  let largestBytes: Int
+  private(set) var largestBytes: Int
   /// Requests fall into so many parts of a disk: few of them overlap more.
   let isHot: Bool
 
@@ -32,6 +32,23 @@ struct LoadPlan {
     unalignedShare = random.pick([0, 0.2, 1])
     largestBytes = random.pick([4 << 10, 16 << 10, 64 << 10])
     isHot = random.chance(0.5)
+  }
+
+  /// Segments hold several records.
+  mutating func keepSmall() { largestBytes = 4 << 10 }
+
+  /// All is durable before the next write.
+  mutating func syncAlways() {
+    fuaShare = 1
+    keepSmall()
+    meanPause = min(meanPause, 20_000_000)
+  }
+
+  /// What is acknowledged is often not durable yet, and somebody asks for it to be.
+  mutating func syncSometimes() {
+    flushShare = 0.1
+    fuaShare = 0.05
+    meanPause = min(meanPause, 20_000_000)
   }
 
   /// Clients leave it to the site when anything is synced. They are so slow that the journal is not

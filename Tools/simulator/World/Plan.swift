@@ -52,6 +52,12 @@ struct Plan {
       exchange(&viewScratchBytes)
     }
 
+    /// The peer keeps no history.
+    mutating func applyAtOnce() {
+      history[.recovery(0)] = 0
+      applyEvery[.recovery(0)] = .milliseconds(50)
+    }
+
     func role(at site: Int) -> Role {
       site == home ? .protected : .recovery(site < home ? site : site - 1)
     }
@@ -67,10 +73,10 @@ struct Plan {
   /// In some worlds, groups have two recovery sites.
   let siteNames: [String]
   private(set) var groups: [Group]
-  let load: LoadPlan
+  private(set) var load: LoadPlan
   let faults: [FaultPlan]
   /// How long faults happen.
-  let chaosNanoseconds: UInt64
+  private(set) var chaosNanoseconds: UInt64
   let clockOffsets: [Int64]
   let usesUnixSockets: Bool
   let switchProbability: Double
@@ -79,18 +85,24 @@ struct Plan {
   /// flushes, and power fails often.
   let isFrail: Bool
   /// From one crash at a chosen moment to the next; nil: there is none.
-  let ambushInterval: UInt64?
+  private(set) var ambushInterval: UInt64?
   /// Clients that end in the middle of what they send, or send what is no request.
   let isHostile: Bool
   /// Of each site's machine: what could not be written back leaves memory at once.
   let forgetsLost: [Bool]
   /// How long a sync of a segment takes at each site; nil: no longer than others.
-  let segmentSyncs: [ClosedRange<UInt64>?]
+  private(set) var segmentSyncs: [ClosedRange<UInt64>?]
   let index: IndexPlan
   /// Nil: the protected site's machine does not come back as it was before.
   let restoration: RestorationPlan?
   /// Nil: each site keeps its role.
   let exchange: ExchangePlan?
+  /// Nil: groups keep their disks.
+  let diskOrders: DiskOrders?
+  /// Nil: ambushes, where there are some, are of all kinds.
+  let ambush: AmbushPlan?
+  /// By site: which list of disks it is configured with.
+  private(set) var versions: [Int]
 
   init(seed: UInt64) {
     var random = SimulationRandom(seed: seed &* 0x2545_F491_4F6C_DD1D)
@@ -142,6 +154,26 @@ struct Plan {
     let isPlain =
       !isMixed && !isWide && restoration == nil && !faults.contains(where: \.kind.isDamage)
     exchange = isPlain ? ExchangePlan(seed: seed) : nil
+    diskOrders = isPlain && exchange == nil ? DiskOrders(seed: seed, groups) : nil
+    versions = siteNames.map { _ in 0 }
+    ambush =
+      isPlain && exchange == nil && diskOrders == nil
+      ? AmbushPlan(seed: seed, isFrail: isFrail) : nil
+    if let ambush { make(for: ambush) }
+  }
+
+  /// A world in which such an ambush meets its moment.
+  private mutating func make(for ambush: AmbushPlan) {
+    ambushInterval = ambush.interval
+    chaosNanoseconds = max(chaosNanoseconds, .milliseconds(1_500))
+    switch ambush {
+    case .forkedSegment:
+      load.syncAlways()
+      segmentSyncs[groups[0].home] = .milliseconds(2)...(.milliseconds(20))
+    case .emptiedSegment: load.keepSmall()
+    case .lostSync: load.syncSometimes()
+    case .slowCopy: for group in groups.indices { groups[group].applyAtOnce() }
+    }
   }
 
   mutating func exchangeRoles() {
@@ -190,7 +222,7 @@ struct Plan {
 
   // MARK: As configurations
 
-  static func diskPath(_ disk: Disk) -> String { "/disks/\(disk.name).raw" }
+  static func diskPath(_ disk: String) -> String { "/disks/\(disk).raw" }
   static let dataPath = "/data"
 
   static func linkPort(_ site: Int) -> UInt16 { UInt16(20_810 + site) }
@@ -221,10 +253,22 @@ struct Plan {
     }
   }
 
+  /// As the site is configured now.
+  func disks(of group: Group, at site: Int) -> [Disk] {
+    guard let diskOrders, let index = groups.firstIndex(where: { $0.name == group.name }) else {
+      return group.disks
+    }
+    return diskOrders.lists[index][versions[site]]
+  }
+
+  /// The site has another list of disks from now on.
+  mutating func changeDisks(at site: Int, to version: Int) { versions[site] = version }
+
   private func configuration(of group: Group, at site: Int) -> GroupConfiguration {
     let role = group.role(at: site)
     // Which disk is meant is its name: the lists of the two sites have different orders.
-    let disks = role == .protected ? group.disks : group.disks.reversed()
+    let present = disks(of: group, at: site)
+    let disks = role == .protected ? present : present.reversed()
     return GroupConfiguration(
       name: group.name, role: role == .protected ? .protected : .recovery,
       peers: peers(of: group, at: site),
@@ -236,7 +280,8 @@ struct Plan {
         segmentSizeBytes: group.segmentBytes, viewScratchBytes: group.viewScratchBytes[role]),
       disks: disks.map {
         DiskConfiguration(
-          name: $0.name, sizeBytes: UInt64($0.byteCount), backing: .file(path: Self.diskPath($0)))
+          name: $0.name, sizeBytes: UInt64($0.byteCount),
+          backing: .file(path: Self.diskPath($0.name)))
       })
   }
 }

@@ -124,7 +124,7 @@ final class Restoration {
   private func write(to group: Int) throws(ClientError) {
     let oracle = world.groups[group]
     let client = try NBDClient(
-      world.plan.nbdAddress(host.index), export: oracle.diskNames[0],
+      world.plan.nbdAddress(host.index), export: oracle.disks[0].name,
       structured: true)
     defer { client.close() }
     for _ in 0..<world.simulation.random.pick([1, 3, 8]) {

@@ -20,6 +20,8 @@ final class SiteHost: @unchecked Sendable {
   private(set) var process: Process?
   private(set) var inspector: Inspector?
   private var wantsStop = false
+  /// Which list of disks it was started with.
+  private(set) var version = 0
   /// Its last life ended in order.
   private(set) var hasStopped = false
   /// It is not started for now.
@@ -60,6 +62,7 @@ final class SiteHost: @unchecked Sendable {
     life += 1
     state = .starting
     wantsStop = false
+    version = world.plan.versions[index]
     hasStopped = false
     hadErrors = machine.faults.hasErrors || machine.hasUntoldLoss
     inspector = nil
@@ -122,8 +125,8 @@ final class SiteHost: @unchecked Sendable {
     state = .down
   }
 
-  func cutPower() {
-    machine.cutPower()
+  func cutPower(keepsSome: Bool = true) {
+    machine.cutPower(keepsSome: keepsSome)
     state = .down
     for group in files { group.reload(from: machine) }
   }
@@ -186,12 +189,14 @@ final class SiteHost: @unchecked Sendable {
   private func followLosses(_ line: String) {
     guard let index = world.groups.firstIndex(where: { line.hasPrefix("group \($0.name)") })
     else { return }
-    let disks = world.plan.groups[index].disks
+    let disks = world.groups[index].disks
     let oracle = world.groups[index].protected
     if line.contains("were lost with the failed journal"), !line.contains("writes-lost") {
-      oracle.lostAcknowledged(diskCount: disks.count)
+      oracle.lostAcknowledged(diskCount: disks.disks.count)
     } else if line.contains("was told of the loss"),
-      let disk = disks.firstIndex(where: { line.contains("disk \($0.name):") })
+      let disk = disks.disks.lastIndex(where: {
+        $0.map { line.contains("disk \($0.name):") } ?? false
+      })
     {
       oracle.tells(disk)
     }
@@ -241,6 +246,7 @@ final class SiteHost: @unchecked Sendable {
         recovery.isDetached = true
       }
     }
+    if line.contains(": a full copy from") { world.ambushes.copyBegan(self) }
     guard line.contains("; they are dropped") || line.contains(": a full copy from"),
       !world.isQuiet, let inspector, let instants = inspector.instants[group]
     else { return }
@@ -248,6 +254,7 @@ final class SiteHost: @unchecked Sendable {
   }
 
   func syncFailed(_ path: String) {
+    world.chaos.syncFailed(at: self)
     for group in files where path.hasPrefix(group.folder) { group.syncFailed() }
   }
 

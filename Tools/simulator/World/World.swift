@@ -80,15 +80,31 @@ final class World: @unchecked Sendable {
   /// While both sites are down.
   func exchangeRoles() { plan.exchangeRoles() }
 
+  /// From the site's next start on.
+  func changeDisks(at site: Int, to version: Int) {
+    plan.changeDisks(at: site, to: version)
+    statistics.diskOrders += 1
+  }
+
   // MARK: Running
 
   func run() -> Never {
     var random = SimulationRandom(seed: seed ^ 0x6469_736b)
     let contents = plan.groups.map { $0.disks.map { Self.contents(of: $0, &random) } }
+    var newcomers = SimulationRandom(seed: seed ^ 0x6E65_7764)
+    let later = plan.groups.indices.map { group in
+      (plan.diskOrders?.newcomers(of: group) ?? []).map { disk in
+        DiskCatalog.Disk(
+          name: disk.name, content: DiskImage(Self.contents(of: disk, &newcomers)))
+      }
+    }
     groups = plan.groups.indices.map { index in
       GroupOracle(
-        name: plan.groups[index].name, diskNames: plan.groups[index].disks.map(\.name),
-        initial: contents[index], recoveryCount: plan.siteNames.count - 1
+        name: plan.groups[index].name,
+        first: zip(plan.groups[index].disks, contents[index]).map {
+          DiskCatalog.Disk(name: $0.name, content: DiskImage($1))
+        }, newcomers: later[index], isFixed: plan.diskOrders == nil,
+        recoveryCount: plan.siteNames.count - 1
       ) { [unowned self] in violation($0) }
     }
     hosts = machines.indices.map { SiteHost($0, self) }
@@ -97,7 +113,7 @@ final class World: @unchecked Sendable {
       machine.forgetsLost = plan.forgetsLost[site]
     }
     clientMachine.start("director") { [self] in
-      for site in machines.indices { prepareDisks(of: site, contents) }
+      for site in machines.indices { prepareDisks(of: site, contents, later) }
       Director(self).run()
       onEnd(self, .converged)
     }
@@ -125,13 +141,16 @@ final class World: @unchecked Sendable {
 
   /// Makes the disks' files at a site: with their contents where the group is protected, and with
   /// other bytes, which a full copy must overwrite, where it is not. Blocks.
-  private func prepareDisks(of site: Int, _ contents: [[[UInt8]]]) {
+  private func prepareDisks(
+    of site: Int, _ contents: [[[UInt8]]], _ later: [[DiskCatalog.Disk]]
+  ) {
     var isDone = false
     machines[site].start("setup") { [self] in
       try? Directory.create("/disks")
       try? Directory.create("/run")
       for (group, plan) in plan.groups.enumerated() {
-        for (disk, bytes) in zip(plan.disks, contents[group]) {
+        let newcomers = later[group].map { ($0.name, $0.content.bytes) }
+        for (disk, bytes) in Array(zip(plan.disks.map(\.name), contents[group])) + newcomers {
           let isProtected = plan.role(at: site) == .protected
           let filler = [UInt8](repeating: 0xA5, count: bytes.count)
           makeFile(Plan.diskPath(disk), isProtected ? bytes : filler)
@@ -188,6 +207,7 @@ struct Statistics {
   var fullCopies = 0
   var cuts = 0
   var exchanges = 0
+  var diskOrders = 0
   /// After exchanges of roles.
   var divergences = 0
   var lostRecords = 0
