@@ -19,22 +19,43 @@ public final class GroupAnalyzer: Sendable {
     var unknownDiskRequests: UInt64 = 0
   }
 
-  /// How many there are.
+  /// A disk of the group, as it is told of.
+  public struct Disk: Sendable {
+    public var number: DiskNumber
+    public var name: String
+    public var sizeBytes: UInt64
+
+    public init(number: DiskNumber, name: String, sizeBytes: UInt64) {
+      self.number = number
+      self.name = name
+      self.sizeBytes = sizeBytes
+    }
+  }
+
+  fileprivate enum Change: Sendable {
+    case added(Disk)
+    case removed(DiskNumber)
+    case grown(DiskNumber, to: UInt64)
+    /// These, and no others.
+    case replaced([Disk])
+  }
+
+  /// How many there were at the latest run. Waits for a run to end.
   public var diskCount: Int { state.withLock { $0.names.count { $0 != nil } } }
   private let queue: ObservationQueue
-  // Held for a whole run, and by who tells that a disk has grown.
+  // Held for a whole run, which may be long where other threads have the processor.
   private let state: Mutex<State>
+  /// What the next run takes over.
+  private let changes = Mutex<[Change]>([])
   private let published: Mutex<GroupAnalysisSnapshot>
 
   /// - Parameters:
   ///   - disks: the group's disks.
   ///   - queue: the queue that the group's loop fills; this analyzer becomes its only consumer.
-  public init(
-    disks: [(number: DiskNumber, name: String, sizeBytes: UInt64)], queue: ObservationQueue
-  ) {
+  public init(disks: [Disk], queue: ObservationQueue) {
     self.queue = queue
     var state = State(disks: [], names: [])
-    for disk in disks { state.add(disk.number, disk.name, disk.sizeBytes) }
+    for disk in disks { state.add(disk) }
     let empty = Self.makeSnapshot(
       names: state.names, disks: state.disks, unknownDiskRequests: 0, queue: queue, at: .zero)
     self.state = Mutex(state)
@@ -54,7 +75,12 @@ public final class GroupAnalyzer: Sendable {
   public func run<Reader: PayloadReader & ~Copyable>(
     once now: Timestamp, reader: inout Reader, budgetBytes: Int, writtenBytesLimit: Int = .max
   ) -> Int {
+    let changes = changes.withLock { changes in
+      defer { changes = [] }
+      return changes
+    }
     let (snapshot, taken) = state.withLock { state in
+      for change in changes { state.take(change) }
       let limit = writtenBytesLimit / WrittenBlockMemory.placeBytes
       for disk in state.disks.indices { state.disks[disk].limitWrittenBlocks(to: limit) }
       state.clock.advance(to: now)
@@ -71,20 +97,21 @@ public final class GroupAnalyzer: Sendable {
     return taken
   }
 
-  /// A disk has become larger. Any thread but the group's loop: waits for a run to end.
+  /// A disk has become larger. The next run knows it. Any thread; never waits for a run.
   public func grow(disk: DiskNumber, to sizeBytes: UInt64) {
-    state.withLock { $0.disks[disk.index].grow(to: sizeBytes) }
+    note(.grown(disk, to: sizeBytes))
   }
 
   /// A disk has come. As `grow`.
-  public func add(disk: DiskNumber, name: String, sizeBytes: UInt64) {
-    state.withLock { $0.add(disk, name, sizeBytes) }
-  }
+  public func add(_ disk: Disk) { note(.added(disk)) }
 
   /// A disk has left. As `grow`.
-  public func remove(disk: DiskNumber) {
-    state.withLock { if disk.index < $0.names.count { $0.names[disk.index] = nil } }
-  }
+  public func remove(disk: DiskNumber) { note(.removed(disk)) }
+
+  /// The disks have other numbers, or are others. As `grow`.
+  public func replace(with disks: [Disk]) { note(.replaced(disks)) }
+
+  private func note(_ change: Change) { changes.withLock { $0.append(change) } }
 
   /// The state after the latest run. Any thread; never waits for a run.
   ///
@@ -111,13 +138,34 @@ public final class GroupAnalyzer: Sendable {
 }
 
 extension GroupAnalyzer.State {
-  fileprivate mutating func add(_ disk: DiskNumber, _ name: String, _ sizeBytes: UInt64) {
-    while disks.count <= disk.index {
+  fileprivate mutating func take(_ change: GroupAnalyzer.Change) {
+    switch change {
+    case .added(let disk): add(disk)
+    case .removed(let disk): if disk.index < names.count { names[disk.index] = nil }
+    case .grown(let disk, let sizeBytes):
+      if has(disk) { disks[disk.index].grow(to: sizeBytes) }
+    case .replaced(let present):
+      for index in names.indices where !present.contains(where: { $0.number.index == index }) {
+        names[index] = nil
+      }
+      for disk in present where !has(disk.number) || names[disk.number.index] != disk.name {
+        add(disk)
+      }
+    }
+  }
+
+  private func has(_ disk: DiskNumber) -> Bool {
+    disk.index < names.count && names[disk.index] != nil
+  }
+
+  fileprivate mutating func add(_ disk: GroupAnalyzer.Disk) {
+    let index = disk.number.index
+    while disks.count <= index {
       disks.append(DiskAnalysis(sizeBytes: 1))
       names.append(nil)
     }
-    disks[disk.index] = DiskAnalysis(sizeBytes: sizeBytes)
-    names[disk.index] = name
+    disks[index] = DiskAnalysis(sizeBytes: disk.sizeBytes)
+    names[index] = disk.name
   }
 
   @inline(__always)

@@ -80,13 +80,18 @@ struct Export: Sendable {
     group.loop.post { [self] in
       group.openView(instant) { result in
         let shown = result.flatMap { opened -> Result<OpenedView, ExportRefusal> in
-          let found = permitted(opened.disk(named: disk.name), at: opened.view.instant)
+          let found = permitted(opened)
           if case .failure = found { opened.release() }
           return found.map { _ in opened }
         }
         loop.post { completion(shown) }
       }
     }
+  }
+
+  /// What the view shows under the name, if the client may see it.
+  func permitted(_ opened: OpenedView) -> Result<GroupDisk, ExportRefusal> {
+    permitted(opened.disk(named: disk.name), at: opened.view.instant)
   }
 
   /// - Parameter shown: what the instant shows under the name. It may be another disk than the one

@@ -96,7 +96,7 @@ extension Export {
       return loop.post { completion(.success(selected)) }
     }
     group.loop.post { [self] in
-      group.openChanges(since: instants, upTo: instant, of: disk) { result in
+      group.openChanges(since: instants, upTo: instant, of: disk, permitted: permitted) { result in
         let selected = result.map { SelectedContexts(exportName: name, asked, $0) }
         loop.post { completion(selected) }
       }

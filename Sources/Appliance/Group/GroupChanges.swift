@@ -58,8 +58,12 @@ extension Group {
   /// Finds what changed since each of the instants: up to the instant of a view, which is opened
   /// first, or (nil) in the disk as it is. On the loop; `completion` is called on a worker or on
   /// the loop.
+  ///
+  /// - Parameter permitted: which disk of the view is meant, if it may be seen: it may be another
+  ///   one of that name, or none.
   func openChanges(
     since expressions: [InstantExpression], upTo end: InstantExpression?, of disk: GroupDisk,
+    permitted: @escaping @Sendable (OpenedView) -> Result<GroupDisk, ExportRefusal>,
     completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
   ) {
     findInstants(expressions) { [self] found in
@@ -74,12 +78,13 @@ extension Group {
         switch result {
         case .failure(let refusal): completion(.failure(refusal))
         case .success(let view):
-          // It may be another disk of that name, or none.
-          guard let shown = view.disk(named: disk.name) else {
+          switch permitted(view) {
+          case .failure(let refusal):
             view.release()
-            return completion(.failure(notShown(disk, at: view.view.instant)))
+            completion(.failure(refusal))
+          case .success(let shown):
+            secureChanges(since: since(shown.number), view: view, completion)
           }
-          secureChanges(since: since(shown.number), view: view, completion)
         }
       }
     }

@@ -210,7 +210,7 @@ extension Group {
         $0.place(disk)
         $0.list(disk, in: names)
       }
-      analyzer?.add(disk: number, name: wish.name, sizeBytes: disk.store.byteCount)
+      analyzer?.add(disk.analyzed)
       log("group \(name): disk \(wish.name) has come to it, number \(number.rawValue)")
     case .whole:
       log("group \(name): disk \(wish.name) is whole: instants from here on show it")

@@ -106,7 +106,7 @@ extension Group {
           $0.place(disk)
           $0.list(disk, in: names)
         }
-        analyzer?.add(disk: disk.number, name: disk.name, sizeBytes: disk.store.byteCount)
+        analyzer?.add(disk.analyzed)
         log("group \(name): disk \(disk.name) has come to it, number \(disk.number.rawValue)")
       }
       do throws(JournalError) { try journal?.grow(toDisks: change.number.index + 1) } catch {

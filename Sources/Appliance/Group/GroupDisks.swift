@@ -1,3 +1,4 @@
+import Analyzer
 import BlockModel
 import Configuration
 import Journal
@@ -42,6 +43,11 @@ struct GroupDisk: Sendable {
   /// As the links have it.
   var sent: SentDisks<DiskStore>.Disk {
     .init(number: number, name: name, store: store)
+  }
+
+  /// As the analyzer is told of it.
+  var analyzed: GroupAnalyzer.Disk {
+    .init(number: number, name: name, sizeBytes: store.byteCount)
   }
 
   var unnumbered: WaitingDisk { WaitingDisk(name: name, store: store, backing: backing) }

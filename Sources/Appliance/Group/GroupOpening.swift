@@ -74,9 +74,7 @@ enum GroupOpening {
       throw SiteError("group \(name): folder \(folder): \(error.withAdvice)")
     } catch { throw SiteError("group \(name): folder \(folder): \(error)") }
     parts.analyzer = GroupAnalyzer(
-      disks: disks.listed.map {
-        (number: $0.number, name: $0.name, sizeBytes: $0.store.byteCount)
-      }, queue: parts.observations)
+      disks: disks.listed.map(\.analyzed), queue: parts.observations)
     return parts
   }
 

@@ -120,6 +120,7 @@ extension Group {
       durability.durable = .none
       let names = configuredNames
       diskTable.withLock { $0.follow(state.disks, in: names) }
+      analyzer?.replace(with: disks.map(\.analyzed))
       journal.adopt(recovered, state: state, continuesLastSegment: true)
       restartKnown(state.promise.through)
       setback?.cut(to: journal.stamped)

@@ -54,7 +54,15 @@ extension Site {
   ///   was changed, or what was not.
   public func reload() throws -> ReloadStatus {
     do {
-      let status = try present.withLock { try reload(&$0) }
+      let status = try present.withLock { present in
+        // What is offered to the other process waits for the lock.
+        if isHandingOver.load(ordering: .acquiring) {
+          throw SiteError(
+            "another process is taking this site's place: nothing was changed; run "
+              + "'tapline reload' again")
+        }
+        return try reload(&present)
+      }
       log("reload: \(status.file) was read again")
       for line in status.applied { log("reload: applied: \(line)") }
       for line in status.needsRestart { log("reload: needs a restart: \(line)") }

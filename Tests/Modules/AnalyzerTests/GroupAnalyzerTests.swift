@@ -12,7 +12,10 @@ import Testing
 
   init() {
     analyzer = GroupAnalyzer(
-      disks: [(DiskNumber(0), "root", 1 << 30), (DiskNumber(1), "data", 1 << 34)], queue: queue)
+      disks: [
+        .init(number: DiskNumber(0), name: "root", sizeBytes: 1 << 30),
+        .init(number: DiskNumber(1), name: "data", sizeBytes: 1 << 34),
+      ], queue: queue)
   }
 
   private func offerBlocks(_ count: UInt64) {
@@ -52,6 +55,28 @@ import Testing
     #expect(disks[0].hottestRanges.first?.startBytes == 3 << 30 - 1 << 20)
     #expect(disks[0].hottestRanges.first?.lengthBytes == 1 << 20)
     #expect(disks[0].window(10).overwriteShare == 1.0 / 3)
+  }
+
+  @Test func `disks come, leave, and have other numbers from the next run on`() {
+    var reader = PatternReader([1])
+    func names(_ seconds: Double) -> [String] {
+      analyzer.run(once: instant(seconds), reader: &reader, budgetBytes: 0)
+      return analyzer.snapshot(at: instant(seconds)).disks.map(\.name)
+    }
+    analyzer.add(.init(number: DiskNumber(2), name: "log", sizeBytes: 1 << 20))
+    analyzer.remove(disk: DiskNumber(0))
+    #expect(names(0.1) == ["data", "log"])
+    // As when a full copy begins: the numbers are the peer's.
+    analyzer.replace(with: [
+      .init(number: DiskNumber(1), name: "data", sizeBytes: 1 << 34),
+      .init(number: DiskNumber(7), name: "log", sizeBytes: 1 << 20),
+    ])
+    analyzer.grow(disk: DiskNumber(7), to: 2 << 20)
+    #expect(names(0.2) == ["data", "log"])
+    #expect(analyzer.snapshot(at: instant(0.2)).disks.map(\.sizeBytes) == [1 << 34, 2 << 20])
+    // Of a disk that is not there, or not any more.
+    for number in [2, 0, 900] as [UInt16] { analyzer.grow(disk: DiskNumber(number), to: 1 << 40) }
+    #expect(names(0.3) == ["data", "log"])
   }
 
   @Test(arguments: [(.max, 0.5), (2048 * 8, 0.5), (1024 * 8, 0)] as [(Int, Double)])

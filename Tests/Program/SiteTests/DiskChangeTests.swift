@@ -230,7 +230,11 @@ import Testing
     site.configuration.groups[0].disks[0].access = "[{uid: \(getuid() + 1), allow: read-only}]"
     try site.reload().checked()
     _ = try site.connect("new@latest")
-    #expect(throws: (any Error).self) { try site.connect("new@\(rfc3339(before))") }
+    let old = "new@\(rfc3339(before))"
+    #expect(throws: (any Error).self) { try site.connect(old) }
+    #expect(throws: (any Error).self) {
+      try NBDClient(site.uri(old), contexts: ["tapline:changed-since:\(rfc3339(before))"])
+    }
   }
 
   @Test func `a restart does the same as a reload`() throws {
@@ -289,6 +293,25 @@ import Testing
     try pair.west.reload().checked()
     try waitUntilWhole(pair.west, "new")
     try expectView(pair.west, "new@latest", model)
+  }
+
+  @Test func `a disk that has its number from a full copy can grow`() throws {
+    let pair = try pair()
+    try pair.west.stop()
+    // Numbers that a list alone would not give.
+    for name in ["gone", "new"] {
+      try pair.east.addDisk(name, size: Self.size, role: .protected)
+      try pair.east.reload().checked()
+      if name == "gone" { pair.east.configuration.groups[0].disks.removeLast() }
+    }
+    try FileManager.default.removeItem(atPath: pair.west.configuration.data)
+    try pair.west.addDisk("new", size: Self.size, role: .recovery)
+    try pair.west.start()
+    try pair.drain()
+    for site in [pair.west, pair.east] { try site.grow("new", to: 2 * Self.size) }
+    try pair.east.connect("new").write([7], at: UInt64(2 * Self.size - 1))
+    try pair.drain()
+    #expect(try pair.west.image("new@latest").last == 7)
   }
 
   @Test func `history gives way to what a disk holds, though nobody writes`() throws {

@@ -27,7 +27,8 @@ import Foundation
   ///   - checksRequests: false lets requests through that libnbd itself would refuse.
   ///   - limit: how long connecting, and each later request, may take.
   public init(
-    _ uri: String, checksRequests: Bool = true, within limit: Duration = hangLimit
+    _ uri: String, checksRequests: Bool = true, contexts: [String] = [],
+    within limit: Duration = hangLimit
   ) throws {
     guard let handle = unsafe nbd_create() else { throw Self.failure() }
     unsafe self.handle = unsafe handle
@@ -37,6 +38,7 @@ import Foundation
     if !checksRequests { unsafe nbd_set_strict_mode(handle, 0) }
     // For URIs that name credentials.
     unsafe nbd_set_uri_allow_local_file(handle, true)
+    for context in contexts { try Self.check(unsafe nbd_add_meta_context(handle, context)) }
     try Self.check(unsafe nbd_aio_connect_uri(handle, uri))
     try drive("connect to \(uri)") { unsafe nbd_aio_is_connecting(handle) == 0 }
     guard unsafe nbd_aio_is_ready(handle) == 1 else { throw Self.failure() }
