@@ -179,9 +179,6 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   private func void(
     behind last: Segment<Storage.File>, _ storage: Storage
   ) throws(JournalError) {
-    #if MUTANTS
-      if Mutant.keepCutTail.isOn { return }
-    #endif
     let blank = PageBuffer(byteCount: SegmentHeader.byteCount)
     let head = unsafe UnsafeRawBufferPointer(rebasing: blank.bytes[..<RecordHeader.byteCount])
     do throws(Errno) {

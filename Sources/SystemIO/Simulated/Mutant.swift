@@ -74,7 +74,6 @@ public enum Mutant: String, CaseIterable {
   // Of roles.
   case forgetOwnDurable = "forget-own-durable"
   case keepOwnReservation = "keep-own-reservation"
-  case keepCutTail = "keep-cut-tail"
 
   // Of what people are told.
   case trustSocket = "trust-socket"
