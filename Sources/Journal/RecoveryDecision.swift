@@ -205,9 +205,6 @@ struct RecoveryDecision: Equatable {
       if let header = last.facts.header { emptied.append(header) }
       chain.removeLast()
     }
-    #if MUTANTS
-      if Mutant.forgetEmptied.isOn { emptied = [] }
-    #endif
   }
 
   private mutating func apply(cut: SequenceNumber) {

@@ -48,7 +48,6 @@ public enum Mutant: String, CaseIterable {
   case keepIncarnation = "keep-incarnation"
   case eraseMore = "erase-more"
   case keepPeerMark = "keep-peer-mark"
-  case forgetEmptied = "forget-emptied"
   case reopenTooEarly = "reopen-too-early"
 
   // Of the link.

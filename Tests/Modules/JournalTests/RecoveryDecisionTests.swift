@@ -193,6 +193,19 @@ import Testing
     #expect(decision.freeSlots == decision.freeSlots.sorted())
   }
 
+  /// The peer may have heard of it, and of records in it: what comes next must not have its number
+  /// or its incarnation's place as if it had never been.
+  @Test func `segments of which only the header is left are remembered`() {
+    let files = [
+      File(1, 1..<11), File(2, epoch: 2, 11..<11), File(3, epoch: 3, 11..<11),
+    ]
+    let facts = files.enumerated().map { $0.element.facts(slot: $0.offset) }
+    let decision = RecoveryDecision.decide(facts, applied: .none, cut: nil)
+    #expect(decision.chain.map { $0.facts.header?.number } == [1])
+    #expect(decision.emptied.map(\.number).sorted() == [2, 3])
+    #expect(decision.freeSlots == [1, 2])
+  }
+
   @Test func aSlotsOrderChangesNothing() {
     let files = [
       File(1, 1..<11), File(2, 11..<18), File(3, epoch: 2, 16..<19), File(4, epoch: 2, 19..<33),
