@@ -47,6 +47,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case copyIncomplete = "copy-incomplete"
   case clockStepped = "clock-stepped"
   case indexUnwritten = "index-unwritten"
+  case diskWaits = "disk-waits"
 
   case recordsDamaged = "records-damaged"
   case copying = "copying"
@@ -170,6 +171,10 @@ public enum ConditionCode: String, CaseIterable, Sendable {
       Facts(
         .warning, "the index of the history cannot be written to files, and takes memory instead",
         remedy: "mend what the text names: mostly, free space in the data folder's file system")
+    case .diskWaits:
+      Facts(
+        .warning, "a disk that comes or leaves has waited for five seconds",
+        remedy: "see to what the text names: a store that hangs holds up all changes of its group")
     case .recordsDamaged:
       Facts(
         .info, "a record that the peer lacked was damaged in the journal, but is on the disk",

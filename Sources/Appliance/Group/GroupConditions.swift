@@ -24,6 +24,9 @@ extension Group {
     if duty == .owning, let (disk, text) = contentsText {
       found.append(Condition(.diskComing, disk: disk, text))
     }
+    if let (disk, text) = diskChanges.waitText(now: loop.monotonicNow) {
+      found.append(Condition(.diskWaits, disk: disk, text))
+    }
     for index in links.indices { found += sendingConditions(index) }
     if duty == .following { found += receivingConditions }
     return found

@@ -35,8 +35,25 @@ struct DiskChanges {
   var waiting: [Wish] = []
   var current: Wish?
   var step = Step.note
+  /// When the current one began, and when its step is tried again; monotonic.
+  var begun: UInt64 = 0
   fileprivate var retryNanoseconds: UInt64 = 0
   fileprivate(set) var failure: String?
+
+  private static var patienceNanoseconds: UInt64 { 5_000_000_000 }
+
+  /// Of a change that takes long: the disk, and what it waits for.
+  func waitText(now: UInt64) -> (disk: String, text: String)? {
+    guard let current, now >= begun + Self.patienceNanoseconds else { return nil }
+    let reason =
+      switch step {
+      case _ where failure != nil: failure ?? ""
+      case .note, .settle: "the state file is written when the step of apply has ended"
+      case .stamp: "the journal has no room for its marker"
+      case .durable: "its marker is not durable yet"
+      }
+    return (current.name, "disk \(current.name) is not \(current.event) yet: \(reason)")
+  }
 
   /// Nothing is under way.
   var isAtRest: Bool { current == nil && waiting.isEmpty }
@@ -83,6 +100,7 @@ extension Group {
       guard !diskChanges.waiting.isEmpty else { return }
       diskChanges.current = diskChanges.waiting.removeFirst()
       diskChanges.step = .note
+      diskChanges.begun = loop.monotonicNow
     }
     guard let wish = diskChanges.current else { return }
     switch diskChanges.step {

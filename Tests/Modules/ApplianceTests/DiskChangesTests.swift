@@ -6,7 +6,8 @@ import Testing
 @testable import Appliance
 
 /// Proves that the list of the configuration, read again, takes back removals as long as no marker
-/// of them is in the order, and that whoever waits for them is answered.
+/// of them is in the order, that whoever waits for them is answered, and that a change which takes
+/// long is told of.
 @Suite struct DiskChangesTests {
   private let answers = Answers()
 
@@ -26,6 +27,18 @@ import Testing
     #expect(changes.takeBackRemovals(of: ["a", "b"]).isEmpty)
     #expect(changes.waiting.map(\.name) == ["b", "c"])
     #expect(answers.all == ["a"])
+  }
+
+  @Test func `a change that takes long says what it waits for`() {
+    var changes = DiskChanges()
+    #expect(changes.waitText(now: 60_000_000_000) == nil)
+    changes.current = wish(.removed, "a")
+    changes.begun = 1_000_000_000
+    changes.step = .stamp
+    #expect(changes.waitText(now: 5_999_999_999) == nil)
+    let found = changes.waitText(now: 6_000_000_000)
+    #expect(found?.disk == "a")
+    #expect(found?.text == "disk a is not removed yet: the journal has no room for its marker")
   }
 
   @Test(arguments: [
