@@ -5,8 +5,8 @@ import Storage
 import SystemIO
 
 /// Opens the disks of a group. Which disk of the configuration is which of the state file, its name
-/// and its backing store say. What only the configuration has comes to the group, what only the state file has leaves,
-/// once the group serves; so a restart does the same as `tapline reload`.
+/// and its backing store say. What only the configuration has comes to the group, what only the
+/// state file has leaves, once the group serves; so a restart does the same as `tapline reload`.
 extension GroupOpening {
   /// - Parameter state: nil: nothing was written yet, or there is no journal.
   static func openDisks(
@@ -123,13 +123,14 @@ extension GroupOpening {
       }
       problem = "it has become smaller"
     } catch { problem = "\(error)" }
+    let what =
+      noted.removed != nil || new == nil
+      ? "is not in the configuration any more" : "has another backing store there now"
     throw SiteError(
-      "group \(configuration.name): disk \(noted.name) "
-        + (noted.removed != nil || new == nil
-          ? "is not in the configuration any more" : "has another backing store there now")
-        + ", but the history still needs \(noted.backing): \(problem). Put it back; if it is gone for "
-        + "good, put a file of \(noted.byteCount) zero bytes there, and earlier instants of that "
-        + "disk lack what it held")
+      "group \(configuration.name): disk \(noted.name) \(what), but the history still needs "
+        + "\(noted.backing): \(problem). Put it back; if it is gone for good, put a file of "
+        + "\(noted.byteCount) zero bytes there, and earlier instants of that disk lack what it "
+        + "held")
   }
 
   /// What the configuration and the state file do not agree on, at an owner.
