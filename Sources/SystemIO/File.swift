@@ -44,6 +44,16 @@ public final class File: Sendable {
     return own.st_dev == other.st_dev && own.st_ino == other.st_ino
   }
 
+  /// Whether both paths name one file or device; not where one of them names nothing.
+  public static func isSame(_ path: String, as other: String) -> Bool {
+    var first = stat()
+    var second = stat()
+    guard unsafe stat(path, &first) == 0, unsafe stat(other, &second) == 0 else { return false }
+    let isDevice = first.st_mode & S_IFMT == S_IFBLK && second.st_mode & S_IFMT == S_IFBLK
+    if isDevice { return first.st_rdev == second.st_rdev }
+    return first.st_dev == second.st_dev && first.st_ino == second.st_ino
+  }
+
   /// Asks that transfers bypass the page cache, or ends that. False when the file system cannot.
   /// While it holds, memory, offsets and lengths must be multiples of 4096.
   public func setDirect(_ isDirect: Bool) -> Bool {

@@ -48,6 +48,11 @@ extension Group {
       disk = diskTable.withLock { $0.takeWaiting(named: change.name) }.map {
         GroupDisk($0, number: change.number, group: configuration.name)
       }
+      // A reload may have taken it away since.
+      guard disk != nil else {
+        lifecycle.ended(.diskNote)
+        throw .local("disk \(change.name) has just left the configuration of \(siteName)")
+      }
     }
     // Noted before: a restart finds the disk with its number.
     let (coming, backing) = (disk, disk?.backing ?? "")

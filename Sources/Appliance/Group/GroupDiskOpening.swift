@@ -5,8 +5,8 @@ import Storage
 import SystemIO
 
 /// Opens the disks of a group. Which disk of the configuration is which of the state file, its name
-/// says. What only the configuration has comes to the group, what only the state file has leaves,
-/// once the group serves; so a restart does the same as `tapline reload`.
+/// and its backing store say. What only the configuration has comes to the group, what only the
+/// state file has leaves, once the group serves; so a restart does the same as `tapline reload`.
 extension GroupOpening {
   /// - Parameter state: nil: nothing was written yet, or there is no journal.
   static func openDisks(
@@ -16,7 +16,7 @@ extension GroupOpening {
     var table = DiskTable([])
     let names = configuration.disks.map(\.name)
     for (place, disk) in configuration.disks.enumerated() {
-      let noted = state?.disks.last { $0.name == disk.name && $0.removed == nil }
+      let noted = try presentDisk(of: disk, in: state, configuration, origin, log: log)
       if let state, noted == nil {
         switch try standing(of: disk, in: state, configuration, origin) {
         case .new: break
@@ -102,12 +102,14 @@ extension GroupOpening {
     }
   }
 
-  /// A disk that the configuration does not name: its records still need its store.
+  /// A disk that the configuration does not name, or whose name it gives to another one: its
+  /// records still need its store.
   private static func openLeft(
     _ noted: JournalState.Disk, of configuration: GroupConfiguration, _ files: InheritedFiles,
     into table: inout DiskTable, log: (String) -> Void
   ) throws(SiteError) {
     let problem: String
+    let new = configuration.disks.first { $0.name == noted.name }?.backing
     do {
       let (address, opened) = place(of: try BackingAddress(parsing: noted.backing), files)
       let store = try DiskStore.open(address, expectedSize: nil, opened: opened)
@@ -115,19 +117,20 @@ extension GroupOpening {
         let left = WaitingDisk(name: noted.name, store: store, backing: noted.backing)
         table.place(GroupDisk(left, number: noted.number, group: configuration.name))
         if noted.removed == nil, configuration.role == .recovery {
-          log(
-            "group \(configuration.name): disk \(noted.name) is still in the group at its owner, "
-              + "and goes on here on \(noted.backing): remove it there first")
+          log(goesOn(noted.name, on: noted.backing, beside: new, configuration))
         }
         return
       }
       problem = "it has become smaller"
     } catch { problem = "\(error)" }
+    let what =
+      noted.removed != nil || new == nil
+      ? "is not in the configuration any more" : "has another backing store there now"
     throw SiteError(
-      "group \(configuration.name): disk \(noted.name) is not in the configuration any more, but "
-        + "the history still needs \(noted.backing): \(problem). Put it back; if it is gone for "
-        + "good, put a file of \(noted.byteCount) zero bytes there, and earlier instants of that "
-        + "disk lack what it held")
+      "group \(configuration.name): disk \(noted.name) \(what), but the history still needs "
+        + "\(noted.backing): \(problem). Put it back; if it is gone for good, put a file of "
+        + "\(noted.byteCount) zero bytes there, and earlier instants of that disk lack what it "
+        + "held")
   }
 
   /// What the configuration and the state file do not agree on, at an owner.
@@ -163,7 +166,10 @@ extension GroupOpening {
     _ table: DiskTable, in state: inout JournalState
   ) throws(SiteError) {
     if state.ownership.duty == .following, state.baseline != .complete {
-      state.disks.removeAll { table[$0.number] == nil }
+      let isWithout = { (disk: JournalState.Disk) in table[disk.number] == nil }
+      // What was copied went to a store that is not the disk's any more.
+      if state.disks.contains(where: isWithout) { state.copy = .none }
+      state.disks.removeAll(where: isWithout)
     }
     for disk in table.numbered.compactMap({ $0 }) {
       if state.disks[disk.number] == nil { state.disks.append(disk.noted) }

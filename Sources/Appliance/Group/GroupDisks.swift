@@ -126,6 +126,9 @@ struct DiskTable: Sendable {
     return waiting.remove(at: place)
   }
 
+  /// The configuration means another disk by the name than the one that may still be here.
+  func awaits(_ name: String) -> Bool { waiting.contains { $0.name == name } }
+
   mutating func endWait(for name: String) { waiting.removeAll { $0.name == name } }
 
   /// What `names` does not have stays at the end.
@@ -142,11 +145,11 @@ struct DiskTable: Sendable {
   mutating func follow(_ disks: [JournalState.Disk], in names: [String]) {
     for disk in numbered.compactMap({ $0 }) where disks[disk.number] == nil {
       drop(disk.number)
-      if names.contains(disk.name) { wait(for: disk.unnumbered) }
+      if names.contains(disk.name), !awaits(disk.name) { wait(for: disk.unnumbered) }
     }
     listed = numbered.compactMap { $0 }.filter { disk in
       disks[disk.number].map { $0.removed == nil && $0.added != nil } ?? false
-        && names.contains(disk.name)
+        && names.contains(disk.name) && !awaits(disk.name)
     }
     arrange(as: names)
   }

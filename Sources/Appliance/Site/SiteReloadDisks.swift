@@ -10,7 +10,7 @@ struct DiskPlan {
   let group: Group
   /// Opened, and not in use yet.
   var added: [WaitingDisk] = []
-  /// Of a following group: it had left the configuration and not the group.
+  /// Of a following group: they had left the configuration and not the group.
   var returned: [GroupDisk] = []
   var removed: [String] = []
   /// Were there before, and stay.
@@ -62,12 +62,31 @@ extension Site {
     plan.kept = known.filter { names.contains($0) }
     var waits: [String] = []
     var after = state
-    for disk in configuration.disks where !known.contains(disk.name) {
-      if let noted = state.disks.last(where: { $0.name == disk.name && $0.removed == nil }),
-        let member = table[noted.number]
-      {
-        plan.returned.append(member)
+    for disk in configuration.disks {
+      let noted = state.disks.last { $0.name == disk.name && $0.removed == nil }
+      let member = noted.flatMap { table[$0.number] }
+      if plan.group.duty == .owning, isLeaving(disk, member, table) {
+        notes.append(Self.isLeaving(disk.name, configuration.name))
+        waits.append(disk.name)
+        plan.kept.removeAll { $0 == disk.name }
         continue
+      }
+      if known.contains(disk.name) { continue }
+      if let member {
+        if GroupOpening.isSame(disk.backing, as: member.backing) {
+          plan.returned.append(member)
+          continue
+        }
+        guard state.baseline == .complete else {
+          notes.append(
+            "group \(configuration.name): the full copy of disk \(disk.name) goes to "
+              + "\(member.backing): restart the site to have it on \(disk.backing)")
+          waits.append(disk.name)
+          continue
+        }
+        notes.append(
+          GroupOpening.goesOn(
+            disk.name, on: member.backing, beside: disk.backing, configuration))
       }
       switch try GroupOpening.standing(of: disk, in: state, configuration, origin) {
       case .needed(let text):
@@ -83,6 +102,23 @@ extension Site {
           backing: disk.backing.description))
     }
     return waits
+  }
+
+  /// Of an owning group: a disk of that name is on its way out. Only the same one may stay, and
+  /// only while its marker is not in the order.
+  private func isLeaving(
+    _ disk: DiskConfiguration, _ member: GroupDisk?, _ table: DiskTable
+  ) -> Bool {
+    let listed = table.listed.first { $0.name == disk.name }?.backing
+    guard let own = listed ?? table.waiting.first(where: { $0.name == disk.name })?.backing else {
+      return member != nil
+    }
+    return !GroupOpening.isSame(disk.backing, as: own)
+  }
+
+  private static func isLeaving(_ disk: String, _ group: String) -> String {
+    "group \(group): disk \(disk) is leaving it already: to add it again, run 'tapline reload' "
+      + "once more when it has left"
   }
 
   /// Everything is checked. Waits a moment for what comes and leaves at an owner; it goes on by
@@ -107,9 +143,7 @@ extension Site {
   private func keep(_ names: [String], of group: Group, _ status: inout ReloadStatus) {
     let leaving = ask(group.loop) { done in done(group.keepDisks(names)) }
     for name in leaving ?? [] {
-      status.notes.append(
-        "group \(group.configuration.name): disk \(name) is leaving it already: to add it again, "
-          + "run 'tapline reload' once more when it has left")
+      status.notes.append(Self.isLeaving(name, group.configuration.name))
     }
   }
 

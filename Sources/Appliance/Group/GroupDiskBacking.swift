@@ -1,0 +1,65 @@
+import Configuration
+import Journal
+import Storage
+import SystemIO
+
+/// What the configuration gives a disk of the group, beside what the disk has. The name alone does
+/// not tell which disk is meant: a name that is added again is another disk.
+extension GroupOpening {
+  /// Whether both are one store. A file may have several names; of servers only the text is known.
+  static func isSame(_ backing: BackingAddress, as noted: String) -> Bool {
+    if noted.isEmpty || backing.description == noted { return true }
+    guard case .file(let path) = backing,
+      case .file(let other)? = try? BackingAddress(parsing: noted)
+    else { return false }
+    return File.isSame(path, as: other)
+  }
+
+  /// The state file's disk that the configured one goes on as; nil: it is another one. Blocks.
+  ///
+  /// Where what the disk had is gone, it was moved. Else only its owner's marker tells a new disk
+  /// from the old one: here the old one goes on, and an owner must say what is meant.
+  static func presentDisk(
+    of disk: DiskConfiguration, in state: JournalState?, _ configuration: GroupConfiguration,
+    _ origin: ConfigurationOrigin?, log: (String) -> Void
+  ) throws(SiteError) -> JournalState.Disk? {
+    let noted = state?.disks.last { $0.name == disk.name && $0.removed == nil }
+    guard let noted, noted.added != nil, !isSame(disk.backing, as: noted.backing) else {
+      return noted
+    }
+    let (old, new) = (noted.backing, disk.backing.description)
+    guard isThere(old) else {
+      log("group \(configuration.name): disk \(disk.name) is \(new) now: \(old) is gone")
+      return noted
+    }
+    guard configuration.role == .protected else { return nil }
+    throw SiteError(
+      "\(origin?.place(ofDisk: disk.name) ?? "")group \(configuration.name): disk \(disk.name) is "
+        + "\(old), and the configuration says \(new). If it was moved there, take \(old) away and "
+        + "start again. If \(new) is to be another disk, start with \(old) or without disk "
+        + "\(disk.name), remove the disk, and then add it")
+  }
+
+  private static func isThere(_ backing: String) -> Bool {
+    switch try? BackingAddress(parsing: backing) {
+    case .file(let path)?: return Directory.exists(path)
+    case .nbd(let uri)?:
+      guard let store = try? DiskStore.open(.nbd(uri: uri), expectedSize: nil) else { return false }
+      store.disconnect()
+      return true
+    case nil: return false
+    }
+  }
+
+  /// Of a following group: the disk goes on on `old`, though the configuration says otherwise.
+  static func goesOn(
+    _ disk: String, on old: String, beside new: BackingAddress?,
+    _ configuration: GroupConfiguration
+  ) -> String {
+    let text =
+      "group \(configuration.name): disk \(disk) is still in the group at its owner, and goes on "
+      + "here on \(old)"
+    guard let new else { return text + ": remove it there first" }
+    return text + "; \(new) waits until that disk has left and a disk \(disk) is added there"
+  }
+}
