@@ -108,6 +108,16 @@ public struct JournalState: Equatable, Sendable {
 
   public static let gapLimit = 64
 
+  /// As many as a group's configuration may have.
+  public static let followerLimit = 8
+
+  /// What the lists take in the state file, beside the disks, when they are as long as they get:
+  /// incarnations, gaps, and followers with their sites' names.
+  static var listByteLimit: Int {
+    let follower = 2 + EntityName.maximumBytes + 8 + 1
+    return Lineage.limit * Incarnation.byteCount + gapLimit * 16 + followerLimit * follower
+  }
+
   public var epoch: UInt64 { lineage.epoch }
 
   /// A new group: the one whose disks are complete owns it, and begins its first incarnation.

@@ -4,14 +4,14 @@ import SystemIO
 /// The state of a group on disk: two copies in one file, written in turn, so that a torn write
 /// leaves the other. The one with the higher generation and a right checksum holds.
 ///
-/// A copy is 64 KiB: `TAPLSTAT`, format version (32 bits), generation (64), byte count of the
+/// A copy is 256 KiB: `TAPLSTAT`, format version (32 bits), generation (64), byte count of the
 /// encoded state (32), CRC-32C in standard form of the encoded state (32), then the state itself:
 /// the fields of `JournalState` in the order of `encode`, big-endian.
 public final class JournalStateFile<File: JournalFile>: Sendable {
   public static var name: String { "state" }
-  static var copyByteCount: Int { 64 << 10 }
+  static var copyByteCount: Int { 256 << 10 }
   static var magic: UInt64 { 0x5441_504C_5354_4154 }  // "TAPLSTAT"
-  public static var version: UInt32 { 6 }
+  public static var version: UInt32 { 7 }
 
   private let file: File
 
@@ -82,16 +82,25 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     return best
   }
 
-  /// Whether it has its place: names and paths of disks may be long.
+  /// Whether its disks have their place, with names and paths that may be long, and beside them
+  /// whatever else it comes to hold: a group whose state once fits is never without place for a
+  /// start more, a gap or a peer. Only another disk, or a longer path, is to be asked about again.
   public static func fits(_ state: JournalState) -> Bool {
-    encode(state).count <= copyByteCount - headerByteCount
+    var bare = state
+    bare.lineage = Lineage()
+    bare.followers = []
+    bare.gaps = []
+    return encode(bare).count + JournalState.listByteLimit <= bodyByteLimit
   }
 
+  static var bodyByteLimit: Int { copyByteCount - headerByteCount }
   private static var headerByteCount: Int { 28 }
 
   /// Durable when it returns. Blocks; one writer at a time. `generation` grows by one each time.
+  /// Throws `Errno.overflow`, and changes nothing, where the state exceeds its copy.
   public func write(_ state: JournalState, generation: UInt64) throws(Errno) {
     let body = Self.encode(state)
+    guard body.count <= Self.bodyByteLimit else { throw .overflow }
     var encoder = WireEncoder()
     encoder.put(Self.magic)
     encoder.put(Self.version)
@@ -99,7 +108,6 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(UInt32(body.count))
     unsafe encoder.put(body.withUnsafeBytes { unsafe CRC32C.standard($0) })
     let header = encoder.bytes
-    precondition(header.count + body.count <= Self.copyByteCount, "state exceeds its copy")
     let all = header + body
     let offset = UInt64(Int(generation % 2) * Self.copyByteCount)
     let result = unsafe all.withUnsafeBytes { buffer -> Result<Void, Errno> in

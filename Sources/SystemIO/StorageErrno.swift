@@ -9,6 +9,8 @@ extension Errno {
   public static let noSystemCall = Errno(ENOSYS)
   public static let notConnected = Errno(ENOTCONN)
   public static let notPermitted = Errno(EPERM)
+  /// What is to be written exceeds the place that its format has for it.
+  public static let overflow = Errno(EOVERFLOW)
   public static let quotaExceeded = Errno(EDQUOT)
   public static let readOnlyFileSystem = Errno(EROFS)
   public static let shutDown = Errno(ESHUTDOWN)
@@ -24,6 +26,8 @@ extension Errno {
     case .io: "\(self): check the device and the system's log"
     case .isDirectory: "\(self): a file is expected in its place; move it away"
     case .accessDenied: "\(self): give this process's user read and write access"
+    case .overflow:
+      "\(self): there is no place for it; use shorter paths of disks, or several groups"
     default: description
     }
   }

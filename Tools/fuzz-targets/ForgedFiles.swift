@@ -34,7 +34,7 @@ private func sum(_ bytes: [UInt8]) -> UInt32 {
 
 /// The state file: whatever is read is written and read again as the same.
 enum StateFileCheck {
-  private static let copyByteCount = 64 << 10
+  private static let copyByteCount = 256 << 10
 
   /// One copy with the body's sum, unless the input chooses another.
   static func forged(body: [UInt8], _ input: inout FuzzInput) -> [UInt8] {

@@ -144,16 +144,23 @@ extension GroupOpening {
       + table.waiting.map { .init(event: .added, name: $0.name, disk: $0) }
   }
 
-  /// Whether the state file has a number and the place for a disk that is to come.
+  /// Whether the state file has a number and the place for a disk that is to come. Whoever asks
+  /// about several, about all that wait, too, takes the same state for each.
   static func note(
     comingDisk name: String, _ backing: String, in state: inout JournalState
   ) throws(SiteError) {
-    if state.disks.contains(where: { $0.name == name && $0.removed == nil }) { return }
-    var disk = JournalState.Disk(
-      number: DiskNumber(state.nextDisk), name: name, byteCount: 1, added: nil, whole: nil)
-    disk.backing = backing
-    state.disks.append(disk)
-    state.nextDisk += 1
+    if let place = state.disks.firstIndex(where: { $0.name == name && $0.removed == nil }) {
+      // It has a number. Until its marker is there, it may have another path after a restart.
+      guard state.disks[place].added == nil else { return }
+      state.disks[place].backing = backing
+    } else {
+      var disk = JournalState.Disk(
+        number: DiskNumber(state.nextDisk), name: name, byteCount: 1, added: nil, whole: nil)
+      disk.backing = backing
+      state.disks.append(disk)
+      // A follower's disks have the numbers that their owner gives them.
+      if state.ownership.duty == .owning { state.nextDisk += 1 }
+    }
     guard state.nextDisk <= JournalState.diskNumberLimit, JournalStateFile<File>.fits(state) else {
       throw SiteError(
         "group \(state.groupName): it has had too many disks, or their paths are too long: use a "

@@ -201,8 +201,8 @@ enum GroupOpening {
     }
     parts.changes = firstChanges(configuration, state, parts.disks)
     var after = state
-    for wish in parts.changes where wish.event == .added {
-      try note(comingDisk: wish.name, wish.disk?.backing ?? "", in: &after)
+    for disk in parts.disks.waiting {
+      try note(comingDisk: disk.name, disk.backing, in: &after)
     }
     let present = state.presentDisks.compactMap { parts.disks[$0.number] }
     parts.sentDisks = SentDisks(

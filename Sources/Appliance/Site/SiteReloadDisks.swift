@@ -61,7 +61,11 @@ extension Site {
     plan.removed = known.filter { !names.contains($0) }
     plan.kept = known.filter { names.contains($0) }
     var waits: [String] = []
-    var after = state
+    // Read after the table: what does not wait any more is noted there.
+    var after = plan.group.stateKeeper?.state ?? state
+    for disk in table.waiting {
+      try GroupOpening.note(comingDisk: disk.name, disk.backing, in: &after)
+    }
     for disk in configuration.disks {
       let noted = state.disks.last { $0.name == disk.name && $0.removed == nil }
       let member = noted.flatMap { table[$0.number] }

@@ -100,7 +100,7 @@ import Testing
     let (storage, file) = try Self.file()
     try file.write(Self.state, generation: 1)
     let raw = try storage.open("state")
-    raw.damage((64 << 10) + 40) { $0 ^ 1 }
+    raw.damage((256 << 10) + 40) { $0 ^ 1 }
     #expect(try file.read() == .damaged)
   }
 
@@ -130,10 +130,10 @@ import Testing
     #expect(try file.lacksCopy(beside: 1))
     raw.damage(40) { $0 ^ 1 }
     try file.write(Self.state, generation: 3)
-    raw.damage((64 << 10) + 40) { $0 ^ 1 }
+    raw.damage((256 << 10) + 40) { $0 ^ 1 }
     #expect(try file.read() == .state(Self.state, generation: 2))
     #expect(try file.lacksCopy(beside: 2))
-    raw.damage((64 << 10) + 40) { $0 ^ 1 }
+    raw.damage((256 << 10) + 40) { $0 ^ 1 }
     #expect(try !file.lacksCopy(beside: 3))
     raw.damage(40) { $0 ^ 1 }
     #expect(try file.read() == .state(Self.state, generation: 3))
@@ -148,13 +148,64 @@ import Testing
       groupName: name, group: GroupIdentifier(high: 1, low: 2),
       disks: (0..<256).map { .init(number: DiskNumber($0), name: name, byteCount: 1) },
       baseline: .complete)
-    state.isClean = false
-    for number in UInt64(1)...400 {
-      state.beginIncarnation(after: .init(SequenceNumber(number), .zero))
-      state.noteGap(.init(from: .zero, to: Timestamp(rawValue: number)))
-    }
+    state.fillLists()
     try file.write(state, generation: 1)
     #expect(try file.read() == .state(state, generation: 1))
+  }
+
+  /// Present ones and such as have left, with the bytes of a path; the names have 20.
+  @Test(arguments: [(1800, 50), (1000, 150), (512, 350), (256, 850), (59, 4000)])
+  func `so many disks have their place`(count: Int, path: Int) throws {
+    var state = Self.state(disks: count, path: path)
+    // Only the answer: a failure would describe the whole state.
+    let fits = JournalStateFile<FaultyFile>.fits(state)
+    let more = JournalStateFile<FaultyFile>.fits(Self.state(disks: count * 5 / 4, path: path))
+    state.fillLists()
+    let fitsStill = JournalStateFile<FaultyFile>.fits(state)
+    #expect(fits && fitsStill && !more)
+  }
+
+  /// What fits has kept the place for all else, to the byte.
+  @Test func `a state at the brim has its place with lists of full length`() throws {
+    let (_, file) = try Self.file()
+    var state = Self.state(disks: 256, path: 850)
+    let name = state.groupName
+    var length = 0
+    for step in (0..<14).reversed().map({ 1 << $0 }) {
+      state.groupName = name + String(repeating: "n", count: length + step)
+      if JournalStateFile<FaultyFile>.fits(state) { length += step }
+    }
+    state.groupName = name + String(repeating: "n", count: length)
+    state.fillLists()
+    try file.write(state, generation: 1)
+    #expect(try file.read() == .state(state, generation: 1))
+    state.groupName += "n"
+    #expect(throws: Errno.overflow) { try file.write(state, generation: 2) }
+  }
+
+  @Test func `a state that exceeds its copy is refused, and the one before stays`() throws {
+    let (_, file) = try Self.file()
+    try file.write(Self.state, generation: 1)
+    for generation in UInt64(2)...3 {
+      #expect(throws: Errno.overflow) {
+        try file.write(Self.state(disks: 4000, path: 100), generation: generation)
+      }
+      #expect(try file.read() == .state(Self.state, generation: 1))
+    }
+    #expect(Errno.overflow.withAdvice.contains("use shorter paths"))
+  }
+
+  private static func state(disks count: Int, path: Int) -> JournalState {
+    var state = JournalState(
+      groupName: "g", group: GroupIdentifier(high: 1, low: 2),
+      disks: (0..<count).map {
+        .init(
+          number: DiskNumber(UInt16($0)), name: String(repeating: "n", count: 20), byteCount: 1)
+      }, baseline: .complete)
+    for place in state.disks.indices {
+      state.disks[place].backing = String(repeating: "p", count: path)
+    }
+    return state
   }
 
   @Test func `a state of an older version is refused with words`() throws {
@@ -179,7 +230,7 @@ import Testing
     let (storage, file) = try Self.file()
     try file.write(Self.state, generation: generation)
     try file.write(Self.state, generation: generation + 1)
-    let newer = Int((generation + 1) % 2) * (64 << 10)
+    let newer = Int((generation + 1) % 2) * (256 << 10)
     try storage.open("state").damage(newer + 11) { _ in 9 }
     #expect(try file.read() == .otherVersion(9))
   }
@@ -213,5 +264,19 @@ import Testing
     state.completeBaseline(at: Timestamp(rawValue: 50))
     #expect(state.baseline == .complete && state.historyStart == Timestamp(rawValue: 50))
     #expect(state.gaps.last == .init(from: Timestamp(rawValue: 10), to: Timestamp(rawValue: 50)))
+  }
+}
+
+extension JournalState {
+  /// As long as they get, with the longest names.
+  fileprivate mutating func fillLists() {
+    isClean = false
+    for number in UInt64(1)...400 {
+      beginIncarnation(after: .init(SequenceNumber(number), .zero))
+      noteGap(.init(from: .zero, to: Timestamp(rawValue: number)))
+    }
+    followers = (0..<Self.followerLimit).map { _ in
+      .init(site: String(repeating: "s", count: EntityName.maximumBytes), durable: .none)
+    }
   }
 }

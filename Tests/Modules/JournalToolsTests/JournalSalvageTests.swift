@@ -248,7 +248,7 @@ import Testing
     try scene.fixture.append(.write, offset: 0, length: 4096, fill: 99)
     try scene.fixture.close()
     try scene.fixture.flipBit(of: JournalFolder.stateName, at: 40)
-    try scene.fixture.flipBit(of: JournalFolder.stateName, at: (64 << 10) + 40)
+    try scene.fixture.flipBit(of: JournalFolder.stateName, at: (256 << 10) + 40)
     var expected = scene.states[10]
     expected.replaceSubrange(0..<4096, with: repeatElement(99, count: 4096))
     let image = try scene.salvage(disk: "#0").image
@@ -346,11 +346,11 @@ extension JournalFixture {
       try truncate(name, to: 128 << 10)
     case .damaged:
       try flipBit(of: name, at: 40)
-      try flipBit(of: name, at: (64 << 10) + 40)
+      try flipBit(of: name, at: (256 << 10) + 40)
     case .newer:
       // Its last byte of version: 2 becomes 18.
       try flipBit(of: name, at: 11)
-      try flipBit(of: name, at: (64 << 10) + 11)
+      try flipBit(of: name, at: (256 << 10) + 11)
     }
   }
 }

@@ -228,7 +228,7 @@ import Testing
     try fixture.close()
     try fixture.flipBit(of: JournalFolder.stateName, at: 40)
     #expect(try fixture.folder().state != nil)
-    try fixture.flipBit(of: JournalFolder.stateName, at: (64 << 10) + 40)
+    try fixture.flipBit(of: JournalFolder.stateName, at: (256 << 10) + 40)
     let damages = try fixture.folder().verify().damages
     #expect(
       damages == [

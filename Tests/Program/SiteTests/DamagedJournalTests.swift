@@ -28,6 +28,8 @@ import Testing
     static let writes = 100
     private static let length = 16 << 10
     private static let recordsASegment = 15
+    /// Of each of the state file's two.
+    static let copyByteCount = 256 << 10
 
     init() throws {
       let single = try SingleSite(size: 1 << 20, history: "1h", segmentSize: "256K") {
@@ -67,7 +69,7 @@ import Testing
       func number(_ position: Int, _ count: Int = 8) -> UInt64 {
         bytes[position..<position + count].reduce(0) { $0 << 8 | UInt64($1) }
       }
-      let copies = [0, 65536].map { (generation: number($0 + 12), body: $0 + 28) }
+      let copies = [0, copyByteCount].map { (generation: number($0 + 12), body: $0 + 28) }
       guard let newest = copies.max(by: { $0.generation < $1.generation }) else { return 0 }
       let lineage = newest.body + 2 + Int(number(newest.body, 2)) + 26
       return number(lineage + 2 + Int(number(lineage, 2)) * 64 + 32)
@@ -187,7 +189,7 @@ import Testing
       verified: "neither of its two copies", disk: "#0",
       harm: {
         try $0.change("state", at: 60)
-        try $0.change("state", at: 65536 + 60)
+        try $0.change("state", at: Scene.copyByteCount + 60)
       }),
     Case(
       testDescription: "a state file of a newer version",
@@ -206,8 +208,8 @@ import Testing
       harm: { scene in
         // The one that is not in force: the older generation.
         let bytes = Array(try Data(contentsOf: URL(fileURLWithPath: scene.path("state"))))
-        let isFirstNewer = bytes[19] > bytes[65536 + 19]
-        try scene.change("state", at: (isFirstNewer ? 65536 : 0) + 60)
+        let isFirstNewer = bytes[19] > bytes[Scene.copyByteCount + 19]
+        try scene.change("state", at: (isFirstNewer ? Scene.copyByteCount : 0) + 60)
       }),
     Case(
       testDescription: "a torn sidecar",

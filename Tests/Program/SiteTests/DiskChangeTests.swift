@@ -406,6 +406,33 @@ import Testing
     #expect(try site.connect("disk").size == 8 << 20)
   }
 
+  /// They are not in the state file yet, and it must have the place when they come.
+  @Test func `disks that wait keep their place from those of a later reload`() throws {
+    let pair = try pair()
+    let west = pair.west
+    var folder = west.scratch.file("deep")
+    while folder.utf8.count < 3700 { folder += "/" + String(repeating: "p", count: 200) }
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    func configure(_ numbers: Range<Int>) throws {
+      for number in numbers {
+        let path = "\(folder)/\(number)"
+        try Data(count: 4096).write(to: URL(filePath: path))
+        west.addDisk("n\(number)", size: 4096, backing: "file:\(path)", role: .recovery)
+      }
+    }
+    try configure(0..<40)
+    try west.reload().checked()
+    try configure(40..<80)
+    let finished = try west.reload()
+    #expect(finished.status != 0 && finished.stderr.contains("paths are too long"), "\(finished)")
+    west.configuration.groups[0].disks.removeLast(40)
+    try west.crash()
+    try west.start()
+    for number in 0..<40 { try pair.east.addDisk("n\(number)", size: 4096, role: .protected) }
+    try pair.east.reload().checked()
+    for number in 0..<40 { try waitUntilWhole(west, "n\(number)") }
+  }
+
   /// The content of one is there while another is about to take effect.
   @Test func `many disks come and leave at once, while clients write`() throws {
     let single = try SingleSite(history: "1h")
