@@ -18,11 +18,12 @@ extension GroupOpening {
   /// The state file's disk that the configured one goes on as; nil: it is another one. Blocks.
   ///
   /// Where what the disk had is gone, it was moved. Else only its owner's marker tells a new disk
-  /// from the old one: here the old one goes on, and an owner must say what is meant.
+  /// from the old one: so at a follower the old one goes on. An owner's disk is what its
+  /// configuration says, as it always was.
   static func presentDisk(
     of disk: DiskConfiguration, in state: JournalState?, _ configuration: GroupConfiguration,
-    _ origin: ConfigurationOrigin?, log: (String) -> Void
-  ) throws(SiteError) -> JournalState.Disk? {
+    log: (String) -> Void
+  ) -> JournalState.Disk? {
     let noted = state?.disks.last { $0.name == disk.name && $0.removed == nil }
     guard let noted, noted.added != nil, !isSame(disk.backing, as: noted.backing) else {
       return noted
@@ -33,11 +34,11 @@ extension GroupOpening {
       return noted
     }
     guard configuration.role == .protected else { return nil }
-    throw SiteError(
-      "\(origin?.place(ofDisk: disk.name) ?? "")group \(configuration.name): disk \(disk.name) is "
-        + "\(old), and the configuration says \(new). If it was moved there, take \(old) away and "
-        + "start again. If \(new) is to be another disk, start with \(old) or without disk "
-        + "\(disk.name), remove the disk, and then add it")
+    // A copy of all of a site may run beside it.
+    log(
+      "group \(configuration.name): disk \(disk.name) is \(new) now, though \(old) is still there; "
+        + "if \(new) is to be another disk, remove \(disk.name) first, and then add it")
+    return noted
   }
 
   private static func isThere(_ backing: String) -> Bool {

@@ -16,7 +16,7 @@ extension GroupOpening {
     var table = DiskTable([])
     let names = configuration.disks.map(\.name)
     for (place, disk) in configuration.disks.enumerated() {
-      let noted = try presentDisk(of: disk, in: state, configuration, origin, log: log)
+      let noted = presentDisk(of: disk, in: state, configuration, log: log)
       if let state, noted == nil {
         switch try standing(of: disk, in: state, configuration, origin) {
         case .new: break
