@@ -7,15 +7,15 @@ import Testing
 /// loses what was acknowledged, or a peer its records, for it.
 @Suite(.scratch) struct FailedWriteTests {
   private static let block = 60_000
-  private static let spacing = 64 << 10
+  private static let spacing = 32 << 10
   /// Writes behind it in a file fail; what is written of the state file and the log lies before it.
-  private static let limit = 100 << 10
+  private static let limit = 300 << 10
 
   private func site(_ scratch: ScratchDirectory, onFull: String?, peer: String) throws -> Site {
     let site = try Site("east", in: scratch)
     try site.addDisk("disk", size: 8 << 20, role: .protected)
-    site.configuration.groups[0].segmentSize = "256K"
-    site.configuration.groups[0].journalCapacity = "1M"
+    site.configuration.groups[0].segmentSize = "512K"
+    site.configuration.groups[0].journalCapacity = "2M"
     // A marker would take the place of what is written here.
     site.configuration.groups[0].checkpointEvery = "0s"
     if let onFull {
