@@ -7,7 +7,7 @@ import Testing
 /// loses what was acknowledged, or a peer its records, for it.
 @Suite(.scratch) struct FailedWriteTests {
   private static let block = 60_000
-  private static let spacing = 32 << 10
+  private static let spacing = 64 << 10
   /// Writes behind it in a file fail; what is written of the state file and the log lies before it.
   private static let limit = 300 << 10
 
