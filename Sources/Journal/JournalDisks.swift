@@ -64,6 +64,11 @@ extension JournalState {
   /// The disks that belong to the group after its last record.
   public var presentDisks: [Disk] { disks.filter { $0.removed == nil && $0.added != nil } }
 
+  /// The one of that name that has not left. It may be one of which no marker is there yet.
+  public func disk(named name: String) -> Disk? {
+    disks.last { $0.name == name && $0.removed == nil }
+  }
+
   public mutating func change(
     _ number: DiskNumber, _ body: (inout Disk) -> Void
   ) {

@@ -117,8 +117,7 @@ extension Group {
       diskChanges.step = .stamp
       return continueDiskChanges()
     }
-    let known = state.disks.first { $0.name == wish.name && $0.removed == nil }
-    let number = wish.number ?? known?.number ?? Self.nextNumber(state)
+    let number = wish.number ?? state.disk(named: wish.name)?.number ?? Self.nextNumber(state)
     diskChanges.current?.number = number
     let (byteCount, backing) = (disk.store.byteCount, disk.backing)
     noteDisks { state in
@@ -148,9 +147,9 @@ extension Group {
 
   private func stampMarker(_ wish: DiskChanges.Wish, _ journal: SiteJournal) {
     let state = stateKeeper?.state
-    let noted = state?.disks.last { disk in
-      disk.removed == nil
-        && (wish.number == nil ? disk.name == wish.name : disk.number == wish.number)
+    let noted = state.flatMap { state in
+      guard let number = wish.number else { return state.disk(named: wish.name) }
+      return state.disks[number].flatMap { $0.removed == nil ? $0 : nil }
     }
     guard let noted else { return finishChange() }
     let number = noted.number

@@ -67,7 +67,7 @@ extension Site {
       try GroupOpening.note(comingDisk: disk.name, disk.backing, in: &after)
     }
     for disk in configuration.disks {
-      let noted = state.disks.last { $0.name == disk.name && $0.removed == nil }
+      let noted = state.disk(named: disk.name)
       let member = noted.flatMap { table[$0.number] }
       if plan.group.duty == .owning, isLeaving(disk, member, table) {
         notes.append(Self.isLeaving(disk.name, configuration.name))
