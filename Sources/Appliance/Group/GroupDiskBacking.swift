@@ -18,13 +18,15 @@ extension GroupOpening {
   /// The state file's disk that the configured one goes on as; nil: it is another one. Blocks.
   ///
   /// Where what the disk had is gone, it was moved. Else only its owner's marker tells a new disk
-  /// from the old one: so at a follower the old one goes on. An owner's disk is what its
-  /// configuration says, as it always was.
+  /// from the old one: so at a follower the old one goes on. But where no disk has what it had, the
+  /// site is a copy of another, whose disks are not for it. An owner's disk is what its
+  /// configuration says.
   static func presentDisk(
     of disk: DiskConfiguration, in state: JournalState?, _ configuration: GroupConfiguration,
     log: (String) -> Void
   ) -> JournalState.Disk? {
-    let noted = state?.disks.last { $0.name == disk.name && $0.removed == nil }
+    guard let state else { return nil }
+    let noted = state.disk(named: disk.name)
     guard let noted, noted.added != nil, !isSame(disk.backing, as: noted.backing) else {
       return noted
     }
@@ -33,12 +35,21 @@ extension GroupOpening {
       log("group \(configuration.name): disk \(disk.name) is \(new) now: \(old) is gone")
       return noted
     }
-    guard configuration.role == .protected else { return nil }
-    // A copy of all of a site may run beside it.
+    if configuration.role == .recovery, !isCopied(configuration, state) { return nil }
     log(
       "group \(configuration.name): disk \(disk.name) is \(new) now, though \(old) is still there; "
         + "if \(new) is to be another disk, remove \(disk.name) first, and then add it")
     return noted
+  }
+
+  /// No disk has what it had. Where an owner has another disk under a name now, some disk of the
+  /// group is where it was: a group never has none.
+  private static func isCopied(
+    _ configuration: GroupConfiguration, _ state: JournalState
+  ) -> Bool {
+    !configuration.disks.contains { disk in
+      state.disk(named: disk.name).map { isSame(disk.backing, as: $0.backing) } ?? false
+    }
   }
 
   private static func isThere(_ backing: String) -> Bool {
