@@ -24,37 +24,20 @@ public enum SocketAddress: Hashable, Sendable, CustomStringConvertible {
     return parts.count != 4 || !parts.allSatisfy { UInt8($0) != nil }
   }
 
-  /// The same place by its number. Blocks while the name is looked up; throws EHOSTUNREACH when
-  /// there is none.
+  /// The same place by its number, as `Socket.localAddress` tells it. Blocks while a name is looked
+  /// up; throws EHOSTUNREACH when there is none.
   public func lookedUp() throws(Errno) -> SocketAddress {
-    guard isName, case .tcp(_, let port) = self else { return self }
-    var number = ""
+    guard case .tcp = self else { return self }
+    var found: SocketAddress?
     try unsafe Socket.withAddress(self) { (address, length) in
-      // sin_addr lies behind family and port.
-      let bytes = unsafe UnsafeRawBufferPointer(start: address, count: Int(length))
-      number = unsafe bytes[4..<8].map(String.init).joined(separator: ".")
+      found = unsafe SocketAddress(address, length)
     }
-    return .tcp(host: number, port: port)
+    guard let found else { throw Errno(EHOSTUNREACH) }
+    return found
   }
 }
 
 extension SocketAddress {
-  /// The same with a numeric host, as `Socket.localAddress` tells it; nil when the host's name
-  /// cannot be resolved. Blocks as name resolution does.
-  public var numeric: SocketAddress? {
-    guard case .tcp(let host, let port) = self else { return self }
-    var hints = unsafe addrinfo()
-    unsafe hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
-    unsafe hints.ai_family = host.contains(":") ? AF_INET6 : AF_INET
-    var found: UnsafeMutablePointer<addrinfo>?
-    guard unsafe getaddrinfo(host, String(port), &hints, &found) == 0, let found = unsafe found
-    else { return nil }
-    defer { unsafe freeaddrinfo(found) }
-    return unsafe found.pointee.ai_addr.flatMap {
-      unsafe SocketAddress($0, found.pointee.ai_addrlen)
-    }
-  }
-
   init?(_ address: UnsafePointer<sockaddr>, _ length: socklen_t) {
     switch Int32(unsafe address.pointee.sa_family) {
     case AF_UNIX:

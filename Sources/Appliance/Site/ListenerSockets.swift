@@ -90,14 +90,13 @@ public struct ListenerSockets: Sendable {
             + "ListenStream= and Accept=no")
       }
       let passed = ListenConfiguration.PassedSocket(
-        descriptor: entry.descriptor, name: entry.name,
-        address: socket.localAddress)
+        descriptor: entry.descriptor, name: entry.name, address: socket.localAddress)
       taken.append((socket, passed))
     }
     let identities: [ListenerIdentity]
     do throws(SocketActivationError) {
       identities = try listen.assign(taken.map(\.1)) { address in
-        address.numeric ?? address
+        do throws(Errno) { return try address.lookedUp() } catch { return address }
       }
     } catch { throw SiteError("\(error)") }
     for (identity, (socket, _)) in zip(identities, taken) {
