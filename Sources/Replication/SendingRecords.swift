@@ -190,6 +190,7 @@ extension SendingStream {
         "the peer asks for position \(offset) of segment \(segment.number): no record begins there")
     }
     let source = unsafe UnsafeRawBufferPointer(rebasing: bytes[..<count])
+    // Of a recent segment, that was asked before it was read instead of sent from the file.
     if isRecent(segment) || policy.shouldCompress(), let packed = unsafe compress(source) {
       var prefix = WireEncoder()
       prefix.put(UInt32(count))
