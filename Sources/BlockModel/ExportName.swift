@@ -23,29 +23,57 @@ public enum EntityName {
   }
 }
 
-/// The name of an NBD export: `DISK` for the disk as it is, `DISK@INSTANT` for a read-only view.
+/// The rule for names of branches: such a name is never an instant.
+public enum BranchName {
+  /// The rule in words, for messages.
+  public static let rule =
+    "1 to \(EntityName.maximumBytes) letters A-Z a-z, digits, '.', '_' or '-', the first a letter, "
+    + "and not 'latest'"
+
+  public static func isValid(_ name: String) -> Bool {
+    EntityName.isValid(name) && name.utf8.first.map(TextScanner.isLetter) == true
+      && !name.hasSameBytes(as: "latest")
+  }
+}
+
+/// The name of an NBD export: `DISK` for the disk as it is, `DISK@INSTANT` for a read-only view,
+/// `DISK@BRANCH` for what a branch of the disk's group has made of it.
 public struct ExportName: Equatable, Hashable, Sendable, CustomStringConvertible {
   public var disk: String
-  /// Nil for the disk itself.
+  /// Nil for the disk itself, or a branch.
   public var instant: InstantExpression?
+  /// Nil for the disk itself, or an instant of it.
+  public var branch: String?
 
   public init(disk: String, instant: InstantExpression? = nil) {
     self.disk = disk
     self.instant = instant
   }
 
+  public init(disk: String, branch: String) {
+    self.disk = disk
+    self.branch = branch
+  }
+
   /// Splits at the first `@`, which a disk name cannot contain and a checkpoint tag can. Whether
-  /// the disk and the instant exist is not known here.
+  /// the disk and the rest exist is not known here.
   public init(parsing text: String) throws(InstantSyntaxError) {
     let bytes = text.utf8
     let at = bytes.firstIndex(of: UInt8(ascii: "@"))
     disk = String(text[..<(at ?? bytes.endIndex)])
     guard EntityName.isValid(disk) else { throw .badDiskName(disk) }
-    if let at {
-      instant = try InstantExpression(parsing: String(text[bytes.index(after: at)...]))
+    guard let at else { return }
+    let rest = String(text[bytes.index(after: at)...])
+    if BranchName.isValid(rest) {
+      branch = rest
+    } else {
+      instant = try InstantExpression(parsing: rest)
     }
   }
 
   /// The text that `init(parsing:)` reads back.
-  public var description: String { instant.map { "\(disk)@\($0)" } ?? disk }
+  public var description: String {
+    if let branch { return "\(disk)@\(branch)" }
+    return instant.map { "\(disk)@\($0)" } ?? disk
+  }
 }

@@ -48,6 +48,24 @@ public struct ControlClient: Sendable {
     try perform(ControlRequest(command: "discard-follower", group: group, peer: peer))
   }
 
+  /// Clients can open the test's disks when it returns.
+  public func startTest(
+    group: String, _ request: TestRequest
+  ) throws(ControlError) -> TestStatus {
+    try perform(ControlRequest(command: "test-start", group: group, test: request))
+  }
+
+  /// What was written to the test is gone when it returns, and its report is on the timeline.
+  public func stopTest(
+    _ name: String, check: TestCheck? = nil
+  ) throws(ControlError) -> TestReportStatus {
+    try perform(ControlRequest(command: "test-stop", name: name, check: check))
+  }
+
+  public func tests() throws(ControlError) -> [TestStatus] {
+    try perform(ControlRequest(command: "test-list"))
+  }
+
   private func perform<Result: Codable & Sendable>(
     _ request: ControlRequest
   ) throws(ControlError) -> Result {

@@ -14,10 +14,13 @@ import Foundation
 ///     {"command":"checkpoint","group":"shop","tag":"before-upgrade"}
 ///     {"command":"reload"}
 ///     {"command":"discard-follower","group":"shop","peer":"west"}
+///     {"command":"test-start","group":"shop","test":{"at":"-1h","name":"monday"}}
+///     {"command":"test-stop","name":"monday"}
+///     {"command":"test-list"}
 ///
 /// A reply is `{"ok":true,"result":…}`, with a `SiteStatus`, a `TimelineStatus`, a
-/// `TimelineStatus.Checkpoint`, a `ReloadStatus` or a `SyncStatus`, or
-/// `{"ok":false,"error":"one sentence"}`, with
+/// `TimelineStatus.Checkpoint`, a `ReloadStatus`, a `SyncStatus`, a `TestStatus`, a
+/// `TestReportStatus` or a list of `TestStatus`, or `{"ok":false,"error":"one sentence"}`, with
 /// `"cause":"configuration"` when the site's file is at fault. Unknown members are ignored. After
 /// the reply to `{"command":"hand-over","versions":[2]}` the connection speaks another protocol
 /// (`HandoverMessage`). A line longer than `ControlLimits.requestBytes` is refused and ends the
@@ -31,10 +34,14 @@ public struct ControlRequest: Codable, Equatable, Sendable {
   public var to: String?
   public var limit: Int?
   public var versions: [UInt16]?
+  public var name: String?
+  public var test: TestRequest?
+  public var check: TestCheck?
 
   public init(
     command: String, group: String? = nil, peer: String? = nil, tag: String? = nil,
-    from: String? = nil, to: String? = nil, limit: Int? = nil, versions: [UInt16]? = nil
+    from: String? = nil, to: String? = nil, limit: Int? = nil, versions: [UInt16]? = nil,
+    name: String? = nil, test: TestRequest? = nil, check: TestCheck? = nil
   ) {
     self.command = command
     self.group = group
@@ -44,6 +51,9 @@ public struct ControlRequest: Codable, Equatable, Sendable {
     self.to = to
     self.limit = limit
     self.versions = versions
+    self.name = name
+    self.test = test
+    self.check = check
   }
 }
 
@@ -135,10 +145,21 @@ struct ControlResponder<Subject: ControlledSite>: Sendable {
       case "discard-follower":
         return try success(
           try site.discardFollower(group: try group(of: request), peer: request.peer))
+      case "test-start":
+        return try success(
+          try site.startTest(
+            group: try group(of: request), request.test ?? TestRequest()))
+      case "test-stop":
+        guard let name = request.name else {
+          throw ControlError.refused("bad request: test-stop needs a name")
+        }
+        return try success(try site.stopTest(name, check: request.check))
+      case "test-list":
+        return try success(site.tests())
       default:
         throw ControlError.refused(
           "unknown command \(request.command.quotedForMessage); the commands are status, timeline,"
-            + " checkpoint, reload and discard-follower")
+            + " checkpoint, reload, discard-follower, test-start, test-stop and test-list")
       }
     } catch let error as ConfigurationError {
       return Self.failure("\(error)", .configuration)

@@ -14,6 +14,11 @@ public protocol ControlledSite: Sendable {
   func reload() throws -> ReloadStatus
   /// Gives up what a diverged peer has more. May take some seconds.
   func discardFollower(group: String, peer: String?) throws -> SyncStatus
+  /// Durable when it returns. May take some seconds.
+  func startTest(group: String, _ request: TestRequest) throws -> TestStatus
+  /// Durable when it returns. May take some seconds.
+  func stopTest(_ name: String, check: TestCheck?) throws -> TestReportStatus
+  func tests() -> [TestStatus]
   /// What a process is offered that wants to take this one's place, in this version of messages.
   func handoverOffer(version: UInt16) -> HandoverOffer
   /// See `Site.handOver`: when it returns true, this process must end.

@@ -26,7 +26,22 @@ public enum TimelineText {
       lines += table.lines()
     }
     if let later = timeline.later { lines.append("later checkpoints: with --from \(later)") }
+    if let tests = timeline.tests { lines += self.tests(tests) }
     return lines.joined(separator: "\n") + "\n"
+  }
+
+  private static func tests(_ tests: [TestReportStatus]) -> [String] {
+    var table = TextTable([
+      ("TEST", .left), ("INSTANT", .left), ("STARTED", .left), ("LASTED", .right),
+      ("WRITTEN", .right), ("OUTCOME", .left), ("NOTE", .left),
+    ])
+    for test in tests {
+      table.add([
+        test.name, test.instant, test.started, Quantity.seconds(test.seconds),
+        Quantity.bytes(test.writtenBytes), TestText.outcome(test), test.note,
+      ])
+    }
+    return table.lines()
   }
 
   private static func tag(_ tag: String) -> String { tag.isEmpty ? "(periodic)" : tag }

@@ -6,6 +6,8 @@ import SystemIO
 public enum DiskStore: BackingStore {
   case file(FileStore)
   case nbd(NBDStore)
+  /// Of a branch.
+  case snapshot(SnapshotStore)
 
   /// Where a store is.
   public enum Address: Hashable, Sendable {
@@ -15,6 +17,8 @@ public enum DiskStore: BackingStore {
     /// specification.
     case nbd(uri: String)
   }
+
+  public init(_ snapshot: any StoreSnapshot) { self = .snapshot(SnapshotStore(snapshot: snapshot)) }
 
   /// Opens the store for reading and writing. Blocks.
   ///
@@ -42,6 +46,7 @@ public enum DiskStore: BackingStore {
     switch self {
     case .file(let store): store.isRemote
     case .nbd: true
+    case .snapshot: false
     }
   }
 
@@ -49,6 +54,7 @@ public enum DiskStore: BackingStore {
     switch self {
     case .file(let store): store.byteCount
     case .nbd(let store): store.byteCount
+    case .snapshot(let store): store.byteCount
     }
   }
 
@@ -56,6 +62,7 @@ public enum DiskStore: BackingStore {
     switch self {
     case .file(let store): store.description
     case .nbd(let store): store.description
+    case .snapshot(let store): store.description
     }
   }
 
@@ -65,6 +72,7 @@ public enum DiskStore: BackingStore {
     switch self {
     case .file(let store): try unsafe store.read(into: buffer, at: offset)
     case .nbd(let store): try unsafe store.read(into: buffer, at: offset)
+    case .snapshot(let store): try unsafe store.read(into: buffer, at: offset)
     }
   }
 
@@ -74,6 +82,7 @@ public enum DiskStore: BackingStore {
     switch self {
     case .file(let store): try unsafe store.readIfCached(into: buffer, at: offset)
     case .nbd(let store): try unsafe store.readIfCached(into: buffer, at: offset)
+    case .snapshot(let store): try unsafe store.readIfCached(into: buffer, at: offset)
     }
   }
 
@@ -81,6 +90,7 @@ public enum DiskStore: BackingStore {
     switch self {
     case .file(let store): try unsafe store.write(buffer, at: offset)
     case .nbd(let store): try unsafe store.write(buffer, at: offset)
+    case .snapshot(let store): try unsafe store.write(buffer, at: offset)
     }
   }
 
@@ -88,6 +98,7 @@ public enum DiskStore: BackingStore {
     switch self {
     case .file(let store): try store.write(gathering: &list, at: offset)
     case .nbd(let store): try store.write(gathering: &list, at: offset)
+    case .snapshot(let store): try store.write(gathering: &list, at: offset)
     }
   }
 
@@ -95,6 +106,7 @@ public enum DiskStore: BackingStore {
     switch self {
     case .file(let store): try store.zero(range, mayFreeSpace: mayFreeSpace)
     case .nbd(let store): try store.zero(range, mayFreeSpace: mayFreeSpace)
+    case .snapshot(let store): try store.zero(range, mayFreeSpace: mayFreeSpace)
     }
   }
 
@@ -102,6 +114,7 @@ public enum DiskStore: BackingStore {
     switch self {
     case .file(let store): try store.sync()
     case .nbd(let store): try store.sync()
+    case .snapshot(let store): try store.sync()
     }
   }
 
@@ -109,6 +122,7 @@ public enum DiskStore: BackingStore {
     switch self {
     case .file(let store): try store.writeOut()
     case .nbd(let store): try store.writeOut()
+    case .snapshot(let store): try store.writeOut()
     }
   }
 
@@ -116,6 +130,7 @@ public enum DiskStore: BackingStore {
     switch self {
     case .file(let store): store.prefetch(range)
     case .nbd(let store): store.prefetch(range)
+    case .snapshot(let store): store.prefetch(range)
     }
   }
 
@@ -138,6 +153,7 @@ public enum DiskStore: BackingStore {
     switch self {
     case .file(let store): store.tellsHoles
     case .nbd(let store): store.tellsHoles
+    case .snapshot(let store): store.tellsHoles
     }
   }
 
@@ -147,6 +163,7 @@ public enum DiskStore: BackingStore {
     switch self {
     case .file(let store): try store.nextDataRange(from: offset, limit: limit)
     case .nbd(let store): try store.nextDataRange(from: offset, limit: limit)
+    case .snapshot(let store): try store.nextDataRange(from: offset, limit: limit)
     }
   }
 }

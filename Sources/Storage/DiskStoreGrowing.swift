@@ -15,6 +15,7 @@ extension DiskStore {
     switch self {
     case .file(let store): try store.possibleByteCount(configured: configured)
     case .nbd(let store): try store.possibleByteCount(configured: configured)
+    case .snapshot(let store): store.byteCount
     }
   }
 
@@ -44,6 +45,7 @@ extension DiskStore {
     switch self {
     case .file(let store): store.adopt(byteCount: byteCount)
     case .nbd(let store): store.pool.adopt(byteCount: byteCount)
+    case .snapshot: preconditionFailure("a snapshot stays as it is")
     }
   }
 }

@@ -36,6 +36,11 @@ public enum Directory {
     _ = try retrying { SystemCalls.remove(path) }
   }
 
+  /// Of an empty one.
+  public static func removeFolder(_ path: String) throws(Errno) {
+    _ = try retrying { SystemCalls.removeFolder(path) }
+  }
+
   public static func rename(_ from: String, to: String) throws(Errno) {
     _ = try retrying { SystemCalls.rename(from, to) }
   }

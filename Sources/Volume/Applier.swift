@@ -31,8 +31,8 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
   /// the bases that were touched. Durable when it returns. Blocks.
   ///
   /// - Parameters:
-  ///   - views: detached views, for which what is overwritten is saved before. One of them for
-  ///     which that fails is lost, and nothing else happens.
+  ///   - views: detached views, for which what is overwritten is saved before, durably where the
+  ///     overlay lasts. One of them for which that fails is lost, and nothing else happens.
   ///   - written: told what of a disk has been written, before it is durable.
   public func apply(
     _ generations: [Generation], savingFor views: [View<File, Store>] = [],
@@ -56,7 +56,7 @@ public struct Applier<File: JournalFile, Store: BackingStore>: Sendable {
       }
       var isTouched = false
       while let map = try Self.nextPart(&merge) {
-        for view in views { view.save(disk, overwrittenBy: map) }
+        for view in views { try view.save(disk, overwrittenBy: map) }
         try write(map, to: store, &outcome)
         written(disk, map)
         isTouched = true

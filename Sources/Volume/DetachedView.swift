@@ -72,8 +72,9 @@ extension View {
   private static var holeProbeByteCount: UInt64 { 64 << 10 }
 
   /// Saves what a detached view reads where `step` is about to write. When that fails the view is
-  /// lost, and apply goes on. Blocks; by the thread that applies.
-  func save(_ disk: DiskNumber, overwrittenBy step: SealedExtentMap) {
+  /// lost, and apply goes on; unless the overlay lasts and cannot be told: then this throws. Blocks;
+  /// by the thread that applies.
+  func save(_ disk: DiskNumber, overwrittenBy step: SealedExtentMap) throws(VolumeError) {
     #if MUTANTS
       if Mutant.overwriteUnsaved.isOn { return }
     #endif
@@ -85,7 +86,8 @@ extension View {
         try save(disk, overwrittenBy: step[index], in: saved, &batch)
       }
       try batch.flush(disk, to: saved)
-    } catch { saved.giveUp(error) }
+      try saved.settle()
+    } catch { try saved.giveUpForGood(error) }
   }
 
   private func save(

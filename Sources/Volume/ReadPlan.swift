@@ -84,6 +84,8 @@ public enum VolumeError: Error, Sendable, CustomStringConvertible {
   case scratchFull(byteLimit: UInt64)
   /// What apply overwrote could not be saved for the view at this instant.
   case viewLost(Timestamp)
+  /// The file of a branch says that something could not be saved, or is another's.
+  case savedLost
 
   public var description: String {
     switch self {
@@ -94,6 +96,7 @@ public enum VolumeError: Error, Sendable, CustomStringConvertible {
     case .scratch(let errno): "saving what apply overwrites: \(errno)"
     case .scratchFull(let byteLimit): "more than \(ByteCount.format(byteLimit)) had to be saved"
     case .viewLost(let instant): "the view at \(instant) is closed"
+    case .savedLost: "what had to be saved for the branch could not be"
     }
   }
 }

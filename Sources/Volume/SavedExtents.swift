@@ -30,13 +30,15 @@ public final class ScratchBudget: Sendable {
   }
 }
 
-/// An overlay: bytes of a group's disks that lie apart from the disks, in a scratch file.
+/// An overlay: bytes of a group's disks that lie apart from the disks, in a file of their own.
 ///
 /// The file is a log: what is stored goes to its end, and an extent map of each disk says where.
-/// Zeros take no bytes of it. Bytes are in the file before the map names them, and where the map
-/// points nothing is written again, so a reader never sees half of what is being stored. The file
-/// is never synced: it means nothing after a restart. What the system could not write is not
-/// served: the overlay is lost then.
+/// Bytes are in the file before the map names them, and where the map points nothing is written
+/// again, so a reader never sees half of what is being stored. What the system could not write is
+/// not served: the overlay is lost then.
+///
+/// A view's overlay is a scratch file, which is never synced: it means nothing after a restart. A
+/// branch's lasts (`SavedLog`): `settle` makes it durable, and a loss is noted in it.
 ///
 /// One thread at a time stores; any thread reads meanwhile.
 public final class SavedExtents<File: JournalFile>: Sendable {
@@ -53,12 +55,16 @@ public final class SavedExtents<File: JournalFile>: Sendable {
     var file: File?
     var end: UInt64 = 0
     var charged: UInt64 = 0
+    /// Nothing before this position is lost by a power cut; of an overlay that lasts.
+    var durableEnd: UInt64 = 0
     var failure: VolumeError?
     /// What was stored may not be there any more.
     var loss: Errno?
   }
 
   private let budget: ScratchBudget
+  /// Of an overlay that lasts: whose it is.
+  private let identity: [UInt8]?
   private let create: @Sendable () throws(Errno) -> File
   private let disks: [DiskExtents]
   private let state = Mutex(State())
@@ -70,7 +76,95 @@ public final class SavedExtents<File: JournalFile>: Sendable {
   ) {
     self.budget = budget
     self.create = create
+    identity = nil
     disks = (0..<diskCount).map { _ in DiskExtents() }
+  }
+
+  /// An overlay that lasts, with what its file holds; what the file cannot vouch for is not there.
+  /// Blocks: reads the header of each entry, and those bytes that no later entry calls durable.
+  ///
+  /// - Parameters:
+  ///   - identity: 16 bytes, as given to `createLasting`.
+  ///   - diskCount: above the number of each disk that may be saved.
+  public init(
+    lasting file: File, identity: [UInt8], diskCount: Int, budget: ScratchBudget
+  ) throws(VolumeError) {
+    self.budget = budget
+    self.identity = identity
+    create = { () throws(Errno) -> File in throw .io }
+    disks = (0..<diskCount).map { _ in DiskExtents() }
+    // Not what a failed sync left in memory.
+    file.forgetCached()
+    do throws(Errno) {
+      switch try SavedLog.readHead(of: file, identity) {
+      case .intact: break
+      case .lost: state.withLock { $0.failure = .savedLost }
+      case .foreign: state.withLock { $0.failure = .savedLost }
+      }
+      state.withLock {
+        $0.file = file
+        $0.end = SavedLog.headByteCount
+      }
+      if !isLost { try recover(file, identity) }
+    } catch { throw .scratch(error) }
+  }
+
+  /// Makes the file of an overlay that lasts, with nothing in it. Durable, with its name, when it
+  /// returns. Blocks.
+  public static func createLasting<Storage: JournalStorage>(
+    _ name: String, in storage: Storage, identity: [UInt8]
+  ) throws(Errno) where Storage.File == File {
+    let file = try storage.create(name, byteCount: Int(SavedLog.headByteCount))
+    try SavedLog.write(SavedLog.head(identity), to: file, at: 0)
+    try file.syncData()
+  }
+
+  private func recover(_ file: File, _ identity: [UInt8]) throws(Errno) {
+    var found: [(entry: SavedLog.Entry, position: UInt64)] = []
+    var end = SavedLog.headByteCount
+    var durableEnd = end
+    while let entry = SavedLog.Entry(
+      try SavedLog.bytes(of: file, at: end, SavedLog.Entry.byteCount), identity)
+    {
+      let position = end + UInt64(SavedLog.Entry.byteCount)
+      guard entry.disk.index < disks.count else { break }
+      found.append((entry, position))
+      durableEnd = max(durableEnd, entry.durableEnd)
+      end = position + (entry.isZeros ? 0 : entry.range.length)
+    }
+    end = SavedLog.headByteCount
+    for (entry, position) in found {
+      let next = position + (entry.isZeros ? 0 : entry.range.length)
+      if next > durableEnd, !entry.isZeros, try !verifies(entry, at: position, file) { break }
+      let source = entry.isZeros ? ExtentSource.zeros : ExtentSource(rawValue: position)
+      do throws(VolumeError) { try charge(entry.isZeros ? 0 : entry.range.length) } catch {
+        giveUp(error)
+        return
+      }
+      publish(entry.range, source, on: entry.disk)
+      end = next
+    }
+    state.withLock {
+      $0.end = end
+      $0.durableEnd = min(durableEnd, end)
+    }
+  }
+
+  private func verifies(
+    _ entry: SavedLog.Entry, at position: UInt64, _ file: File
+  ) throws(Errno) -> Bool {
+    guard let count = Int(exactly: entry.range.length), count <= Self.longestEntry else {
+      return false
+    }
+    let bytes = try SavedLog.bytes(of: file, at: position, count)
+    return bytes.count == count && Self.sum(bytes) == entry.sum
+  }
+
+  /// Nobody saves more at once.
+  private static var longestEntry: Int { 64 << 20 }
+
+  private static func sum(_ bytes: [UInt8]) -> UInt32 {
+    unsafe bytes.withUnsafeBytes { unsafe CRC32C.standard($0) }
   }
 
   deinit { budget.giveBack(byteCount) }
@@ -87,21 +181,59 @@ public final class SavedExtents<File: JournalFile>: Sendable {
   ) throws(VolumeError) {
     precondition(bytes.count > 0 && disk.index < disks.count)
     let count = UInt64(bytes.count)
+    precondition(bytes.count <= Self.longestEntry, "an entry is what one batch saves")
     try charge(count)
-    let position = state.withLock { $0.end }
+    let range = ByteRange(start: offset, length: count)
+    var position = state.withLock { $0.end }
     do throws(Errno) {
-      try unsafe scratchFile().write(bytes, at: position)
+      let file = try scratchFile()
+      if let identity {
+        let sum = unsafe CRC32C.standard(bytes)
+        try write(entry(disk, range, isZeros: false, sum), identity, to: file, at: position)
+        position += UInt64(SavedLog.Entry.byteCount)
+      }
+      try unsafe file.write(bytes, at: position)
     } catch { throw .scratch(error) }
-    state.withLock { $0.end += count }
-    // The whole word is the position in the file: a scratch file has no segments.
-    publish(
-      ByteRange(start: offset, length: count), ExtentSource(rawValue: position), on: disk)
+    state.withLock { $0.end = position + count }
+    // The whole word is the position in the file: it has no segments.
+    publish(range, ExtentSource(rawValue: position), on: disk)
   }
 
-  /// Stores that the disk's bytes in `range` are zeros. Throws `scratchFull`.
+  /// Stores that the disk's bytes in `range` are zeros. Throws `scratchFull`, and `scratch` of an
+  /// overlay that lasts.
   public func storeZeros(disk: DiskNumber, _ range: ByteRange) throws(VolumeError) {
     try charge(0)
+    if let identity {
+      let position = state.withLock { $0.end }
+      do throws(Errno) {
+        try write(
+          entry(disk, range, isZeros: true, 0), identity, to: scratchFile(), at: position)
+      } catch { throw .scratch(error) }
+      state.withLock { $0.end = position + UInt64(SavedLog.Entry.byteCount) }
+    }
     publish(range, .zeros, on: disk)
+  }
+
+  private func entry(
+    _ disk: DiskNumber, _ range: ByteRange, isZeros: Bool, _ sum: UInt32
+  ) -> SavedLog.Entry {
+    SavedLog.Entry(
+      disk, range, isZeros: isZeros, sum: sum, durableEnd: state.withLock { $0.durableEnd })
+  }
+
+  private func write(
+    _ entry: SavedLog.Entry, _ identity: [UInt8], to file: File, at position: UInt64
+  ) throws(Errno) {
+    try SavedLog.write(entry.encoded(identity), to: file, at: position)
+  }
+
+  /// What was stored is durable when this returns, if the overlay lasts. Blocks; by the thread that
+  /// stores.
+  public func settle() throws(VolumeError) {
+    let (stored, end, durableEnd) = state.withLock { ($0.file, $0.end, $0.durableEnd) }
+    guard identity != nil, let file = stored, end > durableEnd else { return }
+    do throws(Errno) { try file.syncData() } catch { throw .scratch(error) }
+    state.withLock { $0.durableEnd = end }
   }
 
   private func charge(_ byteCount: UInt64) throws(VolumeError) {
@@ -184,6 +316,15 @@ public final class SavedExtents<File: JournalFile>: Sendable {
   /// What had to be stored could not be: what this overlay does not hold is lost from now on.
   public func giveUp(_ error: VolumeError) {
     state.withLock { $0.failure = $0.failure ?? error }
+  }
+
+  /// As `giveUp`; where the overlay lasts, that is durable when this returns. Throws when it cannot
+  /// be: then nothing may be written over yet. Blocks.
+  public func giveUpForGood(_ error: VolumeError) throws(VolumeError) {
+    if identity != nil, let file = state.withLock({ $0.file }) {
+      do throws(Errno) { try SavedLog.noteLoss(in: file) } catch { throw .scratch(error) }
+    }
+    giveUp(error)
   }
 
   public var isLost: Bool { failure != nil }

@@ -194,7 +194,7 @@ public final class View<File: JournalFile, Store: BackingStore>: Sendable {
 
   /// Whether bytes that were just read from `source` were the view's: apply had neither
   /// overwritten nor recycled them. `DetachedView` says why looking afterwards is enough.
-  private func isStillThere(
+  func isStillThere(
     _ disk: DiskNumber, _ range: ByteRange, _ source: ExtentSource?
   ) throws(VolumeError) -> Bool {
     // The look at the floor and the overlay stays behind the read.

@@ -47,6 +47,9 @@ enum Tapline {
     case ["timeline"]: try TimelineCommand.run(invocation)
     case ["reload"]: try ReloadCommand.run(invocation)
     case ["sync"]: try SyncCommand.run(invocation)
+    case ["test", "start"]: try TestCommand.runStart(invocation)
+    case ["test", "stop"]: try TestCommand.runStop(invocation)
+    case ["test", "list"]: try TestCommand.runList(invocation)
     case ["journal", "ls"]: try JournalListCommand.run(invocation)
     case ["journal", "verify"]: try JournalVerifyCommand.run(invocation)
     case ["journal", "dump"]: try JournalDumpCommand.run(invocation)
@@ -61,7 +64,8 @@ enum Tapline {
       + " they were at any instant.",
     subcommands: [
       SiteCommand.command, StatusCommand.command, CheckpointCommand.command,
-      TimelineCommand.command, ReloadCommand.command, SyncCommand.command, journalCommand,
+      TimelineCommand.command, TestCommand.command, ReloadCommand.command, SyncCommand.command,
+      journalCommand,
     ], exitCodes: ExitCode.help)
 
   private static let journalCommand = Command(

@@ -111,6 +111,10 @@ struct Export: Sendable {
 extension Group {
   /// Of a disk, for people who choose an export.
   func description(of disk: GroupDisk) -> String {
+    if let branch = branch?.branch.record {
+      return "branch \(branch.name) of group \(configuration.name.prefix { $0 != "@" }), which "
+        + "began at \(branch.instant)"
+    }
     let instants =
       journal == nil
       ? "" : "; \(disk.name)@INSTANT opens it as it was (RFC 3339, -90s, latest, checkpoint:TAG)"

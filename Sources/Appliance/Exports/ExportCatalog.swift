@@ -11,6 +11,8 @@ protocol ExportedGroup: Sendable {
   var closedReason: String { get }
   /// What the group is opened with the next time.
   var configuration: GroupConfiguration { get }
+  /// Its branches, as groups.
+  var branchGroups: [any ExportedGroup] { get }
 }
 
 /// What a site exports, and who may open it. No protocol is in it: whoever serves clients asks
@@ -32,9 +34,16 @@ struct ExportCatalog: Sendable {
 
   init(_ groups: [any ExportedGroup]) { self.groups = groups }
 
+  /// Branches come and go.
+  private var members: [any ExportedGroup] { groups.flatMap { [$0] + $0.branchGroups } }
+
   /// What the client can see, in the order of the configuration: nothing of closed groups.
-  func listings(for client: ClientIdentity) -> [Listing] {
-    groups.compactMap(\.group).flatMap { group in
+  func listings(for client: ClientIdentity) -> [Listing] { listings(members, client) }
+
+  private func listings(
+    _ members: [any ExportedGroup], _ client: ClientIdentity
+  ) -> [Listing] {
+    members.compactMap(\.group).flatMap { group in
       group.disks.filter { group.access(to: $0, for: client) != .none }.map { disk in
         Listing(
           name: group.isLive ? disk.name : "\(disk.name)@latest",
@@ -53,7 +62,8 @@ struct ExportCatalog: Sendable {
     do throws(InstantSyntaxError) { parsed = try ExportName(parsing: text) } catch {
       throw .unknown("\(error)")
     }
-    let (group, disk, access) = try permitted(parsed.disk, client)
+    let named = parsed.branch.map { "\(parsed.disk)@\($0)" } ?? parsed.disk
+    let (group, disk, access) = try permitted(named, client)
     if parsed.instant == nil, !group.isLive {
       throw .notPermitted(
         "\(disk.name) is a recovery copy at this site; open \(disk.name)@latest or "
@@ -76,7 +86,8 @@ struct ExportCatalog: Sendable {
 
   private func canonical(_ name: String, for client: ClientIdentity) -> String {
     guard name.isEmpty else { return name }
-    let visible = listings(for: client)
+    // Who has one disk opens it by no name whatever branches there are.
+    let visible = listings(groups, client)
     return visible.count == 1 ? visible[0].name : name
   }
 
@@ -84,7 +95,8 @@ struct ExportCatalog: Sendable {
   private func permitted(
     _ name: String, _ client: ClientIdentity
   ) throws(ExportRefusal) -> (Group, GroupDisk, DiskAccess) {
-    let absent = "no disk \(name.quotedForMessage) at this site"
+    let kind = name.contains("@") ? "branch" : "disk"
+    let absent = "no \(kind) \(name.quotedForMessage) at this site"
     let access: DiskAccess
     switch disk(named: name) {
     case nil: throw .unknown(absent)
@@ -99,7 +111,7 @@ struct ExportCatalog: Sendable {
   }
 
   private func disk(named name: String) -> Found? {
-    for member in groups {
+    for member in members {
       if let group = member.group {
         let found = group.diskTable.withLock { $0[named: name] }
         if let found { return .open(group, found) }

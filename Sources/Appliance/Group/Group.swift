@@ -79,6 +79,9 @@ final class Group: TurnParticipant, @unchecked Sendable {
   var indexUpkeep = IndexUpkeep()
   var handover = GroupHandover()
   var views = OpenViews()
+  var branches = GroupBranches()
+  /// What it is the group of, if it serves a branch: nothing is ever applied.
+  let branch: ServedBranch?
   var diskChanges = DiskChanges()
   var contents = DiskContents()
   /// What the configuration and the state file do not agree on.
@@ -90,7 +93,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// nothing about it.
   let storeFailures = Atomic<Int>(0)
   /// Who may open the disks.
-  let accessRules: Mutex<[DiskConfiguration]>
+  let accessRules: AccessRules
   var latency = LatencyRecorder()
   var conditions = ConditionLedger()
   let published = Publication<GroupSnapshot>()
@@ -123,7 +126,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   ) {
     configuration = parts.configuration
     duty = parts.duty
-    accessRules = Mutex(parts.configuration.disks)
+    accessRules = parts.accessRules ?? AccessRules(parts.configuration.disks)
+    branch = parts.branch
     diskTable = Mutex(parts.disks)
     sentDisks = parts.sentDisks
     firstChanges = parts.changes
@@ -157,6 +161,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
     unsent = parts.followers.all.map { _ in UnsentAges(now: monotonic) }
     promises = PromiseLedger(
       known: parts.stateKeeper?.state.promise.through ?? .zero, boot: SystemInfo.bootIdentifier)
+    super.init()
+    adopt(parts.branches)
   }
 
   var keeper: WorkerPool { lanes.keeper }
@@ -172,9 +178,11 @@ final class Group: TurnParticipant, @unchecked Sendable {
 
   /// What the client may do with the disk, and with its views. Any thread.
   func access(to disk: GroupDisk, for client: ClientIdentity) -> DiskAccess {
-    let rules = accessRules.withLock { $0 }
+    let rules = accessRules.present
     let hasLeft = stateKeeper?.state.disks[disk.number]?.removed != nil
-    if !hasLeft, let rule = rules.first(where: { $0.name == disk.name }) {
+    // A branch's disk has those of the disk that it is made of.
+    let name = disk.name.prefix { $0 != "@" }
+    if !hasLeft, let rule = rules.first(where: { $0.name == name }) {
       return rule.access(for: client)
     }
     // A disk that has left has no rules any more, though another may have its name: who may see all

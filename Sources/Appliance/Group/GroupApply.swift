@@ -37,6 +37,7 @@ extension Group {
     continueDiskChanges()
     tickContents()
     tickReceiving()
+    tickBranches()
     noteUnsent(journal)
   }
 
@@ -84,7 +85,8 @@ extension Group {
   /// - Parameter last: the step takes nothing after this record.
   func startApply(underPressure: Bool, through last: SequenceNumber = SequenceNumber(.max)) {
     let monotonic = SystemClock.monotonicNanoseconds()
-    guard let journal, lifecycle.mayBegin(.apply), apply.mayTry(now: monotonic) else { return }
+    guard let journal, branch == nil, lifecycle.mayBegin(.apply), apply.mayTry(now: monotonic)
+    else { return }
     if last >= journal.stamped { closeActiveIfDue(journal, underPressure) }
     let generations = eligible(underPressure: underPressure, through: last, journal)
     // Closing the active one may have failed the group.

@@ -51,16 +51,21 @@ extension Group {
     finishStop()
   }
 
+  private var heldBackText: String {
+    let names = branches.listed.filter { $0.record.ending == nil }.map(\.name)
+    return names.isEmpty ? "apply is held back" : "the tests \(names.joined(separator: ", ")) need them"
+  }
+
   private func finishStop() {
     guard let completion = onDrained else { return }
     onDrained = nil
     lifecycle.drained()
     guard let stateKeeper, let journal, failure == nil else { return completion() }
-    if duty == .owning, journal.applied < journal.appended {
+    if duty == .owning, branch == nil, journal.applied < journal.appended {
       log(
         "group \(configuration.name): records \(journal.applied.rawValue + 1) to "
           + "\(journal.appended.rawValue) are not applied "
-          + "(\(apply.failure?.text ?? "apply is held back")): the backing stores alone are not "
+          + "(\(apply.failure?.text ?? heldBackText)): the backing stores alone are not "
           + "the current disks; they are with the journal, after the next start")
     }
     let durable = journal.durable

@@ -34,8 +34,16 @@ extension Group {
     guard oldest.contains(where: { $0.view != nil }) else { return }
     let overlay = makeOverlay(in: journal.storage.path)
     let floor = journal.firstUnappliedSegment
-    for hold in oldest { hold.view?.detach(keepingIn: overlay, floor: floor) }
+    for hold in oldest {
+      hold.view?.detach(keepingIn: hold.branch?.saved ?? overlay, floor: floor)
+      if let branch = hold.branch {
+        log(
+          "group \(configuration.name): the journal is full: branch \(branch.name) now keeps what "
+            + "apply overwrites, up to \(ByteCount.format(branch.record.byteLimit))")
+      }
+    }
     views.detach(at: instant, overlay)
+    if oldest.allSatisfy({ $0.branch != nil }) { return recycle() }
     if viewScratch.byteLimit == 0 {
       overlay.giveUp(.scratchFull(byteLimit: 0))
       closeLostViews()

@@ -217,11 +217,11 @@ extension Group {
 
   /// A running site has read its configuration again. Any thread.
   func takeOver(_ configured: [DiskConfiguration]) {
-    accessRules.withLock { $0 = configured }
+    accessRules.change(to: configured)
     diskTable.withLock { $0.arrange(as: configured.map(\.name)) }
   }
 
-  var configuredNames: [String] { accessRules.withLock { $0.map(\.name) } }
+  var configuredNames: [String] { accessRules.present.map(\.name) }
 
   /// The disks that are shown at the instant. On the loop.
   func disks(at instant: Timestamp) -> [GroupDisk] {

@@ -120,6 +120,7 @@ extension Group {
 
   /// Why a full copy cannot be taken.
   func refusalOfCopy(from hello: LinkHello) -> String? {
+    if let reason = refusalOfCopyForBranches { return reason }
     let table = diskTable.withLock { $0 }
     let here = table.listed.map(\.name) + table.waiting.map(\.name)
     if let disk = hello.disks.first(where: { !here.contains($0.name) }) {

@@ -33,6 +33,12 @@ struct GroupParts {
   var analyzer: GroupAnalyzer?
   /// Holds the folder's lock for as long as the group lives.
   var lock: File?
+  /// Those that its folder has.
+  var branches: [FoundBranch] = []
+  /// Which one it serves itself.
+  var branch: ServedBranch?
+  /// Nil: those of its own configuration.
+  var accessRules: AccessRules?
 }
 
 /// Opens a group's disks and recovers its journal. Blocks; on the group's own thread. Changes
@@ -68,6 +74,11 @@ enum GroupOpening {
     if parts.duty == .plain { return parts }
     do {
       try openJournal(folder, into: &parts, files, indexMemory, log: log)
+      if let journal = parts.journal, let state = parts.stateKeeper?.state {
+        parts.branches = openBranches(folder, journal, state, parts.disks) {
+          log("group \(name): \($0)")
+        }
+      }
     } catch let error as SiteError {
       throw error
     } catch let error as Errno {
@@ -85,7 +96,7 @@ enum GroupOpening {
     }
   }
 
-  private static func requireKnown(
+  static func requireKnown(
     _ group: GroupIdentifier, _ folder: String
   ) throws(SiteError) {
     let found = try presentState(folder)?.group
@@ -157,7 +168,7 @@ enum GroupOpening {
     return opened
   }
 
-  private static func openJournal(
+  static func openJournal(
     _ folder: String, into parts: inout GroupParts, _ files: InheritedFiles,
     _ indexMemory: IndexMemory,
     log: (String) -> Void

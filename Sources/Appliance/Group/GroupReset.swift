@@ -67,6 +67,7 @@ extension Group {
     receiving.awaitReset(action)
     lifecycle.awaitReset(true)
     views.expireAll()
+    releaseBranches()
     stopIndexUpkeep()
     goOn()
   }
@@ -116,6 +117,7 @@ extension Group {
     case .failure(let error):
       fail("\(error)")
     case .success(let recovered):
+      let stampedBefore = journal.stamped
       apply.restarts()
       durability.durable = .none
       let names = configuredNames
@@ -124,6 +126,7 @@ extension Group {
       journal.adopt(recovered, state: state, continuesLastSegment: true)
       restartKnown(state.promise.through)
       setback?.cut(to: journal.stamped)
+      openBranchesAgain(dropped: journal.stamped < stampedBefore ? journal.newestTimestamp : nil)
       guard receiving.receiver === receiver else { return }
       if state.baseline == .complete {
         receiving.follows()

@@ -56,6 +56,8 @@ extension Group {
       case .dropFollower: dropFollower(journal)
       }
     }
+    // No segment of a branch ever comes free.
+    if let branch, !hasRoomForNext(journal), !journal.slotToCreateExists { branch.limitReached() }
   }
 
   private func roomFacts(_ journal: SiteJournal) -> RoomSearch.Facts {

@@ -132,6 +132,22 @@ extension Group {
     at instant: Timestamp,
     _ completion: @escaping @Sendable (Result<OpenedView, ExportRefusal>) -> Void
   ) {
+    planView(at: instant, isShared: true) { [self] result in
+      completion(
+        result.map { view, use in
+          OpenedView(view: view, group: self, disks: disks(of: view), use: use)
+        })
+    }
+  }
+
+  /// Whoever is given the view may use it while he holds his share. `completion` is called on the
+  /// loop.
+  ///
+  /// - Parameter isShared: others who ask for the instant get a share in the same hold.
+  func planView(
+    at instant: Timestamp, isShared: Bool,
+    _ completion: @escaping (Result<(SiteView, OpenViews.Use), ExportRefusal>) -> Void
+  ) {
     guard let journal, let history, !isStopping else {
       return completion(.failure(.unavailable("group \(configuration.name) keeps no history")))
     }
@@ -139,20 +155,14 @@ extension Group {
     if case .failure(let refusal) = history.find(.at(instant), now: instant) {
       return completion(.failure(refusal))
     }
-    let told: OpenViews.Waiter = { [self] result, use in
-      completion(
-        result.map {
-          OpenedView(view: $0, group: self, disks: disks(of: $0), use: use)
-        })
+    let told: OpenViews.Waiter = { result, use in completion(result.map { ($0, use) }) }
+    if isShared, let tell = views.join(instant, told) { return tell() }
+    let plan = journal.viewPlan(at: instant)
+    if isShared {
+      views.add(plan, applied: journal.applied, told)
+    } else {
+      views.add(unshared: plan, applied: journal.applied, told)
     }
-    if let tell = views.join(instant, told) { return tell() }
-    let applied = journal.applied
-    views.add(
-      ViewPlan(
-        instant: instant, generations: journal.maps(notLaterThan: instant),
-        cut: journal.generation(cutBy: instant),
-        segments: journal.segments(after: applied, through: journal.stamped),
-        diskCount: journal.diskCount, shelf: journal.shelf), applied: applied, told)
     openNextView()
   }
 
@@ -162,7 +172,7 @@ extension Group {
         + "was in the history yet")
   }
 
-  private func openNextView() {
+  func openNextView() {
     guard let journal, let (identifier, plan, applied) = views.nextToOpen() else { return }
     let stores = stores(at: plan.instant)
     let catalog = journal.catalog

@@ -28,6 +28,8 @@ struct OpenViews {
     var view: SiteView?
     /// Where apply saves for the view; nil while it holds apply back instead.
     var overlay: SiteOverlay?
+    /// What is built on it; nil: clients look at it.
+    fileprivate(set) var branch: Branch?
     /// What it should have saved is gone; its clients were, or will at once be, cut off.
     var isLost = false
     /// What cuts each user's connection off, once that is known.
@@ -83,6 +85,15 @@ struct OpenViews {
     toOpen.append(use.hold)
   }
 
+  /// A hold that nobody else joins. `action` is called when the view is open.
+  mutating func add(
+    unshared plan: ViewPlan<SiteSegmentFile>, applied: SequenceNumber, _ action: @escaping Waiter
+  ) {
+    let use = add(Hold(instant: plan.instant, plan: plan, applied: applied))
+    holds[use.hold]?.waiters.append((use.user, action))
+    toOpen.append(use.hold)
+  }
+
   mutating func hold(_ instant: Timestamp) -> Use {
     add(Hold(instant: instant, plan: nil, applied: .none))
   }
@@ -130,6 +141,37 @@ struct OpenViews {
       holds[identifier]?.isLost = true
       hold.expire()
     }
+  }
+
+  // MARK: Of branches
+
+  /// The hold of a branch, whose view is open already, or will be: then `action` is called.
+  mutating func add(
+    _ branch: Branch, _ plan: ViewPlan<SiteSegmentFile>, applied: SequenceNumber,
+    _ action: Waiter? = nil
+  ) -> Use {
+    var hold = Hold(instant: plan.instant, plan: plan, applied: applied)
+    hold.branch = branch
+    let use = add(hold)
+    guard let action else { return use }
+    holds[use.hold]?.waiters.append((use.user, action))
+    toOpen.append(use.hold)
+    return use
+  }
+
+  /// A branch was made of it.
+  mutating func give(_ use: Use, to branch: Branch) { holds[use.hold]?.branch = branch }
+
+  mutating func setView(_ use: Use, _ view: SiteView) { holds[use.hold]?.view = view }
+
+  /// It is there, and nothing has cut its user off.
+  func isOpen(_ use: Use) -> Bool { holds[use.hold].map { !$0.isLost } ?? false }
+
+  /// It holds neither apply nor segments any more.
+  mutating func detach(_ use: Use, _ overlay: SiteOverlay) {
+    guard let hold = holds[use.hold], hold.overlay == nil else { return }
+    hold.plan?.release()
+    holds[use.hold]?.overlay = overlay
   }
 
   // MARK: Opening
@@ -192,11 +234,13 @@ struct OpenViews {
   }
 
   /// The views at this instant hold neither apply nor segments any more.
+  ///
+  /// - Parameter overlay: for all but branches, which have their own.
   mutating func detach(at instant: Timestamp, _ overlay: SiteOverlay) {
     for (identifier, hold) in holds where hold.overlay == nil && hold.instant == instant {
       guard let plan = hold.plan else { continue }
       plan.release()
-      holds[identifier]?.overlay = overlay
+      holds[identifier]?.overlay = hold.branch?.saved ?? overlay
     }
   }
 
@@ -211,11 +255,12 @@ struct OpenViews {
   }
 
   /// Cuts off the views whose overlays were given up since the last time; the reason by instant.
+  /// Branches, which are cut off, too, say it themselves.
   mutating func takeLost() -> [Timestamp: VolumeError] {
     var reasons: [Timestamp: VolumeError] = [:]
     for (identifier, hold) in holds where !hold.isLost {
       guard let reason = hold.overlay?.failure else { continue }
-      reasons[hold.instant] = reason
+      if hold.branch == nil { reasons[hold.instant] = reason }
       holds[identifier]?.isLost = true
       hold.expire()
     }

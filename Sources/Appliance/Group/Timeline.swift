@@ -50,6 +50,8 @@ public struct TimelineStatus: Codable, Sendable {
   /// There are later ones: the page from (`from`) this instant on has them.
   public var later: String?
   public var gaps: [Gap]
+  /// Those that are over, oldest first; absent when there were none.
+  public var tests: [TestReportStatus]?
 }
 
 extension TimelineStatus {

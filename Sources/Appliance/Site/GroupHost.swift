@@ -11,6 +11,9 @@ import SystemIO
 /// as the start of a process does, and nothing of the one before runs any more then. While a group
 /// is closed, no file of it is open or locked, so it can be repaired.
 ///
+/// A branch of a group has a host, too, which is in the hands of that of its group: it opens the
+/// branch on what its group has open, and has ended before its group is let go of.
+///
 /// Threads: one of its own, which makes these steps. Others may call from any thread but a loop's,
 /// unless it says otherwise.
 final class GroupHost: Sendable {
@@ -23,6 +26,16 @@ final class GroupHost: Sendable {
     var indexMemory = IndexMemory()
     /// Where links send; nil: there are none.
     var links: LinkLoops?
+    /// Where branches are served.
+    var loops: LoopShares
+    /// What a process before this one knew, by group.
+    var known: [String: GroupMemory] = [:]
+  }
+
+  /// Of a branch.
+  private struct Origin: Sendable {
+    let branch: String
+    unowned let group: GroupHost
   }
 
   /// A group that is open.
@@ -66,27 +79,56 @@ final class GroupHost: Sendable {
   let role: GroupRole
   let loop: EventLoop
   private let surroundings: Surroundings
+  /// Nil: it is no branch.
+  private let origin: Origin?
+  /// It begins to serve as soon as it is open; else the site does that for all at once.
+  private let servesAlone: Bool
   private let state: Monitor<State>
   private let thread = Monitor<Thread?>(nil)
+  /// See `branches`.
+  let branchHosts = Monitor<[GroupHost]>([])
 
   private static let linkDrainMilliseconds = 2_000
   private static let longestWaitMilliseconds: UInt64 = 3_600_000
 
   /// - Parameters:
   ///   - files: those that another process gave to this one.
-  ///   - memory: what that process knew of the group.
-  init(
+  convenience init(
     _ configuration: GroupConfiguration, origin: ConfigurationOrigin?, loop: EventLoop,
-    files: InheritedFiles, memory: GroupMemory = GroupMemory(), _ surroundings: Surroundings
+    files: InheritedFiles, _ surroundings: Surroundings
+  ) {
+    self.init(
+      configuration, origin, loop, files, nil, servesAlone: false, surroundings)
+  }
+
+  private init(
+    _ configuration: GroupConfiguration, _ file: ConfigurationOrigin?, _ loop: EventLoop,
+    _ files: InheritedFiles, _ origin: Origin?, servesAlone: Bool, _ surroundings: Surroundings
   ) {
     name = configuration.name
     role = configuration.role
     self.loop = loop
+    self.origin = origin
+    self.servesAlone = servesAlone
     self.surroundings = surroundings
+    let memory = surroundings.known[configuration.name] ?? GroupMemory()
     state = Monitor(
-      State(configuration: configuration, origin: origin, files: files, memory: memory))
-    loop.groupCount += 1
+      State(configuration: configuration, origin: file, files: files, memory: memory))
+    loop.post { loop.groupCount += 1 }
   }
+
+  /// Of a branch; see `host(_:_:servesAlone:)`.
+  convenience init(
+    branch record: BranchRecord, of group: GroupHost, _ files: InheritedFiles, servesAlone: Bool
+  ) {
+    self.init(
+      BranchOpening.configuration(of: record, in: group.configuration), nil,
+      group.surroundings.loops.take(), files, Origin(branch: record.name, group: group),
+      servesAlone: servesAlone, group.surroundings)
+  }
+
+  /// Of a branch, when nothing of it runs any more.
+  func giveBackLoop() { surroundings.loops.giveBack(loop) }
 
   private var now: UInt64 { SystemClock.monotonicNanoseconds() }
   private var instant: Timestamp {
@@ -149,6 +191,15 @@ final class GroupHost: Sendable {
     self.thread.withLock { $0 = thread }
   }
 
+  /// Of one that serves alone: blocks until it does. Nil when it does, else why not.
+  func waitUntilServing(milliseconds: UInt64) -> String? {
+    state.wait(milliseconds: milliseconds) { state, isLate -> String?? in
+      if state.life.phase == .serving { return .some(nil) }
+      if let refusal = state.refusal { return "\(refusal)" }
+      return isLate ? "it was not opened in time" : nil
+    } ?? nil
+  }
+
   /// Blocks until the first attempt has ended. Nil when it was good: the group is open, and nothing
   /// was written yet.
   func firstRefusal() -> SiteError? {
@@ -163,6 +214,7 @@ final class GroupHost: Sendable {
   func noteUse() throws(SiteError) {
     guard let group = prepared else { return }
     do throws(SiteError) { try group.noteUse() } catch {
+      forgetBranches()
       letGo(of: group)
       let (now, instant) = (now, instant)
       state.update { state in
@@ -219,6 +271,13 @@ final class GroupHost: Sendable {
     }
   }
 
+  /// Tries at once, should it be closed.
+  func retry() {
+    state.update { state in
+      if state.life.phase == .closed { state.life.tryNow() }
+    }
+  }
+
   /// A running site has taken part of a configuration over; for the next opening.
   func note(_ configuration: GroupConfiguration, _ origin: ConfigurationOrigin?) {
     state.update { state in
@@ -240,6 +299,7 @@ final class GroupHost: Sendable {
 
   /// Begins to stop; `join` waits for the end.
   func stop() {
+    for branch in branches { branch.stop() }
     state.update { state in
       state.life.hold(false)
       state.life.stop()
@@ -259,7 +319,9 @@ final class GroupHost: Sendable {
       case .end?: end()
       case .discard?: discard()
       case .stop?: stopServing()
-      case .leave?: return
+      case .leave?:
+        endBranches()
+        return
       }
     }
   }
@@ -280,15 +342,18 @@ final class GroupHost: Sendable {
   private func attempt() {
     let (configuration, origin, files, isFirst) = state.withLock { state in
       state.attempts += 1
-      return (state.configuration, state.origin, state.files, state.attempts == 1)
+      return (
+        state.configuration, state.origin, state.files, state.attempts == 1 && !servesAlone
+      )
     }
     do throws(SiteError) {
       let opening = try open(configuration, origin, files)
+      state.update { $0.opening = opening }
+      hostBranches(of: opening.group, files, servesAlone: !isFirst)
       state.update { state in
         state.files = InheritedFiles()
         // The site begins to serve all its groups at once.
         if isFirst { state.life.hold(true) }
-        state.opening = opening
         state.life.opened()
       }
       if !isFirst { try serveAgain(opening) }
@@ -320,11 +385,11 @@ final class GroupHost: Sendable {
   ) throws(SiteError) -> Opening {
     let log = surroundings.log
     let (memory, setback) = state.withLock { ($0.memory, $0.setback) }
-    let parts = try GroupOpening.open(
-      configuration, dataDirectory: surroundings.dataDirectory, origin: origin,
-      known: memory.identifier, files: files, surroundings.indexMemory, log: log)
+    let parts = try openParts(configuration, origin, files, known: memory.identifier)
     let lanes = GroupLanes(group: configuration.name)
-    let links = surroundings.links.map { parts.links(from: surroundings.site, on: $0, log) }
+    let links =
+      parts.branch == nil
+      ? surroundings.links.map { parts.links(from: surroundings.site, on: $0, log) } : nil
     let group = Group(
       parts, links: links?.map(\.monitor) ?? [], loop: loop, lanes: lanes, log: log)
     group.siteName = surroundings.site
@@ -335,13 +400,35 @@ final class GroupHost: Sendable {
     if group.duty == .owning {
       group.loss = memory.loss(keeping: group.stamped, diskCount: group.journal?.diskCount ?? 0)
     }
+    if let branch = group.branch?.branch {
+      branch.onExpiry { [loop] reason in loop.post { [weak group] in group?.fail(reason) } }
+    }
     return Opening(group: group, links: links ?? [])
+  }
+
+  private func openParts(
+    _ configuration: GroupConfiguration, _ file: ConfigurationOrigin?, _ files: InheritedFiles,
+    known: GroupIdentifier?
+  ) throws(SiteError) -> GroupParts {
+    guard let origin else {
+      return try GroupOpening.open(
+        configuration, dataDirectory: surroundings.dataDirectory, origin: file, known: known,
+        files: files, surroundings.indexMemory, log: surroundings.log)
+    }
+    guard let group = origin.group.prepared else {
+      throw SiteError("group \(origin.group.name) is not open", isPassing: true)
+    }
+    return try BranchOpening.open(
+      origin.branch, of: group, configuration, known: known, files: files,
+      surroundings.indexMemory, log: surroundings.log)
   }
 
   private func serveAgain(_ opening: Opening) throws(SiteError) {
     try noteUse()
     let group = opening.group
-    log(": open again, and serves; its order ends with record \(group.stamped.rawValue)")
+    if origin == nil || state.withLock({ $0.attempts }) > 1 {
+      log(": open again, and serves; its order ends with record \(group.stamped.rawValue)")
+    }
     serves()
     loop.post { group.begin() }
     for link in opening.links { link.start() }
@@ -366,6 +453,7 @@ final class GroupHost: Sendable {
     hurry(group, sparingFlushes: false)
     opening.stopLinks(drainMilliseconds: 0)
     loop.perform { group.abandon() }
+    for branch in group.branches.listed { branch.waitUntilUnused() }
     #if MUTANTS
       if !Mutant.reopenTooEarly.isOn { group.finishJobs() }
     #else
@@ -391,11 +479,14 @@ final class GroupHost: Sendable {
   private func letGo(of group: Group) {
     for disk in group.numberedDisks { disk.store.disconnect() }
     for file in group.lockedFiles { file.unlock() }
+    group.branch?.branch.endUse()
   }
 
   /// The site does not come to serve. What another process gave stays locked for that: a lock
   /// belongs to the open file, which both have.
   private func discard() {
+    endBranches()
+    prepared?.branch?.branch.endUse()
     state.update { state in
       state.opening = nil
       state.life.stopped()
@@ -405,6 +496,7 @@ final class GroupHost: Sendable {
   /// Sends what the links still have for a short while, makes everything durable and applies a
   /// protected group's journal.
   private func stopServing() {
+    endBranches()
     guard let opening = state.withLock({ $0.opening }) else { return }
     let group = opening.group
     // What is applied counts as such once it is flushed.

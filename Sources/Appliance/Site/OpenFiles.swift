@@ -35,17 +35,27 @@ enum OpenFiles {
       + groups.reduce(0, +)
   }
 
+  /// Of a branch: its journal, and what is saved for it.
+  static func need(of branch: GroupConfiguration) -> Int {
+    let segments = Int(branch.journal.capacityBytes / branch.journal.segmentSizeBytes)
+    return segments + segments / 7 + perJournal + perGroup + 1
+  }
+
   /// Raises the process's limit to what the configuration can need.
-  static func secure(_ configuration: SiteConfiguration) throws(SiteError) {
-    let need = need(of: configuration)
+  ///
+  /// - Parameter branches: as they are configured.
+  static func secure(
+    _ configuration: SiteConfiguration, branches: [GroupConfiguration] = []
+  ) throws(SiteError) {
+    let need = branches.reduce(need(of: configuration)) { $0 + self.need(of: $1) }
     let limit: Int
     do throws(Errno) { limit = try OpenFileLimit.raise(to: need) } catch {
       throw SiteError("the limit of open files: \(error)")
     }
     guard limit < need else { return }
     throw SiteError(
-      "the configuration can need \(need) open files, and the system allows \(limit): raise "
-        + "LimitNOFILE of the service (or `ulimit -n`) to \(need), or lower limits.connections or "
-        + "journal.capacity")
+      "the configuration\(branches.isEmpty ? "" : " with its branches") can need \(need) open "
+        + "files, and the system allows \(limit): raise LimitNOFILE of the service (or `ulimit -n`) "
+        + "to \(need), or lower limits.connections or journal.capacity")
   }
 }

@@ -27,6 +27,7 @@ public final class Site: Sendable {
   let door: LinkDoor
   private let loops: [EventLoop]
   private let links: LinkLoops
+  /// Of the configuration's groups.
   let hosts: [GroupHost]
   private let analysis: AnalysisThread
   let listening: [ListeningSocket]
@@ -77,7 +78,9 @@ public final class Site: Sendable {
       try Directory.create(configuration.dataDirectory)
     } catch { throw SiteError("data folder \(configuration.dataDirectory): \(error)") }
     let files = inheritance?.files ?? InheritedFiles()
-    try files.check(areAmong: configuration.lockedPaths + configuration.pathsOfLeftDisks)
+    try files.check(
+      areAmong: configuration.lockedPaths + configuration.pathsOfLeftDisks
+        + configuration.pathsOfBranchLocks)
     var tls: [ListenerIdentity: ListenerTLS] = [:]
     for listener in configuration.listen.nbd {
       tls[ListenerIdentity(.nbd, listener.address)] = try listener.tls.map {
@@ -89,7 +92,7 @@ public final class Site: Sendable {
     let views: ViewLoops
     let links: LinkLoops
     do throws(Errno) {
-      for index in 0..<max(1, min(configuration.groups.count, SystemInfo.processorCount)) {
+      for index in 0..<SystemInfo.processorCount {
         loops.append(try EventLoop(name: "loop-\(index)"))
       }
       front = try EventLoop(name: "front")
@@ -97,14 +100,14 @@ public final class Site: Sendable {
       links = try LinkLoops(
         links: configuration.groups.flatMap(\.peers).count { $0.address != nil })
     } catch { throw SiteError("cannot start: \(error)") }
+    let shares = LoopShares(loops)
     let surroundings = GroupHost.Surroundings(
       site: configuration.site, dataDirectory: configuration.dataDirectory, log: log,
-      indexMemory: indexMemory, links: links)
-    let hosts = configuration.groups.enumerated().map { index, group in
+      indexMemory: indexMemory, links: links, loops: shares,
+      known: (inheritance?.groups ?? [:]).mapValues(GroupMemory.init))
+    let hosts = configuration.groups.map { group in
       GroupHost(
-        group, origin: configuration.origin, loop: loops[index % loops.count], files: files,
-        memory: inheritance?.groups[group.name].map(GroupMemory.init) ?? GroupMemory(),
-        surroundings)
+        group, origin: configuration.origin, loop: shares.take(), files: files, surroundings)
     }
     do throws(SiteError) {
       try openGroups(hosts, inheritance)
@@ -141,6 +144,11 @@ public final class Site: Sendable {
       throw SiteError(refusals.map(\.error.description).joined(separator: "; "))
     }
     for (host, error) in refusals { host.logRefusal(error) }
+    for branch in hosts.flatMap(\.branches) {
+      guard let error = branch.firstRefusal() else { continue }
+      if isServed(branch.name) { throw error }
+      branch.logRefusal(error)
+    }
   }
 
   /// One file under two names would be the disk of whichever group opens it first.
@@ -207,7 +215,7 @@ public final class Site: Sendable {
     let front = self.front
     let adoption = ConnectionAdoption(front: front)
     let connections = inheritance?.connections ?? []
-    for host in hosts {
+    for host in allHosts {
       host.serves()
       guard let group = host.group, let state = inheritance?.groups[host.name] else { continue }
       host.loop.post { group.restore(state) }
@@ -218,7 +226,7 @@ public final class Site: Sendable {
     for loop in loops { loop.start() }
     links.start()
     for link in hosts.flatMap(\.links) { link.start() }
-    for host in hosts { host.release() }
+    for host in allHosts { host.release() }
     analysis.start()
     front.views.start()
     front.loop.start()
@@ -237,6 +245,8 @@ public final class Site: Sendable {
     for host in hosts {
       do throws(SiteError) { try host.noteUse() } catch { refusals.append(error) }
     }
+    // What a branch cannot write is its own concern: it is tried again.
+    for branch in hosts.flatMap(\.branches) { try? branch.noteUse() }
     guard !refusals.isEmpty, hosts.allSatisfy({ $0.prepared == nil }) else { return }
     for host in hosts { host.stop() }
     for host in hosts { host.join() }
@@ -251,8 +261,11 @@ public final class Site: Sendable {
       + closed.map(\.name).joined(separator: ", ")
   }
 
-  /// Those that are open.
-  var groups: [Group] { hosts.compactMap(\.group) }
+  /// Of the groups, and behind each those of its branches.
+  var allHosts: [GroupHost] { hosts.flatMap { [$0] + $0.branches } }
+
+  /// Those that are open, also those of branches.
+  var groups: [Group] { allHosts.compactMap(\.group) }
 
   /// What keeps other processes from the journals and the disks.
   var lockedFiles: [File] {
@@ -335,9 +348,12 @@ public final class Site: Sendable {
       throw SiteError("group \(name) does not answer")
     }
     guard let history = answer else { throw SiteError("group \(name) keeps no history") }
-    return try TimelineStatus(
+    var timeline = try TimelineStatus(
       group: name, history, query,
       now: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()))
+    let reports = reports(of: group)
+    if !reports.isEmpty { timeline.tests = reports }
+    return timeline
   }
 
   /// Durable when it returns.
@@ -368,7 +384,9 @@ public final class Site: Sendable {
   }
 }
 
-extension GroupHost: ExportedGroup {}
+extension GroupHost: ExportedGroup {
+  var branchGroups: [any ExportedGroup] { branches }
+}
 
 extension [GroupHost] {
   /// Throws in words for a peer when there is none that is open.

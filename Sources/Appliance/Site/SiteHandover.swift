@@ -85,7 +85,7 @@ private struct HandoverDriver {
 
   /// Groups that are closed stay so: the other process tries to open them when it serves.
   private func settle() -> HandoverGiver.Event {
-    for host in site.hosts {
+    for host in site.allHosts {
       let now = SystemClock.monotonicNanoseconds()
       let left = deadline > now ? (deadline - now) / 1_000_000 : 0
       guard host.hold(milliseconds: left) else {
@@ -129,7 +129,7 @@ private struct HandoverDriver {
   private mutating func release() throws(HandoverError) {
     // A peer must not hear two processes: this one would take back what the other sends.
     areLinksSuspended = true
-    for link in site.hosts.flatMap(\.links) { link.suspend() }
+    for link in site.allHosts.flatMap(\.links) { link.suspend() }
     try channel.send(.yours, deadline: deadline)
   }
 
@@ -149,7 +149,7 @@ private struct HandoverDriver {
       counts.files += 1
     }
     connections = front?.connections ?? []
-    for host in site.hosts {
+    for host in site.allHosts {
       try channel.send(.group(try present(host)), deadline: deadline)
       counts.groups += 1
     }
@@ -211,8 +211,8 @@ private struct HandoverDriver {
         door.resume()
       }
     }
-    if areLinksSuspended { for link in site.hosts.flatMap(\.links) { link.resume() } }
-    for host in site.hosts { host.release() }
+    if areLinksSuspended { for link in site.allHosts.flatMap(\.links) { link.resume() } }
+    for host in site.allHosts { host.release() }
     site.log("this process keeps the site: \(reason)")
   }
 

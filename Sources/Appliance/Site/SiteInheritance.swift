@@ -54,6 +54,18 @@ extension SiteConfiguration {
     }
   }
 
+  /// The locks of the branches that groups have. Blocks.
+  var pathsOfBranchLocks: [String] {
+    groups.flatMap { group -> [String] in
+      let folder = "\(dataDirectory)/\(group.name)/\(Branch.folderName)"
+      // What is not there has no branches.
+      guard Directory.exists(folder), let names = try? Directory.names(in: folder) else {
+        return []
+      }
+      return names.map { GroupOpening.lockPath("\(folder)/\($0)") }
+    }
+  }
+
   /// The files that a site with this configuration keeps open and locked.
   var lockedPaths: [String] {
     groups.flatMap { group in

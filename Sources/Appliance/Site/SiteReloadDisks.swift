@@ -185,7 +185,7 @@ extension Site {
 
   /// A disk that waits may have been too small for its marker. No state file names its size yet.
   private func growWaiting(_ group: Group, _ status: inout ReloadStatus) {
-    let configured = group.accessRules.withLock { $0 }
+    let configured = group.accessRules.present
     for disk in group.diskTable.withLock({ $0.waiting }) {
       guard let wanted = configured.first(where: { $0.name == disk.name }) else { continue }
       let before = disk.store.byteCount

@@ -125,6 +125,7 @@ enum SystemCalls {
 
   static func makeFolder(_ path: String) -> Int32 { unsafe mkdir(path, 0o700) }
   static func remove(_ path: String) -> Int32 { unsafe unlink(path) }
+  static func removeFolder(_ path: String) -> Int32 { unsafe rmdir(path) }
   static func rename(_ from: String, _ to: String) -> Int32 { unsafe Glibc.rename(from, to) }
   /// Fails with EEXIST when `to` exists, and with EINVAL when the file system cannot tell.
   static func renameAnew(_ from: String, _ to: String) -> Int32 {

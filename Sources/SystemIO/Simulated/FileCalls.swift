@@ -253,6 +253,14 @@ extension SystemCalls {
     return 0
   }
 
+  static func removeFolder(_ path: String) -> Int32 {
+    simulation.pass()
+    guard machine.files.isFolder(path) else { return fail(ENOENT) }
+    guard machine.files.names(in: path).isEmpty else { return fail(ENOTEMPTY) }
+    machine.files.removeFolder(path)
+    return 0
+  }
+
   static func rename(_ from: String, _ to: String) -> Int32 {
     simulation.pass()
     guard machine.files.inode(from) != nil else { return fail(ENOENT) }

@@ -29,6 +29,7 @@ struct FileTree {
   }
 
   mutating func makeFolder(_ path: String) { folders.insert(path) }
+  mutating func removeFolder(_ path: String) { folders.remove(path) }
 
   func names(in folder: String) -> [String] {
     let children = names.keys.filter { Self.folder(of: $0) == folder }

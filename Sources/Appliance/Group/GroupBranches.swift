@@ -1,0 +1,315 @@
+import BlockModel
+import Configuration
+import Journal
+import Storage
+import Synchronization
+import SystemIO
+import Volume
+
+/// The branches of a group, and the holds that they have on its journal. A branch holds apply back
+/// at its instant, as a view does; when the journal needs the room it is detached, and apply saves
+/// for it, durably, what it overwrites.
+struct GroupBranches: ~Copyable {
+  /// By name. Any thread.
+  let all = Mutex<[String: Branch]>([:])
+  /// By name; on the loop.
+  fileprivate var holds: [String: OpenViews.Use] = [:]
+  fileprivate var lastLookNanoseconds: UInt64 = 0
+
+  func named(_ name: String) -> Branch? { all.withLock { $0[name] } }
+  var listed: [Branch] {
+    all.withLock { $0.values.sorted { $0.record.created < $1.record.created } }
+  }
+  var isEmpty: Bool { all.withLock { $0.isEmpty } }
+}
+
+/// A branch that was found at an opening, with what it needs of the journal.
+struct FoundBranch {
+  let branch: Branch
+  let plan: ViewPlan<SiteSegmentFile>?
+  let applied: SequenceNumber
+}
+
+/// What a new branch is to be built on. Until it is `added` or `dropped`, it holds apply back.
+struct BranchBase: Sendable {
+  let view: SiteView
+  let disks: [GroupDisk]
+  let group: GroupIdentifier
+  let segmentByteCount: UInt64
+  let capacityByteCount: UInt64
+  fileprivate let use: OpenViews.Use
+}
+
+// MARK: - Opening
+
+extension GroupOpening {
+  /// The branches that a group's folder has, by name; of what cannot be read, the reason. Blocks.
+  static func findBranches(
+    _ folder: String, log: (String) -> Void
+  ) -> [Branch] {
+    let parent = "\(folder)/\(Branch.folderName)"
+    guard Directory.exists(parent) else { return [] }
+    var found: [Branch] = []
+    do throws(Errno) {
+      for name in try Directory.names(in: parent) where BranchName.isValid(name) {
+        let folder = "\(parent)/\(name)"
+        guard Directory.exists("\(folder)/\(BranchRecord.fileName)") else { continue }
+        do throws(SiteError) {
+          found.append(try Branch(try BranchRecord.read(from: folder), folder: folder))
+        } catch { log("\(error)") }
+      }
+    } catch { log("\(parent): \(error.withAdvice)") }
+    return found
+  }
+
+  /// Opens what the branches are built on, before anything is applied. Blocks.
+  static func openBranches(
+    _ folder: String, _ journal: SiteJournal, _ state: JournalState, _ disks: DiskTable,
+    log: (String) -> Void
+  ) -> [FoundBranch] {
+    findBranches(folder, log: log).map { branch in
+      let record = branch.record
+      guard branch.obstacle == "it is opened" || branch.obstacle == nil else {
+        return FoundBranch(branch: branch, plan: nil, applied: .none)
+      }
+      if let reason = unfitness(of: record, state, disks) {
+        branch.opened(.failure(.unavailable(reason)))
+        return FoundBranch(branch: branch, plan: nil, applied: .none)
+      }
+      let plan = journal.viewPlan(at: record.instant)
+      let applied = journal.applied
+      var stores = [DiskStore?](
+        repeating: nil, count: (record.disks.map(\.number.index).max() ?? -1) + 1)
+      for disk in record.disks { stores[disk.number.index] = disks[disk.number]?.store }
+      do throws(VolumeError) {
+        branch.opened(
+          .success(
+            try View(plan, applied: applied, stores: stores, catalog: journal.catalog)))
+      } catch { branch.opened(.failure(.unavailable("\(error)"))) }
+      return FoundBranch(branch: branch, plan: plan, applied: applied)
+    }
+  }
+
+  /// Why the branch cannot be opened on what is there; nil when it can.
+  static func unfitness(
+    of record: BranchRecord, _ state: JournalState, _ disks: DiskTable
+  ) -> String? {
+    if record.group != state.group || state.baseline != .complete {
+      return "the group's history is another one now"
+    }
+    for disk in record.disks {
+      guard let present = disks[disk.number], present.store.byteCount >= disk.byteCount else {
+        return "disk \(disk.name), on which it is built, has left the group"
+      }
+    }
+    return nil
+  }
+}
+
+extension Journal {
+  /// For the records that are not applied, up to the instant. On the loop, or before it has the
+  /// journal.
+  func viewPlan(at instant: Timestamp) -> ViewPlan<Storage.File> {
+    ViewPlan(
+      instant: instant, generations: maps(notLaterThan: instant),
+      cut: generation(cutBy: instant),
+      segments: segments(after: applied, through: stamped), diskCount: diskCount, shelf: shelf)
+  }
+}
+
+// MARK: - On the loop
+
+extension Group {
+  /// Before the loop has the group.
+  func adopt(_ found: [FoundBranch]) {
+    for one in found {
+      branches.all.withLock { $0[one.branch.name] = one.branch }
+      listen(to: one.branch)
+      guard let plan = one.plan else { continue }
+      let use = views.add(one.branch, plan, applied: one.applied)
+      branches.holds[one.branch.name] = use
+      attach(one.branch, use)
+    }
+  }
+
+  /// The view of its hold is open. What apply has saved for it before belongs to it.
+  private func attach(_ branch: Branch, _ use: OpenViews.Use) {
+    guard let view = branch.view else { return }
+    views.setView(use, view)
+    views.setExpiry(use) { [weak self] in
+      branch.expire(self?.branchObstacle(of: branch) ?? "its group has ended")
+    }
+    if branch.saved.byteCount > 0, let journal {
+      view.detach(keepingIn: branch.saved, floor: journal.firstUnappliedSegment)
+      views.detach(use, branch.saved)
+    }
+  }
+
+  private func branchObstacle(of branch: Branch) -> String {
+    if let failure = branch.saved.failure { return "\(failure)" }
+    return "group \(configuration.name): \(failure ?? "its journal is set back")"
+  }
+
+  private func listen(to branch: Branch) {
+    branch.whenUnused { [loop, weak self] in
+      loop.post { [weak self] in self?.branchUnused(branch) }
+    }
+  }
+
+  /// Opens what a new branch is built on. `completion` is called on the loop.
+  func openBase(
+    _ expression: InstantExpression,
+    _ completion: @escaping @Sendable (Result<BranchBase, ExportRefusal>) -> Void
+  ) {
+    findInstant(expression) { [self] result in
+      switch result {
+      case .failure(let refusal): completion(.failure(refusal))
+      case .success(let instant):
+        guard commit() else { return completion(.failure(.unavailable("group has failed"))) }
+        secure(instant) { [self] problem in
+          guard let problem else { return openBase(at: instant, completion) }
+          completion(.failure(.unavailable("group \(configuration.name): \(problem)")))
+        }
+      }
+    }
+  }
+
+  private func openBase(
+    at instant: Timestamp,
+    _ completion: @escaping @Sendable (Result<BranchBase, ExportRefusal>) -> Void
+  ) {
+    planView(at: instant, isShared: false) { [self] result in
+      guard let journal, let state = stateKeeper?.state else { return }
+      completion(
+        result.map { view, use in
+          BranchBase(
+            view: view, disks: disks(of: view), group: state.group,
+            segmentByteCount: UInt64(journal.options.segmentByteCount),
+            capacityByteCount: UInt64(journal.capacityByteCount), use: use)
+        })
+    }
+  }
+
+  /// Any thread, once: nothing was made of it.
+  func drop(_ base: BranchBase) {
+    loop.post { [self] in
+      views.remove(base.use)
+      recycle()
+    }
+  }
+
+  /// The branch's folder is there. False: the base is gone, and whoever made the folder removes it.
+  func add(_ branch: Branch, on base: BranchBase) -> Bool {
+    guard lifecycle.isServing, views.isOpen(base.use) else {
+      views.remove(base.use)
+      return false
+    }
+    branch.opened(.success(base.view))
+    branches.all.withLock { $0[branch.name] = branch }
+    listen(to: branch)
+    views.give(base.use, to: branch)
+    branches.holds[branch.name] = base.use
+    attach(branch, base.use)
+    return true
+  }
+
+  /// Nobody serves it, and its files are about to go.
+  func removeBranch(_ name: String) {
+    branches.all.withLock { $0[name] = nil }
+    guard let use = branches.holds.removeValue(forKey: name) else { return }
+    views.remove(use)
+    recycle()
+    closeGoneDisks()
+    goOn()
+  }
+
+  /// Whoever served it has ended.
+  private func branchUnused(_ branch: Branch) {
+    if lifecycle.isResetting || branch.record.ending != nil { letGo(of: branch) }
+  }
+
+  private func letGo(of branch: Branch) {
+    guard let use = branches.holds.removeValue(forKey: branch.name) else { return }
+    views.remove(use)
+    recycle()
+    goOn()
+  }
+
+  /// It is over for good: its limit is reached, or what it is built on is lost.
+  func end(_ branch: Branch, _ reason: String) {
+    guard branch.record.ending == nil else { return }
+    log("group \(configuration.name): branch \(branch.name) has ended: \(reason)")
+    keeper.submit { [self] in
+      do throws(Errno) { try branch.end(reason) } catch {
+        log(
+          "group \(configuration.name): branch \(branch.name): noting its end: "
+            + error.withAdvice)
+      }
+      loop.post { [self] in if !branch.isUsed { letGo(of: branch) } }
+    }
+  }
+
+  /// Several times a second.
+  func tickBranches() {
+    let now = loop.monotonicNow
+    guard now &- branches.lastLookNanoseconds >= 1_000_000_000, !branches.isEmpty else { return }
+    branches.lastLookNanoseconds = now
+    let wall = loop.now
+    for branch in branches.listed {
+      let record = branch.record
+      if record.ending != nil { continue }
+      if let failure = branch.saved.failure {
+        end(branch, Self.lossText(failure))
+      } else if let expiry = record.expiry, expiry <= wall {
+        end(branch, "its time was up at \(expiry)")
+      }
+    }
+  }
+
+  private static func lossText(_ failure: VolumeError) -> String {
+    "the journal was full, and what apply overwrote could not be saved for it: \(failure)"
+  }
+
+  // MARK: A reset
+
+  /// What nobody serves holds up nothing; the others are told to end.
+  func releaseBranches() {
+    for branch in branches.listed where !branch.isUsed { letGo(of: branch) }
+  }
+
+  /// The journal was set back: the branches are opened again on what it is now.
+  ///
+  /// - Parameter dropped: what the journal had before, and was dropped, began after this instant.
+  func openBranchesAgain(dropped: Timestamp?) {
+    guard let journal, let state = stateKeeper?.state else { return }
+    let table = diskTable.withLock { $0 }
+    for branch in branches.listed where branch.record.ending == nil {
+      let record = branch.record
+      if let dropped, record.instant > dropped {
+        end(branch, "what it is built on was never durable where it was written, and is dropped")
+        continue
+      }
+      if let reason = GroupOpening.unfitness(of: record, state, table) {
+        branch.opened(.failure(.unavailable(reason)))
+        continue
+      }
+      let plan = journal.viewPlan(at: record.instant)
+      let told: OpenViews.Waiter = { [self] result, use in
+        branch.opened(result)
+        guard case .success = result else { return }
+        attach(branch, use)
+      }
+      branches.holds[branch.name] = views.add(branch, plan, applied: journal.applied, told)
+    }
+    openNextView()
+  }
+
+  /// A full copy would write over what they are built on.
+  var refusalOfCopyForBranches: String? {
+    let names = branches.listed.filter { $0.record.ending == nil }.map(\.name)
+    if names.isEmpty { return nil }
+    return "group \(configuration.name) must be copied anew, and would lose what its "
+      + "\(names.count == 1 ? "branch is" : "branches are") built on: end \(names.joined(separator: ", ")) "
+      + "there first (`tapline test stop`)"
+  }
+}

@@ -1,0 +1,297 @@
+import BlockModel
+import Configuration
+import Journal
+import Storage
+import SystemIO
+import Volume
+
+/// `tapline test`: branches that are deleted in the end.
+extension Site {
+  private static let nameLimit = 1000
+  private static let textLimit = 1024
+  /// A test that does not come to serve in this time is taken back.
+  private static let openMilliseconds: UInt64 = 30_000
+
+  /// Makes a branch of the group and serves it: when this returns, clients open its disks under the
+  /// names that it gives, and may write. Durable. Blocks; any thread but a loop's.
+  public func startTest(
+    group name: String, _ request: TestRequest
+  ) throws(SiteError) -> TestStatus {
+    let expression = try Self.instant(of: request)
+    let result = present.withLock { configuration -> Result<TestStatus, SiteError> in
+      do throws(SiteError) {
+        // A hand-over that is under way has counted what there is.
+        if isHandingOver.load(ordering: .acquiring) {
+          throw SiteError(
+            "another process is taking this site's place: try again when it has")
+        }
+        return .success(try startTest(of: name, at: expression, request, configuration))
+      } catch { return .failure(error) }
+    }
+    return try result.get()
+  }
+
+  private static func instant(of request: TestRequest) throws(SiteError) -> InstantExpression {
+    do throws(InstantSyntaxError) {
+      return try InstantExpression(parsing: request.at ?? "latest")
+    } catch { throw SiteError("\(error)") }
+  }
+
+  private func startTest(
+    of name: String, at expression: InstantExpression, _ request: TestRequest,
+    _ configuration: SiteConfiguration
+  ) throws(SiteError) -> TestStatus {
+    let group = try find(name)
+    guard let host = hosts.first(where: { $0.name == name }), group.journal != nil else {
+      throw SiteError("group \(name) keeps no history: a plain group has no instants")
+    }
+    let test = try self.name(for: request)
+    for text in [request.user, request.note] where (text ?? "").utf8.count > Self.textLimit {
+      throw SiteError("a note has at most \(Self.textLimit) bytes")
+    }
+    let base = try openBase(of: group, at: expression)
+    let record: BranchRecord
+    do throws(SiteError) {
+      record = try self.record(test, base, request)
+      try OpenFiles.secure(
+        configuration,
+        branches: (hosts.flatMap(\.branches).map(\.configuration))
+          + [BranchOpening.configuration(of: record, in: host.configuration)])
+    } catch {
+      group.drop(base)
+      throw error
+    }
+    if request.isDryRun == true {
+      group.drop(base)
+      return TestStatus(record, of: name, state: "planned")
+    }
+    let branch: Branch
+    do throws(SiteError) { branch = try makeBranch(record, of: group) } catch {
+      group.drop(base)
+      throw error
+    }
+    return try serve(branch, on: base, of: group, host)
+  }
+
+  /// The name of a test is its own at this site.
+  private func name(for request: TestRequest) throws(SiteError) -> String {
+    let taken = hosts.compactMap(\.group).flatMap { $0.branches.listed.map(\.name) }
+    if let name = request.name {
+      guard BranchName.isValid(name) else {
+        throw SiteError("\(name.quotedForMessage) is no name for a test: \(BranchName.rule)")
+      }
+      guard !taken.contains(name) else {
+        throw SiteError("there is a test \(name) already: stop that one, or choose another name")
+      }
+      return name
+    }
+    for number in 1...Self.nameLimit {
+      let name = number == 1 ? "test" : "test\(number)"
+      if !taken.contains(name) { return name }
+    }
+    throw SiteError("there are too many tests")
+  }
+
+  private func openBase(
+    of group: Group, at expression: InstantExpression
+  ) throws(SiteError) -> BranchBase {
+    let answer: Result<BranchBase, ExportRefusal>? = ask(
+      group.loop, timeoutMilliseconds: Int32(Self.openMilliseconds)
+    ) { done in
+      group.openBase(expression, done)
+    }
+    guard let answer else {
+      throw SiteError("group \(group.configuration.name) does not answer")
+    }
+    do throws(ExportRefusal) { return try answer.get() } catch { throw SiteError(error.message) }
+  }
+
+  private func record(
+    _ name: String, _ base: BranchBase, _ request: TestRequest
+  ) throws(SiteError) -> BranchRecord {
+    guard !base.disks.isEmpty else {
+      throw SiteError("the group shows no disk at \(base.view.instant)")
+    }
+    let limit = request.limitBytes ?? base.capacityByteCount
+    let least = ConfigurationLimits.minimumSegments * ConfigurationLimits.segmentSizeBytes.lowerBound
+    guard limit >= least else {
+      throw SiteError("the limit of a test is at least \(ByteCount.format(least))")
+    }
+    var segment = base.segmentByteCount
+    while segment > ConfigurationLimits.segmentSizeBytes.lowerBound,
+      segment * 2 * ConfigurationLimits.minimumSegments > limit
+    { segment /= 2 }
+    var generator = SystemEntropy()
+    let now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
+    let expiry = try request.seconds.map { (seconds) throws(SiteError) in
+      guard seconds > 0, seconds * 1e9 < Double(ConfigurationLimits.durationNanoseconds) else {
+        throw SiteError("a test lasts longer than nothing and less than ten years")
+      }
+      return Timestamp(rawValue: now.rawValue + UInt64(seconds * 1e9))
+    }
+    return BranchRecord(
+      name: name, identity: .random(using: &generator), group: base.group,
+      instant: base.view.instant, created: now, expiry: expiry, byteLimit: limit,
+      segmentByteCount: segment, user: request.user ?? "", note: request.note ?? "",
+      disks: base.disks.map {
+        .init(number: $0.number, name: $0.name, byteCount: $0.store.byteCount)
+      })
+  }
+
+  /// Durable when it returns.
+  private func makeBranch(
+    _ record: BranchRecord, of group: Group
+  ) throws(SiteError) -> Branch {
+    guard let parent = group.journal?.storage.path else { throw SiteError("no journal") }
+    let folder = Branch.folder(record.name, ofGroupIn: parent)
+    do throws(Errno) {
+      let storage = try FolderStorage(path: folder)
+      // What a crash has left of one that was being made, or removed.
+      for name in try storage.names() { try storage.remove(name) }
+      try SiteOverlay.createLasting(
+        Branch.savedName, in: storage, identity: record.identityBytes)
+      // From here on it is there.
+      try record.write(to: folder)
+    } catch {
+      Self.removeFiles(of: folder)
+      throw SiteError("test \(record.name): \(folder): \(error.withAdvice)")
+    }
+    return try Branch(record, folder: folder)
+  }
+
+  private func serve(
+    _ branch: Branch, on base: BranchBase, of group: Group, _ host: GroupHost
+  ) throws(SiteError) -> TestStatus {
+    let record = branch.record
+    let isAdded = group.loop.ask { done in done(group.add(branch, on: base)) } ?? false
+    guard isAdded else {
+      Self.removeFiles(of: branch.folder)
+      throw SiteError("group \(host.name) is being set back or stopped: try again")
+    }
+    let own = host.host(record, servesAlone: true)
+    own.start()
+    guard let reason = own.waitUntilServing(milliseconds: Self.openMilliseconds) else {
+      log(
+        "group \(host.name): test \(record.name) at \(record.instant) begins"
+          + (record.user.isEmpty ? "" : ", by \(record.user)"))
+      return status(of: branch, host)
+    }
+    remove(branch, group, host, own)
+    throw SiteError("test \(record.name): \(reason)")
+  }
+
+  private func remove(_ branch: Branch, _ group: Group, _ host: GroupHost, _ own: GroupHost?) {
+    if let own { host.endBranch(own) }
+    // Without this file it is no branch any more, also after a crash.
+    do throws(Errno) {
+      try Directory.remove("\(branch.folder)/\(BranchRecord.fileName)")
+      try Directory.sync(branch.folder)
+    } catch { log("group \(host.name): test \(branch.name): \(error.withAdvice)") }
+    group.loop.perform { group.removeBranch(branch.name) }
+    Self.removeFiles(of: branch.folder)
+  }
+
+  /// What is left is removed by the next test of that name.
+  private static func removeFiles(of folder: String) {
+    let storage = FolderStorage(existing: folder)
+    for name in (try? storage.names()) ?? [] { try? storage.remove(name) }
+    try? Directory.removeFolder(folder)
+  }
+
+  // MARK: Ending
+
+  /// Cuts the test's clients off, writes its report and deletes what was written to it. Durable.
+  /// Blocks; any thread but a loop's.
+  public func stopTest(_ name: String, check: TestCheck?) throws(SiteError) -> TestReportStatus {
+    let result = present.withLock { _ -> Result<TestReportStatus, SiteError> in
+      do throws(SiteError) {
+        if isHandingOver.load(ordering: .acquiring) {
+          throw SiteError("another process is taking this site's place: try again when it has")
+        }
+        return .success(try stop(name, check))
+      } catch { return .failure(error) }
+    }
+    return try result.get()
+  }
+
+  private func stop(_ name: String, _ check: TestCheck?) throws(SiteError) -> TestReportStatus {
+    for host in hosts {
+      guard let group = host.group, let branch = group.branches.named(name) else { continue }
+      return try stop(branch, check, group, host)
+    }
+    let names = tests().map(\.name)
+    throw SiteError(
+      "no test \(name.quotedForMessage) at this site"
+        + (names.isEmpty ? "" : "; there are: \(names.joined(separator: ", "))"))
+  }
+
+  private func stop(
+    _ branch: Branch, _ check: TestCheck?, _ group: Group, _ host: GroupHost
+  ) throws(SiteError) -> TestReportStatus {
+    let record = branch.record
+    let written = status(of: branch, host).writtenBytes
+    let report = TestReport(
+      identity: record.identity, name: record.name, instant: record.instant,
+      started: record.created,
+      ended: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()), user: record.user,
+      note: record.note, writtenBytes: written, ending: record.ending ?? "", check: check)
+    guard let folder = group.journal?.storage.path else { throw SiteError("no journal") }
+    do throws(Errno) {
+      var reports = try TestReports(readingFrom: folder)
+      reports.add(report)
+      try reports.write(to: folder)
+    } catch {
+      throw SiteError("test \(record.name) goes on: writing its report: \(error.withAdvice)")
+    }
+    remove(branch, group, host, host.branchHost(named: record.name))
+    log("group \(host.name): test \(record.name) is over")
+    return TestReportStatus(report, of: host.name)
+  }
+
+  // MARK: Listing
+
+  /// Of all groups, in the order in which they began.
+  public func tests() -> [TestStatus] {
+    hosts.flatMap { host in
+      (host.group?.branches.listed ?? []).map { status(of: $0, host) }
+    }
+  }
+
+  private func status(of branch: Branch, _ host: GroupHost) -> TestStatus {
+    let record = branch.record
+    let own = host.branchHost(named: record.name)
+    let state = record.ending != nil ? "ended" : own?.group == nil ? "opening" : "open"
+    var status = TestStatus(record, of: host.name, state: state)
+    status.savedBytes = branch.saved.byteCount
+    status.reason = record.ending ?? (own?.group == nil ? own?.closedReason : nil)
+    if let group = own?.group {
+      let answer = ask(group.loop) { done in
+        done(
+          (
+            group.connectionCounts.values.reduce(0, +),
+            group.journal?.byteCount(after: .none) ?? 0
+          ))
+      }
+      (status.connections, status.writtenBytes) = answer ?? (0, 0)
+    }
+    return status
+  }
+
+  /// Of those that are over, oldest first.
+  func reports(of group: Group) -> [TestReportStatus] {
+    guard let folder = group.journal?.storage.path else { return [] }
+    let reports = (try? TestReports(readingFrom: folder)) ?? TestReports()
+    return reports.reports.map { TestReportStatus($0, of: group.configuration.name) }
+  }
+}
+
+extension TestStatus {
+  init(_ record: BranchRecord, of group: String, state: String) {
+    self.init(
+      group: group, name: record.name, state: state, reason: record.ending,
+      instant: "\(record.instant)", started: "\(record.created)",
+      expires: record.expiry.map { "\($0)" }, user: record.user, note: record.note,
+      exports: record.disks.map(record.exportName), connections: 0, writtenBytes: 0,
+      savedBytes: 0, limitBytes: record.byteLimit)
+  }
+}

@@ -1,0 +1,141 @@
+import BlockModel
+import Journal
+import SystemIO
+
+/// The form of an overlay that outlives its process: what apply saves for a branch
+/// (docs/branch-format.md). Integers are big-endian.
+///
+/// Page 0 is the head: `TAPLSAVE`, version (32 bits), CRC-32C of the 16 bytes that follow (32), the
+/// branch's identity (128). At 2048: zeros, or `TAPLLOST` once something could not be saved. From
+/// 4096 on entries follow each other, each a header of 64 bytes and, unless it is of zeros, the
+/// bytes.
+///
+/// Nothing of a disk is written over before the entries that save it are durable. So an entry that
+/// does not verify at the end of the log saves what is still there, and the log ends before it.
+enum SavedLog {
+  static let version: UInt32 = 1
+  static let headByteCount: UInt64 = 4096
+  private static let magic: UInt64 = 0x5441_504C_5341_5645  // "TAPLSAVE"
+  private static let loss: UInt64 = 0x5441_504C_4C4F_5354  // "TAPLLOST"
+  private static let lossPosition: UInt64 = 2048
+
+  struct Entry: Equatable {
+    static let byteCount = 64
+    private static let magic: UInt32 = 0x5341_5645  // "SAVE"
+
+    var disk: DiskNumber
+    var range: ByteRange
+    /// Nothing follows it.
+    var isZeros: Bool
+    /// CRC-32C of what follows.
+    var sum: UInt32 = 0
+    /// What lay before this position was durable when the entry was written.
+    var durableEnd: UInt64
+
+    /// - Parameter identity: of the branch; seeds the checksum.
+    func encoded(_ identity: [UInt8]) -> [UInt8] {
+      var encoder = WireEncoder()
+      encoder.put(disk.rawValue)
+      encoder.put(UInt16(isZeros ? 1 : 0))
+      encoder.put(sum)
+      encoder.put(range.start)
+      encoder.put(range.length)
+      encoder.put(durableEnd)
+      var whole = WireEncoder()
+      whole.put(Self.magic)
+      whole.put(checksum(identity + encoder.bytes))
+      whole.put(encoder.bytes)
+      whole.pad(to: Self.byteCount)
+      return whole.bytes
+    }
+
+    /// Nil: no entry of this log is there.
+    init?(_ bytes: [UInt8], _ identity: [UInt8]) {
+      var decoder = WireDecoder(bytes)
+      guard bytes.count == Self.byteCount,
+        let magic = try? decoder.take(UInt32.self), magic == Self.magic,
+        let found = try? decoder.take(UInt32.self),
+        let fields = try? decoder.takeBytes(32), found == checksum(identity + fields)
+      else { return nil }
+      var inner = WireDecoder(fields)
+      guard let disk = try? inner.take(UInt16.self), let kind = try? inner.take(UInt16.self),
+        let sum = try? inner.take(UInt32.self), let start = try? inner.take(UInt64.self),
+        let length = try? inner.take(UInt64.self), let durable = try? inner.take(UInt64.self),
+        length > 0, kind <= 1, start.addingReportingOverflow(length).overflow == false
+      else { return nil }
+      self.disk = DiskNumber(disk)
+      range = ByteRange(start: start, length: length)
+      isZeros = kind == 1
+      self.sum = sum
+      durableEnd = durable
+    }
+
+    init(
+      _ disk: DiskNumber, _ range: ByteRange, isZeros: Bool, sum: UInt32 = 0, durableEnd: UInt64
+    ) {
+      self.disk = disk
+      self.range = range
+      self.isZeros = isZeros
+      self.sum = sum
+      self.durableEnd = durableEnd
+    }
+  }
+
+  static func head(_ identity: [UInt8]) -> [UInt8] {
+    precondition(identity.count == 16)
+    var encoder = WireEncoder()
+    encoder.put(magic)
+    encoder.put(version)
+    encoder.put(checksum(identity))
+    encoder.put(identity)
+    return encoder.bytes
+  }
+
+  enum Head: Equatable { case intact, lost, foreign }
+
+  static func readHead<File: JournalFile>(
+    of file: File, _ identity: [UInt8]
+  ) throws(Errno) -> Head {
+    let expected = head(identity)
+    guard try bytes(of: file, at: 0, expected.count) == expected else { return .foreign }
+    var encoder = WireEncoder()
+    encoder.put(loss)
+    return try bytes(of: file, at: lossPosition, 8) == encoder.bytes ? .lost : .intact
+  }
+
+  /// Durable when it returns. Needs no space.
+  static func noteLoss<File: JournalFile>(in file: File) throws(Errno) {
+    var encoder = WireEncoder()
+    encoder.put(loss)
+    try write(encoder.bytes, to: file, at: lossPosition)
+    try file.syncData()
+  }
+
+  static func write<File: JournalFile>(
+    _ bytes: [UInt8], to file: File, at position: UInt64
+  ) throws(Errno) {
+    let result = unsafe bytes.withUnsafeBytes { buffer -> Result<Void, Errno> in
+      do throws(Errno) { return .success(try unsafe file.write(buffer, at: position)) } catch {
+        return .failure(error)
+      }
+    }
+    try result.get()
+  }
+
+  /// Fewer at the end of the file.
+  static func bytes<File: JournalFile>(
+    of file: File, at position: UInt64, _ count: Int
+  ) throws(Errno) -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: count)
+    let result = unsafe bytes.withUnsafeMutableBytes { buffer -> Result<Int, Errno> in
+      do throws(Errno) {
+        return .success(try unsafe file.read(into: buffer, at: position))
+      } catch { return .failure(error) }
+    }
+    return Array(bytes.prefix(try result.get()))
+  }
+}
+
+private func checksum(_ bytes: [UInt8]) -> UInt32 {
+  unsafe bytes.withUnsafeBytes { unsafe CRC32C.standard($0) }
+}
