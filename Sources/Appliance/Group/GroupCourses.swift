@@ -53,7 +53,8 @@ extension Group {
 
   private var heldBackText: String {
     let names = branches.listed.filter { $0.record.ending == nil }.map(\.name)
-    return names.isEmpty ? "apply is held back" : "the tests \(names.joined(separator: ", ")) need them"
+    if names.isEmpty { return "apply is held back" }
+    return "tests are built on what is before them: \(names.joined(separator: ", "))"
   }
 
   private func finishStop() {
