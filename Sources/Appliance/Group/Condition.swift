@@ -52,6 +52,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case recordsDamaged = "records-damaged"
   case copying = "copying"
   case diskComing = "disk-coming"
+  case testEnded = "test-ended"
 
   public struct Facts: Sendable {
     public let severity: Severity
@@ -187,6 +188,10 @@ public enum ConditionCode: String, CaseIterable, Sendable {
       Facts(
         .info, "what a disk held when it was added comes into the history",
         remedy: "none is needed; instants show the disk from when that is done")
+    case .testEnded:
+      Facts(
+        .info, "a test has ended by itself, and its files are still there",
+        remedy: "`tapline test stop NAME` deletes them and writes the report")
     }
   }
 

@@ -27,6 +27,11 @@ extension Group {
     if let (disk, text) = diskChanges.waitText(now: loop.monotonicNow) {
       found.append(Condition(.diskWaits, disk: disk, text))
     }
+    for branch in branches.listed {
+      let record = branch.record
+      guard let reason = record.ending else { continue }
+      found.append(Condition(.testEnded, "test \(record.name) has ended: \(reason)"))
+    }
     for index in links.indices { found += sendingConditions(index) }
     if duty == .following { found += receivingConditions }
     return found
