@@ -18,17 +18,36 @@ extension Site {
     group name: String, _ request: TestRequest
   ) throws(SiteError) -> TestStatus {
     let expression = try Self.instant(of: request)
-    let result = present.withLock { configuration -> Result<TestStatus, SiteError> in
-      do throws(SiteError) {
-        // A hand-over that is under way has counted what there is.
-        if isHandingOver.load(ordering: .acquiring) {
-          throw SiteError(
-            "another process is taking this site's place: try again when it has")
-        }
-        return .success(try startTest(of: name, at: expression, request, configuration))
-      } catch { return .failure(error) }
+    return try turn.take { () throws(SiteError) in
+      try refuseInHandover()
+      return try whileOpen(name) { (host, group) throws(SiteError) in
+        try start(group, host, at: expression, request)
+      }
     }
-    return try result.get()
+  }
+
+  /// One that is under way has counted what there is.
+  private func refuseInHandover() throws(SiteError) {
+    if isHandingOver.load(ordering: .acquiring) {
+      throw SiteError("another process is taking this site's place: try again when it has")
+    }
+  }
+
+  /// Should the group fail meanwhile, it is opened again only afterwards: what an opening finds in
+  /// the folder does not change under it.
+  private func whileOpen<Answer>(
+    _ name: String, _ action: (GroupHost, Group) throws(SiteError) -> Answer
+  ) throws(SiteError) -> Answer {
+    guard let host = hosts.first(where: { $0.name == name }) else {
+      _ = try find(name)
+      throw SiteError("group \(name) is not of this site's configuration")
+    }
+    guard host.hold(milliseconds: Self.openMilliseconds) else {
+      host.release()
+      throw SiteError("group \(name) is just being opened or ended: try again")
+    }
+    defer { host.release() }
+    return try action(host, try find(name))
   }
 
   private static func instant(of request: TestRequest) throws(SiteError) -> InstantExpression {
@@ -37,14 +56,13 @@ extension Site {
     } catch { throw SiteError("\(error)") }
   }
 
-  private func startTest(
-    of name: String, at expression: InstantExpression, _ request: TestRequest,
-    _ configuration: SiteConfiguration
+  private func start(
+    _ group: Group, _ host: GroupHost, at expression: InstantExpression, _ request: TestRequest
   ) throws(SiteError) -> TestStatus {
-    let group = try find(name)
-    guard let host = hosts.first(where: { $0.name == name }), group.journal != nil else {
-      throw SiteError("group \(name) keeps no history: a plain group has no instants")
+    guard group.journal != nil else {
+      throw SiteError("group \(host.name) keeps no history: a plain group has no instants")
     }
+    let configuration = present.withLock { $0 }
     let test = try self.name(for: request)
     for text in [request.user, request.note] where (text ?? "").utf8.count > Self.textLimit {
       throw SiteError("a note has at most \(Self.textLimit) bytes")
@@ -63,7 +81,7 @@ extension Site {
     }
     if request.isDryRun == true {
       group.drop(base)
-      return TestStatus(record, of: name, state: "planned")
+      return TestStatus(record, of: host.name, state: "planned")
     }
     let branch: Branch
     do throws(SiteError) { branch = try makeBranch(record, of: group) } catch {
@@ -203,21 +221,20 @@ extension Site {
   /// Cuts the test's clients off, writes its report and deletes what was written to it. Durable.
   /// Blocks; any thread but a loop's.
   public func stopTest(_ name: String, check: TestCheck?) throws(SiteError) -> TestReportStatus {
-    let result = present.withLock { _ -> Result<TestReportStatus, SiteError> in
-      do throws(SiteError) {
-        if isHandingOver.load(ordering: .acquiring) {
-          throw SiteError("another process is taking this site's place: try again when it has")
-        }
-        return .success(try stop(name, check))
-      } catch { return .failure(error) }
+    try turn.take { () throws(SiteError) in
+      try refuseInHandover()
+      return try stop(name, check)
     }
-    return try result.get()
   }
 
   private func stop(_ name: String, _ check: TestCheck?) throws(SiteError) -> TestReportStatus {
-    for host in hosts {
-      guard let group = host.group, let branch = group.branches.named(name) else { continue }
-      return try stop(branch, check, group, host)
+    for host in hosts where host.group?.branches.named(name) != nil {
+      return try whileOpen(host.name) { (host, group) throws(SiteError) in
+        guard let branch = group.branches.named(name) else {
+          throw SiteError("test \(name) cannot be opened now: try again")
+        }
+        return try stop(branch, check, group, host)
+      }
     }
     let names = tests().map(\.name)
     throw SiteError(

@@ -25,6 +25,7 @@ final class Inspector: @unchecked Sendable {
   private(set) var answerCount = 0
   /// Groups whose peer's records an operator gives up.
   var discards: [Int] = []
+  private var runningOrders = 0
   private var orders: [@Sendable (Site) -> Void] = []
   private var watermarks: [WatermarkStatus?]
   private var resets: [Int]
@@ -72,12 +73,21 @@ final class Inspector: @unchecked Sendable {
   /// Has a thread of the process do what control would.
   func order(_ command: @escaping @Sendable (Site) -> Void) { orders.append(command) }
 
+  /// Before the site stops: as control does.
+  func finishOrders() { while runningOrders > 0 { Thread.sleep(milliseconds: 5) } }
+
   private func pause(milliseconds: Int) {
     guard world.plan.branches != nil else {
       return Thread.sleep(milliseconds: UInt64(milliseconds))
     }
     for _ in 0...milliseconds / 5 {
-      for command in orders { _ = Thread(name: "control") { [site] in command(site) } }
+      for command in orders {
+        runningOrders += 1
+        _ = Thread(name: "control") { [self] in
+          command(site)
+          runningOrders -= 1
+        }
+      }
       orders = []
       Thread.sleep(milliseconds: 5)
     }

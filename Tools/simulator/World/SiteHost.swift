@@ -97,6 +97,7 @@ final class SiteHost: @unchecked Sendable {
     world.trace.note("\(name): serves, life \(life)")
     while !wantsStop { inspector.inspect() }
     state = .stopping
+    inspector.finishOrders()
     site.stop()
     world.trace.note("\(name): stopped")
     hasStopped = true
