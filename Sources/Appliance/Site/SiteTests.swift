@@ -162,19 +162,29 @@ extension Site {
   ) throws(SiteError) -> Branch {
     guard let parent = group.journal?.storage.path else { throw SiteError("no journal") }
     let folder = Branch.folder(record.name, ofGroupIn: parent)
+    let branch: Branch
     do throws(Errno) {
       let storage = try FolderStorage(path: folder)
       // What a crash has left of one that was being made, or removed.
       for name in try storage.names() { try storage.remove(name) }
       try SiteOverlay.createLasting(
         Branch.savedName, in: storage, identity: record.identityBytes)
-      // From here on it is there.
-      try record.write(to: folder)
-    } catch {
-      Self.removeFiles(of: folder)
-      throw SiteError("test \(record.name): \(folder): \(error.withAdvice)")
+    } catch { throw Self.notMade(record, folder, error.withAdvice) }
+    do throws(SiteError) { branch = try Branch(record, folder: folder) } catch {
+      throw Self.notMade(record, folder, "\(error)")
     }
-    return try Branch(record, folder: folder)
+    // From here on it is there.
+    do throws(Errno) { try record.write(to: folder) } catch {
+      throw Self.notMade(record, folder, error.withAdvice)
+    }
+    return branch
+  }
+
+  private static func notMade(
+    _ record: BranchRecord, _ folder: String, _ reason: String
+  ) -> SiteError {
+    removeFiles(of: folder)
+    return SiteError("test \(record.name): \(folder): \(reason)")
   }
 
   private func serve(
@@ -200,17 +210,15 @@ extension Site {
 
   private func remove(_ branch: Branch, _ group: Group, _ host: GroupHost, _ own: GroupHost?) {
     if let own { host.endBranch(own) }
-    // Without this file it is no branch any more, also after a crash.
-    do throws(Errno) {
-      try Directory.remove("\(branch.folder)/\(BranchRecord.fileName)")
-      try Directory.sync(branch.folder)
-    } catch { log("group \(host.name): test \(branch.name): \(error.withAdvice)") }
     group.loop.perform { group.removeBranch(branch.name) }
     Self.removeFiles(of: branch.folder)
   }
 
   /// What is left is removed by the next test of that name.
   private static func removeFiles(of folder: String) {
+    // Without this file it is no branch any more, also after a crash.
+    try? Directory.remove("\(folder)/\(BranchRecord.fileName)")
+    guard (try? Directory.sync(folder)) != nil else { return }
     let storage = FolderStorage(existing: folder)
     for name in (try? storage.names()) ?? [] { try? storage.remove(name) }
     try? Directory.removeFolder(folder)
@@ -251,7 +259,8 @@ extension Site {
       identity: record.identity, name: record.name, instant: record.instant,
       started: record.created,
       ended: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()), user: record.user,
-      note: record.note, writtenBytes: written, ending: record.ending ?? "", check: check)
+      note: record.note, writtenBytes: written,
+      ending: record.ending.flatMap { $0 == Branch.stopped ? nil : $0 } ?? "", check: check)
     guard let folder = group.journal?.storage.path else { throw SiteError("no journal") }
     do throws(Errno) {
       var reports = try TestReports(readingFrom: folder)
@@ -259,6 +268,10 @@ extension Site {
       try reports.write(to: folder)
     } catch {
       throw SiteError("test \(record.name) goes on: writing its report: \(error.withAdvice)")
+    }
+    // Once apply goes past its instant it is wrong, whatever becomes of its files.
+    do throws(Errno) { try branch.end(Branch.stopped) } catch {
+      throw SiteError("test \(record.name): noting its end: \(error.withAdvice)")
     }
     remove(branch, group, host, host.branchHost(named: record.name))
     log("group \(host.name): test \(record.name) is over")
