@@ -79,7 +79,11 @@ extension View {
       if Mutant.overwriteUnsaved.isOn { return }
     #endif
     // A disk that the view does not show is nothing to it.
-    guard has(disk), let saved = detachment.overlay.load(), !saved.isLost else { return }
+    guard has(disk), let saved = detachment.overlay.load() else { return }
+    if let failure = saved.failure {
+      if saved.mustNoteLoss { try saved.giveUpForGood(failure) }
+      return
+    }
     do throws(VolumeError) {
       var batch = SaveBatch(byteLimit: Self.batchByteLimit)
       for index in 0..<step.count {

@@ -58,6 +58,8 @@ public final class SavedExtents<File: JournalFile>: Sendable {
     /// Nothing before this position is lost by a power cut; of an overlay that lasts.
     var durableEnd: UInt64 = 0
     var failure: VolumeError?
+    /// Of an overlay that lasts: the failure is durable.
+    var isLossNoted = false
     /// What was stored may not be there any more.
     var loss: Errno?
   }
@@ -98,8 +100,11 @@ public final class SavedExtents<File: JournalFile>: Sendable {
     do throws(Errno) {
       switch try SavedLog.readHead(of: file, identity) {
       case .intact: break
-      case .lost: state.withLock { $0.failure = .savedLost }
-      case .foreign: state.withLock { $0.failure = .savedLost }
+      case .lost, .foreign:
+        state.withLock {
+          $0.failure = .savedLost
+          $0.isLossNoted = true
+        }
       }
       state.withLock {
         $0.file = file
@@ -230,9 +235,16 @@ public final class SavedExtents<File: JournalFile>: Sendable {
   /// What was stored is durable when this returns, if the overlay lasts. Blocks; by the thread that
   /// stores.
   public func settle() throws(VolumeError) {
-    let (stored, end, durableEnd) = state.withLock { ($0.file, $0.end, $0.durableEnd) }
+    let (stored, end, durableEnd, loss) = state.withLock {
+      ($0.file, $0.end, $0.durableEnd, $0.loss)
+    }
     guard identity != nil, let file = stored, end > durableEnd else { return }
-    do throws(Errno) { try file.syncData() } catch { throw .scratch(error) }
+    // What a sync could not write is lost, though the next one says nothing of it.
+    if let loss { throw .scratch(loss) }
+    do throws(Errno) { try file.syncData() } catch {
+      state.withLock { $0.loss = error }
+      throw .scratch(error)
+    }
     state.withLock { $0.durableEnd = end }
   }
 
@@ -325,6 +337,12 @@ public final class SavedExtents<File: JournalFile>: Sendable {
       do throws(Errno) { try SavedLog.noteLoss(in: file) } catch { throw .scratch(error) }
     }
     giveUp(error)
+    state.withLock { $0.isLossNoted = true }
+  }
+
+  /// It is lost, and after a start would not know that: nothing may be written over yet.
+  public var mustNoteLoss: Bool {
+    identity != nil && state.withLock { $0.failure != nil && !$0.isLossNoted }
   }
 
   public var isLost: Bool { failure != nil }

@@ -11,6 +11,8 @@ final class Branch: Sendable {
   /// For whom the branch is there now.
   private struct State: Sendable {
     var record: BranchRecord
+    /// That it has ended is durable.
+    var isEndNoted = false
     /// Nil until it is open, and when it cannot be.
     var view: SiteView?
     /// Why it cannot be used now, though it may be again.
@@ -33,7 +35,8 @@ final class Branch: Sendable {
     _ record: BranchRecord, folder: String, view: SiteView? = nil
   ) throws(SiteError) {
     self.folder = folder
-    state = Monitor(State(record: record, view: view))
+    state = Monitor(
+      State(record: record, isEndNoted: record.ending != nil, view: view))
     let diskCount = (record.disks.map(\.number.index).max() ?? -1) + 1
     do {
       saved = try SiteOverlay(
@@ -49,6 +52,8 @@ final class Branch: Sendable {
   }
 
   static let savedName = "saved"
+  /// The end of a branch that somebody has stopped.
+  static let stopped = "it was stopped"
   /// Below a group's folder.
   static let folderName = "branches"
 
@@ -61,6 +66,8 @@ final class Branch: Sendable {
   /// What it is built on; nil until that is open, and when it is gone.
   var view: SiteView? { state.withLock { $0.view } }
   var isUsed: Bool { state.withLock { $0.isUsed } }
+  /// Nothing need be kept for it any more: that it has ended is durable.
+  var isEndNoted: Bool { state.withLock { $0.isEndNoted } }
 
   /// Why nobody can use it now; nil when somebody can.
   var obstacle: String? {
@@ -134,8 +141,13 @@ final class Branch: Sendable {
 
   func waitUntilUnused() { state.wait { $0.isUsed ? nil : () } }
 
-  /// It is over for good. Durable when it returns; without that, this opening says so alone.
-  /// Blocks.
+  /// It is over for good, and `end` has yet to note that.
+  func condemn(_ reason: String) {
+    state.withLock { $0.record.ending = $0.record.ending ?? reason }
+  }
+
+  /// It is over for good. Durable when it returns; without that, this opening says so alone, and
+  /// what it is built on must be kept. Blocks.
   func end(_ reason: String) throws(Errno) {
     let (record, expire) = state.update { state in
       state.record.ending = state.record.ending ?? reason
@@ -145,5 +157,6 @@ final class Branch: Sendable {
     }
     expire?(reason)
     try record.write(to: folder)
+    state.withLock { $0.isEndNoted = true }
   }
 }

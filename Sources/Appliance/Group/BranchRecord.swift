@@ -154,8 +154,10 @@ struct BranchRecord: Equatable, Sendable {
     try DurableFile.replace("\(folder)/\(Self.fileName)", with: encoded())
   }
 
-  /// Blocks.
-  static func read(from folder: String) throws(SiteError) -> BranchRecord {
+  /// Nil, and the reason is logged, when it is damaged. Blocks.
+  static func read(
+    from folder: String, log: (String) -> Void
+  ) throws(SiteError) -> BranchRecord? {
     let path = "\(folder)/\(fileName)"
     let bytes: [UInt8]
     do throws(Errno) { bytes = try DurableFile.read(path, limit: 1 << 20) } catch {
@@ -164,9 +166,10 @@ struct BranchRecord: Equatable, Sendable {
     do throws(Unreadable) { return try BranchRecord(decoding: bytes) } catch {
       switch error {
       case .damaged:
-        throw SiteError(
+        log(
           "\(path) is damaged: what was written to the branch may be whole beside it, and "
             + "`tapline journal export --salvage` gets it out")
+        return nil
       case .otherVersion(let found):
         throw SiteError("\(path) \(FormatVersion.advice(found, own: version))")
       }

@@ -43,22 +43,25 @@ struct BranchBase: Sendable {
 // MARK: - Opening
 
 extension GroupOpening {
-  /// The branches that a group's folder has, by name; of what cannot be read, the reason. Blocks.
+  /// The branches that a group's folder has. One that is damaged never opens again; of one that may
+  /// be whole, and cannot be read now, apply would overwrite what it is built on. Blocks.
   static func findBranches(
     _ folder: String, log: (String) -> Void
-  ) -> [Branch] {
+  ) throws(SiteError) -> [Branch] {
     let parent = "\(folder)/\(Branch.folderName)"
     guard Directory.exists(parent) else { return [] }
     var found: [Branch] = []
-    do throws(Errno) {
-      for name in try Directory.names(in: parent) where BranchName.isValid(name) {
-        let folder = "\(parent)/\(name)"
-        guard Directory.exists("\(folder)/\(BranchRecord.fileName)") else { continue }
-        do throws(SiteError) {
-          found.append(try Branch(try BranchRecord.read(from: folder), folder: folder))
-        } catch { log("\(error)") }
+    let names: [String]
+    do throws(Errno) { names = try Directory.names(in: parent) } catch {
+      throw SiteError("\(parent): \(error.withAdvice)")
+    }
+    for name in names where BranchName.isValid(name) {
+      let folder = "\(parent)/\(name)"
+      guard Directory.exists("\(folder)/\(BranchRecord.fileName)") else { continue }
+      if let record = try BranchRecord.read(from: folder, log: log) {
+        found.append(try Branch(record, folder: folder))
       }
-    } catch { log("\(parent): \(error.withAdvice)") }
+    }
     return found
   }
 
@@ -66,18 +69,18 @@ extension GroupOpening {
   static func openBranches(
     _ folder: String, _ journal: SiteJournal, _ state: JournalState, _ disks: DiskTable,
     log: (String) -> Void
-  ) -> [FoundBranch] {
-    findBranches(folder, log: log).map { branch in
+  ) throws(SiteError) -> [FoundBranch] {
+    try findBranches(folder, log: log).map { branch in
       let record = branch.record
-      guard branch.obstacle == "it is opened" || branch.obstacle == nil else {
-        return FoundBranch(branch: branch, plan: nil, applied: .none)
-      }
-      if let reason = unfitness(of: record, state, disks) {
-        branch.opened(.failure(.unavailable(reason)))
+      guard record.ending == nil, !branch.saved.isLost else {
         return FoundBranch(branch: branch, plan: nil, applied: .none)
       }
       let plan = journal.viewPlan(at: record.instant)
       let applied = journal.applied
+      if let reason = unfitness(of: record, state, disks) {
+        branch.condemn(reason)
+        return FoundBranch(branch: branch, plan: plan, applied: applied)
+      }
       var stores = [DiskStore?](
         repeating: nil, count: (record.disks.map(\.number.index).max() ?? -1) + 1)
       for disk in record.disks { stores[disk.number.index] = disks[disk.number]?.store }
@@ -128,7 +131,7 @@ extension Group {
       guard let plan = one.plan else { continue }
       let use = views.add(one.branch, plan, applied: one.applied)
       branches.holds[one.branch.name] = use
-      attach(one.branch, use)
+      if one.branch.view == nil { views.failed(use) } else { attach(one.branch, use) }
     }
   }
 
@@ -225,7 +228,7 @@ extension Group {
 
   /// Whoever served it has ended.
   private func branchUnused(_ branch: Branch) {
-    if lifecycle.isResetting || branch.record.ending != nil { letGo(of: branch) }
+    if lifecycle.isResetting || branch.isEndNoted { letGo(of: branch) }
   }
 
   private func letGo(of branch: Branch) {
@@ -239,12 +242,20 @@ extension Group {
   func end(_ branch: Branch, _ reason: String) {
     guard branch.record.ending == nil else { return }
     log("group \(configuration.name): branch \(branch.name) has ended: \(reason)")
+    branch.condemn(reason)
+    noteEnd(of: branch, reason) { [self] error in
+      log(
+        "group \(configuration.name): branch \(branch.name): noting its end, which is tried again: "
+          + error.withAdvice)
+    }
+  }
+
+  /// Only then may apply overwrite what it is built on.
+  private func noteEnd(
+    of branch: Branch, _ reason: String, failed: @escaping @Sendable (Errno) -> Void = { _ in }
+  ) {
     keeper.submit { [self] in
-      do throws(Errno) { try branch.end(reason) } catch {
-        log(
-          "group \(configuration.name): branch \(branch.name): noting its end: "
-            + error.withAdvice)
-      }
+      do throws(Errno) { try branch.end(reason) } catch { return failed(error) }
       loop.post { [self] in if !branch.isUsed { letGo(of: branch) } }
     }
   }
@@ -257,7 +268,11 @@ extension Group {
     let wall = loop.now
     for branch in branches.listed {
       let record = branch.record
-      if record.ending != nil { continue }
+      if let ending = record.ending {
+        if !branch.isEndNoted { noteEnd(of: branch, ending) }
+        continue
+      }
+      openAgain(branch)
       if let failure = branch.saved.failure {
         end(branch, Self.lossText(failure))
       } else if let expiry = record.expiry, expiry <= wall {
@@ -285,23 +300,36 @@ extension Group {
     let table = diskTable.withLock { $0 }
     for branch in branches.listed where branch.record.ending == nil {
       let record = branch.record
+      let use = views.add(
+        branch, journal.viewPlan(at: record.instant), applied: journal.applied)
+      branches.holds[branch.name] = use
+      views.failed(use)
       if let dropped, record.instant > dropped {
         end(branch, "what it is built on was never durable where it was written, and is dropped")
-        continue
+      } else if let reason = GroupOpening.unfitness(of: record, state, table) {
+        end(branch, reason)
+      } else {
+        openAgain(branch)
       }
-      if let reason = GroupOpening.unfitness(of: record, state, table) {
-        branch.opened(.failure(.unavailable(reason)))
-        continue
-      }
-      let plan = journal.viewPlan(at: record.instant)
-      let told: OpenViews.Waiter = { [self] result, use in
-        branch.opened(result)
-        guard case .success = result else { return }
-        attach(branch, use)
-      }
-      branches.holds[branch.name] = views.add(branch, plan, applied: journal.applied, told)
+    }
+  }
+
+  /// What it is built on, if that could not be opened, or not yet.
+  private func openAgain(_ branch: Branch) {
+    guard let use = branches.holds[branch.name], views.hasFailed(use) else { return }
+    views.openAgain(use) { [self] result, use in
+      branch.opened(result)
+      if case .success = result { attach(branch, use) }
     }
     openNextView()
+  }
+
+  /// The journal has no room for a branch that cannot be detached from it.
+  func endUnopened(_ holds: [OpenViews.Hold]) {
+    for case let hold in holds where hold.hasFailed {
+      guard let branch = hold.branch else { continue }
+      end(branch, "the journal was full, and what it is built on could not be opened")
+    }
   }
 
   /// A full copy would write over what they are built on.

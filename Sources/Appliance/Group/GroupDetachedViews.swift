@@ -25,7 +25,7 @@ extension Group {
     guard let journal, let instant = views.oldestInstant else { return }
     let oldest = views.attached(at: instant)
     // One whose worker still scans the journal gives way when it is asked for room again.
-    guard oldest.allSatisfy({ !$0.isOpening }) else { return }
+    guard oldest.allSatisfy({ !$0.isOpening }) else { return endUnopened(oldest) }
     if views.expireChanges(since: instant) {
       log(
         "group \(configuration.name): the client that looks at changed blocks since \(instant) is "

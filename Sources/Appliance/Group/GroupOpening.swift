@@ -75,7 +75,7 @@ enum GroupOpening {
     do {
       try openJournal(folder, into: &parts, files, indexMemory, log: log)
       if let journal = parts.journal, let state = parts.stateKeeper?.state {
-        parts.branches = openBranches(folder, journal, state, parts.disks) {
+        parts.branches = try openBranches(folder, journal, state, parts.disks) {
           log("group \(name): \($0)")
         }
       }

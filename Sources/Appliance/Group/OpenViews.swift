@@ -37,7 +37,10 @@ struct OpenViews {
     /// Those who are to get the view when it is open.
     fileprivate var waiters: [(user: UInt64, action: Waiter)] = []
 
-    /// A worker still scans the journal for it, or will.
+    /// Of a branch: it could not be opened.
+    fileprivate(set) var hasFailed = false
+
+    /// A worker still scans the journal for it, or will; or that has failed.
     var isOpening: Bool { plan != nil && view == nil }
 
     fileprivate func expire() { for case .some(let expire) in users.values { expire() } }
@@ -147,18 +150,24 @@ struct OpenViews {
 
   // MARK: Of branches
 
-  /// The hold of a branch, whose view is open already, or will be: then `action` is called.
+  /// The hold of a branch, which stays until it is removed, whether the view can be opened or not.
   mutating func add(
-    _ branch: Branch, _ plan: ViewPlan<SiteSegmentFile>, applied: SequenceNumber,
-    _ action: Waiter? = nil
+    _ branch: Branch, _ plan: ViewPlan<SiteSegmentFile>, applied: SequenceNumber
   ) -> Use {
     var hold = Hold(instant: plan.instant, plan: plan, applied: applied)
     hold.branch = branch
-    let use = add(hold)
-    guard let action else { return use }
+    return add(hold)
+  }
+
+  mutating func failed(_ use: Use) { holds[use.hold]?.hasFailed = true }
+
+  func hasFailed(_ use: Use) -> Bool { holds[use.hold]?.hasFailed ?? false }
+
+  /// `action` is called when that has come to an end.
+  mutating func openAgain(_ use: Use, _ action: @escaping Waiter) {
+    holds[use.hold]?.hasFailed = false
     holds[use.hold]?.waiters.append((use.user, action))
     toOpen.append(use.hold)
-    return use
   }
 
   /// A branch was made of it.
@@ -200,6 +209,8 @@ struct OpenViews {
     holds[identifier]?.waiters = []
     if case .success(let view) = result {
       holds[identifier]?.view = view
+    } else if holds[identifier]?.branch != nil {
+      holds[identifier]?.hasFailed = true
     } else {
       drop(identifier)
     }
@@ -249,8 +260,10 @@ struct OpenViews {
   /// One of the views of each overlay, the newest instant first.
   var savers: [SiteView] {
     var savers: [(overlay: SiteOverlay, view: SiteView)] = []
-    for (_, hold) in holds.sorted(by: { $0.key < $1.key }) where !hold.isLost {
-      guard let overlay = hold.overlay, let view = hold.view else { continue }
+    for (_, hold) in holds.sorted(by: { $0.key < $1.key }) {
+      guard let overlay = hold.overlay, let view = hold.view,
+        !hold.isLost || overlay.mustNoteLoss
+      else { continue }
       if !savers.contains(where: { $0.overlay === overlay }) { savers.append((overlay, view)) }
     }
     return savers.map(\.view).sorted { $0.instant > $1.instant }

@@ -23,6 +23,8 @@ public final class Site: Sendable {
   let configuration: SiteConfiguration
   /// What is in effect: the above, with what `reload` has changed since.
   let present: Mutex<SiteConfiguration>
+  /// Of those that change groups, disks or branches while the site runs.
+  let turn = CommandTurn()
   let front: FrontDesk
   /// On the front loop, too.
   let door: LinkDoor

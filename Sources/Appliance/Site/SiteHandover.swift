@@ -5,7 +5,7 @@ import SystemIO
 
 extension Site {
   public func handoverOffer(version: UInt16) -> HandoverOffer {
-    present.withLock { $0 }.handoverOffer(version: version)
+    turn.take { present.withLock { $0 } }.handoverOffer(version: version)
   }
 
   /// Lets another process take this one's place, over a channel on which it was told the offer.
@@ -21,8 +21,12 @@ extension Site {
     var event = driver.awaitBegin()
     var isFirst = false
     if event == .begun {
-      (isFirst, _) = isHandingOver.compareExchange(
-        expected: false, desired: true, ordering: .acquiringAndReleasing)
+      // Behind a command that is under way; those to come see it.
+      isFirst = turn.take {
+        isHandingOver.compareExchange(
+          expected: false, desired: true, ordering: .acquiringAndReleasing
+        ).exchanged
+      }
       if !isFirst { event = .failed("another process is taking this site's place right now") }
     }
     let isGone = driver.run(event)

@@ -54,14 +54,14 @@ extension Site {
   ///   was changed, or what was not.
   public func reload() throws -> ReloadStatus {
     do {
-      let status = try present.withLock { present in
-        // What is offered to the other process waits for the lock.
+      let status = try turn.take { () throws(any Error) in
+        // What is offered to the other process waits for the turn.
         if isHandingOver.load(ordering: .acquiring) {
           throw SiteError(
             "another process is taking this site's place: nothing was changed; run "
               + "'tapline reload' again")
         }
-        return try reload(&present)
+        return try reloadInTurn()
       }
       log("reload: \(status.file) was read again")
       for line in status.applied { log("reload: applied: \(line)") }
@@ -74,7 +74,8 @@ extension Site {
     }
   }
 
-  private func reload(_ present: inout SiteConfiguration) throws -> ReloadStatus {
+  private func reloadInTurn() throws -> ReloadStatus {
+    let present = present.withLock { $0 }
     guard let file = present.origin?.file else {
       throw SiteError("the configuration of this site is not in a file")
     }
@@ -119,8 +120,8 @@ extension Site {
     status.applied += next.listen.nbd.filter { $0.tls != nil }.map {
       "listen.nbd \($0.address): TLS credentials read again"
     }
-    present = next
-    present.origin = new.origin
+    next.origin = new.origin
+    self.present.withLock { $0 = next }
     for host in hosts {
       guard let group = next.groups.first(where: { $0.name == host.name }) else { continue }
       if host.group == nil, host.retry(with: group, new.origin) {

@@ -18,17 +18,36 @@ extension Site {
     group name: String, _ request: TestRequest
   ) throws(SiteError) -> TestStatus {
     let expression = try Self.instant(of: request)
-    let result = present.withLock { configuration -> Result<TestStatus, SiteError> in
-      do throws(SiteError) {
-        // A hand-over that is under way has counted what there is.
-        if isHandingOver.load(ordering: .acquiring) {
-          throw SiteError(
-            "another process is taking this site's place: try again when it has")
-        }
-        return .success(try startTest(of: name, at: expression, request, configuration))
-      } catch { return .failure(error) }
+    return try turn.take { () throws(SiteError) in
+      try refuseInHandover()
+      return try whileOpen(name) { (host, group) throws(SiteError) in
+        try start(group, host, at: expression, request)
+      }
     }
-    return try result.get()
+  }
+
+  /// One that is under way has counted what there is.
+  private func refuseInHandover() throws(SiteError) {
+    if isHandingOver.load(ordering: .acquiring) {
+      throw SiteError("another process is taking this site's place: try again when it has")
+    }
+  }
+
+  /// Should the group fail meanwhile, it is opened again only afterwards: what an opening finds in
+  /// the folder does not change under it.
+  private func whileOpen<Answer>(
+    _ name: String, _ action: (GroupHost, Group) throws(SiteError) -> Answer
+  ) throws(SiteError) -> Answer {
+    guard let host = hosts.first(where: { $0.name == name }) else {
+      _ = try find(name)
+      throw SiteError("group \(name) is not of this site's configuration")
+    }
+    guard host.hold(milliseconds: Self.openMilliseconds) else {
+      host.release()
+      throw SiteError("group \(name) is just being opened or ended: try again")
+    }
+    defer { host.release() }
+    return try action(host, try find(name))
   }
 
   private static func instant(of request: TestRequest) throws(SiteError) -> InstantExpression {
@@ -37,14 +56,13 @@ extension Site {
     } catch { throw SiteError("\(error)") }
   }
 
-  private func startTest(
-    of name: String, at expression: InstantExpression, _ request: TestRequest,
-    _ configuration: SiteConfiguration
+  private func start(
+    _ group: Group, _ host: GroupHost, at expression: InstantExpression, _ request: TestRequest
   ) throws(SiteError) -> TestStatus {
-    let group = try find(name)
-    guard let host = hosts.first(where: { $0.name == name }), group.journal != nil else {
-      throw SiteError("group \(name) keeps no history: a plain group has no instants")
+    guard group.journal != nil else {
+      throw SiteError("group \(host.name) keeps no history: a plain group has no instants")
     }
+    let configuration = present.withLock { $0 }
     let test = try self.name(for: request)
     for text in [request.user, request.note] where (text ?? "").utf8.count > Self.textLimit {
       throw SiteError("a note has at most \(Self.textLimit) bytes")
@@ -63,7 +81,7 @@ extension Site {
     }
     if request.isDryRun == true {
       group.drop(base)
-      return TestStatus(record, of: name, state: "planned")
+      return TestStatus(record, of: host.name, state: "planned")
     }
     let branch: Branch
     do throws(SiteError) { branch = try makeBranch(record, of: group) } catch {
@@ -145,19 +163,29 @@ extension Site {
   ) throws(SiteError) -> Branch {
     guard let parent = group.journal?.storage.path else { throw SiteError("no journal") }
     let folder = Branch.folder(record.name, ofGroupIn: parent)
+    let branch: Branch
     do throws(Errno) {
       let storage = try FolderStorage(path: folder)
       // What a crash has left of one that was being made, or removed.
       for name in try storage.names() { try storage.remove(name) }
       try SiteOverlay.createLasting(
         Branch.savedName, in: storage, identity: record.identityBytes)
-      // From here on it is there.
-      try record.write(to: folder)
-    } catch {
-      Self.removeFiles(of: folder)
-      throw SiteError("test \(record.name): \(folder): \(error.withAdvice)")
+    } catch { throw Self.notMade(record, folder, error.withAdvice) }
+    do throws(SiteError) { branch = try Branch(record, folder: folder) } catch {
+      throw Self.notMade(record, folder, "\(error)")
     }
-    return try Branch(record, folder: folder)
+    // From here on it is there.
+    do throws(Errno) { try record.write(to: folder) } catch {
+      throw Self.notMade(record, folder, error.withAdvice)
+    }
+    return branch
+  }
+
+  private static func notMade(
+    _ record: BranchRecord, _ folder: String, _ reason: String
+  ) -> SiteError {
+    removeFiles(of: folder)
+    return SiteError("test \(record.name): \(folder): \(reason)")
   }
 
   private func serve(
@@ -183,17 +211,15 @@ extension Site {
 
   private func remove(_ branch: Branch, _ group: Group, _ host: GroupHost, _ own: GroupHost?) {
     if let own { host.endBranch(own) }
-    // Without this file it is no branch any more, also after a crash.
-    do throws(Errno) {
-      try Directory.remove("\(branch.folder)/\(BranchRecord.fileName)")
-      try Directory.sync(branch.folder)
-    } catch { log("group \(host.name): test \(branch.name): \(error.withAdvice)") }
     group.loop.perform { group.removeBranch(branch.name) }
     Self.removeFiles(of: branch.folder)
   }
 
   /// What is left is removed by the next test of that name.
   private static func removeFiles(of folder: String) {
+    // Without this file it is no branch any more, also after a crash.
+    try? Directory.remove("\(folder)/\(BranchRecord.fileName)")
+    guard (try? Directory.sync(folder)) != nil else { return }
     let storage = FolderStorage(existing: folder)
     for name in (try? storage.names()) ?? [] { try? storage.remove(name) }
     try? Directory.removeFolder(folder)
@@ -204,21 +230,20 @@ extension Site {
   /// Cuts the test's clients off, writes its report and deletes what was written to it. Durable.
   /// Blocks; any thread but a loop's.
   public func stopTest(_ name: String, check: TestCheck?) throws(SiteError) -> TestReportStatus {
-    let result = present.withLock { _ -> Result<TestReportStatus, SiteError> in
-      do throws(SiteError) {
-        if isHandingOver.load(ordering: .acquiring) {
-          throw SiteError("another process is taking this site's place: try again when it has")
-        }
-        return .success(try stop(name, check))
-      } catch { return .failure(error) }
+    try turn.take { () throws(SiteError) in
+      try refuseInHandover()
+      return try stop(name, check)
     }
-    return try result.get()
   }
 
   private func stop(_ name: String, _ check: TestCheck?) throws(SiteError) -> TestReportStatus {
-    for host in hosts {
-      guard let group = host.group, let branch = group.branches.named(name) else { continue }
-      return try stop(branch, check, group, host)
+    for host in hosts where host.group?.branches.named(name) != nil {
+      return try whileOpen(host.name) { (host, group) throws(SiteError) in
+        guard let branch = group.branches.named(name) else {
+          throw SiteError("test \(name) cannot be opened now: try again")
+        }
+        return try stop(branch, check, group, host)
+      }
     }
     let names = tests().map(\.name)
     throw SiteError(
@@ -235,7 +260,8 @@ extension Site {
       identity: record.identity, name: record.name, instant: record.instant,
       started: record.created,
       ended: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()), user: record.user,
-      note: record.note, writtenBytes: written, ending: record.ending ?? "", check: check)
+      note: record.note, writtenBytes: written,
+      ending: record.ending.flatMap { $0 == Branch.stopped ? nil : $0 } ?? "", check: check)
     guard let folder = group.journal?.storage.path else { throw SiteError("no journal") }
     do throws(Errno) {
       var reports = try TestReports(readingFrom: folder)
@@ -243,6 +269,10 @@ extension Site {
       try reports.write(to: folder)
     } catch {
       throw SiteError("test \(record.name) goes on: writing its report: \(error.withAdvice)")
+    }
+    // Once apply goes past its instant it is wrong, whatever becomes of its files.
+    do throws(Errno) { try branch.end(Branch.stopped) } catch {
+      throw SiteError("test \(record.name): noting its end: \(error.withAdvice)")
     }
     remove(branch, group, host, host.branchHost(named: record.name))
     log("group \(host.name): test \(record.name) is over")

@@ -25,6 +25,8 @@ final class Inspector: @unchecked Sendable {
   private(set) var answerCount = 0
   /// Groups whose peer's records an operator gives up.
   var discards: [Int] = []
+  private var runningOrders = 0
+  private var orders: [@Sendable (Site) -> Void] = []
   private var watermarks: [WatermarkStatus?]
   private var resets: [Int]
   private var closings: [Int]
@@ -68,9 +70,32 @@ final class Inspector: @unchecked Sendable {
     }
   }
 
+  /// Has a thread of the process do what control would.
+  func order(_ command: @escaping @Sendable (Site) -> Void) { orders.append(command) }
+
+  /// Before the site stops: as control does.
+  func finishOrders() { while runningOrders > 0 { Thread.sleep(milliseconds: 5) } }
+
+  private func pause(milliseconds: Int) {
+    guard world.plan.branches != nil else {
+      return Thread.sleep(milliseconds: UInt64(milliseconds))
+    }
+    for _ in 0...milliseconds / 5 {
+      for command in orders {
+        runningOrders += 1
+        _ = Thread(name: "control") { [self] in
+          command(site)
+          runningOrders -= 1
+        }
+      }
+      orders = []
+      Thread.sleep(milliseconds: 5)
+    }
+  }
+
   /// Once; waits a while before it.
   func inspect() {
-    Thread.sleep(milliseconds: UInt64(10 + world.simulation.random.below(200)))
+    pause(milliseconds: 10 + world.simulation.random.below(200))
     let resets = world.groups.map { $0.recoveries.map(\.resetCount) }
     let closings = host.closings
     let silences = world.groups.indices.map(silence)

@@ -51,6 +51,8 @@ extension Ambush.Moment {
   init?(_ path: String, _ offset: Int, _ bytes: [UInt8]) {
     if path.hasPrefix("/disks/") {
       self = .diskWritten
+    } else if path.contains("/branches/") {
+      return nil
     } else if path.contains(".index") {
       self = .sidecarWritten
     } else if path.contains("/segment-") {

@@ -132,9 +132,13 @@ final class Director {
     world.clientMachine.start("load") { [world] in
       let clients = (0..<world.plan.load.connectionCount).map { LoadClient($0, world) }
       let viewers = (0..<world.plan.viewerCount).map { Viewer($0, world) }
-      world.clientsLeft = clients.count + viewers.count
+      let branchers = (0..<(world.plan.branches?.brancherCount ?? 0)).compactMap { number in
+        world.plan.branches.map { Brancher(number, $0, world) }
+      }
+      world.clientsLeft = clients.count + viewers.count + branchers.count
       for client in clients { _ = Thread(name: "client") { client.run() } }
       for viewer in viewers { _ = Thread(name: "viewer") { viewer.run() } }
+      for brancher in branchers { _ = Thread(name: "brancher") { brancher.run() } }
       while world.clientsLeft > 0 { Thread.sleep(milliseconds: 100) }
     }
     while world.clientsLeft == 0 { Thread.sleep(milliseconds: 1) }

@@ -101,6 +101,8 @@ struct Plan {
   let diskOrders: DiskOrders?
   /// Nil: ambushes, where there are some, are of all kinds.
   let ambush: AmbushPlan?
+  /// Nil: nobody makes branches.
+  let branches: BranchPlan?
   /// By site: which list of disks it is configured with.
   private(set) var versions: [Int]
 
@@ -159,6 +161,8 @@ struct Plan {
     ambush =
       isPlain && exchange == nil && diskOrders == nil
       ? AmbushPlan(seed: seed, isFrail: isFrail) : nil
+    branches =
+      restoration == nil && !faults.contains(where: \.kind.isDamage) ? BranchPlan(seed: seed) : nil
     if let ambush { make(for: ambush) }
   }
 

@@ -31,6 +31,10 @@ final class SiteHost: @unchecked Sendable {
   /// Some of its journals' bytes are not what was written.
   private(set) var isDamaged = false
   private var hadErrors = false
+  /// Grows with whatever may lose what was not synced.
+  private(set) var losses = 0
+  /// By the names of the groups that serve branches: how often each was closed.
+  private(set) var branchClosings: [String: Int] = [:]
   /// Faults of the disk happened in this life, or have left something: what they break is not held
   /// against the site, as long as it says so.
   var hadDiskErrors: Bool { hadErrors || isDamaged }
@@ -64,7 +68,8 @@ final class SiteHost: @unchecked Sendable {
     wantsStop = false
     version = world.plan.versions[index]
     hasStopped = false
-    hadErrors = machine.faults.hasErrors || machine.hasUntoldLoss
+    hadErrors = false
+    if machine.faults.hasErrors || machine.hasUntoldLoss { noteDiskErrors() }
     inspector = nil
     world.statistics.starts += 1
     for group in files {
@@ -92,6 +97,7 @@ final class SiteHost: @unchecked Sendable {
     world.trace.note("\(name): serves, life \(life)")
     while !wantsStop { inspector.inspect() }
     state = .stopping
+    inspector.finishOrders()
     site.stop()
     world.trace.note("\(name): stopped")
     hasStopped = true
@@ -127,6 +133,7 @@ final class SiteHost: @unchecked Sendable {
 
   func cutPower(keepsSome: Bool = true) {
     machine.cutPower(keepsSome: keepsSome)
+    losses += 1
     state = .down
     for group in files { group.reload(from: machine) }
   }
@@ -157,7 +164,11 @@ final class SiteHost: @unchecked Sendable {
     files[group].restarted(appended: appended)
   }
 
-  func noteDiskErrors() { hadErrors = true }
+  func noteDiskErrors() {
+    hadErrors = true
+    losses += 1
+    world.hadDiskErrors = true
+  }
 
   func damaged(_ path: String, _ range: Range<Int>) {
     isDamaged = true
@@ -171,11 +182,22 @@ final class SiteHost: @unchecked Sendable {
   private func logged(_ line: String, _ life: Int) {
     world.trace.mix(line)
     world.trace.note("\(name): says: \(line)")
+    if noteBranch(line) { return }
     noteCut(line)
     glance(line)
     followOpenings(line)
     followLosses(line)
     checkDamage(line)
+  }
+
+  /// "group g0@t1: …", of a group that serves a branch. False: it is of another.
+  private func noteBranch(_ line: String) -> Bool {
+    let words = line.split(separator: " ")
+    guard words.count > 1, words[0] == "group", words[1].contains("@") else { return false }
+    if line.contains("everything of it has ended") {
+      branchClosings[String(words[1].prefix { $0 != ":" }), default: 0] += 1
+    }
+    return true
   }
 
   /// "group g0: record 7 in segment 2 of the journal is damaged and …"
@@ -255,6 +277,7 @@ final class SiteHost: @unchecked Sendable {
 
   func syncFailed(_ path: String) {
     world.chaos.syncFailed(at: self)
+    losses += 1
     for group in files where path.hasPrefix(group.folder) { group.syncFailed() }
   }
 

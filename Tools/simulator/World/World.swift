@@ -1,3 +1,4 @@
+import BlockModel
 import Journal
 import SystemIO
 
@@ -51,6 +52,16 @@ final class World: @unchecked Sendable {
   }
 
   func violation(_ reason: String) -> Never { onEnd(self, .wrong(reason)) }
+
+  /// Some disk had faults at some time.
+  var hadDiskErrors = false
+  /// Those that there are now.
+  var branches: [DrivenBranch] = []
+
+  /// At which there are branches.
+  func branchInstants(of group: Int, _ host: SiteHost) -> [Timestamp] {
+    branches.filter { $0.group == group && $0.host === host }.map(\.instant)
+  }
 
   var isDamaged: Bool { hosts.contains(where: \.isDamaged) }
 
@@ -214,6 +225,12 @@ struct Statistics {
   var appliesChecked = 0
   var changeLists = 0
   var indexFaults = 0
+  var branches = 0
+  var branchWrites = 0
+  var branchBytes = 0
+  var refusedBranches = 0
+  /// By themselves.
+  var endedBranches = 0
   /// Index files that blocks were merged into.
   var mergedFiles = 0
   /// Of such files, and of sidecars: times that pages were read, one or several.
