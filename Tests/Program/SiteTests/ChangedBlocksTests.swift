@@ -46,7 +46,7 @@ import Testing
   }
 
   @Test(.requires("nbdinfo"))
-  func `of a test, what changed since any instant before or after it began makes its disk`() throws {
+  func `what changed since any instant before or after a test began makes its disk`() throws {
     let single = try SingleSite(history: "1h")
     let site = single.site
     let client = try site.connect("disk")
