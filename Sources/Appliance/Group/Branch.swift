@@ -148,15 +148,35 @@ final class Branch: Sendable {
 
   /// It is over for good. Durable when it returns; without that, this opening says so alone, and
   /// what it is built on must be kept. Blocks.
-  func end(_ reason: String) throws(Errno) {
+  ///
+  /// - Parameter cutsOff: else whoever serves it goes on until he is told by others.
+  func end(_ reason: String, cutsOff: Bool = true) throws(Errno) {
     let (record, expire) = state.update { state in
-      state.record.ending = state.record.ending ?? reason
+      var record = state.record
+      record.ending = record.ending ?? reason
+      guard cutsOff else { return (record, nil as (@Sendable (String) -> Void)?) }
+      state.record = record
       state.view = nil
       defer { state.expire = nil }
-      return (state.record, state.expire)
+      return (record, state.expire)
     }
     expire?(reason)
     try record.write(to: folder)
-    state.withLock { $0.isEndNoted = true }
+    state.withLock { state in
+      state.record.ending = record.ending
+      state.isEndNoted = true
+    }
+  }
+
+  /// What it is built on is, or is not, about to be dropped, perhaps. Durable when it returns.
+  /// Blocks.
+  func note(inDoubt: Bool) throws(Errno) {
+    let record = state.withLock { state in
+      var record = state.record
+      record.isInDoubt = inDoubt
+      return record
+    }
+    try record.write(to: folder)
+    state.withLock { $0.record.isInDoubt = inDoubt }
   }
 }

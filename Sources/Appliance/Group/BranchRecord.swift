@@ -37,6 +37,8 @@ struct BranchRecord: Equatable, Sendable {
   var user: String
   var note: String
   var disks: [Disk]
+  /// The end of the group's order is being dropped, and what the branch is built on may be in it.
+  var isInDoubt = false
   /// Why it can be opened no more; nil while it can.
   var ending: String?
 
@@ -64,6 +66,7 @@ struct BranchRecord: Equatable, Sendable {
     encoder.put(user)
     encoder.put(note)
     encoder.put(ending ?? "")
+    encoder.put(UInt8(isInDoubt ? 1 : 0))
     encoder.put(UInt16(disks.count))
     for disk in disks {
       encoder.put(disk.number.rawValue)
@@ -112,6 +115,7 @@ struct BranchRecord: Equatable, Sendable {
     let user = try decoder.takeString()
     let note = try decoder.takeString()
     let ending = try decoder.takeString()
+    let isInDoubt = try decoder.take(UInt8.self) == 1
     var disks: [Disk] = []
     for _ in 0..<(try decoder.take(UInt16.self)) {
       disks.append(
@@ -119,11 +123,13 @@ struct BranchRecord: Equatable, Sendable {
           number: DiskNumber(try decoder.take()), name: try decoder.takeString(),
           byteCount: try decoder.take()))
     }
-    return BranchRecord(
+    var record = BranchRecord(
       name: name, identity: identity, group: group, instant: instant, created: created,
       expiry: expiry == .zero ? nil : expiry, byteLimit: byteLimit,
       segmentByteCount: segmentByteCount, user: user, note: note, disks: disks,
       ending: ending.isEmpty ? nil : ending)
+    record.isInDoubt = isInDoubt
+    return record
   }
 
   init(

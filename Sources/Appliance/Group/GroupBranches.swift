@@ -77,7 +77,9 @@ extension GroupOpening {
       }
       let plan = journal.viewPlan(at: record.instant)
       let applied = journal.applied
-      if let reason = unfitness(of: record, state, disks) {
+      let doubt =
+        record.isInDoubt ? "the process ended while what it is built on was dropped, perhaps" : nil
+      if let reason = doubt ?? unfitness(of: record, state, disks) {
         branch.condemn(reason)
         return FoundBranch(branch: branch, plan: plan, applied: applied)
       }
@@ -203,7 +205,8 @@ extension Group {
 
   /// The branch's folder is there. False: the base is gone, and whoever made the folder removes it.
   func add(_ branch: Branch, on base: BranchBase) -> Bool {
-    guard lifecycle.isServing, views.isOpen(base.use) else {
+    // What was saved for it as for a view does not last.
+    guard lifecycle.isServing, views.isWhole(base.use) else {
       views.remove(base.use)
       return false
     }
@@ -273,6 +276,7 @@ extension Group {
         continue
       }
       openAgain(branch)
+      if record.isInDoubt, !lifecycle.isResetting { clearDoubt(of: branch) }
       if let failure = branch.saved.failure {
         end(branch, Self.lossText(failure))
       } else if let expiry = record.expiry, expiry <= wall {
@@ -286,6 +290,21 @@ extension Group {
   }
 
   // MARK: A reset
+
+  /// What follows `last` is about to be dropped: those that may be built on that. One that is not
+  /// is told so again by `openBranchesAgain`.
+  func branchesInDoubt(after last: SequenceNumber) -> [Branch] {
+    guard let journal, let state = stateKeeper?.state else { return [] }
+    var kept = state.applied.timestamp
+    for span in journal.generations.lazy.map(\.span) where span.firstSequence <= last {
+      kept = span.lastSequence <= last ? span.lastTimestamp : span.firstTimestamp
+    }
+    return branches.listed.filter { $0.record.ending == nil && $0.record.instant > kept }
+  }
+
+  private func clearDoubt(of branch: Branch) {
+    keeper.submit { if branch.record.isInDoubt { try? branch.note(inDoubt: false) } }
+  }
 
   /// What nobody serves holds up nothing; the others are told to end.
   func releaseBranches() {
@@ -309,6 +328,7 @@ extension Group {
       } else if let reason = GroupOpening.unfitness(of: record, state, table) {
         end(branch, reason)
       } else {
+        clearDoubt(of: branch)
         openAgain(branch)
       }
     }

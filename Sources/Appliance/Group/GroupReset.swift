@@ -20,7 +20,7 @@ extension Group {
       receiving.cut(after: sequence)
       let ownerDurable = receiving.ownerDurable
       let shelf = journal?.shelf
-      reload(receiver) { state in
+      reload(receiver, doubting: branchesInDoubt(after: sequence)) { state in
         state.cut(
           after: sequence, keeping: lineage, ownerDurable: ownerDurable, isDiscarded: isDiscarded)
       } recover: { storage, state throws(JournalError) in
@@ -76,7 +76,8 @@ extension Group {
   func beginReset() { receiving.takeReset()?() }
 
   private func reload(
-    _ receiver: any IncomingLink, _ change: @escaping @Sendable (inout JournalState) -> Void,
+    _ receiver: any IncomingLink, doubting branches: [Branch] = [],
+    _ change: @escaping @Sendable (inout JournalState) -> Void,
     recover:
       @escaping @Sendable (FolderStorage, JournalState) throws(JournalError) ->
       JournalRecovery<FolderStorage>
@@ -87,6 +88,7 @@ extension Group {
     keeper.submit { [self] in
       let result: Result<JournalRecovery<FolderStorage>, JournalError>
       do throws(JournalError) {
+        try Self.note(inDoubt: branches)
         try Self.update(stateKeeper, change)
         let recovered = try recover(storage, stateKeeper.state)
         // After the erasing: until then what the slots hold is void by the number that was.
@@ -98,6 +100,12 @@ extension Group {
         reloaded(receiver, result)
         goOn()
       }
+    }
+  }
+
+  private static func note(inDoubt branches: [Branch]) throws(JournalError) {
+    do throws(Errno) { for branch in branches { try branch.note(inDoubt: true) } } catch {
+      throw .storage(error, doing: "writing the file of a branch")
     }
   }
 

@@ -175,8 +175,10 @@ struct OpenViews {
 
   mutating func setView(_ use: Use, _ view: SiteView) { holds[use.hold]?.view = view }
 
-  /// It is there, and nothing has cut its user off.
-  func isOpen(_ use: Use) -> Bool { holds[use.hold].map { !$0.isLost } ?? false }
+  /// It is there, nothing has cut its user off, and it holds apply back.
+  func isWhole(_ use: Use) -> Bool {
+    holds[use.hold].map { !$0.isLost && $0.overlay == nil } ?? false
+  }
 
   /// It holds neither apply nor segments any more.
   mutating func detach(_ use: Use, _ overlay: SiteOverlay) {

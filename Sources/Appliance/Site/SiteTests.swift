@@ -195,7 +195,7 @@ extension Site {
     let isAdded = group.loop.ask { done in done(group.add(branch, on: base)) } ?? false
     guard isAdded else {
       Self.removeFiles(of: branch.folder)
-      throw SiteError("group \(host.name) is being set back or stopped: try again")
+      throw SiteError("group \(host.name) is being set back or stopped, or its journal has no room: try again")
     }
     let own = host.host(record, servesAlone: true)
     own.start()
@@ -271,7 +271,7 @@ extension Site {
       throw SiteError("test \(record.name) goes on: writing its report: \(error.withAdvice)")
     }
     // Once apply goes past its instant it is wrong, whatever becomes of its files.
-    do throws(Errno) { try branch.end(Branch.stopped) } catch {
+    do throws(Errno) { try branch.end(Branch.stopped, cutsOff: false) } catch {
       throw SiteError("test \(record.name): noting its end: \(error.withAdvice)")
     }
     remove(branch, group, host, host.branchHost(named: record.name))
