@@ -171,6 +171,9 @@ final class Branch: Sendable {
   /// What it is built on is, or is not, about to be dropped, perhaps. Durable when it returns.
   /// Blocks.
   func note(inDoubt: Bool) throws(Errno) {
+    #if MUTANTS
+      if Mutant.forgetDoubt.isOn { return }
+    #endif
     let record = state.withLock { state in
       var record = state.record
       record.isInDoubt = inDoubt
