@@ -174,11 +174,12 @@ final class Group: TurnParticipant, @unchecked Sendable {
   func access(to disk: GroupDisk, for client: ClientIdentity) -> DiskAccess {
     let rules = accessRules.withLock { $0 }
     let hasLeft = stateKeeper?.state.disks[disk.number]?.removed != nil
-    if !hasLeft, let rule = rules.first(where: { $0.name == disk.name }) {
+    let isOther = diskTable.withLock { $0.awaits(disk.name) }
+    if !hasLeft, !isOther, let rule = rules.first(where: { $0.name == disk.name }) {
       return rule.access(for: client)
     }
-    // A disk that has left has no rules any more, though another may have its name: who may see all
-    // others may see what it was.
+    // A disk that has left, or is another than the configuration means, has no rules any more: who
+    // may see all others may see what it was.
     return rules.allSatisfy { $0.access(for: client) != .none } ? .readOnly : .none
   }
 

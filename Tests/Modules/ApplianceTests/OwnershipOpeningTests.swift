@@ -76,6 +76,22 @@ import Testing
     #expect(try state(as: .protected).ownerDurable == .unknown)
   }
 
+  /// The next owner gives its number to a disk of its own, of which a marker comes.
+  @Test func `a disk that was about to come is not in the group of an owner that is to follow`()
+    throws
+  {
+    try change {
+      $0.disks.append(
+        .init(number: DiskNumber(1), name: "new", byteCount: 4096, added: nil, whole: nil))
+      $0.nextDisk = 2
+    }
+    _ = try open(as: .recovery)
+    try change {
+      #expect($0.disks.map(\.name) == ["disk"])
+      #expect($0.nextDisk == 2)
+    }
+  }
+
   @Test func `what the group has become stays while the configuration says what it said`() throws {
     try change { $0.ownership.change(to: .following) }
     #expect(try open(as: .protected) == Ownership(duty: .following, term: 1, configured: .owning))

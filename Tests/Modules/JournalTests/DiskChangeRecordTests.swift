@@ -73,6 +73,26 @@ struct DiskChangeRecordTests {
     #expect(state.diskBounds == [.max, .max, .max, .max])
   }
 
+  @Test func `a former owner needs a copy while not all of a disk has come that came to it`() {
+    var state = JournalState(
+      groupName: "g", group: GroupIdentifier(high: 1, low: 2), disks: [Self.disk],
+      baseline: .complete)
+    state.change(DiskNumber(3)) {
+      $0.cameHere = true
+      $0.whole = nil
+    }
+    #expect(!state.needsCopy)
+    state.ownership.change(to: .following)
+    #expect(state.needsCopy)
+    state.change(DiskNumber(3)) { $0.cameHere = false }
+    #expect(!state.needsCopy)
+    state.change(DiskNumber(3)) { ($0.cameHere, $0.whole) = (true, mark(6)) }
+    #expect(!state.needsCopy)
+    // That it was whole is given up.
+    state.cutDisks(after: SequenceNumber(5))
+    #expect(state.needsCopy)
+  }
+
   @Test func `records of a disk that came later find their place beside older indexes`() throws {
     let group = try TestGroup(seed: testSeed(5), .init(diskByteCounts: [64 << 10]))
     var random = SeededGenerator(seed: testSeed(6))
