@@ -73,6 +73,23 @@ struct DiskChangeRecordTests {
     #expect(state.diskBounds == [.max, .max, .max, .max])
   }
 
+  @Test func `markers that a start finds are noted where they were not`() {
+    var state = JournalState(
+      groupName: "g", group: GroupIdentifier(high: 1, low: 2), disks: [Self.disk],
+      baseline: .complete)
+    state.change(DiskNumber(3)) { ($0.added, $0.whole) = (nil, nil) }
+    let found = [DiskChange.Event.added, .whole, .removed].enumerated().map { place, event in
+      (change: DiskChange(event, Self.disk), mark: mark(UInt64(place + 5)))
+    }
+    state.noteDisks(found)
+    // It comes once more.
+    #expect(state.disks[0].added == nil)
+    #expect(state.disks[0].whole == mark(6) && state.disks[0].removed == mark(7))
+    state.ownership.change(to: .following)
+    state.noteDisks(found + found.map { ($0.change, mark(9)) })
+    #expect(state.disks[0].added == mark(5) && state.disks[0].removed == mark(7))
+  }
+
   @Test func `a former owner needs a copy while not all of a disk has come that came to it`() {
     var state = JournalState(
       groupName: "g", group: GroupIdentifier(high: 1, low: 2), disks: [Self.disk],
