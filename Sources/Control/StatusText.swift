@@ -51,6 +51,7 @@ public enum StatusText {
       + (group.removedDisks ?? []).map {
         "  disk \($0.name) has left at \($0.removed); earlier instants need \($0.backing)"
       }
+      + (group.tests ?? []).map { "  test \($0.name) at \($0.instant)" }
   }
 
   /// The conditions, worst first; what a site that has no list of them says.

@@ -104,6 +104,13 @@ public final class ChangedBlocks: Sendable {
     self.disks = disks
   }
 
+  /// What either has.
+  public init(uniting one: ChangedBlocks, _ other: ChangedBlocks) {
+    disks = (0..<max(one.disks.count, other.disks.count)).map { disk in
+      ChangedRuns(uniting: [one, other].compactMap { disk < $0.disks.count ? $0.disks[disk] : nil })
+    }
+  }
+
   /// Whether the byte at `offset` was changed, and for how many bytes (at most `limit`) that holds.
   public func piece(
     disk: DiskNumber, at offset: UInt64, limit: UInt64
@@ -151,6 +158,11 @@ public struct ChangedRuns: Sendable {
     }
     while found.count > 1 { Self.uniteLast(&found) }
     if let all = found.first { self = all }
+    coarsen(to: Self.countLimit)
+  }
+
+  fileprivate init(uniting all: [ChangedRuns]) {
+    for runs in all { self = ChangedRuns(self, runs) }
     coarsen(to: Self.countLimit)
   }
 

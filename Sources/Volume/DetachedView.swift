@@ -72,8 +72,8 @@ extension View {
   private static var holeProbeByteCount: UInt64 { 64 << 10 }
 
   /// Saves what a detached view reads where `step` is about to write. When that fails the view is
-  /// lost, and apply goes on; unless the overlay lasts and cannot be told: then this throws. Blocks;
-  /// by the thread that applies.
+  /// lost, and apply goes on; unless the overlay lasts and cannot be told: then this throws.
+  /// Blocks; by the thread that applies.
   func save(_ disk: DiskNumber, overwrittenBy step: SealedExtentMap) throws(VolumeError) {
     #if MUTANTS
       if Mutant.overwriteUnsaved.isOn { return }

@@ -51,23 +51,26 @@ enum SavedLog {
 
     /// Nil: no entry of this log is there.
     init?(_ bytes: [UInt8], _ identity: [UInt8]) {
-      var decoder = WireDecoder(bytes)
-      guard bytes.count == Self.byteCount,
-        let magic = try? decoder.take(UInt32.self), magic == Self.magic,
-        let found = try? decoder.take(UInt32.self),
-        let fields = try? decoder.takeBytes(32), found == checksum(identity + fields)
-      else { return nil }
-      var inner = WireDecoder(fields)
-      guard let disk = try? inner.take(UInt16.self), let kind = try? inner.take(UInt16.self),
-        let sum = try? inner.take(UInt32.self), let start = try? inner.take(UInt64.self),
-        let length = try? inner.take(UInt64.self), let durable = try? inner.take(UInt64.self),
-        length > 0, kind <= 1, start.addingReportingOverflow(length).overflow == false
-      else { return nil }
-      self.disk = DiskNumber(disk)
-      range = ByteRange(start: start, length: length)
-      isZeros = kind == 1
-      self.sum = sum
-      durableEnd = durable
+      guard bytes.count == Self.byteCount else { return nil }
+      do throws(WireDecoder.Failure) {
+        var decoder = WireDecoder(bytes)
+        let magic = try decoder.take(UInt32.self)
+        let found = try decoder.take(UInt32.self)
+        let fields = try decoder.takeBytes(32)
+        guard magic == Self.magic, found == checksum(identity + fields) else { return nil }
+        decoder = WireDecoder(fields)
+        disk = DiskNumber(try decoder.take())
+        let kind = try decoder.take(UInt16.self)
+        sum = try decoder.take()
+        let start = try decoder.take(UInt64.self)
+        let length = try decoder.take(UInt64.self)
+        durableEnd = try decoder.take()
+        guard length > 0, kind <= 1, !start.addingReportingOverflow(length).overflow else {
+          return nil
+        }
+        range = ByteRange(start: start, length: length)
+        isZeros = kind == 1
+      } catch { return nil }
     }
 
     init(

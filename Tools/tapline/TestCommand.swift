@@ -9,9 +9,9 @@ enum TestCommand {
   static let command = Command(
     "test", summary: "try a group's machines as they were at an instant, and throw it away",
     discussion: """
-      A test opens all disks of a group, at either site, as they were at an instant. Clients open them
-      as DISK@NAME and may write; what they write is kept apart, survives restarts, and is deleted in
-      the end. Replication and protection go on beneath. docs/test-failover.md shows it.
+      A test opens all disks of a group, at either site, as they were at an instant. Clients open
+      them as DISK@NAME and may write; what they write is kept apart, survives restarts, and is
+      deleted in the end. Replication and protection go on beneath. docs/test-failover.md shows it.
       """,
     subcommands: [start, stop, list])
 

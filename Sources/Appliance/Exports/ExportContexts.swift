@@ -52,8 +52,15 @@ extension Export {
   ) {
     let all = asked.isEmpty ? ["base:", "tapline:"] : asked
     let queries = all.map { ($0, ContextQuery(parsing: $0)) }
+    let expressions = queries.compactMap(\.1.instant)
     group.loop.post { [self] in
-      group.findInstants(queries.compactMap(\.1.instant)) { instants in
+      if let branch = group.branch {
+        return group.findInstants(of: branch, expressions, disk.number) { instants in
+          let names = names(of: queries, instants)
+          loop.post { completion(names) }
+        }
+      }
+      group.findInstants(expressions) { instants in
         let names = names(of: queries, instants.map { $0.flatMap(shown) })
         loop.post { completion(names) }
       }

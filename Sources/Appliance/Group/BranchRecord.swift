@@ -84,17 +84,25 @@ struct BranchRecord: Equatable, Sendable {
   enum Unreadable: Error, Equatable { case damaged, otherVersion(UInt32) }
 
   init(decoding bytes: [UInt8]) throws(Unreadable) {
-    var decoder = WireDecoder(bytes)
-    guard let magic = try? decoder.take(UInt64.self), magic == Self.magic,
-      let version = try? decoder.take(UInt32.self), let sum = try? decoder.take(UInt32.self)
-    else { throw .damaged }
+    let fields: [UInt8]
+    let version: UInt32
+    let isWhole: Bool
+    do {
+      var decoder = WireDecoder(bytes)
+      let magic = try decoder.take(UInt64.self)
+      version = try decoder.take(UInt32.self)
+      let sum = try decoder.take(UInt32.self)
+      fields = try decoder.takeBytes(decoder.remaining)
+      isWhole = magic == Self.magic && (version != Self.version || Self.checksum(fields) == sum)
+    } catch { throw .damaged }
+    guard isWhole else { throw .damaged }
     guard version == Self.version else { throw .otherVersion(version) }
-    guard let fields = try? decoder.takeBytes(decoder.remaining), Self.checksum(fields) == sum
-    else { throw .damaged }
     do { self = try Self.decode(fields) } catch { throw .damaged }
   }
 
-  private static func decode(_ fields: [UInt8]) throws -> BranchRecord {
+  private static func decode(
+    _ fields: [UInt8]
+  ) throws(WireDecoder.Failure) -> BranchRecord {
     var decoder = WireDecoder(fields)
     let name = try decoder.takeString()
     let identity = GroupIdentifier(high: try decoder.take(), low: try decoder.take())

@@ -52,6 +52,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case recordsDamaged = "records-damaged"
   case copying = "copying"
   case diskComing = "disk-coming"
+  case testEnded = "test-ended"
 
   public struct Facts: Sendable {
     public let severity: Severity
@@ -174,7 +175,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
     case .diskWaits:
       Facts(
         .warning, "a disk that comes or leaves has waited for five seconds",
-        remedy: "see to what the text names: a store that hangs holds up all changes of its group")
+        remedy: "see to what the text names")
     case .recordsDamaged:
       Facts(
         .info, "a record that the peer lacked was damaged in the journal, but is on the disk",
@@ -187,6 +188,10 @@ public enum ConditionCode: String, CaseIterable, Sendable {
       Facts(
         .info, "what a disk held when it was added comes into the history",
         remedy: "none is needed; instants show the disk from when that is done")
+    case .testEnded:
+      Facts(
+        .info, "a test has ended by itself, and its files are still there",
+        remedy: "`tapline test stop NAME` deletes them and writes the report")
     }
   }
 

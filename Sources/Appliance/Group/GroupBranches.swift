@@ -362,8 +362,8 @@ extension Group {
   var refusalOfCopyForBranches: String? {
     let names = branches.listed.filter { $0.record.ending == nil }.map(\.name)
     if names.isEmpty { return nil }
-    return "group \(configuration.name) must be copied anew, and would lose what its "
-      + "\(names.count == 1 ? "branch is" : "branches are") built on: end \(names.joined(separator: ", ")) "
-      + "there first (`tapline test stop`)"
+    return "group \(configuration.name) must be copied anew at \(siteName), which would take away "
+      + "what tests are built on: end them there first (`tapline test stop`): "
+      + names.joined(separator: ", ")
   }
 }

@@ -66,6 +66,9 @@ extension Group {
     permitted: @escaping @Sendable (OpenedView) -> Result<GroupDisk, ExportRefusal>,
     completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
   ) {
+    if let branch, end == nil {
+      return openChanges(of: branch, since: expressions, of: disk, completion)
+    }
     findInstants(expressions) { [self] found in
       // What was written to a disk before it was there, nobody knows.
       let since = { @Sendable [self] (number: DiskNumber) in
@@ -91,7 +94,7 @@ extension Group {
   }
 
   /// - Parameter instants: nil for one that is not in the history.
-  private func secureChanges(
+  func secureChanges(
     since instants: [Timestamp?], view: OpenedView?,
     _ completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
   ) {

@@ -27,6 +27,10 @@ extension Group {
     if let (disk, text) = diskChanges.waitText(now: loop.monotonicNow) {
       found.append(Condition(.diskWaits, disk: disk, text))
     }
+    let ended = branches.listed.map(\.record).compactMap { record in
+      record.ending.map { "test \(record.name) has ended: \($0)" }
+    }
+    if !ended.isEmpty { found.append(Condition(.testEnded, ended.joined(separator: "; "))) }
     for index in links.indices { found += sendingConditions(index) }
     if duty == .following { found += receivingConditions }
     return found

@@ -53,7 +53,8 @@ extension Group {
 
   private var heldBackText: String {
     let names = branches.listed.filter { $0.record.ending == nil }.map(\.name)
-    return names.isEmpty ? "apply is held back" : "the tests \(names.joined(separator: ", ")) need them"
+    if names.isEmpty { return "apply is held back" }
+    return "tests are built on what is before them: \(names.joined(separator: ", "))"
   }
 
   private func finishStop() {
@@ -71,12 +72,13 @@ extension Group {
     let durable = journal.durable
     let marks = followers.marks
     let promised = promisedAtStop
-    let known = knownOfOthers
+    let (known, marker) = (knownOfOthers, lastMarker)
     keeper.submit { [self] in
       do {
         try stateKeeper.update {
           $0.noteStop(durable: durable, followers: marks, promised: promised)
           known.note(in: &$0)
+          marker(&$0)
         }
       } catch { log("writing the state file: \(error)") }
       loop.post(completion)

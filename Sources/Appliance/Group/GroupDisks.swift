@@ -82,6 +82,8 @@ struct DiskTable: Sendable {
   private(set) var numbered: [GroupDisk?]
   /// At a following group: known here, and not to the group yet.
   private(set) var waiting: [WaitingDisk]
+  /// The one of those whose marker is being noted, which may take long: it is made zeros.
+  private(set) var entering: WaitingDisk?
 
   init(_ listed: [GroupDisk], unlisted: [GroupDisk] = [], waiting: [WaitingDisk] = []) {
     self.listed = listed
@@ -120,6 +122,23 @@ struct DiskTable: Sendable {
   }
 
   mutating func wait(for disk: WaitingDisk) { waiting.append(disk) }
+
+  /// All that are open under a name of the configuration, in use or not.
+  var names: [String] {
+    listed.map(\.name) + waiting.map(\.name) + [entering?.name].compactMap { $0 }
+  }
+
+  /// It waits no more: `entered` follows.
+  mutating func enter(_ name: String) -> WaitingDisk? {
+    entering = takeWaiting(named: name)
+    return entering
+  }
+
+  /// - Parameter isNoted: false: it waits again.
+  mutating func entered(isNoted: Bool) {
+    if let disk = entering, !isNoted { wait(for: disk) }
+    entering = nil
+  }
 
   mutating func takeWaiting(named name: String) -> WaitingDisk? {
     guard let place = waiting.firstIndex(where: { $0.name == name }) else { return nil }

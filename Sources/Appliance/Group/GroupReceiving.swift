@@ -113,7 +113,7 @@ extension Group {
     let last =
       journal.map { LastRecord.newest($0.catalog, $0.watermarks) } ?? LastRecord(.none, .zero)
     return LinkWelcome(
-      site: siteName, needsBaseline: state.baseline != .complete,
+      site: siteName, needsBaseline: state.baseline != .complete, needsCopy: state.needsCopy,
       copy: state.baseline == .copying ? state.copy : .none,
       lineage: journal?.lineage.holding(through: last.sequence) ?? Lineage(), last: last,
       position: StreamPosition(

@@ -24,11 +24,13 @@ public struct GroupStatus: Codable, Sendable {
   public var disks: [DiskStatus]
   /// Disks that have left, and of which instants are left; absent when there are none.
   public var removedDisks: [RemovedDiskStatus]?
+  /// Absent when there are none.
+  public var tests: [OpenTestStatus]?
   public var analysis: GroupAnalysisSnapshot?
 
   enum CodingKeys: String, CodingKey {
     case name, role, health, conditions, closed, epoch, watermarks, history, journal, link, links
-    case disks, analysis
+    case disks, tests, analysis
     case removedDisks = "removed_disks"
     case writeLatency = "write_latency"
   }
@@ -39,7 +41,7 @@ public struct GroupStatus: Codable, Sendable {
     journal: JournalStatus? = nil,
     link: LinkStatus? = nil, links: [LinkStatus]? = nil, writeLatency: LatencyStatus? = nil,
     disks: [DiskStatus], removedDisks: [RemovedDiskStatus]? = nil,
-    analysis: GroupAnalysisSnapshot? = nil
+    tests: [OpenTestStatus]? = nil, analysis: GroupAnalysisSnapshot? = nil
   ) {
     self.name = name
     self.role = role
@@ -55,6 +57,7 @@ public struct GroupStatus: Codable, Sendable {
     self.writeLatency = writeLatency
     self.disks = disks
     self.removedDisks = removedDisks
+    self.tests = tests
     self.analysis = analysis
   }
 
@@ -214,4 +217,12 @@ public struct RemovedDiskStatus: Codable, Sendable {
   public var backing: String
   /// Instants before it show the disk.
   public var removed: String
+}
+
+/// `tapline test list` has more of it.
+public struct OpenTestStatus: Codable, Sendable {
+  public var name: String
+  public var instant: String
+  /// Why it has ended by itself.
+  public var reason: String?
 }

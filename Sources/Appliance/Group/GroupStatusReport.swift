@@ -59,7 +59,14 @@ extension Group {
         DiskStatus(
           name: disk.name, sizeBytes: disk.store.byteCount, backing: disk.store.description,
           connections: counts[disk.number] ?? 0)
-      }, removedDisks: removedDisks)
+      }, removedDisks: removedDisks, tests: openTests)
+  }
+
+  private var openTests: [OpenTestStatus]? {
+    let tests = branches.listed.map(\.record).map {
+      OpenTestStatus(name: $0.name, instant: "\($0.instant)", reason: $0.ending)
+    }
+    return tests.isEmpty ? nil : tests
   }
 
   private var removedDisks: [RemovedDiskStatus]? {

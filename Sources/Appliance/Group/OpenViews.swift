@@ -55,8 +55,10 @@ struct OpenViews {
   private var isOpening = false
   private var nextIdentifier: UInt64 = 1
 
-  /// Of users.
-  var count: Int { holds.values.reduce(0) { $0 + $1.users.count } }
+  /// Of users; branches are counted elsewhere.
+  var count: Int {
+    holds.values.reduce(0) { $0 + ($1.branch == nil ? $1.users.count : 0) }
+  }
   var isEmpty: Bool { holds.isEmpty }
   /// Apply may not go past it; nil when no view holds it back.
   var oldestInstant: Timestamp? {

@@ -64,7 +64,7 @@ struct TestReports: Equatable, Sendable {
     let path = "\(folder)/\(Self.fileName)"
     guard Directory.exists(path) else { return }
     let bytes = try DurableFile.read(path, limit: 16 << 20)
-    if let found = try? Self.decode(bytes) { reports = found }
+    do throws(WireDecoder.Failure) { reports = try Self.decode(bytes) ?? [] } catch { reports = [] }
   }
 
   /// Durable when it returns. Blocks.
@@ -97,7 +97,9 @@ struct TestReports: Equatable, Sendable {
     return whole.bytes
   }
 
-  private static func decode(_ bytes: [UInt8]) throws -> [TestReport]? {
+  private static func decode(
+    _ bytes: [UInt8]
+  ) throws(WireDecoder.Failure) -> [TestReport]? {
     var whole = WireDecoder(bytes)
     guard try whole.take(UInt64.self) == magic, try whole.take(UInt32.self) == version
     else { return nil }

@@ -27,7 +27,7 @@ final class GroupHost: Sendable {
     /// Where links send; nil: there are none.
     var links: LinkLoops?
     /// Where branches are served.
-    var loops: LoopShares
+    var loops = LoopShares([])
     /// What a process before this one knew, by group.
     var known: [String: GroupMemory] = [:]
   }

@@ -54,8 +54,8 @@ enum OpenFiles {
     }
     guard limit < need else { return }
     throw SiteError(
-      "the configuration\(branches.isEmpty ? "" : " with its branches") can need \(need) open "
-        + "files, and the system allows \(limit): raise LimitNOFILE of the service (or `ulimit -n`) "
-        + "to \(need), or lower limits.connections or journal.capacity")
+      "the configuration\(branches.isEmpty ? "" : " with its tests") can need \(need) open files, "
+        + "and the system allows \(limit): raise LimitNOFILE of the service (or `ulimit -n`) to "
+        + "\(need), or lower limits.connections or journal.capacity")
   }
 }

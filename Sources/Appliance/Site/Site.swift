@@ -12,8 +12,9 @@ import TLS
 /// A running site: exports, groups, links.
 ///
 /// Threads: one front loop (listeners, handshakes); loops for views, one a core; loops for links
-/// that send, and loops over which the groups are spread, as many as there are but at most one a
-/// core; for each group one that opens it, and those of its `GroupLanes`; one analyzer thread.
+/// that send, as many as there are but at most one a core; loops over which the groups and their
+/// branches are spread, one a core; for each group one that opens it, and those of its
+/// `GroupLanes`; one analyzer thread.
 /// Public methods may be called from any thread.
 public final class Site: Sendable {
   public static let version = "0.1.0"

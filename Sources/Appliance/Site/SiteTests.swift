@@ -131,12 +131,13 @@ extension Site {
       throw SiteError("the group shows no disk at \(base.view.instant)")
     }
     let limit = request.limitBytes ?? base.capacityByteCount
-    let least = ConfigurationLimits.minimumSegments * ConfigurationLimits.segmentSizeBytes.lowerBound
+    let smallest = ConfigurationLimits.segmentSizeBytes.lowerBound
+    let least = ConfigurationLimits.minimumSegments * smallest
     guard limit >= least else {
       throw SiteError("the limit of a test is at least \(ByteCount.format(least))")
     }
     var segment = base.segmentByteCount
-    while segment > ConfigurationLimits.segmentSizeBytes.lowerBound,
+    while segment > smallest,
       segment * 2 * ConfigurationLimits.minimumSegments > limit
     { segment /= 2 }
     var generator = SystemEntropy()

@@ -14,6 +14,7 @@ import Testing
     let configuration: GroupConfiguration
     let closedReason = "the disk is gone"
     var group: Group? { nil }
+    var branchGroups: [any ExportedGroup] { [] }
   }
 
   private let scratch: ScratchDirectory
@@ -115,7 +116,9 @@ import Testing
     let catalog = ExportCatalog([host])
     #expect(refusal(catalog, "a1") == nil)
     let group = try #require(host.group)
-    group.accessRules.withLock { $0[0].accessRules = [AccessRule(.everyone, .none)] }
+    var rules = group.accessRules.present
+    rules[0].accessRules = [AccessRule(.everyone, .none)]
+    group.accessRules.change(to: rules)
     #expect(refusal(catalog, "a1")?.remark != nil)
     #expect(names(catalog) == ["a2"])
   }

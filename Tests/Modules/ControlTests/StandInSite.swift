@@ -57,6 +57,24 @@ final class StandInSite: ControlledSite {
     return SyncStatus(group: group, peer: peer ?? "west", discardedThrough: 120, isDone: true)
   }
 
+  /// What `startTest` was asked for.
+  let requests = Mutex<[TestRequest]>([])
+
+  func startTest(group: String, _ request: TestRequest) throws -> TestStatus {
+    guard group == "shop" else { throw Refusal(description: "there is no group '\(group)'") }
+    requests.withLock { $0.append(request) }
+    return SampleStatus.test
+  }
+
+  func stopTest(_ name: String, check: TestCheck?) throws -> TestReportStatus {
+    guard name == "monday" else { throw Refusal(description: "no test '\(name)' at this site") }
+    var report = SampleStatus.report
+    report.check = check
+    return report
+  }
+
+  func tests() -> [TestStatus] { [SampleStatus.test] }
+
   func reload() throws -> ReloadStatus { try reloading.withLock { $0 }.get() }
 }
 
@@ -177,6 +195,21 @@ enum SampleStatus {
      "grown":[{"group":"shop","disk":"shop-root","from_bytes":2147483648,"to_bytes":3221225472}],
      "applied":["disk shop-data: access"],"needs_restart":["group shop: history: 1h -> 2h"],
      "notes":["group shop: west is smaller"]}
+    """)
+
+  static let test: TestStatus = try! decode(
+    """
+    {"group":"shop","name":"monday","state":"open","instant":"2026-11-21T10:03:07.512Z",
+     "started":"2026-11-21T11:00:00Z","expires":"2026-11-21T13:00:00Z","user":"root",
+     "note":"quarterly","exports":["shop-root@monday"],"connections":1,"written_bytes":1048576,
+     "saved_bytes":4096,"limit_bytes":1073741824}
+    """)
+
+  static let report: TestReportStatus = try! decode(
+    """
+    {"group":"shop","name":"monday","instant":"2026-11-21T10:03:07.512Z",
+     "started":"2026-11-21T11:00:00Z","ended":"2026-11-21T11:10:00Z","seconds":600,"user":"root",
+     "note":"quarterly","written_bytes":1048576,"outcome":"stopped"}
     """)
 
   static let timeline: TimelineStatus = try! decode(

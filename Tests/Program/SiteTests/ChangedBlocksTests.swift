@@ -45,6 +45,47 @@ import Testing
     }
   }
 
+  @Test(.requires("nbdinfo"))
+  func `what changed since any instant before or after a test began makes its disk`() throws {
+    let single = try SingleSite(history: "1h")
+    let site = single.site
+    let client = try site.connect("disk")
+    var plain = PlainHistory(base: try site.image("disk"))
+    var generator = SeededGenerator(seed: testSeed(11))
+    func test(_ words: String...) throws {
+      try site.tapline(["test"] + words + ["--control", site.configuration.control]).checked()
+    }
+    var olds: [(instant: UInt64, image: [UInt8])] = []
+    for _ in 0..<3 {
+      try plain.drive(client, count: 20, maximumLength: 60_000, using: &generator)
+      olds.append((quietInstant(), plain.image()))
+    }
+    try plain.drive(client, count: 5, maximumLength: 60_000, using: &generator)
+    // It begins between two of them.
+    try test("start", "g", "--name", "t", "--at", rfc3339(olds[1].instant))
+    let tried = try site.connect("disk@t")
+    var branch = PlainHistory(base: olds[1].image)
+    try branch.drive(tried, count: 10, maximumLength: 60_000, using: &generator)
+    let later = (instant: quietInstant(), image: branch.image())
+    try branch.drive(tried, count: 10, maximumLength: 60_000, using: &generator)
+    let uri = site.uri("disk@t")
+    for (instant, image) in [olds[0], olds[1], (olds[2].instant, olds[1].image), later] {
+      let map = try BlockMap(uri, since(instant))
+      var copy = image
+      let target = branch.image()
+      for run in map.runs where run.flags == 1 {
+        let range = run.offset..<run.offset + run.length
+        copy.replaceSubrange(range, with: target[range])
+      }
+      #expect(difference(copy, target) == nil, "since \(rfc3339(instant))")
+      #expect(map.runs.contains { $0.flags == 0 })
+    }
+    #expect(try branch.image() == site.image("disk@t"))
+    // What neither has is not offered.
+    let listed = try run("nbdinfo", ["--map=\(since(1_000_000_000))", uri])
+    #expect(listed.status != 0)
+  }
+
   @Test(.requires("nbdinfo")) func `only what was written after the instant is named`() throws {
     let single = try SingleSite(history: "1h")
     let client = try single.site.connect("disk")
