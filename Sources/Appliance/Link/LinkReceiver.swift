@@ -193,11 +193,18 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   }
 
   private func takePlain(_ range: Range<Int>) throws(LinkError) -> Bool {
-    let taken = try unsafe accept(
+    let taken = try unsafe acceptUnpacked(
       UnsafeMutableRawBufferPointer(start: plain.base + range.lowerBound, count: range.count))
-    // The memory serves the next frame: what is staged from it is written now.
-    _ = group.commit()
     return try goOn(after: taken, of: range.count)
+  }
+
+  /// The memory serves the next frame, or ends with this link: what is staged from it is written
+  /// now, also before a record that ends the link.
+  private func acceptUnpacked(
+    _ bytes: UnsafeMutableRawBufferPointer
+  ) throws(LinkError) -> Int {
+    defer { _ = group.commit() }
+    return try unsafe accept(bytes)
   }
 
   /// Where a marker of a disk comes next, the group prepares for it.

@@ -113,31 +113,54 @@ import Testing
     #expect(site.host.prepared?.stateKeeper?.state.applied.sequence == SequenceNumber.none)
   }
 
-  /// It would be refused again and again, and only this site would know why.
-  @Test func `a peer whose record breaks its promise is told so`() throws {
+  /// A group that has written each of `payloads`, in one segment, and the bytes of its records.
+  private func written(
+    _ payloads: [[UInt8]]
+  ) throws -> (group: SendingGroup, header: SegmentHeader, records: [UInt8]) {
     let sending = try SendingGroup(diskByteCounts: [1 << 20], segmentByteCount: 64 << 10)
-    try sending.write(.write(disk: 0, offset: 0, [1, 2, 3]))
+    for payload in payloads { try sending.write(.write(disk: 0, offset: 0, payload)) }
     let segment = try #require(sending.journal.newestSegment)
     var records = [UInt8](repeating: 0, count: segment.end - SegmentHeader.byteCount)
     _ = try unsafe records.withUnsafeMutableBytes {
       try unsafe segment.file.read(into: $0, at: UInt64(SegmentHeader.byteCount))
     }
-    let position = StreamPosition(
-      segment: segment.number, offset: UInt32(SegmentHeader.byteCount))
-    let promised = sending.journal.newestTimestamp.rawValue
+    return (sending, segment.header, records)
+  }
 
-    let site = try LinkedHost(ScratchDirectory())
+  /// Begins a copy beside which the records of that group follow.
+  private func follow(
+    _ site: LinkedHost, _ sending: SendingGroup, _ header: SegmentHeader
+  ) throws -> (channel: PeerChannel, position: UInt64) {
+    let (channel, _) = try greet(site, sending)
+    try channel.send(LinkFrame(.copyBegin, argument: 1), [])
+    try channel.send(LinkFrame(.baselineBegin, argument: 0), [])
+    try channel.send(LinkFrame(.segment), header.encoded())
+    let position = StreamPosition(
+      segment: header.number, offset: UInt32(SegmentHeader.byteCount))
+    return (channel, position.argument)
+  }
+
+  private func greet(
+    _ site: LinkedHost, _ sending: SendingGroup
+  ) throws -> (channel: PeerChannel, welcome: LinkWelcome) {
     let channel = try PeerChannel(connectingTo: site.endpoint)
     var hello = Self.hello
     hello.group = sending.state.group
     hello.lineage = sending.state.lineage
     try channel.send(LinkFrame(.hello), hello.encoded())
-    #expect(try channel.receive(timeoutMilliseconds: 10_000)?.0.kind == .welcome)
-    try channel.send(LinkFrame(.copyBegin, argument: 1), [])
-    try channel.send(LinkFrame(.baselineBegin, argument: 0), [])
-    try channel.send(LinkFrame(.segment), segment.header.encoded())
-    try channel.send(LinkFrame(.heartbeat, argument: promised), [])
-    try channel.send(LinkFrame(.records, argument: position.argument), records)
+    let (frame, body) = try #require(try channel.receive(timeoutMilliseconds: 10_000))
+    #expect(frame.kind == .welcome)
+    return (channel, try LinkWelcome(decoding: body))
+  }
+
+  /// It would be refused again and again, and only this site would know why.
+  @Test func `a peer whose record breaks its promise is told so`() throws {
+    let (sending, header, records) = try written([[1, 2, 3]])
+    let site = try LinkedHost(ScratchDirectory())
+    let (channel, position) = try follow(site, sending, header)
+    try channel.send(
+      LinkFrame(.heartbeat, argument: sending.journal.newestTimestamp.rawValue), [])
+    try channel.send(LinkFrame(.records, argument: position), records)
     let (frame, body) = try #require(answer(channel))
     #expect(frame.kind == .refused)
     let text = String(decoding: body, as: UTF8.self)
@@ -146,6 +169,36 @@ import Testing
     #expect(site.host.group != nil, "the group has failed")
     channel.shutDown()
     site.close()
+  }
+
+  /// They lie in memory that ends with the link.
+  @Test func `records that were packed with a bad one are kept as they came`() throws {
+    var (sending, header, records) = try written([[1, 2, 3], [4, 5, 6, 7]])
+    let whole = Array(records.prefix(RecordHeader.byteCount + 3))
+    records[records.count - 1] ^= 1
+    var packed = [UInt8](repeating: 0, count: LZ4.compressedLimit(records.count))
+    let count = unsafe records.withUnsafeBytes { source in
+      unsafe packed.withUnsafeMutableBytes { unsafe LZ4.compress(source, into: $0) }
+    }
+    var body = WireEncoder()
+    body.put(UInt32(records.count))
+    body.put(Array(packed.prefix(try #require(count))))
+
+    let site = try LinkedHost(ScratchDirectory())
+    let (channel, position) = try follow(site, sending, header)
+    try channel.send(LinkFrame(.compressedRecords, argument: position), body.bytes)
+    #expect(answer(channel) == nil, "the connection goes on")
+    let (next, welcome) = try greet(site, sending)
+    #expect(welcome.last.sequence == SequenceNumber(1))
+    #expect(Int(welcome.position.offset) == SegmentHeader.byteCount + whole.count)
+    next.shutDown()
+    site.close()
+    let segment = try #require(site.host.prepared?.journal?.newestSegment)
+    var stored = [UInt8](repeating: 0, count: whole.count)
+    _ = try unsafe stored.withUnsafeMutableBytes {
+      try unsafe segment.file.read(into: $0, at: UInt64(SegmentHeader.byteCount))
+    }
+    #expect(stored == whole)
   }
 
   @Test func `what a peer says of a divergence is one line of bounded length`() throws {
