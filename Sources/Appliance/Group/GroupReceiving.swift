@@ -52,9 +52,11 @@ extension Group {
     // First what an earlier connection has brought is stored: then it is known how far that is, and
     // no more piles up, however often connections break.
     receiver.keepWaiting()
-    keeper.submit { [self] in
-      loop.post { [self] in
-        guard receiving.receiver === receiver, let state = stateKeeper?.state else { return }
+    // On a disk that hangs this may take for ever: a peer that gives up leaves no socket behind.
+    keeper.submit { [self, weak receiver] in
+      loop.post { [self, weak receiver] in
+        guard let receiver, receiving.receiver === receiver, let state = stateKeeper?.state
+        else { return }
         receiver.welcome(welcome(state))
       }
     }

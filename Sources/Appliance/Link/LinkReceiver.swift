@@ -263,7 +263,7 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
       throw .protocolViolation("baseline piece lies outside of its disk")
     }
     let bytes = try content.bytes(of: piece)
-    let cost = bytes?.count ?? BaselinePiece.byteCount
+    let cost = bytes?.count ?? 0
     link.pieceWaits(cost)
     group.storeBaseline(piece, bytes, from: self) { [self] in
       let wasPaused = isPaused

@@ -1,5 +1,6 @@
 import BlockModel
 import Journal
+import SystemIO
 import TestSupport
 import Testing
 
@@ -199,6 +200,32 @@ import Testing
       try unsafe segment.file.read(into: $0, at: UInt64(SegmentHeader.byteCount))
     }
     #expect(stored == whole)
+  }
+
+  private final class Remembered: @unchecked Sendable {
+    weak var link: (any IncomingLink)?
+  }
+
+  /// However many come: each would keep its socket as long as the disk hangs.
+  @Test func `a link that ends while it waits for a disk leaves nothing behind`() throws {
+    let site = try LinkedHost(ScratchDirectory())
+    let first = try beginCopy(site)
+    try first.send(LinkFrame(.baselineConfirm, argument: 5), [])
+    #expect(answer(first)?.0.kind == .baselineStored)
+    let group = try #require(site.host.group)
+    let hasAnswered = Monitor(false)
+    group.lanes.keeper.submit { hasAnswered.wait { $0 ? () : nil } }
+    defer { hasAnswered.update { $0 = true } }
+
+    let second = try PeerChannel(connectingTo: site.endpoint)
+    try second.send(LinkFrame(.hello), Self.hello.encoded())
+    // Of the first, the second takes the place.
+    #expect(answer(first) == nil)
+    let remembered = Remembered()
+    group.loop.perform { remembered.link = group.receiving.receiver }
+    #expect(remembered.link != nil)
+    second.shutDown()
+    try eventually("the link has ended") { group.loop.ask { $0(remembered.link == nil) } ?? false }
   }
 
   @Test func `what a peer says of a divergence is one line of bounded length`() throws {
