@@ -56,7 +56,7 @@ final class SendingGroup {
   }
 
   deinit {
-    sender?.stop()
+    stopLink()
     questions.workers.finish()
     loop.stop()
     try? FileManager.default.removeItem(atPath: storage.path)
@@ -182,6 +182,7 @@ final class SendingGroup {
 
   func stopLink() {
     sender?.stop()
+    sender?.finishReads()
     sender = nil
   }
 }
