@@ -39,8 +39,7 @@ final class GroupHost: Sendable {
       for link in links { link.stop() }
     }
 
-    /// After `stopLinks`. Last of all, and after the journal was made durable: what a link reads may
-    /// hang.
+    /// After `stopLinks`, and after the journal was made durable: what a link reads may hang.
     func finishReads() { for link in links { link.finishReads() } }
   }
 
