@@ -228,6 +228,44 @@ import Testing
     try eventually("the link has ended") { group.loop.ask { $0(remembered.link == nil) } ?? false }
   }
 
+  /// The owner has lost power, and its disk has not left it after all.
+  @Test func `what a marker said that did not come into the journal is void`() throws {
+    let (sending, header, records) = try written([[1, 2, 3]])
+    let site = try LinkedHost(ScratchDirectory())
+    let (first, position) = try follow(site, sending, header)
+    try first.send(LinkFrame(.baselineEnd, argument: 0), [0, 0, 0, 0, 0, 0, 0, 1])
+    try first.send(LinkFrame(.records, argument: position), records)
+    let group = try #require(site.host.group)
+    try eventually("the copy is whole") { group.stateKeeper?.state.baseline == .complete }
+
+    let goesOn = Monitor(false)
+    group.lanes.keeper.submit { goesOn.wait { $0 ? () : nil } }
+    defer { goesOn.update { $0 = true } }
+    let change = DiskChange(.removed, Self.hello.disks[0])
+    let marker = try sending.mark(change)
+    try first.send(LinkFrame(.records, argument: position + UInt64(records.count)), marker)
+    try eventually("it is about to be noted") {
+      group.loop.ask { $0(group.lifecycle.runs(.diskNote)) } ?? false
+    }
+    let second = try PeerChannel(connectingTo: site.endpoint)
+    var hello = Self.hello
+    hello.group = sending.state.group
+    hello.lineage = sending.state.lineage
+    try second.send(LinkFrame(.hello), hello.encoded())
+    // Of the first, the second takes the place.
+    #expect(answer(first) == nil)
+    goesOn.update { $0 = true }
+    let (frame, body) = try #require(answer(second))
+    #expect(frame.kind == .welcome)
+    let welcome = try LinkWelcome(decoding: body)
+    #expect(welcome.last.sequence == SequenceNumber(1))
+    #expect(welcome.disks.map(\.name) == ["disk"], "it has left")
+    #expect(group.disks.map(\.name) == ["disk"])
+    #expect(group.stateKeeper?.state.disks.map(\.removed) == [nil])
+    second.shutDown()
+    site.close()
+  }
+
   @Test func `what a peer says of a divergence is one line of bounded length`() throws {
     let site = try LinkedHost(ScratchDirectory())
     let channel = try PeerChannel(connectingTo: site.endpoint)

@@ -87,6 +87,19 @@ final class SendingGroup {
     }
   }
 
+  /// Writes a marker of a disk, for which there is room, and returns its bytes.
+  func mark(_ change: DiskChange) throws -> [UInt8] {
+    let payload = change.payload
+    now += 10
+    unsafe (memory.base + RecordHeader.byteCount).copyMemory(
+      from: payload, byteCount: payload.count)
+    try unsafe journal.append(
+      .disk, disk: change.number, offset: 0, length: UInt32(payload.count),
+      now: Timestamp(rawValue: now), record: memory.base)
+    try journal.commit()
+    return unsafe Array(memory.bytes.prefix(RecordHeader.byteCount + payload.count))
+  }
+
   func closeInstants() throws {
     try journal.closeInstants(through: Timestamp(rawValue: now))
   }
