@@ -63,6 +63,9 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   override func ready(_ ready: Poller.Interest) {
     if ready.contains(.writable) { send() }
     if isClosed || ready.isDisjoint(with: [.readable, .closed]) { return }
+    // What it waited for has come, and what has arrived is taken in this turn: see `resume`. To
+    // receive nothing would look like the peer's end.
+    if input.isFull, !ready.contains(.closed) { return }
     commitLent()
     if isClosed { return }
     do throws(Errno) {
