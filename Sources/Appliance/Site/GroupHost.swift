@@ -38,6 +38,9 @@ final class GroupHost: Sendable {
       for link in links { link.suspend() }
       for link in links { link.stop() }
     }
+
+    /// After `stopLinks`, and after the journal was made durable: what a link reads may hang.
+    func finishReads() { for link in links { link.finishReads() } }
   }
 
   private struct State: Sendable {
@@ -371,6 +374,7 @@ final class GroupHost: Sendable {
     #else
       group.finishJobs()
     #endif
+    opening.finishReads()
     loop.perform { group.leaveLoop() }
     letGo(of: group)
     let now = now
@@ -414,6 +418,7 @@ final class GroupHost: Sendable {
     loop.ask { done in group.drain { done(()) } }
     loop.perform { group.abandon() }
     group.finishJobs()
+    opening.finishReads()
     loop.perform { group.leaveLoop() }
     letGo(of: group)
     state.update { $0.life.stopped() }
