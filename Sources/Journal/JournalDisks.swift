@@ -17,6 +17,8 @@ extension JournalState {
     public var removed: Mark?
     /// Of one that has left, or is about to: where its bytes lie, as the configuration said.
     public var backing: String
+    /// It came while this site owned the group: its base holds what it held, not zeros.
+    public var cameHere: Bool
 
     public init(
       number: DiskNumber = DiskNumber(0), name: String, byteCount: UInt64,
@@ -29,6 +31,7 @@ extension JournalState {
       self.whole = whole
       removed = nil
       backing = ""
+      cameHere = false
     }
 
     /// An instant shows it.
@@ -61,6 +64,13 @@ extension JournalState {
     return bounds
   }
 
+  /// Of a group that follows, and owned before: not all has come of what a disk held, and is in its
+  /// base all the same. Only a full copy makes it what it is at the owner.
+  public var needsCopy: Bool {
+    ownership.duty == .following
+      && presentDisks.contains { $0.cameHere && $0.whole == nil }
+  }
+
   /// The disks that belong to the group after its last record.
   public var presentDisks: [Disk] { disks.filter { $0.removed == nil && $0.added != nil } }
 
@@ -80,6 +90,27 @@ extension JournalState {
   public mutating func cutDisks(after sequence: SequenceNumber) {
     disks.removeAll { $0.added.map { $0.sequence > sequence } ?? false }
     for place in disks.indices { disks[place].cut(after: sequence) }
+  }
+
+  /// What markers say that are in the journal. An owner makes that of a disk that comes once more.
+  public mutating func noteDisks(_ found: [(change: DiskChange, mark: Mark)]) {
+    let isFollowing = ownership.duty == .following
+    for (marker, mark) in found {
+      change(marker.number) { disk in
+        switch marker.event {
+        case .added: if isFollowing { disk.added = disk.added ?? mark }
+        case .whole: disk.whole = disk.whole ?? mark
+        case .removed: disk.removed = disk.removed ?? mark
+        }
+      }
+    }
+  }
+
+  /// Whether a marker behind this record has said something of a disk.
+  public func namesDisks(after sequence: SequenceNumber) -> Bool {
+    disks.contains { disk in
+      [disk.added, disk.whole, disk.removed].contains { $0.map { $0.sequence > sequence } ?? false }
+    }
   }
 
   /// Those that left and of which no instant is left are forgotten; their numbers are not.
@@ -124,6 +155,7 @@ extension WireEncoder {
         put(mark?.timestamp.rawValue ?? .max)
       }
       put(disk.backing)
+      put(disk.cameHere ? UInt8(1) : 0)
     }
   }
 }
@@ -149,6 +181,7 @@ extension WireDecoder {
       disks[place].whole = try takeMarkIfAny()
       disks[place].removed = try takeMarkIfAny()
       disks[place].backing = try takeString()
+      disks[place].cameHere = try take(UInt8.self) == 1
     }
     return disks
   }

@@ -22,6 +22,9 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   public private(set) var newestEpoch: UInt64 = 0
   /// Of the segments that are kept, and of those at the end whose records are all lost.
   public private(set) var incarnations: [Incarnation] = []
+  /// What markers say of disks in the segments that were read: a crash may have come before the
+  /// state file was told of the last ones.
+  public private(set) var diskChanges: [(change: DiskChange, mark: JournalState.Mark)] = []
   /// Where the last record begins in the last segment; 0 when that has none.
   private(set) var lastRecordPosition = 0
   /// Sentences for the log: what was cut or dropped, and why that is right.
@@ -273,6 +276,11 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
       guard let record else { break }
       lastTimestamp = max(lastTimestamp, record.header.timestamp)
       if isLast { lastRecordPosition = record.position }
+      if record.header.kind == .disk,
+        let change = unsafe DiskChange(number: record.header.disk, payload: record.payload)
+      {
+        diskChanges.append((change, .init(record.sequence, record.header.timestamp)))
+      }
       if record.sequence > state.applied.sequence {
         try Self.index(record, disks, into: &index)
       }

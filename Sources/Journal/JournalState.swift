@@ -63,6 +63,8 @@ public struct JournalState: Equatable, Sendable {
 
   public var groupName: String
   public var group: GroupIdentifier
+  /// Where the state file was when the group was served last: elsewhere, it is a copy.
+  public var folder: String
   public var ownership: Ownership
   /// At a protected group its incarnations, the newest being the one that stamps; at a recovery
   /// group those of which it has records.
@@ -124,6 +126,7 @@ public struct JournalState: Equatable, Sendable {
   public init(groupName: String, group: GroupIdentifier, disks: [Disk], baseline: Baseline) {
     self.groupName = groupName
     self.group = group
+    folder = ""
     ownership = Ownership(beginning: baseline == .complete ? .owning : .following)
     lineage = Lineage()
     if baseline == .complete { lineage.begin(after: .origin, replacingNewest: false) }

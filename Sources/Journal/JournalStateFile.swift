@@ -11,7 +11,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
   public static var name: String { "state" }
   static var copyByteCount: Int { 256 << 10 }
   static var magic: UInt64 { 0x5441_504C_5354_4154 }  // "TAPLSTAT"
-  public static var version: UInt32 { 7 }
+  public static var version: UInt32 { 8 }
 
   private let file: File
 
@@ -146,6 +146,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(state.groupName)
     encoder.put(state.group.high)
     encoder.put(state.group.low)
+    encoder.put(state.folder)
     encoder.put(state.ownership.duty.rawValue)
     encoder.put(state.ownership.configured.rawValue)
     encoder.put(state.ownership.term)
@@ -187,6 +188,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     let name = try decoder.takeString()
     let group = GroupIdentifier(high: try decoder.take(), low: try decoder.take())
     var state = JournalState(groupName: name, group: group, disks: [], baseline: .missing)
+    state.folder = try decoder.takeString()
     state.ownership = try takeOwnership(&decoder)
     state.lineage = try decoder.takeLineage()
     state.applied = try takeMark(&decoder)

@@ -24,12 +24,15 @@ extension JournalState {
 
   /// The duty is another from here on. What an owner had was acknowledged by it: whoever owns after
   /// it and lacks some of that has not lost it in a power cut, and may not have it dropped. What it
-  /// had reserved to promise was never told to anybody as the promise of the next.
+  /// had reserved to promise was never told to anybody as the promise of the next, and the numbers
+  /// of disks that were about to come neither.
   ///
   /// - Parameter last: the last record that is here.
   private mutating func changes(_ last: SequenceNumber) {
     ownerDurable = .unknown
     guard ownership.duty == .following else { return }
+    // The next owner gives that number to a disk of its own.
+    disks.removeAll { $0.added == nil }
     #if MUTANTS
       if Mutant.forgetOwnDurable.isOn { return promise = .none }
       let reserved = promise

@@ -5,7 +5,7 @@ import Journal
 /// have grown.
 public struct LinkHello: Equatable, Sendable {
   public static let magic: UInt64 = 0x5441_504C_4C49_4E4B  // "TAPLLINK"
-  public static let version: UInt32 = 4
+  public static let version: UInt32 = 5
   /// As many as a group's configuration may have.
   static let diskLimit = 256
 
@@ -97,6 +97,8 @@ public struct LinkWelcome: Equatable, Sendable {
   public var site: String
   /// It has no baseline: a full copy must come first.
   public var needsBaseline: Bool
+  /// Its disks hold what no record has: see `JournalState.needsCopy`.
+  public var needsCopy: Bool
   /// The full copy that was under way, and what of it is durable.
   public var copy: JournalState.Copy
   /// The incarnations of which it has records, its last record, and where the next byte belongs in
@@ -112,12 +114,14 @@ public struct LinkWelcome: Equatable, Sendable {
   public var disks: [JournalState.Disk]
 
   public init(
-    site: String, needsBaseline: Bool, copy: JournalState.Copy = .none, lineage: Lineage,
-    last: LastRecord, position: StreamPosition, segmentIncarnation: IncarnationIdentifier,
+    site: String, needsBaseline: Bool, needsCopy: Bool = false, copy: JournalState.Copy = .none,
+    lineage: Lineage, last: LastRecord, position: StreamPosition,
+    segmentIncarnation: IncarnationIdentifier,
     ownerDurable: JournalState.OwnerMark, applied: SequenceNumber, disks: [JournalState.Disk] = []
   ) {
     self.site = site
     self.needsBaseline = needsBaseline
+    self.needsCopy = needsCopy
     self.copy = copy
     self.lineage = lineage
     self.last = last
@@ -133,6 +137,7 @@ public struct LinkWelcome: Equatable, Sendable {
     encoder.put(LinkHello.version)
     encoder.put(site)
     encoder.put(needsBaseline ? UInt8(1) : 0)
+    encoder.put(needsCopy ? UInt8(1) : 0)
     encoder.put(copy.number)
     encoder.put(copy.stored)
     encoder.put(lineage)
@@ -152,6 +157,7 @@ public struct LinkWelcome: Equatable, Sendable {
       guard version == LinkHello.version else { throw LinkError.otherVersion(version) }
       site = try decoder.takeString()
       needsBaseline = try decoder.take(UInt8.self) == 1
+      needsCopy = try decoder.take(UInt8.self) == 1
       copy = .init(number: try decoder.take(), stored: try decoder.take())
       lineage = try decoder.takeLineage()
       last = try decoder.takeLastRecord()

@@ -75,7 +75,7 @@ public enum ResumeDecision: Equatable, Sendable {
       return welcome.applied > end || isDetached ? .baseline : .cut(after: end)
     case .diverged(let divergence): return .diverged(divergence)
     }
-    if isDetached { return .baseline }
+    if isDetached || welcome.needsCopy { return .baseline }
     let sequence = welcome.last.sequence
     if sequence < owner.last.sequence {
       guard let oldest, sequence.advanced(by: 1) >= oldest else { return .baseline }

@@ -173,6 +173,9 @@ public final class SavedExtents<File: JournalFile>: Sendable {
     guard let count = Int(exactly: entry.range.length), count <= Self.longestEntry else {
       return false
     }
+    #if MUTANTS
+      if Mutant.trustSavedTail.isOn { return true }
+    #endif
     let bytes = try SavedLog.bytes(of: file, at: position, count)
     return bytes.count == count && Self.sum(bytes) == entry.sum
   }
@@ -247,6 +250,9 @@ public final class SavedExtents<File: JournalFile>: Sendable {
   /// What was stored is durable when this returns, if the overlay lasts. Blocks; by the thread that
   /// stores.
   public func settle() throws(VolumeError) {
+    #if MUTANTS
+      if Mutant.forgetSavedSync.isOn { return }
+    #endif
     let (stored, end, durableEnd, loss) = state.withLock {
       ($0.file, $0.end, $0.durableEnd, $0.loss)
     }
@@ -254,6 +260,9 @@ public final class SavedExtents<File: JournalFile>: Sendable {
     // What a sync could not write is lost, though the next one says nothing of it.
     if let loss { throw .scratch(loss) }
     do throws(Errno) { try file.syncData() } catch {
+      #if MUTANTS
+        if Mutant.forgetFailedSave.isOn { throw .scratch(error) }
+      #endif
       state.withLock { $0.loss = error }
       throw .scratch(error)
     }
@@ -350,6 +359,9 @@ public final class SavedExtents<File: JournalFile>: Sendable {
   /// As `giveUp`; where the overlay lasts, that is durable when this returns. Throws when it cannot
   /// be: then nothing may be written over yet. Blocks.
   public func giveUpForGood(_ error: VolumeError) throws(VolumeError) {
+    #if MUTANTS
+      if Mutant.forgetLoss.isOn { return giveUp(error) }
+    #endif
     if identity != nil, let file = state.withLock({ $0.file }) {
       do throws(Errno) { try SavedLog.noteLoss(in: file) } catch { throw .scratch(error) }
     }
@@ -359,7 +371,10 @@ public final class SavedExtents<File: JournalFile>: Sendable {
 
   /// It is lost, and after a start would not know that: nothing may be written over yet.
   public var mustNoteLoss: Bool {
-    identity != nil && state.withLock { $0.failure != nil && !$0.isLossNoted }
+    #if MUTANTS
+      if Mutant.forgetLoss.isOn { return false }
+    #endif
+    return identity != nil && state.withLock { $0.failure != nil && !$0.isLossNoted }
   }
 
   public var isLost: Bool { failure != nil }

@@ -188,7 +188,12 @@ final class Branch: Sendable {
 
   /// What it is built on is, or is not, about to be dropped, perhaps. Durable when it returns.
   /// Blocks.
-  func note(inDoubt: Bool) throws(Errno) { try change { $0.isInDoubt = inDoubt } }
+  func note(inDoubt: Bool) throws(Errno) {
+    #if MUTANTS
+      if Mutant.forgetDoubt.isOn { return }
+    #endif
+    try change { $0.isInDoubt = inDoubt }
+  }
 
   /// Durable when it returns. Blocks, one caller at a time: whoever stops a branch may meet the
   /// group that ends it.

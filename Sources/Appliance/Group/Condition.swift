@@ -175,7 +175,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
     case .diskWaits:
       Facts(
         .warning, "a disk that comes or leaves has waited for five seconds",
-        remedy: "see to what the text names: a store that hangs holds up all changes of its group")
+        remedy: "see to what the text names")
     case .recordsDamaged:
       Facts(
         .info, "a record that the peer lacked was damaged in the journal, but is on the disk",

@@ -180,18 +180,20 @@ final class Group: TurnParticipant, @unchecked Sendable {
   func access(to disk: GroupDisk, for client: ClientIdentity) -> DiskAccess {
     let rules = accessRules.present
     // A branch's disk has those of the disk that it is made of.
-    let name = disk.name.prefix { $0 != "@" }
-    let noted = (branch?.group ?? self).stateKeeper?.state.disks[disk.number]
+    let owner = branch?.group ?? self
+    let name = String(disk.name.prefix { $0 != "@" })
+    let noted = owner.stateKeeper?.state.disks[disk.number]
     let hasLeft = branch == nil ? noted?.removed != nil : noted == nil || noted?.removed != nil
-    if !hasLeft, let rule = rules.first(where: { $0.name == name }) {
+    let isOther = owner.diskTable.withLock { $0.awaits(name) }
+    if !hasLeft, !isOther, let rule = rules.first(where: { $0.name == name }) {
       return rule.access(for: client)
     }
     // Who may write to all others may go on with a test.
     if branch != nil, rules.allSatisfy({ $0.access(for: client) == .readWrite }) {
       return .readWrite
     }
-    // A disk that has left has no rules any more, though another may have its name: who may see all
-    // others may see what it was.
+    // A disk that has left, or is another than the configuration means, has no rules any more: who
+    // may see all others may see what it was.
     return rules.allSatisfy { $0.access(for: client) != .none } ? .readOnly : .none
   }
 

@@ -137,6 +137,9 @@ extension Group {
       branches.all.withLock { $0[one.branch.name] = one.branch }
       listen(to: one.branch)
       guard let plan = one.plan else { continue }
+      #if MUTANTS
+        if Mutant.forgetBranchHold.isOn { continue }
+      #endif
       let use = views.add(one.branch, plan, applied: one.applied)
       branches.holds[one.branch.name] = use
       if one.branch.view == nil { views.failed(use) } else { attach(one.branch, use) }
@@ -150,6 +153,9 @@ extension Group {
     views.setExpiry(use) { [weak self] in
       branch.expire(self?.branchObstacle(of: branch) ?? "its group has ended")
     }
+    #if MUTANTS
+      if Mutant.dropSaved.isOn { return }
+    #endif
     if branch.saved.byteCount > 0, let journal {
       view.detach(keepingIn: branch.saved, floor: journal.firstUnappliedSegment)
       views.detach(use, branch.saved)

@@ -72,12 +72,13 @@ extension Group {
     let durable = journal.durable
     let marks = followers.marks
     let promised = promisedAtStop
-    let known = knownOfOthers
+    let (known, marker) = (knownOfOthers, lastMarker)
     keeper.submit { [self] in
       do {
         try stateKeeper.update {
           $0.noteStop(durable: durable, followers: marks, promised: promised)
           known.note(in: &$0)
+          marker(&$0)
         }
       } catch { log("writing the state file: \(error)") }
       loop.post(completion)

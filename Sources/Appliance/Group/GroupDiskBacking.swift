@@ -18,13 +18,13 @@ extension GroupOpening {
   /// The state file's disk that the configured one goes on as; nil: it is another one. Blocks.
   ///
   /// Where what the disk had is gone, it was moved. Else only its owner's marker tells a new disk
-  /// from the old one: so at a follower the old one goes on. But where no disk has what it had, the
-  /// site is a copy of another, whose disks are not for it. An owner's disk is what its
-  /// configuration says.
+  /// from the old one: so at a follower the old one goes on, and a follower that becomes the owner
+  /// has to be told which of them is meant. But a site that is a copy of another takes what its
+  /// configuration says: the disks of the original are not for it. So does an owner.
   static func presentDisk(
     of disk: DiskConfiguration, in state: JournalState?, _ configuration: GroupConfiguration,
-    log: (String) -> Void
-  ) -> JournalState.Disk? {
+    _ origin: ConfigurationOrigin?, _ folder: String, log: (String) -> Void
+  ) throws(SiteError) -> JournalState.Disk? {
     guard let state else { return nil }
     let noted = state.disk(named: disk.name)
     guard let noted, noted.added != nil, !isSame(disk.backing, as: noted.backing) else {
@@ -35,19 +35,34 @@ extension GroupOpening {
       log("group \(configuration.name): disk \(disk.name) is \(new) now: \(old) is gone")
       return noted
     }
-    if configuration.role == .recovery, !isCopied(configuration, state) { return nil }
+    if !isCopied(configuration, state, folder) {
+      if configuration.role == .recovery { return nil }
+      if state.ownership.duty == .following {
+        throw SiteError(
+          (origin?.place(ofDisk: disk.name) ?? "") + wasAnother(disk, old, configuration))
+      }
+    }
     log(
       "group \(configuration.name): disk \(disk.name) is \(new) now, though \(old) is still there; "
         + "if \(new) is to be another disk, remove \(disk.name) first, and then add it")
     return noted
   }
 
-  /// No disk has what it had. Where an owner has another disk under a name now, some disk of the
-  /// group is where it was: a group never has none.
+  private static func wasAnother(
+    _ disk: DiskConfiguration, _ old: String, _ configuration: GroupConfiguration
+  ) -> String {
+    let new = disk.backing.description
+    return "group \(configuration.name): disk \(disk.name) was \(old) as long as this site "
+      + "followed, and \(new) was to be another disk: write \(old); once the group is served, "
+      + "remove the disk and then add it with \(new)"
+  }
+
+  /// The folder is a copy of one that was served elsewhere, and no disk has what it had there.
   private static func isCopied(
-    _ configuration: GroupConfiguration, _ state: JournalState
+    _ configuration: GroupConfiguration, _ state: JournalState, _ folder: String
   ) -> Bool {
-    !configuration.disks.contains { disk in
+    if state.folder == folder || File.isSame(state.folder, as: folder) { return false }
+    return !configuration.disks.contains { disk in
       state.disk(named: disk.name).map { isSame(disk.backing, as: $0.backing) } ?? false
     }
   }

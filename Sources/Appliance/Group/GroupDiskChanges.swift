@@ -28,8 +28,8 @@ struct DiskChanges {
   }
 
   enum Step: Equatable {
-    case note, stamp, durable
-    case settle(JournalState.Mark)
+    case note, stamp
+    case durable(JournalState.Mark), settle(JournalState.Mark)
   }
 
   var waiting: [Wish] = []
@@ -48,7 +48,7 @@ struct DiskChanges {
     let reason =
       switch step {
       case _ where failure != nil: failure ?? ""
-      case .note, .settle: "the state file is written when the step of apply has ended"
+      case .note, .settle: "the state file is being written"
       case .stamp: "the journal has no room for its marker"
       case .durable: "its marker is not durable yet"
       }
@@ -129,6 +129,7 @@ extension Group {
       state.change(number) {
         $0.byteCount = byteCount
         $0.backing = backing
+        $0.cameHere = true
       }
       state.nextDisk = max(state.nextDisk, number.rawValue + 1)
     } done: { [self] in
@@ -172,7 +173,7 @@ extension Group {
       for connection in connections.members where connection.disk == number { connection.close() }
     }
     guard let mark = stamp(change) else { return }
-    diskChanges.step = .durable
+    diskChanges.step = .durable(mark)
     durability.add(mark.sequence) { [self] in
       diskChanges.step = .settle(mark)
       continueDiskChanges()
@@ -200,19 +201,37 @@ extension Group {
 
   private func noteMarker(_ wish: DiskChanges.Wish, _ mark: JournalState.Mark) {
     guard let number = wish.number else { return finishChange() }
-    noteDisks { state in
-      state.change(number) { disk in
-        switch wish.event {
-        case .added: disk.added = mark
-        case .whole: disk.whole = mark
-        case .removed:
-          disk.added = disk.added ?? mark
-          disk.removed = mark
-        }
-      }
-      state.forgetGoneDisks()
+    noteDisks {
+      Self.note(wish.event, of: number, mark, in: &$0)
     } done: { [self] in
       finishChange { takeEffect(wish, number) }
+    }
+  }
+
+  private static func note(
+    _ event: DiskChange.Event, of number: DiskNumber, _ mark: JournalState.Mark,
+    in state: inout JournalState
+  ) {
+    state.change(number) { disk in
+      switch event {
+      case .added: disk.added = mark
+      case .whole: disk.whole = mark
+      case .removed:
+        disk.added = disk.added ?? mark
+        disk.removed = mark
+      }
+    }
+    state.forgetGoneDisks()
+  }
+
+  /// For whoever writes the state file last, when all is durable: the marker that is in the order
+  /// and not noted yet.
+  var lastMarker: @Sendable (inout JournalState) -> Void {
+    guard let wish = diskChanges.current, let number = wish.number else { return { _ in } }
+    switch diskChanges.step {
+    case .note, .stamp: return { _ in }
+    case .durable(let mark), .settle(let mark):
+      return { [event = wish.event] in Self.note(event, of: number, mark, in: &$0) }
     }
   }
 
@@ -257,7 +276,8 @@ extension Group {
     done: @escaping @Sendable () -> Void
   ) {
     guard let stateKeeper, lifecycle.begin(.diskNote) else { return }
-    keeper.submit { [self] in
+    // Not behind a step of apply, which takes long, or for ever where a store hangs.
+    lanes.files.submit { [self] in
       var failure: Errno?
       do throws(Errno) { try stateKeeper.update(change) } catch { failure = error }
       let problem = failure

@@ -45,7 +45,7 @@ extension Group {
       throw .local("disk \(change.name) comes when the group is at rest again")
     }
     if comes {
-      disk = diskTable.withLock { $0.takeWaiting(named: change.name) }.map {
+      disk = diskTable.withLock { $0.enter(change.name) }.map {
         GroupDisk($0, number: change.number, group: configuration.name)
       }
       // A reload may have taken it away since.
@@ -56,7 +56,9 @@ extension Group {
     }
     // Noted before: a restart finds the disk with its number.
     let (coming, backing) = (disk, disk?.backing ?? "")
-    keeper.submit { [self] in
+    // Where no store is asked for anything, not behind a step of apply.
+    let lane = coming == nil ? lanes.files : keeper
+    lane.submit { [self] in
       var failure: String?
       do {
         try coming?.makeZeros()
@@ -95,10 +97,8 @@ extension Group {
     lifecycle.ended(.diskNote)
     defer { goOn() }
     let name = configuration.name
-    if let disk, problem != nil {
-      diskTable.withLock { $0.wait(for: disk.unnumbered) }
-    }
     if let problem {
+      if disk != nil { diskTable.withLock { $0.entered(isNoted: false) } }
       log("group \(name): taking disk \(change.name): \(problem)")
       if receiving.receiver === receiver { closeReceiver() }
       return
@@ -108,6 +108,7 @@ extension Group {
     case .added:
       if let disk {
         diskTable.withLock {
+          $0.entered(isNoted: true)
           $0.place(disk)
           $0.list(disk, in: names)
         }
@@ -125,6 +126,40 @@ extension Group {
     guard receiving.receiver === receiver else { return }
     journal?.admitNextChange()
     receiver.diskReady()
+  }
+
+  /// What was noted of markers for a connection that ended before their records were taken is void:
+  /// their owner may have lost them, or they come again. Nobody sends meanwhile.
+  func voidMarkers(
+    behind last: SequenceNumber, for receiver: any IncomingLink,
+    done: @escaping @Sendable () -> Void
+  ) {
+    guard let stateKeeper else { return }
+    guard lifecycle.begin(.diskNote) else {
+      receiver.refuse("disks of the group are about to change: try again")
+      return closeReceiver()
+    }
+    let before = stateKeeper.state.disks
+    keeper.submit { [self] in
+      var failure: Errno?
+      do throws(Errno) { try stateKeeper.update { $0.cutDisks(after: last) } } catch {
+        failure = error
+      }
+      let problem = failure
+      loop.post { [self] in
+        lifecycle.ended(.diskNote)
+        defer { goOn() }
+        if let problem {
+          log("group \(configuration.name): writing the state file: \(problem.withAdvice)")
+          if receiving.receiver === receiver { closeReceiver() }
+          return
+        }
+        let names = configuredNames
+        diskTable.withLock { $0.void(before, to: stateKeeper.state.disks, in: names) }
+        analyzer?.replace(with: disks.map(\.analyzed))
+        if receiving.receiver === receiver { done() }
+      }
+    }
   }
 
   /// Why the disk cannot be taken here; nil when it can.

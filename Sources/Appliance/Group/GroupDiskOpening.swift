@@ -8,15 +8,17 @@ import SystemIO
 /// and its backing store say. What only the configuration has comes to the group, what only the
 /// state file has leaves, once the group serves; so a restart does the same as `tapline reload`.
 extension GroupOpening {
-  /// - Parameter state: nil: nothing was written yet, or there is no journal.
+  /// - Parameters:
+  ///   - state: nil: nothing was written yet, or there is no journal.
+  ///   - folder: the group's.
   static func openDisks(
     _ configuration: GroupConfiguration, _ origin: ConfigurationOrigin?, _ state: JournalState?,
-    _ files: InheritedFiles, log: (String) -> Void
+    in folder: String, _ files: InheritedFiles, log: (String) -> Void
   ) throws(SiteError) -> DiskTable {
     var table = DiskTable([])
     let names = configuration.disks.map(\.name)
     for (place, disk) in configuration.disks.enumerated() {
-      let noted = presentDisk(of: disk, in: state, configuration, log: log)
+      let noted = try presentDisk(of: disk, in: state, configuration, origin, folder, log: log)
       if let state, noted == nil {
         switch try standing(of: disk, in: state, configuration, origin) {
         case .new: break

@@ -82,6 +82,8 @@ struct DiskTable: Sendable {
   private(set) var numbered: [GroupDisk?]
   /// At a following group: known here, and not to the group yet.
   private(set) var waiting: [WaitingDisk]
+  /// The one of those whose marker is being noted, which may take long: it is made zeros.
+  private(set) var entering: WaitingDisk?
 
   init(_ listed: [GroupDisk], unlisted: [GroupDisk] = [], waiting: [WaitingDisk] = []) {
     self.listed = listed
@@ -121,6 +123,23 @@ struct DiskTable: Sendable {
 
   mutating func wait(for disk: WaitingDisk) { waiting.append(disk) }
 
+  /// All that are open under a name of the configuration, in use or not.
+  var names: [String] {
+    listed.map(\.name) + waiting.map(\.name) + [entering?.name].compactMap { $0 }
+  }
+
+  /// It waits no more: `entered` follows.
+  mutating func enter(_ name: String) -> WaitingDisk? {
+    entering = takeWaiting(named: name)
+    return entering
+  }
+
+  /// - Parameter isNoted: false: it waits again.
+  mutating func entered(isNoted: Bool) {
+    if let disk = entering, !isNoted { wait(for: disk) }
+    entering = nil
+  }
+
   mutating func takeWaiting(named name: String) -> WaitingDisk? {
     guard let place = waiting.firstIndex(where: { $0.name == name }) else { return nil }
     return waiting.remove(at: place)
@@ -152,6 +171,25 @@ struct DiskTable: Sendable {
         && names.contains(disk.name) && !awaits(disk.name)
     }
     arrange(as: names)
+  }
+
+  /// What markers had said of these disks is void: those that `noted` lacks wait again, and those
+  /// that had left are listed.
+  ///
+  /// - Parameter names: those of the configuration, in its order.
+  mutating func void(
+    _ disks: [JournalState.Disk], to noted: [JournalState.Disk], in names: [String]
+  ) {
+    for before in disks {
+      guard let disk = self[before.number] else { continue }
+      let isWanted = names.contains(disk.name) && !awaits(disk.name)
+      if let after = noted[before.number] {
+        if before.removed != nil, after.removed == nil, isWanted { list(disk, in: names) }
+      } else {
+        drop(disk.number)
+        if isWanted { wait(for: disk.unnumbered) }
+      }
+    }
   }
 
   /// A full copy begins: the disks are those of the peer, with the numbers that its records have.

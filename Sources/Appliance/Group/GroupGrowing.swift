@@ -94,7 +94,7 @@ extension Group {
     }
     let table = diskTable.withLock { $0 }
     let isHere = { (disk: JournalState.Disk) in
-      table[disk.number] != nil || table.waiting.contains { $0.name == disk.name }
+      table[disk.number] != nil || table.names.contains(disk.name)
     }
     guard let disk = receiving.receiver?.peerDisks.first(where: { !isHere($0) }) else { return nil }
     return missing(DiskChange(.added, disk)).map { (disk.name, $0) }
@@ -122,7 +122,7 @@ extension Group {
   func refusalOfCopy(from hello: LinkHello) -> String? {
     if let reason = refusalOfCopyForBranches { return reason }
     let table = diskTable.withLock { $0 }
-    let here = table.listed.map(\.name) + table.waiting.map(\.name)
+    let here = table.names
     if let disk = hello.disks.first(where: { !here.contains($0.name) }) {
       return "a full copy needs disk \(disk.name) of \(ByteCount.format(disk.byteCount)): add disk "
         + "\(disk.name) to group \(hello.groupName) at \(siteName) and reload that site"

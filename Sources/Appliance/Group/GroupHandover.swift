@@ -62,7 +62,7 @@ extension Group {
     let durable = journal?.durable ?? .none
     let marks = followers.marks
     let promised = promisedAtStop
-    let known = knownOfOthers
+    let (known, marker) = (knownOfOthers, lastMarker)
     keeper.submit { [self] in
       var failure: String?
       let unsynced = isPlain ? Group.sync(disks) : []
@@ -71,6 +71,7 @@ extension Group {
         try stateKeeper?.update {
           $0.noteStop(durable: durable, followers: marks, promised: promised)
           known.note(in: &$0)
+          marker(&$0)
         }
         for disk in disks { disk.store.disconnect() }
       } catch { failure = "\(error)" }

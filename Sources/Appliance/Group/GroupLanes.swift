@@ -6,7 +6,8 @@ import SystemIO
 struct GroupLanes: Sendable {
   /// Syncs of the journal, or of a plain group's stores: one at a time.
   let syncs: WorkerPool
-  /// New segment files, and the note of which are void.
+  /// New segment files, and notes for the state file that wait for no step of apply: which are
+  /// void, what is promised, which disks come and leave.
   let files: WorkerPool
   /// Views and lists of changes that are opened: they scan the journal.
   let views: WorkerPool

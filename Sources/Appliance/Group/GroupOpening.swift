@@ -67,7 +67,7 @@ enum GroupOpening {
     }
     if let known { try requireKnown(known, folder) }
     let state = configuration.role == .plain ? nil : try presentState(folder)
-    let disks = try openDisks(configuration, origin, state, files, log: log)
+    let disks = try openDisks(configuration, origin, state, in: folder, files, log: log)
     var parts = GroupParts(
       configuration: configuration, duty: Duty(configuration.role), disks: disks,
       observations: ObservationQueue())
@@ -179,6 +179,7 @@ enum GroupOpening {
     let own = parts.disks.numbered.compactMap { $0?.noted }
     let opened = try openState(storage, configuration, own)
     var state = opened.state
+    state.folder = folder
     parts.duty = state.ownership.duty
     try check(state, against: configuration, own, folder)
     try requireOwn(storage, state)
@@ -189,6 +190,7 @@ enum GroupOpening {
         storage, segmentByteCount: Int(configuration.journal.segmentSizeBytes), indexMemory))
     // What markers say that are lost is not so, or comes again.
     state.cutDisks(after: recovered.lastSequence)
+    state.noteDisks(recovered.diskChanges)
     parts.disks.follow(state.disks, in: configuration.disks.map(\.name))
     for note in recovered.notes { log("group \(configuration.name): \(note)") }
     state.opens(recovered, isNew: opened.generation == 0, former: opened.former)

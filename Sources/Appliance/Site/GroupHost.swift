@@ -51,6 +51,9 @@ final class GroupHost: Sendable {
       for link in links { link.suspend() }
       for link in links { link.stop() }
     }
+
+    /// After `stopLinks`, and after the journal was made durable: what a link reads may hang.
+    func finishReads() { for link in links { link.finishReads() } }
   }
 
   private struct State: Sendable {
@@ -459,6 +462,7 @@ final class GroupHost: Sendable {
     #else
       group.finishJobs()
     #endif
+    opening.finishReads()
     loop.perform { group.leaveLoop() }
     letGo(of: group)
     let now = now
@@ -506,6 +510,7 @@ final class GroupHost: Sendable {
     loop.ask { done in group.drain { done(()) } }
     loop.perform { group.abandon() }
     group.finishJobs()
+    opening.finishReads()
     loop.perform { group.leaveLoop() }
     letGo(of: group)
     state.update { $0.life.stopped() }

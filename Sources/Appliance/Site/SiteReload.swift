@@ -231,7 +231,8 @@ extension Site {
           }
         }
       } catch {
-        failures.append("group \(group.configuration.name): writing the state file: \(error)")
+        failures.append(
+          "group \(group.configuration.name): writing the state file: \(error.withAdvice)")
         continue
       }
       let answer: String?? = ask(group.loop) { done in

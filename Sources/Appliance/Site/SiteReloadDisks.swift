@@ -33,9 +33,7 @@ extension Site {
         guard let place, let state = group.stateKeeper?.state else { continue }
         next.takeDisks(of: group.configuration.name, from: new) { name in
           // One that has left may be another from now on.
-          let table = group.diskTable.withLock { $0 }
-          return table.listed.contains { $0.name == name }
-            || table.waiting.contains { $0.name == name }
+          group.diskTable.withLock { $0.names.contains(name) }
         }
         plans.append(DiskPlan(group: group))
         let waits = try plan(
@@ -56,7 +54,7 @@ extension Site {
     _ origin: ConfigurationOrigin?, _ notes: inout [String]
   ) throws(SiteError) -> [String] {
     let table = plan.group.diskTable.withLock { $0 }
-    let known = table.listed.map(\.name) + table.waiting.map(\.name)
+    let known = table.names
     let names = configuration.disks.map(\.name)
     plan.removed = known.filter { !names.contains($0) }
     plan.kept = known.filter { names.contains($0) }
@@ -125,22 +123,35 @@ extension Site {
       + "once more when it has left"
   }
 
-  /// Everything is checked. Waits a moment for what comes and leaves at an owner; it goes on by
+  /// Everything is checked. Waits a moment for all that comes and leaves at owners; it goes on by
   /// itself when that is not enough.
   func applyDisks(_ plans: [DiskPlan], _ status: inout ReloadStatus) {
+    var wishes: [(group: Group, wish: DiskChanges.Wish)] = []
     for plan in plans {
       let group = plan.group
+      guard isOpen(group) else {
+        plan.takeBack()
+        status.notes.append(Self.hasFailed(group))
+        continue
+      }
       for disk in plan.added { group.diskTable.withLock { $0.wait(for: disk) } }
       if group.duty == .owning {
         keep(plan.kept, of: group, &status)
-        let wishes =
-          plan.removed.map { DiskChanges.Wish(event: .removed, name: $0) }
-          + plan.added.map { DiskChanges.Wish(event: .added, name: $0.name, disk: $0) }
-        for wish in wishes { apply(wish, to: group, &status) }
+        wishes += plan.removed.map { (group, .init(event: .removed, name: $0)) }
+        wishes += plan.added.map { (group, .init(event: .added, name: $0.name, disk: $0)) }
       } else {
         follow(plan, &status)
       }
     }
+    apply(wishes, &status)
+  }
+
+  /// Not for long: it may have failed since it was asked for, and then another opening follows.
+  private func isOpen(_ group: Group) -> Bool { groups.contains { $0 === group } }
+
+  private static func hasFailed(_ group: Group) -> String {
+    "group \(group.configuration.name): it has failed meanwhile: run 'tapline reload' once more "
+      + "when it is open again"
   }
 
   /// Disks that an earlier reload was to remove, and that are in the configuration again.
@@ -152,17 +163,25 @@ extension Site {
   }
 
   private func apply(
-    _ wish: DiskChanges.Wish, to group: Group, _ status: inout ReloadStatus
+    _ wishes: [(group: Group, wish: DiskChanges.Wish)], _ status: inout ReloadStatus
   ) {
-    let answer: Void? = ask(group.loop) { done in
+    let done = Monitor<Set<Int>>([])
+    for (place, (group, wish)) in wishes.enumerated() {
       var wish = wish
-      wish.done = { done(()) }
-      group.change(wish)
+      wish.done = { done.update { _ = $0.insert(place) } }
+      group.loop.post { [wish] in group.change(wish) }
     }
-    guard answer == nil else { return }
-    status.notes.append(
-      "group \(group.configuration.name): disk \(wish.name) is not \(wish.event) yet; that goes on "
-        + "by itself when the journal has room and the storage answers")
+    let limit = UInt64(Self.questionTimeoutMilliseconds)
+    let ended = done.wait(milliseconds: limit) { done, isLate in
+      isLate || done.count == wishes.count ? done : nil
+    }
+    for (place, (group, wish)) in wishes.enumerated() where ended?.contains(place) != true {
+      status.notes.append(
+        isOpen(group)
+          ? "group \(group.configuration.name): disk \(wish.name) is not \(wish.event) yet; that "
+            + "goes on by itself when the journal has room and the storage answers"
+          : Self.hasFailed(group))
+    }
   }
 
   /// A follower's disks come and leave when the owner's do.

@@ -74,6 +74,15 @@ public enum Mutant: String, CaseIterable {
   case forgetOwnDurable = "forget-own-durable"
   case keepOwnReservation = "keep-own-reservation"
 
+  // Of branches.
+  case forgetSavedSync = "forget-saved-sync"
+  case forgetLoss = "forget-loss"
+  case forgetBranchHold = "forget-branch-hold"
+  case trustSavedTail = "trust-saved-tail"
+  case dropSaved = "drop-saved"
+  case forgetFailedSave = "forget-failed-save"
+  case forgetDoubt = "forget-doubt"
+
   // Of what people are told.
   case trustSocket = "trust-socket"
   case forgetSetback = "forget-setback"

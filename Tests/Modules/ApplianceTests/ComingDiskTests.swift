@@ -1,6 +1,7 @@
 import BlockModel
 import Configuration
 import Journal
+import Storage
 import SystemIO
 import TestSupport
 import Testing
@@ -37,6 +38,21 @@ import Testing
         try GroupOpening.note(comingDisk: "d\(number)", path, in: &state)
       }
     }
+  }
+
+  /// A reload must not open it once more, nor say that it is missing.
+  @Test func `a disk whose marker is being noted is there`() throws {
+    let path = try ScratchDirectory().sparseFile("new.raw", size: 4096)
+    let store = try DiskStore.open(.path(path), expectedSize: nil)
+    var table = DiskTable([], waiting: [.init(name: "new", store: store, backing: "file:\(path)")])
+    #expect(table.enter("new") != nil)
+    #expect(table.names == ["new"] && table.waiting.isEmpty)
+    table.entered(isNoted: false)
+    #expect(table.names == ["new"] && table.waiting.count == 1)
+    #expect(table.enter("new") != nil)
+    table.entered(isNoted: true)
+    #expect(table.names.isEmpty)
+    store.disconnect()
   }
 
   /// Each start adds an incarnation; a site that has no place for it would never start again.

@@ -42,7 +42,8 @@ import Testing
   }
 
   @Test(arguments: [
-    (DiskChanges.Step.note, true), (.stamp, true), (.durable, false),
+    (DiskChanges.Step.note, true), (.stamp, true),
+    (.durable(.init(SequenceNumber(7), .zero)), false),
     (.settle(.init(SequenceNumber(7), .zero)), false),
   ])
   func `one is taken back until its marker is stamped`(step: DiskChanges.Step, isTaken: Bool) {

@@ -76,6 +76,49 @@ import Testing
     #expect(try state(as: .protected).ownerDurable == .unknown)
   }
 
+  /// A crash may come between the two, and the next start have the disk in its list again.
+  @Test func `a disk whose marker is in the order has left, though that was not noted`() throws {
+    let host = try protectedHost(scratch)
+    try host.serve()
+    let group = try #require(host.group)
+    let isThere = group.loop.ask { done in
+      let change = DiskChange(.removed, .init(name: "disk", byteCount: 1 << 20))
+      let payload = change.payload
+      var memory = [UInt8](repeating: 0, count: RecordHeader.byteCount) + payload
+      unsafe memory.withUnsafeMutableBytes { bytes in
+        guard let record = bytes.baseAddress else { return }
+        try? unsafe group.tap?.disk(
+          change.number, payloadByteCount: UInt32(payload.count), now: group.readClock(),
+          record: record)
+        done(group.commit())
+      }
+    }
+    #expect(isThere == true)
+    host.end()
+    try change {
+      #expect($0.disks[0].removed == nil)
+      ($0.isClean, $0.applied, $0.applyTarget) = (false, .origin, .origin)
+    }
+    _ = try open(as: .protected)
+    try change { #expect($0.disks[0].removed != nil) }
+  }
+
+  /// The next owner gives its number to a disk of its own, of which a marker comes.
+  @Test func `a disk that was about to come is not in the group of an owner that is to follow`()
+    throws
+  {
+    try change {
+      $0.disks.append(
+        .init(number: DiskNumber(1), name: "new", byteCount: 4096, added: nil, whole: nil))
+      $0.nextDisk = 2
+    }
+    _ = try open(as: .recovery)
+    try change {
+      #expect($0.disks.map(\.name) == ["disk"])
+      #expect($0.nextDisk == 2)
+    }
+  }
+
   @Test func `what the group has become stays while the configuration says what it said`() throws {
     try change { $0.ownership.change(to: .following) }
     #expect(try open(as: .protected) == Ownership(duty: .following, term: 1, configured: .owning))

@@ -73,6 +73,43 @@ struct DiskChangeRecordTests {
     #expect(state.diskBounds == [.max, .max, .max, .max])
   }
 
+  @Test func `markers that a start finds are noted where they were not`() {
+    var state = JournalState(
+      groupName: "g", group: GroupIdentifier(high: 1, low: 2), disks: [Self.disk],
+      baseline: .complete)
+    state.change(DiskNumber(3)) { ($0.added, $0.whole) = (nil, nil) }
+    let found = [DiskChange.Event.added, .whole, .removed].enumerated().map { place, event in
+      (change: DiskChange(event, Self.disk), mark: mark(UInt64(place + 5)))
+    }
+    state.noteDisks(found)
+    // It comes once more.
+    #expect(state.disks[0].added == nil)
+    #expect(state.disks[0].whole == mark(6) && state.disks[0].removed == mark(7))
+    state.ownership.change(to: .following)
+    state.noteDisks(found + found.map { ($0.change, mark(9)) })
+    #expect(state.disks[0].added == mark(5) && state.disks[0].removed == mark(7))
+  }
+
+  @Test func `a former owner needs a copy while not all of a disk has come that came to it`() {
+    var state = JournalState(
+      groupName: "g", group: GroupIdentifier(high: 1, low: 2), disks: [Self.disk],
+      baseline: .complete)
+    state.change(DiskNumber(3)) {
+      $0.cameHere = true
+      $0.whole = nil
+    }
+    #expect(!state.needsCopy)
+    state.ownership.change(to: .following)
+    #expect(state.needsCopy)
+    state.change(DiskNumber(3)) { $0.cameHere = false }
+    #expect(!state.needsCopy)
+    state.change(DiskNumber(3)) { ($0.cameHere, $0.whole) = (true, mark(6)) }
+    #expect(!state.needsCopy)
+    // That it was whole is given up.
+    state.cutDisks(after: SequenceNumber(5))
+    #expect(state.needsCopy)
+  }
+
   @Test func `records of a disk that came later find their place beside older indexes`() throws {
     let group = try TestGroup(seed: testSeed(5), .init(diskByteCounts: [64 << 10]))
     var random = SeededGenerator(seed: testSeed(6))

@@ -16,6 +16,7 @@ import Testing
         .init(number: DiskNumber(9), name: "data", byteCount: 1),
       ],
       baseline: .copying)
+    state.folder = "/srv/läden"
     state.ownership = Ownership(duty: .owning, term: 7, configured: .following)
     state.lineage = Lineage([.numbered(1), .numbered(2, after: 41, at: 110)])
     state.ownerDurable = .init(.numbered(2), SequenceNumber(44))
@@ -31,6 +32,7 @@ import Testing
     state.disks[0].removed = .init(SequenceNumber(39), Timestamp(rawValue: 390))
     state.disks[0].backing = "file:/srv/root.raw"
     (state.disks[1].added, state.disks[1].whole) = (nil, nil)
+    state.disks[1].cameHere = true
     state.isClean = false
     state.noteGap(.init(from: Timestamp(rawValue: 3), to: Timestamp(rawValue: 5)))
     return state

@@ -27,7 +27,7 @@ struct LinkMessageTests {
       .init(number: DiskNumber(7), name: "", byteCount: 0),
     ])
   static let welcome = LinkWelcome(
-    site: "west", needsBaseline: true, copy: .init(number: 77, stored: 5),
+    site: "west", needsBaseline: true, needsCopy: true, copy: .init(number: 77, stored: 5),
     lineage: Lineage([.numbered(2)]), last: last,
     position: StreamPosition(segment: 12, offset: 40_960), segmentIncarnation: .numbered(3),
     ownerDurable: .init(.numbered(2), SequenceNumber(900_000)), applied: SequenceNumber(999_000),
@@ -129,7 +129,7 @@ struct LinkMessageTests {
   }
 
   @Test func `another version is named`() throws {
-    #expect(refusal(of: Self.hello.encoded(), changing: 11) == .otherVersion(5))
+    #expect(refusal(of: Self.hello.encoded(), changing: 11) == .otherVersion(4))
     var bytes = Self.welcome.encoded()
     bytes[3] = 9
     let error = #expect(throws: LinkError.self) { try LinkWelcome(decoding: bytes) }

@@ -15,6 +15,7 @@ struct ResumeDecisionTests {
   struct Case: CustomTestStringConvertible, Sendable {
     let testDescription: String
     var needsBaseline = false
+    var needsCopy = false
     /// Those of which the follower has records.
     var incarnations: [Incarnation]
     var sequence: UInt64
@@ -28,13 +29,15 @@ struct ResumeDecisionTests {
     let expected: Expected
 
     init(
-      _ description: String, needsBaseline: Bool = false, in epoch: UInt64, has sequence: UInt64,
+      _ description: String, needsBaseline: Bool = false, needsCopy: Bool = false,
+      in epoch: UInt64, has sequence: UInt64,
       applied: UInt64 = 0, durable: (epoch: UInt64, sequence: UInt64) = (1, 0),
       oldest: UInt64? = 50, match: LastRecord.Match = .unknown, isDetached: Bool = false,
       _ expected: Expected
     ) {
       testDescription = description
       self.needsBaseline = needsBaseline
+      self.needsCopy = needsCopy
       incarnations = ResumeDecisionTests.lineage.incarnations.filter { $0.epoch < epoch }
       incarnations.append(
         ResumeDecisionTests.lineage.incarnations.first { $0.epoch == epoch }
@@ -50,7 +53,8 @@ struct ResumeDecisionTests {
 
     var welcome: LinkWelcome {
       LinkWelcome(
-        site: "west", needsBaseline: needsBaseline, lineage: Lineage(incarnations),
+        site: "west", needsBaseline: needsBaseline, needsCopy: needsCopy,
+        lineage: Lineage(incarnations),
         last: LastRecord(SequenceNumber(sequence), Timestamp(rawValue: sequence)),
         position: StreamPosition(segment: 1, offset: 4096), segmentIncarnation: .none,
         ownerDurable: durable, applied: SequenceNumber(applied))
@@ -134,6 +138,11 @@ struct ResumeDecisionTests {
     Case("needs a baseline", needsBaseline: true, in: 4, has: 250, .baseline),
     Case("needs a baseline and is ahead", needsBaseline: true, in: 3, has: 240, .baseline),
     Case("needs a baseline, of nobody known", needsBaseline: true, in: 9, has: 240, .baseline),
+    // What it has in order is not given up for that.
+    Case("needs a copy", needsCopy: true, in: 4, has: 250, .baseline),
+    Case("needs a copy and is ahead", needsCopy: true, in: 3, has: 240, .cut(200)),
+    Case(
+      "needs a copy, of nobody known", needsCopy: true, in: 5, has: 250, .diverged(common: 60)),
   ]
 
   @Test(arguments: cases) func `the owner decides`(given: Case) {

@@ -111,12 +111,22 @@ import Testing
     #expect(!overlay.isLost)
   }
 
-  @Test func `a failed sync settles nothing`() throws {
+  @Test func `a failed sync settles nothing, nor does one after it vouch for what that lost`() throws {
     try create()
     let overlay = try open()
     try overlay.store([1], disk: 0, at: 0)
     storage.faults.fail(.sync, with: .io)
     #expect(throws: VolumeError.self) { try overlay.settle() }
+    #expect(throws: VolumeError.self) { try overlay.settle() }
+  }
+
+  @Test func `a loss that was only told must still be noted`() throws {
+    try create()
+    let overlay = try open()
+    overlay.giveUp(.scratch(.io))
+    #expect(overlay.isLost && overlay.mustNoteLoss)
+    try overlay.giveUpForGood(.scratch(.io))
+    #expect(!overlay.mustNoteLoss)
   }
 
   @Test func `the file of another branch is not this one's`() throws {

@@ -64,6 +64,53 @@ import Testing
     try pair.drain()
   }
 
+  @Test func `the only disk of a recovery site goes on, too`() throws {
+    let pair = try SitePair(history: "0s")
+    try pair.east.connect("disk").write([1], at: 0, fua: true)
+    try pair.drain()
+    let old = pair.west.rawFile("disk")
+    try eventually("the byte is applied") {
+      try Data(contentsOf: URL(filePath: old)).first == 1
+    }
+    try pair.west.stop()
+    let disks = pair.west.configuration.groups[0].disks
+    try replace("disk", at: pair.west, .recovery) {}
+    try pair.west.start()
+    try pair.drain()
+    #expect(try firstByte(pair.west, "disk@latest") == 1)
+    // Which of them is meant when this site owns the group, only its administrator knows.
+    try pair.east.stop()
+    try pair.west.stop()
+    pair.west.configuration.groups[0].role = .protected
+    pair.west.configuration.groups[0].peer?.address = "tcp:127.0.0.1:1"
+    let refused = try pair.west.launch()
+    try eventually("it does not guess") { !refused.isRunning }
+    #expect(pair.west.log.contains("was file:\(old) as long as this site followed"))
+    pair.west.configuration.groups[0].disks = disks
+    try pair.west.start()
+    #expect(try firstByte(pair.west, "disk") == 1)
+  }
+
+  @Test func `the rules of another disk are not those of the one that has its name still`() throws {
+    let pair = try SitePair()
+    try pair.west.addDisk("own", size: 4096, role: .recovery)
+    try pair.west.reload().checked()
+    let others = "[{uid: \(getuid() + 1), allow: read-only}]"
+    func limit(_ name: String) throws {
+      for place in pair.west.configuration.groups[0].disks.indices
+      where pair.west.configuration.groups[0].disks[place].name == name {
+        pair.west.configuration.groups[0].disks[place].access = others
+      }
+    }
+    try limit("own")
+    try replace("disk", at: pair.west, .recovery) { try pair.west.reload().checked() }
+    try pair.west.reload().checked()
+    #expect(throws: (any Error).self) { _ = try pair.west.connect("disk@latest") }
+    pair.west.configuration.groups[0].disks[0].access = nil
+    try pair.west.reload().checked()
+    _ = try pair.west.connect("disk@latest")
+  }
+
   /// As a test of a restore does: it must not write to the disks of the original.
   @Test func `a copy of a whole recovery site uses its own disks`() throws {
     let pair = try SitePair()
@@ -127,33 +174,47 @@ import Testing
     }
   }
 
+  /// A store that hangs keeps the journal full, so nothing has room for a marker.
   @Test(.requires("nbdkit")) func `a disk that is leaving its owner is not said to come again`()
     throws
   {
-    let single = try SingleSite()
+    let single = try SingleSite(segmentSize: "1M") {
+      $0.configuration.groups[0].journalCapacity = "8M"
+    }
     let site = single.site
-    let upstream = try Upstream(["memory", "\(1 << 20)"], in: single.scratch)
+    let upstream = try Upstream(["memory", "\(16 << 20)"], in: single.scratch)
     try site.addDisk("new", size: 4096, role: .protected)
-    site.addDisk("slow", size: 1 << 20, backing: upstream.uri, role: .protected)
-    let with = site.configuration.groups[0].disks
+    site.addDisk("slow", size: 16 << 20, backing: upstream.uri, role: .protected)
     try site.reload().checked()
-    try site.connect("new").write([1], at: 0, fua: true)
-    let client = try site.connect("slow")
-    try client.write([1], at: 0, fua: true)
     upstream.signal(SIGSTOP)
     defer { upstream.signal(SIGCONT) }
-    // Apply waits for the store, and what is to be noted waits for apply.
-    try client.write([2], at: 0)
-    Thread.sleep(forTimeInterval: 1)
+    let clients = try [1 << 20, 16 << 10, 1].map { byteCount in
+      let client = try site.connect("slow")
+      let bytes = [UInt8](repeating: 2, count: byteCount)
+      var writes = Set<NBDClient.Request>()
+      for _ in 0..<(16 << 10) / byteCount + 100 {
+        writes.insert(try client.submitWrite(bytes, at: 0))
+        let done = try client.completions(of: writes, within: .milliseconds(500))
+        if done.isEmpty { return client }
+        for (write, _) in done { writes.remove(write) }
+      }
+      throw RigError("the journal does not become full")
+    }
+    defer { _ = clients }
     site.configuration.groups[0].disks.removeAll { $0.name == "new" }
-    let removal = try JSON(try site.reload().checked().stdout)["notes"]
-    try #require(removal?.elements.first?.string?.contains("is not removed yet") == true)
-    site.configuration.groups[0].disks = with
+    for name in ["a", "b", "c"] { try site.addDisk(name, size: 4096, role: .protected) }
+    // All of them are waited for together.
+    let start = ContinuousClock.now
+    let notes = try JSON(try site.reload().checked().stdout)["notes"]
+    #expect(ContinuousClock.now - start < .seconds(15))
+    #expect(notes?.elements.count == 4)
+    try #require(notes?.elements.first?.string?.contains("is not removed yet") == true)
+    try replace("new", at: site, .protected) {}
     let again = try JSON(try site.reload().checked().stdout)
     #expect(again["notes"]?.elements.first?.string?.contains("is leaving it already") == true)
     #expect(again["applied"]?.elements.count == 0)
     upstream.signal(SIGCONT)
-    try eventually("it has left, and a reload brings it again") {
+    try eventually("it has left, and a reload brings the other") {
       let json = try JSON(try site.reload().checked().stdout)
       return json["notes"]?.elements.count == 0 && (try? site.connect("new")) != nil
     }

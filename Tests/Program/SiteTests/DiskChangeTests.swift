@@ -389,6 +389,40 @@ import Testing
     #expect(throws: (any Error).self) { try pair.west.connect("disk@latest") }
   }
 
+  /// The former owner's base holds more than the order.
+  @Test func `roles are exchanged while a disk comes`() throws {
+    let pair = try pair()
+    let size = 256 << 20
+    try pair.west.addDisk("new", size: size, role: .recovery)
+    try pair.west.reload().checked()
+    try pair.east.addDisk("new", size: size, role: .protected)
+    try Data(repeating: 7, count: size).write(to: URL(filePath: pair.east.rawFile("new")))
+    try pair.east.reload().checked()
+    try pair.east.stop()
+    try pair.west.stop()
+    let role = pair.east.configuration.groups[0].role
+    pair.east.configuration.groups[0].role = pair.west.configuration.groups[0].role
+    pair.east.configuration.groups[0].peer = (pair.west.name, pair.west.configuration.link)
+    pair.west.configuration.groups[0].role = role
+    pair.west.configuration.groups[0].peer = (pair.east.name, pair.east.configuration.link)
+    try pair.east.start()
+    try pair.west.start()
+    try eventually("the new owner has all that came") { try !isComing(at: pair.west) }
+    try waitUntilWhole(pair.east, "new")
+    let (owner, follower) = (try pair.west.connect("new"), try pair.east.connect("new@latest"))
+    let bytes = try stride(from: 0, to: size, by: 1 << 20).map { offset in
+      try (
+        owner.read(at: UInt64(offset), count: 1)[0], follower.read(at: UInt64(offset), count: 1)[0]
+      )
+    }
+    #expect(bytes.allSatisfy { $0.0 == $0.1 })
+    try #require(bytes.contains { $0.0 == 0 }, "all had come before the roles were exchanged")
+  }
+
+  private func isComing(at site: Site) throws -> Bool {
+    try conditions(site).contains("disk-coming")
+  }
+
   @Test func `what cannot be is refused, and changes nothing`() throws {
     let single = try SingleSite(history: "1h")
     let site = single.site

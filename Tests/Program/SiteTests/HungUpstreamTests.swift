@@ -99,6 +99,26 @@ import Testing
     #expect(try client.read(at: 40 << 20, count: large.count).allSatisfy { $0 == 0 })
   }
 
+  @Test func `disks come and leave though a store hangs`() throws {
+    let single = try SingleSite()
+    let site = single.site
+    let upstream = try Upstream(["memory", "\(1 << 20)"], in: single.scratch)
+    try site.addDisk("leaves", size: 4096, role: .protected)
+    site.addDisk("slow", size: 1 << 20, backing: upstream.uri, role: .protected)
+    try site.reload().checked()
+    let client = try site.connect("slow")
+    upstream.signal(SIGSTOP)
+    defer { upstream.signal(SIGCONT) }
+    try client.write([1], at: 0, fua: true)
+    // Apply is due after 0.2 s, and waits for it.
+    Thread.sleep(forTimeInterval: 1)
+    site.configuration.groups[0].disks.removeAll { $0.name == "leaves" }
+    try site.addDisk("comes", size: 4096, role: .protected)
+    #expect(try JSON(try site.reload().checked().stdout)["notes"]?.elements.count == 0)
+    #expect((try? site.connect("leaves")) == nil)
+    try site.connect("comes").write([1], at: 0, fua: true)
+  }
+
   // MARK: Ends
 
   /// Far above the ten seconds that the server is waited for, far below one request's two minutes.
