@@ -218,13 +218,11 @@ extension Group {
     }
   }
 
-  /// The branch's folder is there. False: the base is gone, and whoever made the folder removes it.
+  /// The branch's folder is there. False: the base is of no use, and whoever made the folder
+  /// removes it before he drops the base: a crash must not find a branch that nothing is kept for.
   func add(_ branch: Branch, on base: BranchBase) -> Bool {
     // What was saved for it as for a view does not last.
-    guard lifecycle.isServing, views.isWhole(base.use) else {
-      views.remove(base.use)
-      return false
-    }
+    guard lifecycle.isServing, views.isWhole(base.use) else { return false }
     branch.opened(.success(base.view))
     branches.all.withLock { $0[branch.name] = branch }
     listen(to: branch)
