@@ -22,12 +22,18 @@ extension String {
         shown += "…"
         break
       }
-      let isControl = scalar.properties.generalCategory == .control
-      shown.unicodeScalars.append(isControl ? "?" : scalar)
+      shown.unicodeScalars.append(scalar.isControl ? "?" : scalar)
     }
     return shown
   }
 
+  /// Such text, shown on a terminal, may do something else than be shown.
+  public var hasControlCharacters: Bool { unicodeScalars.contains(where: \.isControl) }
+
   /// Whether the two texts are the same bytes. `==` also takes the Kelvin sign for a K.
   func hasSameBytes(as other: String) -> Bool { utf8.elementsEqual(other.utf8) }
+}
+
+extension Unicode.Scalar {
+  fileprivate var isControl: Bool { properties.generalCategory == .control }
 }

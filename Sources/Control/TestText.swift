@@ -39,6 +39,7 @@ public enum TestText {
     guard let check = report.check else { return report.outcome }
     let said =
       check.exitCode == 0 ? "check passed" : "check failed with exit code \(check.exitCode)"
-    return "\(said) in \(Quantity.seconds(check.seconds)): \(check.command)"
+    return "\(said) in \(Quantity.seconds(check.seconds)): "
+      + String(oneLine: check.command.utf8)
   }
 }

@@ -31,4 +31,10 @@ extension Journal {
 
   /// The marker that comes next may be accepted.
   public func admitNextChange() { admitted = stamped.advanced(by: 1) }
+
+  /// Whatever comes next is of another connection.
+  public func forgetNextChange() {
+    nextChange = nil
+    admitted = .none
+  }
 }

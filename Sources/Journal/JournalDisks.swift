@@ -106,6 +106,13 @@ extension JournalState {
     }
   }
 
+  /// Whether a marker behind this record has said something of a disk.
+  public func namesDisks(after sequence: SequenceNumber) -> Bool {
+    disks.contains { disk in
+      [disk.added, disk.whole, disk.removed].contains { $0.map { $0.sequence > sequence } ?? false }
+    }
+  }
+
   /// Those that left and of which no instant is left are forgotten; their numbers are not.
   public mutating func forgetGoneDisks() {
     disks.removeAll { $0.removed.map { $0.sequence <= applied.sequence } ?? false }

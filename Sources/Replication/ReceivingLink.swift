@@ -66,6 +66,8 @@ public struct ReceivingLink {
   public static let plainByteLimit = 2 * RecordHeader.payloadLimit
   /// Pieces of a full copy that wait to be written; above, the link is left unread.
   private static let pieceByteLimit = 32 << 20
+  /// What each takes beside its bytes: pieces of few bytes, or of none, are bounded in number, too.
+  private static let bytesBesidePiece = 256
 
   public private(set) var phase = Phase.greeted
   /// What the peer said last of itself.
@@ -114,10 +116,13 @@ public struct ReceivingLink {
 
   public mutating func confirmed() { isConfirming = false }
 
-  public mutating func pieceWaits(_ byteCount: Int) { pieceBytesPending += byteCount }
+  /// - Parameter byteCount: that are in memory; 0: zeros.
+  public mutating func pieceWaits(_ byteCount: Int) {
+    pieceBytesPending += byteCount + Self.bytesBesidePiece
+  }
 
   public mutating func pieceStored(_ byteCount: Int) {
-    pieceBytesPending -= byteCount
+    pieceBytesPending -= byteCount + Self.bytesBesidePiece
     assert(pieceBytesPending >= 0)
   }
 

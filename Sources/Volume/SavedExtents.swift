@@ -114,6 +114,18 @@ public final class SavedExtents<File: JournalFile>: Sendable {
     } catch { throw .scratch(error) }
   }
 
+  /// An overlay that lasts and whose file is gone: it is lost.
+  public init(missing identity: [UInt8], diskCount: Int, budget: ScratchBudget) {
+    self.budget = budget
+    self.identity = identity
+    create = { () throws(Errno) -> File in throw .io }
+    disks = (0..<diskCount).map { _ in DiskExtents() }
+    state.withLock {
+      $0.failure = .savedLost
+      $0.isLossNoted = true
+    }
+  }
+
   /// Makes the file of an overlay that lasts, with nothing in it. Durable, with its name, when it
   /// returns. Blocks.
   public static func createLasting<Storage: JournalStorage>(
@@ -251,7 +263,12 @@ public final class SavedExtents<File: JournalFile>: Sendable {
       state.withLock { $0.loss = error }
       throw .scratch(error)
     }
-    state.withLock { $0.durableEnd = end }
+    // The system tells of a loss once, and a reader may have been told meanwhile.
+    let told = state.withLock { state -> Errno? in
+      if state.loss == nil { state.durableEnd = end }
+      return state.loss
+    }
+    if let told { throw .scratch(told) }
   }
 
   private func charge(_ byteCount: UInt64) throws(VolumeError) {

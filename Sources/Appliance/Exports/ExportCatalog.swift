@@ -27,7 +27,8 @@ struct ExportCatalog: Sendable {
 
   private enum Found {
     case open(Group, GroupDisk)
-    case closed(DiskConfiguration, reason: String)
+    /// With the rules of all disks of the group, or of the group whose branch it is.
+    case closed([DiskConfiguration], reason: String)
   }
 
   private let groups: [any ExportedGroup]
@@ -103,20 +104,34 @@ struct ExportCatalog: Sendable {
     case .open(let group, let disk)?:
       access = group.access(to: disk, for: client)
       if access != .none { return (group, disk, access) }
-    case .closed(let disk, let reason)?:
-      access = disk.access(for: client)
+    case .closed(let rules, let reason)?:
+      access = Self.access(to: name, rules, client)
       if access != .none { throw .unavailable(reason) }
     }
     throw .hidden(absent, remark: "\(client) may not open disk \(name)")
   }
 
+  /// While its group, or branch, is closed.
+  private static func access(
+    to name: String, _ rules: [DiskConfiguration], _ client: ClientIdentity
+  ) -> DiskAccess {
+    let disk = name.prefix { $0 != "@" }
+    if let rule = rules.first(where: { $0.name == disk }) { return rule.access(for: client) }
+    // The disk has left, and a test still has it: see `Group.access`.
+    return rules.allSatisfy { $0.access(for: client) != .none } ? .readOnly : .none
+  }
+
   private func disk(named name: String) -> Found? {
-    for member in members {
-      if let group = member.group {
-        let found = group.diskTable.withLock { $0[named: name] }
-        if let found { return .open(group, found) }
-      } else if let disk = member.configuration.disks.first(where: { $0.name == name }) {
-        return .closed(disk, reason: "group \(member.name) is not open: \(member.closedReason)")
+    for parent in groups {
+      for member in [parent] + parent.branchGroups {
+        if let group = member.group {
+          let found = group.diskTable.withLock { $0[named: name] }
+          if let found { return .open(group, found) }
+        } else if member.configuration.disks.contains(where: { $0.name == name }) {
+          return .closed(
+            parent.group?.accessRules.present ?? parent.configuration.disks,
+            reason: "group \(member.name) is not open: \(member.closedReason)")
+        }
       }
     }
     return nil

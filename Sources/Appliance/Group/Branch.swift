@@ -13,12 +13,18 @@ final class Branch: Sendable {
     var record: BranchRecord
     /// That it has ended is durable.
     var isEndNoted = false
+    /// Its file is being replaced.
+    var isWriting = false
+    /// Its files are removed.
+    var isRemoved = false
     /// Nil until it is open, and when it cannot be.
     var view: SiteView?
     /// Why it cannot be used now, though it may be again.
     var obstacle: String?
     /// Somebody serves it.
     var isUsed = false
+    /// When it was served last.
+    var writtenBytes: UInt64 = 0
     /// What ends that.
     var expire: (@Sendable (_ reason: String) -> Void)?
     /// Told when it is used no more.
@@ -39,16 +45,27 @@ final class Branch: Sendable {
       State(record: record, isEndNoted: record.ending != nil, view: view))
     let diskCount = (record.disks.map(\.number.index).max() ?? -1) + 1
     do {
-      saved = try SiteOverlay(
-        lasting: try File(opening: "\(folder)/\(Self.savedName)", .readWrite),
-        identity: record.identityBytes, diskCount: diskCount,
-        budget: ScratchBudget(byteLimit: record.byteLimit))
+      saved = try Self.openSaved(in: folder, record, diskCount)
     } catch {
       throw SiteError("branch \(record.name): \(folder)/\(Self.savedName): \(error)")
     }
     if let failure = saved.failure, record.ending == nil {
       state.withLock { $0.obstacle = "\(failure)" }
     }
+  }
+
+  private static func openSaved(
+    in folder: String, _ record: BranchRecord, _ diskCount: Int
+  ) throws -> SiteOverlay {
+    let budget = ScratchBudget(byteLimit: record.byteLimit)
+    let file: File
+    do throws(Errno) { file = try File(opening: "\(folder)/\(savedName)", .readWrite) } catch {
+      guard error == .notFound else { throw error }
+      // Somebody has removed it: that is no reason for the group not to open.
+      return SiteOverlay(missing: record.identityBytes, diskCount: diskCount, budget: budget)
+    }
+    return try SiteOverlay(
+      lasting: file, identity: record.identityBytes, diskCount: diskCount, budget: budget)
   }
 
   static let savedName = "saved"
@@ -66,6 +83,8 @@ final class Branch: Sendable {
   /// What it is built on; nil until that is open, and when it is gone.
   var view: SiteView? { state.withLock { $0.view } }
   var isUsed: Bool { state.withLock { $0.isUsed } }
+  /// What was written to it, in bytes, when it was served last in this opening of its group.
+  var writtenBytes: UInt64 { state.withLock { $0.writtenBytes } }
   /// Nothing need be kept for it any more: that it has ended is durable.
   var isEndNoted: Bool { state.withLock { $0.isEndNoted } }
 
@@ -114,8 +133,11 @@ final class Branch: Sendable {
   }
 
   /// Nothing reads the view any more.
-  func endUse() {
+  ///
+  /// - Parameter written: bytes, all in all; nil: as before.
+  func endUse(written: UInt64? = nil) {
     let unused = state.update { state in
+      state.writtenBytes = written ?? state.writtenBytes
       state.isUsed = false
       state.expire = nil
       return state.unused
@@ -151,21 +173,17 @@ final class Branch: Sendable {
   ///
   /// - Parameter cutsOff: else whoever serves it goes on until he is told by others.
   func end(_ reason: String, cutsOff: Bool = true) throws(Errno) {
-    let (record, expire) = state.update { state in
-      var record = state.record
-      record.ending = record.ending ?? reason
-      guard cutsOff else { return (record, nil as (@Sendable (String) -> Void)?) }
-      state.record = record
-      state.view = nil
-      defer { state.expire = nil }
-      return (record, state.expire)
+    if cutsOff {
+      let expire = state.update { state in
+        state.record.ending = state.record.ending ?? reason
+        state.view = nil
+        defer { state.expire = nil }
+        return state.expire
+      }
+      expire?(reason)
     }
-    expire?(reason)
-    try record.write(to: folder)
-    state.withLock { state in
-      state.record.ending = record.ending
-      state.isEndNoted = true
-    }
+    try change { $0.ending = $0.ending ?? reason }
+    state.withLock { $0.isEndNoted = true }
   }
 
   /// What it is built on is, or is not, about to be dropped, perhaps. Durable when it returns.
@@ -174,12 +192,36 @@ final class Branch: Sendable {
     #if MUTANTS
       if Mutant.forgetDoubt.isOn { return }
     #endif
-    let record = state.withLock { state in
-      var record = state.record
-      record.isInDoubt = inDoubt
-      return record
+    try change { $0.isInDoubt = inDoubt }
+  }
+
+  /// Durable when it returns. Blocks, one caller at a time: whoever stops a branch may meet the
+  /// group that ends it.
+  private func change(_ change: (inout BranchRecord) -> Void) throws(Errno) {
+    let present = state.wait { state -> BranchRecord?? in
+      if state.isWriting { return nil }
+      if state.isRemoved { return .some(nil) }
+      state.isWriting = true
+      return state.record
     }
+    guard var record = present else { return }
+    defer { state.update { $0.isWriting = false } }
+    change(&record)
     try record.write(to: folder)
-    state.withLock { $0.record.isInDoubt = inDoubt }
+    state.withLock { change(&$0.record) }
+  }
+
+  /// It is no branch any more, and nothing writes its file again. Durable when it returns; needs no
+  /// space. Blocks.
+  func retire() throws(Errno) {
+    state.wait { state -> Void? in
+      if state.isWriting { return nil }
+      state.isRemoved = true
+      return ()
+    }
+    if BranchRecord.exists(in: folder) {
+      try Directory.remove("\(folder)/\(BranchRecord.fileName)")
+    }
+    try Directory.sync(folder)
   }
 }

@@ -62,8 +62,9 @@ extension Group {
       branch.findInstants(expressions, showing: disk) { found in
         let starts = zip(own, found).map { own, found -> Start in
           if let own { return .own(own) }
-          // The branch has all that was written to it.
-          return found.map { $0 <= beginning ? .before($0) : .own(.zero) } ?? .unknown
+          // Later the group has what the branch lacks: who holds that cannot be told enough.
+          guard let found, found <= beginning else { return .unknown }
+          return .before(found)
         }
         loop.post { completion(starts) }
       }

@@ -1,4 +1,5 @@
 import BlockModel
+import Configuration
 import Journal
 import SystemIO
 
@@ -112,6 +113,9 @@ struct BranchRecord: Equatable, Sendable {
     let expiry = Timestamp(rawValue: try decoder.take())
     let byteLimit = try decoder.take(UInt64.self)
     let segmentByteCount = try decoder.take(UInt64.self)
+    guard (1...ConfigurationLimits.segmentSizeBytes.upperBound).contains(segmentByteCount),
+      byteLimit <= UInt64(Int64.max)
+    else { throw .tooShort }
     let user = try decoder.takeString()
     let note = try decoder.takeString()
     let ending = try decoder.takeString()
@@ -154,6 +158,9 @@ struct BranchRecord: Equatable, Sendable {
   private static func checksum(_ bytes: [UInt8]) -> UInt32 {
     unsafe bytes.withUnsafeBytes { unsafe CRC32C.standard($0) }
   }
+
+  /// Whether the folder is a branch's, though perhaps it cannot be opened.
+  static func exists(in folder: String) -> Bool { Directory.exists("\(folder)/\(fileName)") }
 
   /// Replaces the file. Durable when it returns. Blocks.
   func write(to folder: String) throws(Errno) {

@@ -57,10 +57,16 @@ extension GroupOpening {
     }
     for name in names where BranchName.isValid(name) {
       let folder = "\(parent)/\(name)"
-      guard Directory.exists("\(folder)/\(BranchRecord.fileName)") else { continue }
-      if let record = try BranchRecord.read(from: folder, log: log) {
-        found.append(try Branch(record, folder: folder))
+      guard BranchRecord.exists(in: folder) else { continue }
+      guard let record = try BranchRecord.read(from: folder, log: log) else { continue }
+      // Two of one name would be served as one.
+      guard record.name == name else {
+        log(
+          "\(folder) is a copy of branch \(record.name), or has another name than it had: it is "
+            + "not opened; remove it")
+        continue
       }
+      found.append(try Branch(record, folder: folder))
     }
     return found
   }
@@ -162,8 +168,11 @@ extension Group {
   }
 
   private func listen(to branch: Branch) {
-    branch.whenUnused { [loop, weak self] in
-      loop.post { [weak self] in self?.branchUnused(branch) }
+    // The branch has this, so it must not have the branch.
+    branch.whenUnused { [loop, weak self, weak branch] in
+      loop.post { [weak self, weak branch] in
+        if let branch { self?.branchUnused(branch) }
+      }
     }
   }
 

@@ -128,6 +128,40 @@ extension Group {
     receiver.diskReady()
   }
 
+  /// What was noted of markers for a connection that ended before their records were taken is void:
+  /// their owner may have lost them, or they come again. Nobody sends meanwhile.
+  func voidMarkers(
+    behind last: SequenceNumber, for receiver: any IncomingLink,
+    done: @escaping @Sendable () -> Void
+  ) {
+    guard let stateKeeper else { return }
+    guard lifecycle.begin(.diskNote) else {
+      receiver.refuse("disks of the group are about to change: try again")
+      return closeReceiver()
+    }
+    let before = stateKeeper.state.disks
+    keeper.submit { [self] in
+      var failure: Errno?
+      do throws(Errno) { try stateKeeper.update { $0.cutDisks(after: last) } } catch {
+        failure = error
+      }
+      let problem = failure
+      loop.post { [self] in
+        lifecycle.ended(.diskNote)
+        defer { goOn() }
+        if let problem {
+          log("group \(configuration.name): writing the state file: \(problem.withAdvice)")
+          if receiving.receiver === receiver { closeReceiver() }
+          return
+        }
+        let names = configuredNames
+        diskTable.withLock { $0.void(before, to: stateKeeper.state.disks, in: names) }
+        analyzer?.replace(with: disks.map(\.analyzed))
+        if receiving.receiver === receiver { done() }
+      }
+    }
+  }
+
   /// Why the disk cannot be taken here; nil when it can.
   func missing(_ change: DiskChange) -> String? {
     let table = diskTable.withLock { $0 }

@@ -173,6 +173,25 @@ struct DiskTable: Sendable {
     arrange(as: names)
   }
 
+  /// What markers had said of these disks is void: those that `noted` lacks wait again, and those
+  /// that had left are listed.
+  ///
+  /// - Parameter names: those of the configuration, in its order.
+  mutating func void(
+    _ disks: [JournalState.Disk], to noted: [JournalState.Disk], in names: [String]
+  ) {
+    for before in disks {
+      guard let disk = self[before.number] else { continue }
+      let isWanted = names.contains(disk.name) && !awaits(disk.name)
+      if let after = noted[before.number] {
+        if before.removed != nil, after.removed == nil, isWanted { list(disk, in: names) }
+      } else {
+        drop(disk.number)
+        if isWanted { wait(for: disk.unnumbered) }
+      }
+    }
+  }
+
   /// A full copy begins: the disks are those of the peer, with the numbers that its records have.
   /// What it does not have waits.
   mutating func become(_ peer: [JournalState.Disk], group: String) {

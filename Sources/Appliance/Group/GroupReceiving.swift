@@ -36,7 +36,7 @@ extension Group {
 
   /// A peer wants to send. A newer connection replaces an older one: the peer has given that up.
   func accept(_ receiver: any IncomingLink, _ hello: LinkHello) {
-    guard failure == nil, !isStopping, let state = stateKeeper?.state, journal != nil else {
+    guard failure == nil, !isStopping, let state = stateKeeper?.state, let journal else {
       return receiver.refuse("the group is stopping or has failed")
     }
     if let reason = refusal(of: hello, state) ?? refusalOfRival(hello) {
@@ -46,17 +46,33 @@ extension Group {
     // What the older one had staged was journaled with its end, or could not be.
     if let failure { return receiver.refuse("the group has failed: \(failure)") }
     receiving.connected(receiver, from: hello.site, now: SystemClock.monotonicNanoseconds())
-    guard state.baseline == .copying || lifecycle.isResetting else {
+    journal.forgetNextChange()
+    guard
+      state.baseline == .copying || lifecycle.isResetting || lifecycle.runs(.diskNote)
+        || state.namesDisks(after: journal.stamped)
+    else {
       return receiver.welcome(welcome(state))
     }
     // First what an earlier connection has brought is stored: then it is known how far that is, and
     // no more piles up, however often connections break.
     receiver.keepWaiting()
-    keeper.submit { [self] in
-      loop.post { [self] in
-        guard receiving.receiver === receiver, let state = stateKeeper?.state else { return }
-        receiver.welcome(welcome(state))
+    // On a disk that hangs this may take for ever: a peer that gives up leaves no socket behind.
+    keeper.submit { [self, weak receiver] in
+      loop.post { [self, weak receiver] in
+        guard let receiver, receiving.receiver === receiver, let state = stateKeeper?.state
+        else { return }
+        welcome(receiver, state)
       }
+    }
+  }
+
+  /// Nothing of an earlier connection is under way.
+  private func welcome(_ receiver: any IncomingLink, _ state: JournalState) {
+    guard state.baseline == .complete, let last = journal?.stamped,
+      state.namesDisks(after: last)
+    else { return receiver.welcome(welcome(state)) }
+    voidMarkers(behind: last, for: receiver) { [self] in
+      if let state = stateKeeper?.state { receiver.welcome(welcome(state)) }
     }
   }
 

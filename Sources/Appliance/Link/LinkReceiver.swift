@@ -63,6 +63,9 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   override func ready(_ ready: Poller.Interest) {
     if ready.contains(.writable) { send() }
     if isClosed || ready.isDisjoint(with: [.readable, .closed]) { return }
+    // What it waited for has come, and what has arrived is taken in this turn: see `resume`. To
+    // receive nothing would look like the peer's end.
+    if input.isFull, !ready.contains(.closed) { return }
     commitLent()
     if isClosed { return }
     do throws(Errno) {
@@ -193,11 +196,18 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   }
 
   private func takePlain(_ range: Range<Int>) throws(LinkError) -> Bool {
-    let taken = try unsafe accept(
+    let taken = try unsafe acceptUnpacked(
       UnsafeMutableRawBufferPointer(start: plain.base + range.lowerBound, count: range.count))
-    // The memory serves the next frame: what is staged from it is written now.
-    _ = group.commit()
     return try goOn(after: taken, of: range.count)
+  }
+
+  /// The memory serves the next frame, or ends with this link: what is staged from it is written
+  /// now, also before a record that ends the link.
+  private func acceptUnpacked(
+    _ bytes: UnsafeMutableRawBufferPointer
+  ) throws(LinkError) -> Int {
+    defer { _ = group.commit() }
+    return try unsafe accept(bytes)
   }
 
   /// Where a marker of a disk comes next, the group prepares for it.
@@ -256,7 +266,7 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
       throw .protocolViolation("baseline piece lies outside of its disk")
     }
     let bytes = try content.bytes(of: piece)
-    let cost = bytes?.count ?? BaselinePiece.byteCount
+    let cost = bytes?.count ?? 0
     link.pieceWaits(cost)
     group.storeBaseline(piece, bytes, from: self) { [self] in
       let wasPaused = isPaused

@@ -81,8 +81,8 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     }
   }
 
-  /// Ends the link, and waits until its loop has left it and what it reads was read. Not from that
-  /// loop.
+  /// Ends the link, and waits until its loop has left it; for what it reads, `finishReads` waits.
+  /// Not from that loop.
   func stop() {
     suspend()
     let follower = parts.reporter.follower
@@ -91,8 +91,10 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     monitor.setOnHurry(nil)
     loop.perform { [self] in run(.stop) }
     monitor.stopped()
-    reads.finish()
   }
+
+  /// After `stop`: blocks until what the link reads was read.
+  func finishReads() { reads.finish() }
 
   /// When it returns, nothing more is sent: another process is about to send this group's records,
   /// of which this one knows nothing. Does not wait for the loop.

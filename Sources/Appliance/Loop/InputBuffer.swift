@@ -50,6 +50,8 @@ import TLS
   #endif
 
   @inline(__always) var count: Int { end &- start }
+  /// Nothing can be received before something is consumed.
+  var isFull: Bool { count == memory.count - headroom }
   @inline(__always) var first: UnsafeMutableRawPointer { unsafe memory.base + start }
   @inline(__always) var unread: UnsafeRawBufferPointer {
     unsafe UnsafeRawBufferPointer(start: memory.base + start, count: end - start)

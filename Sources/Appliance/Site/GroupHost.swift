@@ -51,6 +51,9 @@ final class GroupHost: Sendable {
       for link in links { link.suspend() }
       for link in links { link.stop() }
     }
+
+    /// After `stopLinks`, and after the journal was made durable: what a link reads may hang.
+    func finishReads() { for link in links { link.finishReads() } }
   }
 
   private struct State: Sendable {
@@ -459,6 +462,7 @@ final class GroupHost: Sendable {
     #else
       group.finishJobs()
     #endif
+    opening.finishReads()
     loop.perform { group.leaveLoop() }
     letGo(of: group)
     let now = now
@@ -479,7 +483,7 @@ final class GroupHost: Sendable {
   private func letGo(of group: Group) {
     for disk in group.numberedDisks { disk.store.disconnect() }
     for file in group.lockedFiles { file.unlock() }
-    group.branch?.branch.endUse()
+    group.branch?.branch.endUse(written: group.journal?.byteCount(after: .none))
   }
 
   /// The site does not come to serve. What another process gave stays locked for that: a lock
@@ -496,16 +500,17 @@ final class GroupHost: Sendable {
   /// Sends what the links still have for a short while, makes everything durable and applies a
   /// protected group's journal.
   private func stopServing() {
-    endBranches()
-    guard let opening = state.withLock({ $0.opening }) else { return }
+    guard let opening = state.withLock({ $0.opening }) else { return endBranches() }
     let group = opening.group
-    // What is applied counts as such once it is flushed.
+    // What is applied counts as such once it is flushed. Branches read from the same servers.
     hurry(group, sparingFlushes: true)
+    endBranches()
     loop.perform { group.beginStop() }
     opening.stopLinks(drainMilliseconds: Self.linkDrainMilliseconds)
     loop.ask { done in group.drain { done(()) } }
     loop.perform { group.abandon() }
     group.finishJobs()
+    opening.finishReads()
     loop.perform { group.leaveLoop() }
     letGo(of: group)
     state.update { $0.life.stopped() }

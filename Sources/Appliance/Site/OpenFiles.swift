@@ -5,8 +5,8 @@ import SystemIO
 enum OpenFiles {
   /// Standard streams, the control socket and its clients, links in their greeting, workers.
   private static let fixed = 192
-  /// A loop for views has a poller and what wakes it.
-  private static let perProcessor = 2
+  /// A loop for groups, and one for views, have a poller and what wakes it each.
+  private static let perProcessor = 4
   /// State, lock, wakeup, sidecar, directory, a share of a loop.
   private static let perGroup = 10
   /// Its connection and its wake-up.

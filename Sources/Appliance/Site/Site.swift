@@ -76,6 +76,10 @@ public final class Site: Sendable {
     log: @escaping @Sendable (String) -> Void
   ) throws(SiteError) -> Site {
     try OpenFiles.secure(configuration)
+    // Tests are no reason not to serve their groups.
+    do throws(SiteError) {
+      try OpenFiles.secure(configuration, branches: configuration.branches)
+    } catch { log("\(error)") }
     for group in configuration.groups { try GroupOpening.checkMode(group) }
     do throws(Errno) {
       try Directory.create(configuration.dataDirectory)

@@ -56,14 +56,27 @@ extension SiteConfiguration {
 
   /// The locks of the branches that groups have. Blocks.
   var pathsOfBranchLocks: [String] {
-    groups.flatMap { group -> [String] in
-      let folder = "\(dataDirectory)/\(group.name)/\(Branch.folderName)"
-      // What is not there has no branches.
-      guard Directory.exists(folder), let names = try? Directory.names(in: folder) else {
-        return []
+    groups.flatMap { branchFolders(of: $0).map(GroupOpening.lockPath) }
+  }
+
+  /// Those that are served when their groups are open, as they are configured. What cannot be read
+  /// says nothing here; the opening of its group will. Blocks.
+  var branches: [GroupConfiguration] {
+    groups.flatMap { group in
+      branchFolders(of: group).filter(BranchRecord.exists).compactMap { folder in
+        guard let record = try? BranchRecord.read(from: folder, log: { _ in }),
+          record.ending == nil
+        else { return nil }
+        return BranchOpening.configuration(of: record, in: group)
       }
-      return names.map { GroupOpening.lockPath("\(folder)/\($0)") }
     }
+  }
+
+  private func branchFolders(of group: GroupConfiguration) -> [String] {
+    let parent = "\(dataDirectory)/\(group.name)/\(Branch.folderName)"
+    // What is not there has no branches.
+    guard Directory.exists(parent), let names = try? Directory.names(in: parent) else { return [] }
+    return names.map { "\(parent)/\($0)" }
   }
 
   /// The files that a site with this configuration keeps open and locked.

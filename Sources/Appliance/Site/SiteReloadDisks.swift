@@ -40,7 +40,7 @@ extension Site {
           &plans[plans.count - 1], next.groups[place], state, new.origin, &notes)
         next.groups[place].disks.removeAll { waits.contains($0.name) }
       }
-      try OpenFiles.secure(next)
+      try OpenFiles.secure(next, branches: hosts.flatMap(\.branches).map(\.configuration))
     } catch {
       for plan in plans { plan.takeBack() }
       throw error

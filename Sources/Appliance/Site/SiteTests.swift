@@ -2,6 +2,7 @@ import BlockModel
 import Configuration
 import Journal
 import Storage
+import Synchronization
 import SystemIO
 import Volume
 
@@ -64,8 +65,10 @@ extension Site {
     }
     let configuration = present.withLock { $0 }
     let test = try self.name(for: request)
-    for text in [request.user, request.note] where (text ?? "").utf8.count > Self.textLimit {
-      throw SiteError("a note has at most \(Self.textLimit) bytes")
+    for text in [request.user, request.note].compactMap(\.self) {
+      guard text.utf8.count <= Self.textLimit, !text.hasControlCharacters else {
+        throw SiteError("a note has at most \(Self.textLimit) bytes and no control characters")
+      }
     }
     let base = try openBase(of: group, at: expression)
     let record: BranchRecord
@@ -93,32 +96,45 @@ extension Site {
 
   /// The name of a test is its own at this site.
   private func name(for request: TestRequest) throws(SiteError) -> String {
-    let taken = hosts.compactMap(\.group).flatMap { $0.branches.listed.map(\.name) }
     if let name = request.name {
       guard BranchName.isValid(name) else {
         throw SiteError("\(name.quotedForMessage) is no name for a test: \(BranchName.rule)")
       }
-      guard !taken.contains(name) else {
+      guard let folder = folder(ofTest: name) else { return name }
+      if tests().contains(where: { $0.name == name }) {
         throw SiteError("there is a test \(name) already: stop that one, or choose another name")
       }
-      return name
+      throw SiteError(
+        "\(folder) has a test of that name, which cannot be opened now: choose another name, or "
+          + "see the site's log")
     }
     for number in 1...Self.nameLimit {
       let name = number == 1 ? "test" : "test\(number)"
-      if !taken.contains(name) { return name }
+      if folder(ofTest: name) == nil { return name }
     }
     throw SiteError("there are too many tests")
+  }
+
+  /// Nil: there is none. Also one that is damaged, or whose group is closed, has its files.
+  private func folder(ofTest name: String) -> String? {
+    hosts.lazy.map { host in
+      Branch.folder(name, ofGroupIn: "\(self.configuration.dataDirectory)/\(host.name)")
+    }.first { BranchRecord.exists(in: $0) }
   }
 
   private func openBase(
     of group: Group, at expression: InstantExpression
   ) throws(SiteError) -> BranchBase {
+    let order = BaseOrder()
     let answer: Result<BranchBase, ExportRefusal>? = ask(
       group.loop, timeoutMilliseconds: Int32(Self.openMilliseconds)
     ) { done in
-      group.openBase(expression, done)
+      group.openBase(expression) { result in
+        if order.fill(result) { return done(result) }
+        if case .success(let base) = result { group.drop(base) }
+      }
     }
-    guard let answer else {
+    guard let answer = answer ?? order.giveUp() else {
       throw SiteError("group \(group.configuration.name) does not answer")
     }
     do throws(ExportRefusal) { return try answer.get() } catch { throw SiteError(error.message) }
@@ -205,12 +221,18 @@ extension Site {
           + (record.user.isEmpty ? "" : ", by \(record.user)"))
       return status(of: branch, host)
     }
-    remove(branch, group, host, own)
+    try remove(branch, group, host, own)
     throw SiteError("test \(record.name): \(reason)")
   }
 
-  private func remove(_ branch: Branch, _ group: Group, _ host: GroupHost, _ own: GroupHost?) {
+  private func remove(
+    _ branch: Branch, _ group: Group, _ host: GroupHost, _ own: GroupHost?
+  ) throws(SiteError) {
     if let own { host.endBranch(own) }
+    // Only then may apply overwrite what it is built on: a crash must not find a branch of that.
+    do throws(Errno) { try branch.retire() } catch {
+      throw SiteError("test \(branch.name): removing its files: \(error.withAdvice)")
+    }
     group.loop.perform { group.removeBranch(branch.name) }
     Self.removeFiles(of: branch.folder)
   }
@@ -261,22 +283,36 @@ extension Site {
       started: record.created,
       ended: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()), user: record.user,
       note: record.note, writtenBytes: written,
-      ending: record.ending.flatMap { $0 == Branch.stopped ? nil : $0 } ?? "", check: check)
+      ending: record.ending.flatMap { $0 == Branch.stopped ? nil : $0 } ?? "",
+      check: check?.shortened(to: Self.textLimit))
     guard let folder = group.journal?.storage.path else { throw SiteError("no journal") }
+    var isReported = true
     do throws(Errno) {
-      var reports = try TestReports(readingFrom: folder)
-      reports.add(report)
-      try reports.write(to: folder)
+      try Self.add(report, in: folder)
+      // Once apply goes past its instant it is wrong, whatever becomes of its files.
+      try branch.end(Branch.stopped, cutsOff: false)
     } catch {
-      throw SiteError("test \(record.name) goes on: writing its report: \(error.withAdvice)")
+      guard error == .noSpace || error == .quotaExceeded else {
+        throw SiteError("test \(record.name) goes on: writing its report: \(error.withAdvice)")
+      }
+      // What was written to it may be what takes the space.
+      isReported = false
     }
-    // Once apply goes past its instant it is wrong, whatever becomes of its files.
-    do throws(Errno) { try branch.end(Branch.stopped, cutsOff: false) } catch {
-      throw SiteError("test \(record.name): noting its end: \(error.withAdvice)")
+    try remove(branch, group, host, host.branchHost(named: record.name))
+    if !isReported {
+      do throws(Errno) { try Self.add(report, in: folder) } catch {
+        log("group \(host.name): test \(record.name): writing its report: \(error.withAdvice)")
+      }
     }
-    remove(branch, group, host, host.branchHost(named: record.name))
     log("group \(host.name): test \(record.name) is over")
     return TestReportStatus(report, of: host.name)
+  }
+
+  /// Durable when it returns.
+  private static func add(_ report: TestReport, in folder: String) throws(Errno) {
+    var reports = try TestReports(readingFrom: folder)
+    reports.add(report)
+    try reports.write(to: folder)
   }
 
   // MARK: Listing
@@ -294,6 +330,7 @@ extension Site {
     let state = record.ending != nil ? "ended" : own?.group == nil ? "opening" : "open"
     var status = TestStatus(record, of: host.name, state: state)
     status.savedBytes = branch.saved.byteCount
+    status.writtenBytes = branch.writtenBytes
     status.reason = record.ending ?? (own?.group == nil ? own?.closedReason : nil)
     if let group = own?.group {
       let answer = ask(group.loop) { done in
@@ -313,6 +350,41 @@ extension Site {
     guard let folder = group.journal?.storage.path else { return [] }
     let reports = (try? TestReports(readingFrom: folder)) ?? TestReports()
     return reports.reports.map { TestReportStatus($0, of: group.configuration.name) }
+  }
+}
+
+extension TestCheck {
+  /// A script may be long, and the reports of a group are one file.
+  fileprivate func shortened(to limit: Int) -> TestCheck {
+    var short = self
+    short.command = String(String.UnicodeScalarView(command.unicodeScalars.prefix(limit)))
+    return short
+  }
+}
+
+/// The base of a new branch, for a caller that waits for it for a time: what comes later goes back.
+private final class BaseOrder: Sendable {
+  private struct State: Sendable {
+    var isOver = false
+    var result: Result<BranchBase, ExportRefusal>?
+  }
+
+  private let state = Mutex(State())
+
+  /// False: nobody waits any more.
+  func fill(_ result: Result<BranchBase, ExportRefusal>) -> Bool {
+    state.withLock { state in
+      if !state.isOver { state.result = result }
+      return !state.isOver
+    }
+  }
+
+  /// What came at the last moment.
+  func giveUp() -> Result<BranchBase, ExportRefusal>? {
+    state.withLock { state in
+      state.isOver = true
+      return state.result
+    }
   }
 }
 

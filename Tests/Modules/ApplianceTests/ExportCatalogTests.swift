@@ -14,7 +14,7 @@ import Testing
     let configuration: GroupConfiguration
     let closedReason = "the disk is gone"
     var group: Group? { nil }
-    var branchGroups: [any ExportedGroup] { [] }
+    var branchGroups: [any ExportedGroup] = []
   }
 
   private let scratch: ScratchDirectory
@@ -131,6 +131,28 @@ import Testing
     #expect(refusal(catalog, "a1@latest", Self.named) == reason)
     #expect(refusal(catalog, "a1")?.message == "no disk 'a1' at this site")
     #expect(names(catalog, Self.named).isEmpty && catalog.openDisk(named: "a1") == nil)
+  }
+
+  @Test func `a closed branch tells no more of a disk than the disk's present rules let it`()
+    throws
+  {
+    let host = try serve("a", rules: "{ client: host1, allow: read-write }")
+    // As it was when it was made: without rules.
+    let branch = Closed(
+      name: "a@x",
+      configuration: GroupConfiguration(
+        name: "a@x", role: .protected,
+        disks: ["a1@x", "left@x"].map {
+          DiskConfiguration(name: $0, sizeBytes: 1 << 20, backing: .file(path: $0))
+        }))
+    let catalog = ExportCatalog([
+      Closed(name: "a", configuration: host.configuration, branchGroups: [branch])
+    ])
+    for name in ["a1@x", "left@x"] {
+      let reason = ExportRefusal.unavailable("group a@x is not open: the disk is gone")
+      #expect(refusal(catalog, name, Self.named) == reason)
+      #expect(refusal(catalog, name)?.message == "no branch '\(name)' at this site")
+    }
   }
 
   @Test func `the empty name is the only export that the client can see`() throws {

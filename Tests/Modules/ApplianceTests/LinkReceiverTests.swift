@@ -1,5 +1,6 @@
 import BlockModel
 import Journal
+import SystemIO
 import TestSupport
 import Testing
 
@@ -113,31 +114,54 @@ import Testing
     #expect(site.host.prepared?.stateKeeper?.state.applied.sequence == SequenceNumber.none)
   }
 
-  /// It would be refused again and again, and only this site would know why.
-  @Test func `a peer whose record breaks its promise is told so`() throws {
+  /// A group that has written each of `payloads`, in one segment, and the bytes of its records.
+  private func written(
+    _ payloads: [[UInt8]]
+  ) throws -> (group: SendingGroup, header: SegmentHeader, records: [UInt8]) {
     let sending = try SendingGroup(diskByteCounts: [1 << 20], segmentByteCount: 64 << 10)
-    try sending.write(.write(disk: 0, offset: 0, [1, 2, 3]))
+    for payload in payloads { try sending.write(.write(disk: 0, offset: 0, payload)) }
     let segment = try #require(sending.journal.newestSegment)
     var records = [UInt8](repeating: 0, count: segment.end - SegmentHeader.byteCount)
     _ = try unsafe records.withUnsafeMutableBytes {
       try unsafe segment.file.read(into: $0, at: UInt64(SegmentHeader.byteCount))
     }
-    let position = StreamPosition(
-      segment: segment.number, offset: UInt32(SegmentHeader.byteCount))
-    let promised = sending.journal.newestTimestamp.rawValue
+    return (sending, segment.header, records)
+  }
 
-    let site = try LinkedHost(ScratchDirectory())
+  /// Begins a copy beside which the records of that group follow.
+  private func follow(
+    _ site: LinkedHost, _ sending: SendingGroup, _ header: SegmentHeader
+  ) throws -> (channel: PeerChannel, position: UInt64) {
+    let (channel, _) = try greet(site, sending)
+    try channel.send(LinkFrame(.copyBegin, argument: 1), [])
+    try channel.send(LinkFrame(.baselineBegin, argument: 0), [])
+    try channel.send(LinkFrame(.segment), header.encoded())
+    let position = StreamPosition(
+      segment: header.number, offset: UInt32(SegmentHeader.byteCount))
+    return (channel, position.argument)
+  }
+
+  private func greet(
+    _ site: LinkedHost, _ sending: SendingGroup
+  ) throws -> (channel: PeerChannel, welcome: LinkWelcome) {
     let channel = try PeerChannel(connectingTo: site.endpoint)
     var hello = Self.hello
     hello.group = sending.state.group
     hello.lineage = sending.state.lineage
     try channel.send(LinkFrame(.hello), hello.encoded())
-    #expect(try channel.receive(timeoutMilliseconds: 10_000)?.0.kind == .welcome)
-    try channel.send(LinkFrame(.copyBegin, argument: 1), [])
-    try channel.send(LinkFrame(.baselineBegin, argument: 0), [])
-    try channel.send(LinkFrame(.segment), segment.header.encoded())
-    try channel.send(LinkFrame(.heartbeat, argument: promised), [])
-    try channel.send(LinkFrame(.records, argument: position.argument), records)
+    let (frame, body) = try #require(try channel.receive(timeoutMilliseconds: 10_000))
+    #expect(frame.kind == .welcome)
+    return (channel, try LinkWelcome(decoding: body))
+  }
+
+  /// It would be refused again and again, and only this site would know why.
+  @Test func `a peer whose record breaks its promise is told so`() throws {
+    let (sending, header, records) = try written([[1, 2, 3]])
+    let site = try LinkedHost(ScratchDirectory())
+    let (channel, position) = try follow(site, sending, header)
+    try channel.send(
+      LinkFrame(.heartbeat, argument: sending.journal.newestTimestamp.rawValue), [])
+    try channel.send(LinkFrame(.records, argument: position), records)
     let (frame, body) = try #require(answer(channel))
     #expect(frame.kind == .refused)
     let text = String(decoding: body, as: UTF8.self)
@@ -145,6 +169,120 @@ import Testing
     #expect(answer(channel) == nil, "the connection goes on")
     #expect(site.host.group != nil, "the group has failed")
     channel.shutDown()
+    site.close()
+  }
+
+  private func packed(_ records: [UInt8]) throws -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: LZ4.compressedLimit(records.count))
+    let count = unsafe records.withUnsafeBytes { source in
+      unsafe bytes.withUnsafeMutableBytes { unsafe LZ4.compress(source, into: $0) }
+    }
+    var body = WireEncoder()
+    body.put(UInt32(records.count))
+    body.put(Array(bytes.prefix(try #require(count))))
+    return body.bytes
+  }
+
+  /// Each marker waits, and what comes behind them fills the receive buffer.
+  @Test func `a link goes on that waits with a full buffer`() throws {
+    let (sending, header, records) = try written([[1, 2, 3]])
+    let site = try LinkedHost(ScratchDirectory())
+    let (channel, position) = try follow(site, sending, header)
+    var all = records
+    for _ in 0..<40 { all += try sending.mark(DiskChange(.whole, Self.hello.disks[0])) }
+    try channel.send(LinkFrame(.compressedRecords, argument: position), try packed(all))
+    for _ in 0..<600_000 / 1000 {
+      try channel.send((0..<1000).flatMap { _ in LinkFrame(.heartbeat, argument: 1).encoded })
+    }
+    try channel.send(LinkFrame(.baselineConfirm, argument: 5), [])
+    #expect(answer(channel)?.0.kind == .baselineStored, "the connection has ended")
+    channel.shutDown()
+    site.close()
+  }
+
+  /// They lie in memory that ends with the link.
+  @Test func `records that were packed with a bad one are kept as they came`() throws {
+    var (sending, header, records) = try written([[1, 2, 3], [4, 5, 6, 7]])
+    let whole = Array(records.prefix(RecordHeader.byteCount + 3))
+    records[records.count - 1] ^= 1
+    let site = try LinkedHost(ScratchDirectory())
+    let (channel, position) = try follow(site, sending, header)
+    try channel.send(LinkFrame(.compressedRecords, argument: position), try packed(records))
+    #expect(answer(channel) == nil, "the connection goes on")
+    let (next, welcome) = try greet(site, sending)
+    #expect(welcome.last.sequence == SequenceNumber(1))
+    #expect(Int(welcome.position.offset) == SegmentHeader.byteCount + whole.count)
+    next.shutDown()
+    site.close()
+    let segment = try #require(site.host.prepared?.journal?.newestSegment)
+    var stored = [UInt8](repeating: 0, count: whole.count)
+    _ = try unsafe stored.withUnsafeMutableBytes {
+      try unsafe segment.file.read(into: $0, at: UInt64(SegmentHeader.byteCount))
+    }
+    #expect(stored == whole)
+  }
+
+  private final class Remembered: @unchecked Sendable {
+    weak var link: (any IncomingLink)?
+  }
+
+  /// However many come: each would keep its socket as long as the disk hangs.
+  @Test func `a link that ends while it waits for a disk leaves nothing behind`() throws {
+    let site = try LinkedHost(ScratchDirectory())
+    let first = try beginCopy(site)
+    try first.send(LinkFrame(.baselineConfirm, argument: 5), [])
+    #expect(answer(first)?.0.kind == .baselineStored)
+    let group = try #require(site.host.group)
+    let hasAnswered = Monitor(false)
+    group.lanes.keeper.submit { hasAnswered.wait { $0 ? () : nil } }
+    defer { hasAnswered.update { $0 = true } }
+
+    let second = try PeerChannel(connectingTo: site.endpoint)
+    try second.send(LinkFrame(.hello), Self.hello.encoded())
+    // Of the first, the second takes the place.
+    #expect(answer(first) == nil)
+    let remembered = Remembered()
+    group.loop.perform { remembered.link = group.receiving.receiver }
+    #expect(remembered.link != nil)
+    second.shutDown()
+    try eventually("the link has ended") { group.loop.ask { $0(remembered.link == nil) } ?? false }
+  }
+
+  /// The owner has lost power, and its disk has not left it after all.
+  @Test func `what a marker said that did not come into the journal is void`() throws {
+    let (sending, header, records) = try written([[1, 2, 3]])
+    let site = try LinkedHost(ScratchDirectory())
+    let (first, position) = try follow(site, sending, header)
+    try first.send(LinkFrame(.baselineEnd, argument: 0), [0, 0, 0, 0, 0, 0, 0, 1])
+    try first.send(LinkFrame(.records, argument: position), records)
+    let group = try #require(site.host.group)
+    try eventually("the copy is whole") { group.stateKeeper?.state.baseline == .complete }
+
+    let goesOn = Monitor(false)
+    group.lanes.keeper.submit { goesOn.wait { $0 ? () : nil } }
+    defer { goesOn.update { $0 = true } }
+    let change = DiskChange(.removed, Self.hello.disks[0])
+    let marker = try sending.mark(change)
+    try first.send(LinkFrame(.records, argument: position + UInt64(records.count)), marker)
+    try eventually("it is about to be noted") {
+      group.loop.ask { $0(group.lifecycle.runs(.diskNote)) } ?? false
+    }
+    let second = try PeerChannel(connectingTo: site.endpoint)
+    var hello = Self.hello
+    hello.group = sending.state.group
+    hello.lineage = sending.state.lineage
+    try second.send(LinkFrame(.hello), hello.encoded())
+    // Of the first, the second takes the place.
+    #expect(answer(first) == nil)
+    goesOn.update { $0 = true }
+    let (frame, body) = try #require(answer(second))
+    #expect(frame.kind == .welcome)
+    let welcome = try LinkWelcome(decoding: body)
+    #expect(welcome.last.sequence == SequenceNumber(1))
+    #expect(welcome.disks.map(\.name) == ["disk"], "it has left")
+    #expect(group.disks.map(\.name) == ["disk"])
+    #expect(group.stateKeeper?.state.disks.map(\.removed) == [nil])
+    second.shutDown()
     site.close()
   }
 

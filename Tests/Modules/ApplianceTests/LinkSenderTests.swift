@@ -463,4 +463,29 @@ import Testing
     stopping.join()
     try Self.expectSame(site, sending)
   }
+
+  /// It may hang, and the journal is made durable after the links have ended.
+  @Test func `a stop does not wait for what the link reads`() throws {
+    let sending = try SendingGroup(diskByteCounts: Self.disks)
+    let site = try ReceivingSite(for: sending, seed: 2)
+    site.needsBaseline = true
+    let (isReading, goesOn) = (Monitor(false), Monitor(false))
+    defer { goesOn.update { $0 = true } }
+    try unsafe [UInt8](repeating: 7, count: 4096).withUnsafeBytes {
+      try unsafe sending.stores[0].write($0, at: 0)
+    }
+    sending.stores[0].onRead.set {
+      isReading.update { $0 = true }
+      goesOn.wait { $0 ? () : nil }
+    }
+    sending.startLink(to: site.endpoint)
+    let sender = try #require(sending.sender)
+    try site.run { isReading.withLock { $0 } }
+    let isStopped = Monitor(false)
+    Thread(name: "stop") {
+      sender.stop()
+      isStopped.update { $0 = true }
+    }.detach()
+    try eventually("the link is stopped") { isStopped.withLock { $0 } }
+  }
 }

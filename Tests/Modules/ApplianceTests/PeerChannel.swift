@@ -16,7 +16,12 @@ final class PeerChannel {
   func send(_ frame: LinkFrame, _ body: [UInt8] = []) throws(Errno) {
     var frame = frame
     frame.bodyByteCount = body.count
-    let result = unsafe (frame.encoded + body).withUnsafeBytes { bytes in
+    try send(frame.encoded + body)
+  }
+
+  /// Whole frames.
+  func send(_ frames: [UInt8]) throws(Errno) {
+    let result = unsafe frames.withUnsafeBytes { bytes in
       Result { () throws(Errno) in try unsafe socket.sendAll(bytes) }
     }
     try result.get()

@@ -56,7 +56,7 @@ final class SendingGroup {
   }
 
   deinit {
-    sender?.stop()
+    stopLink()
     questions.workers.finish()
     loop.stop()
     try? FileManager.default.removeItem(atPath: storage.path)
@@ -85,6 +85,19 @@ final class SendingGroup {
     for _ in 0..<count {
       try write(.random(&random, diskByteCounts: diskByteCounts, writeLimit: 3000))
     }
+  }
+
+  /// Writes a marker of a disk, for which there is room, and returns its bytes.
+  func mark(_ change: DiskChange) throws -> [UInt8] {
+    let payload = change.payload
+    now += 10
+    unsafe (memory.base + RecordHeader.byteCount).copyMemory(
+      from: payload, byteCount: payload.count)
+    try unsafe journal.append(
+      .disk, disk: change.number, offset: 0, length: UInt32(payload.count),
+      now: Timestamp(rawValue: now), record: memory.base)
+    try journal.commit()
+    return unsafe Array(memory.bytes.prefix(RecordHeader.byteCount + payload.count))
   }
 
   func closeInstants() throws {
@@ -182,6 +195,7 @@ final class SendingGroup {
 
   func stopLink() {
     sender?.stop()
+    sender?.finishReads()
     sender = nil
   }
 }

@@ -175,11 +175,23 @@ import Testing
 
   @Test func `pieces that wait to be written are bounded`() throws {
     var link = try Self.link(.copying)
-    link.pieceWaits(32 << 20)
+    link.pieceWaits((32 << 20) - 1024)
     #expect(!link.isPaused)
-    link.pieceWaits(1)
+    link.pieceWaits(1024)
     #expect(link.isPaused)
-    link.pieceStored(1)
+    link.pieceStored(1024)
+    #expect(!link.isPaused)
+  }
+
+  @Test func `pieces that bring nothing are bounded, too`() throws {
+    var link = try Self.link(.copying)
+    var count = 0
+    while !link.isPaused, count < 1 << 20 {
+      link.pieceWaits(0)
+      count += 1
+    }
+    #expect(link.isPaused)
+    for _ in 0..<count { link.pieceStored(0) }
     #expect(!link.isPaused)
   }
 

@@ -36,6 +36,31 @@ import Testing
     try site.connect("disk").write([1], at: 0)
   }
 
+  /// It may be what takes the space.
+  @Test func `a test is stopped on a full file system, and its space comes free`() throws {
+    let scratch = try ScratchDirectory()
+    let mount = try Mount(tmpfs: "16m", in: scratch)
+    let site = try site(scratch, data: mount.path)
+    try site.addDisk("disk", size: 8 << 20, role: .protected)
+    site.configuration.groups[0].segmentSize = "1M"
+    site.configuration.groups[0].journalCapacity = "4M"
+    try site.start()
+    func test(_ words: String...) throws -> Finished {
+      try site.tapline(["test"] + words + ["--control", site.configuration.control])
+    }
+    try test("start", "g", "--name", "x", "--note", "why").checked()
+    try (try site.connect("disk@x")).write([UInt8](repeating: 1, count: 3 << 20), at: 0)
+    try mount.fill()
+    try test("stop", "x").checked()
+    #expect(try test("list").stdout == "no tests\n")
+    let folder = site.configuration.data + "/g/branches"
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder).isEmpty)
+    let timeline = try site.tapline(
+      ["timeline", "g", "--control", site.configuration.control]
+    ).checked()
+    #expect(timeline.stdout.contains("why"))
+  }
+
   /// The journal has no space for another segment: apply makes room in those that are there, and
   /// every write is taken.
   @Test func `journal that cannot grow makes do with the segments it has`() throws {

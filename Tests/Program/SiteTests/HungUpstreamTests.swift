@@ -151,6 +151,18 @@ import Testing
     #expect(bytes[0] == 1 && (role == .plain || bytes[4096] == 2))
   }
 
+  @Test func `site stops though the store hangs that a test reads`() throws {
+    let scene = try Scene(role: .protected)
+    try scene.site.tapline([
+      "test", "start", "slow", "--name", "x", "--control", scene.site.configuration.control,
+    ]).checked()
+    let client = try scene.site.connect("slow@x")
+    scene.upstream.signal(SIGSTOP)
+    defer { scene.upstream.signal(SIGCONT) }
+    for number in 0..<16 { _ = try client.submitRead(at: UInt64(number) << 20, count: 4096) }
+    try expectSoon("the stop") { try scene.site.stop() }
+  }
+
   @Test func `site stops though the store hangs that a full copy reads`() throws {
     let scratch = try ScratchDirectory()
     let upstream = try Upstream(["memory", "\(Self.size)"], in: scratch)

@@ -190,7 +190,8 @@ import Testing
     let live = try site.connect("a")
     try live.write([1], at: 0)
     try live.flush()
-    #expect(try test(site, "stop", "small").checked().stdout.contains("which is its limit"))
+    let over = try test(site, "stop", "small").checked().stdout
+    #expect(over.contains("which is its limit") && !over.contains("; 0 B were written"))
     try site.crash()
     try site.start()
     #expect(try test(site, "stop", "short").checked().stdout.contains("its time was up"))
@@ -210,6 +211,7 @@ import Testing
       (["start", "g", "--at", "2001-01-01T00:00:00Z"], "is outside of the history"),
       (["start", "g", "--at", "noon"], "is not an instant"),
       (["start", "g", "--limit", "100K"], "is at least 256K"),
+      (["start", "g", "--note", "\u{1b}[31m"], "no control characters"),
       (["start", "plain"], "a plain group has no instants"),
       (["start", "nobody"], "no group 'nobody'"),
       (["stop", "two"], "no test 'two' at this site; there are: one"),
@@ -226,5 +228,65 @@ import Testing
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["one"])
     let absent = try run("nbdinfo", [site.uri("a@two")])
     #expect(absent.status != 0 && absent.stderr.contains("no branch 'a@two' at this site"))
+  }
+
+  /// Files of a test are of no use to its group: whatever becomes of them, it is served.
+  @Test func `damaged tests keep neither their group nor other tests from their clients`() throws {
+    let (_, site) = try site()
+    let files = FileManager.default
+    let folder = site.configuration.data + "/g/branches"
+    try (try site.connect("a")).write([5], at: 0)
+    for name in ["unsaved", "damaged", "copied", "good"] {
+      try test(site, "start", "g", "--name", name, "--limit", "1M").checked()
+    }
+    try site.crash()
+    try files.removeItem(atPath: folder + "/unsaved/saved")
+    try Data("no branch".utf8).write(to: URL(fileURLWithPath: folder + "/damaged/branch"))
+    try files.copyItem(atPath: folder + "/copied", toPath: folder + "/copy")
+    try site.start()
+    #expect(try site.connect("a").read(at: 0, count: 1) == [5])
+    for export in ["a@good", "a@copied"] { #expect(try image(site, export).first == 5) }
+    try eventually("it has ended") {
+      try test(site, "list").stdout.contains("unsaved: ")
+    }
+    let listed = try JSON(try test(site, "list", "--json").checked().stdout)
+    #expect(
+      Set(listed.elements.compactMap { $0.first("name")?.string }) == ["unsaved", "copied", "good"])
+    #expect(site.log.contains("/copy is a copy of branch copied"))
+    // What was written to it may be whole.
+    let refused = try test(site, "start", "g", "--name", "damaged")
+    #expect(refused.status == 1 && refused.stderr.contains("cannot be opened now"))
+    #expect(files.fileExists(atPath: folder + "/damaged/saved"))
+    for name in ["unsaved", "copied", "good"] { try test(site, "stop", name).checked() }
+    #expect(try Set(files.contentsOfDirectory(atPath: folder)) == ["damaged", "copy"])
+  }
+
+  @Test(.requires("prlimit"))
+  func `a site that starts may open as many files as its tests need`() throws {
+    let scratch = try ScratchDirectory()
+    let site = try Site("east", in: scratch)
+    try site.addDisk("a", size: Self.size, role: .protected)
+    Self.shrink(&site.configuration.groups[0])
+    site.launcher = ["prlimit", "--nofile=1024:"]
+    try site.start()
+    try test(site, "start", "g", "--limit", "2G").checked()
+    let needed = try site.openFileLimit()
+    try site.crash()
+    try site.start()
+    #expect(try site.openFileLimit() == needed)
+  }
+
+  @Test func `a test that is over leaves no file open`() throws {
+    let (_, site) = try site()
+    let client = try site.connect("a")
+    let before = try site.descriptorCounts().others
+    for index in 0..<12 {
+      try client.write([UInt8](repeating: UInt8(index), count: 500_000), at: 0)
+      try test(site, "start", "g", "--name", "x", "--limit", "1M").checked()
+      try (try site.connect("a@x")).write([1], at: 0)
+      try test(site, "stop", "x").checked()
+    }
+    // Of each there were several; some of the group's own come and go.
+    try eventually("they are closed") { try site.descriptorCounts().others < before + 8 }
   }
 }
