@@ -107,7 +107,8 @@ public final class ChangedBlocks: Sendable {
   /// What either has.
   public init(uniting one: ChangedBlocks, _ other: ChangedBlocks) {
     disks = (0..<max(one.disks.count, other.disks.count)).map { disk in
-      ChangedRuns(uniting: [one, other].compactMap { disk < $0.disks.count ? $0.disks[disk] : nil })
+      ChangedRuns(
+        uniting: [one, other].compactMap { disk < $0.disks.count ? $0.disks[disk] : nil })
     }
   }
 

@@ -12,6 +12,7 @@ struct DroppedResultTests {
     "Appliance/Group/GroupDiskBacking.swift": (
       3, "a store that cannot be opened is not there, and what is no address is another one"
     ),
+    "Appliance/Group/GroupBranches.swift": (1, "a doubt that stays is cleared a second later"),
     "Appliance/Group/GroupDurability.swift": (
       1, "what is not noted now is noted by the next change"
     ),

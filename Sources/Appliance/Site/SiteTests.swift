@@ -211,7 +211,8 @@ extension Site {
     let isAdded = group.loop.ask { done in done(group.add(branch, on: base)) } ?? false
     guard isAdded else {
       Self.removeFiles(of: branch.folder)
-      throw SiteError("group \(host.name) is being set back or stopped, or its journal has no room: try again")
+      throw SiteError(
+        "group \(host.name) is being set back or stopped, or its journal has no room: try again")
     }
     let own = host.host(record, servesAlone: true)
     own.start()
