@@ -260,9 +260,6 @@ public final class SavedExtents<File: JournalFile>: Sendable {
     // What a sync could not write is lost, though the next one says nothing of it.
     if let loss { throw .scratch(loss) }
     do throws(Errno) { try file.syncData() } catch {
-      #if MUTANTS
-        if Mutant.forgetFailedSave.isOn { throw .scratch(error) }
-      #endif
       state.withLock { $0.loss = error }
       throw .scratch(error)
     }

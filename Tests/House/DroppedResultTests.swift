@@ -9,12 +9,10 @@ struct DroppedResultTests {
   private static let allowed: [String: (count: Int, because: String)] = [
     "Appliance/Group/Group.swift": (1, "a commit that fails ends the group, which ends anyway"),
     "Appliance/Group/GroupApply.swift": (1, "a periodic checkpoint without room is left out"),
-    "Appliance/Group/GroupBranches.swift": (
-      1, "a doubt that is not cleared is cleared by a later tick, or ends the branch"
-    ),
     "Appliance/Group/GroupDiskBacking.swift": (
       3, "a store that cannot be opened is not there, and what is no address is another one"
     ),
+    "Appliance/Group/GroupBranches.swift": (1, "a doubt that stays is cleared a second later"),
     "Appliance/Group/GroupDurability.swift": (
       1, "what is not noted now is noted by the next change"
     ),

@@ -80,7 +80,6 @@ public enum Mutant: String, CaseIterable {
   case forgetBranchHold = "forget-branch-hold"
   case trustSavedTail = "trust-saved-tail"
   case dropSaved = "drop-saved"
-  case forgetFailedSave = "forget-failed-save"
   case forgetDoubt = "forget-doubt"
 
   // Of what people are told.

@@ -111,9 +111,7 @@ import Testing
     #expect(!overlay.isLost)
   }
 
-  @Test func `a failed sync settles nothing, nor does one after it vouch for what that lost`()
-    throws
-  {
+  @Test func `a failed sync settles nothing, and the next one does not either`() throws {
     try create()
     let overlay = try open()
     try overlay.store([1], disk: 0, at: 0)

@@ -92,6 +92,14 @@ final class Ambushes {
     spring(lying, path, at: host)
   }
 
+  /// Apply saves for a branch what it is about to overwrite.
+  func saved(at host: SiteHost) {
+    guard let interval = world.plan.branches?.cutOneIn, !world.chaos.isOver,
+      simulation.random.below(interval) == 0
+    else { return }
+    crash([host.index], in: 1_000...(.milliseconds(2)), after: "saving for a branch")
+  }
+
   /// A full copy to the site begins.
   func copyBegan(_ host: SiteHost) {
     guard let lying = ambush, lying.moment == .copyBegun, lying.site == host.index, !isOver else {

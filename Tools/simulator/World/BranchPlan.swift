@@ -17,6 +17,9 @@ struct BranchPlan {
   let timedShare: Double
   /// How many sessions a branch lasts, about.
   let sessions: Int
+  /// Of so many writes of what apply saves for a branch, one is followed by a power cut; nil: of
+  /// none.
+  let cutOneIn: Int?
 
   init?(seed: UInt64) {
     var random = SimulationRandom(seed: seed ^ 0x6272_616E_6368)
@@ -29,5 +32,6 @@ struct BranchPlan {
     byteLimits = random.pick([[nil], [256 << 10], [256 << 10, 1 << 20, nil], [4 << 20]])
     timedShare = random.pick([0, 0, 0.2, 0.6])
     sessions = random.pick([1, 3, 10])
+    cutOneIn = random.pick([nil, nil, 10, 60])
   }
 }

@@ -283,6 +283,9 @@ final class SiteHost: @unchecked Sendable {
 
   func wrote(_ path: String, _ offset: Int, _ bytes: [UInt8]) {
     world.ambushes.wrote(path, offset, bytes, at: self)
+    if path.contains("/branches/"), path.contains("/saved"), offset >= 4096 {
+      world.ambushes.saved(at: self)
+    }
     for (index, group) in files.enumerated() where path.hasPrefix(group.folder) {
       let isStarting = closedGroups.contains(index)
       group.wrote(
