@@ -57,11 +57,14 @@ extension Group {
     // no more piles up, however often connections break.
     receiver.keepWaiting()
     // On a disk that hangs this may take for ever: a peer that gives up leaves no socket behind.
+    // Markers are noted on either of the two.
     keeper.submit { [self, weak receiver] in
-      loop.post { [self, weak receiver] in
-        guard let receiver, receiving.receiver === receiver, let state = stateKeeper?.state
-        else { return }
-        welcome(receiver, state)
+      lanes.files.submit { [self, weak receiver] in
+        loop.post { [self, weak receiver] in
+          guard let receiver, receiving.receiver === receiver, let state = stateKeeper?.state
+          else { return }
+          welcome(receiver, state)
+        }
       }
     }
   }

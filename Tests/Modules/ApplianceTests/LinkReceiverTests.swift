@@ -259,7 +259,7 @@ import Testing
     try eventually("the copy is whole") { group.stateKeeper?.state.baseline == .complete }
 
     let goesOn = Monitor(false)
-    group.lanes.keeper.submit { goesOn.wait { $0 ? () : nil } }
+    group.lanes.files.submit { goesOn.wait { $0 ? () : nil } }
     defer { goesOn.update { $0 = true } }
     let change = DiskChange(.removed, Self.hello.disks[0])
     let marker = try sending.mark(change)
