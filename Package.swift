@@ -137,7 +137,7 @@ let package = Package(
     tests("TLSTests", "TLS"),
     tests("HandoverTests", "BlockModel", "SystemIO", "NBDProtocol", "Handover", "TestSupport"),
 
-    programTests("SiteTests", "TestSupport"),
+    programTests("SiteTests", "Appliance", "Journal", "SystemIO", "TestSupport"),
     programTests("GuestTests", "TestSupport"),
     programTests("FuzzTests", exclude: ["Corpus"], "FuzzTargets", "TestSupport"),
     programTests("ReliabilityTests", "TestSupport"),

@@ -37,12 +37,13 @@ public enum BranchName {
 }
 
 /// The name of an NBD export: `DISK` for the disk as it is, `DISK@INSTANT` for a read-only view,
-/// `DISK@BRANCH` for what a branch of the disk's group has made of it.
+/// `DISK@BRANCH` for what a branch of the disk's group has made of it, `DISK@BRANCH@INSTANT` for a
+/// view of that.
 public struct ExportName: Equatable, Hashable, Sendable, CustomStringConvertible {
   public var disk: String
-  /// Nil for the disk itself, or a branch.
+  /// Nil for the disk, or the branch, as it is.
   public var instant: InstantExpression?
-  /// Nil for the disk itself, or an instant of it.
+  /// Nil for the disk's group itself.
   public var branch: String?
 
   public init(disk: String, instant: InstantExpression? = nil) {
@@ -50,12 +51,14 @@ public struct ExportName: Equatable, Hashable, Sendable, CustomStringConvertible
     self.instant = instant
   }
 
-  public init(disk: String, branch: String) {
+  public init(disk: String, branch: String, instant: InstantExpression? = nil) {
     self.disk = disk
     self.branch = branch
+    self.instant = instant
   }
 
-  /// Splits at the first `@`, which a disk name cannot contain and a checkpoint tag can. Whether
+  /// Splits at the first `@`, which a disk's name and a branch's cannot contain and a checkpoint's
+  /// tag can, and at the next one behind the name of a branch. Whether
   /// the disk and the rest exist is not known here.
   public init(parsing text: String) throws(InstantSyntaxError) {
     let bytes = text.utf8
@@ -63,17 +66,22 @@ public struct ExportName: Equatable, Hashable, Sendable, CustomStringConvertible
     disk = String(text[..<(at ?? bytes.endIndex)])
     guard EntityName.isValid(disk) else { throw .badDiskName(disk) }
     guard let at else { return }
-    let rest = String(text[bytes.index(after: at)...])
-    if BranchName.isValid(rest) {
-      branch = rest
-    } else {
-      instant = try InstantExpression(parsing: rest)
+    var rest = text[bytes.index(after: at)...]
+    let next = rest.utf8.firstIndex(of: UInt8(ascii: "@")) ?? rest.endIndex
+    let name = String(rest[..<next])
+    if BranchName.isValid(name) {
+      branch = name
+      if next == rest.endIndex { return }
+      rest = rest[bytes.index(after: next)...]
     }
+    instant = try InstantExpression(parsing: String(rest))
   }
+
+  /// What the site calls the disk that is meant: a branch's has both names.
+  public var member: String { branch.map { "\(disk)@\($0)" } ?? disk }
 
   /// The text that `init(parsing:)` reads back.
   public var description: String {
-    if let branch { return "\(disk)@\(branch)" }
-    return instant.map { "\(disk)@\($0)" } ?? disk
+    instant.map { "\(member)@\($0)" } ?? member
   }
 }

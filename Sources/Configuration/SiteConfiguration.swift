@@ -94,7 +94,8 @@ public enum OnFull: String, CaseIterable, Sendable {
 public struct GroupConfiguration: Equatable, Sendable {
   public var name: String
   public var role: GroupRole
-  /// Where a protected group sends; or, one, whom a recovery group receives from.
+  /// Where the group sends when it owns, those that have an address; and whom it receives from when
+  /// it follows.
   public var peers: [PeerConfiguration]
   public var mode: ReplicationMode
   /// The history window: how long a record stays in the journal before it is applied.
@@ -125,7 +126,7 @@ public struct GroupConfiguration: Equatable, Sendable {
     self.disks = disks
   }
 
-  /// Of a recovery group: whom it receives from.
+  /// Of a recovery group: whom it receives from at first.
   public var peer: PeerConfiguration? { peers.first }
 }
 

@@ -117,13 +117,10 @@ struct SiteConfigurationReader {
       if let field = group["peer"] { return [try peer(field, role: role, of: site)] }
       if role != .recovery { return [] }
       throw group.failure(
-        "a recovery group needs 'peer', the site it receives from", at: group.place)
+        "a recovery group needs 'peer', the site that it receives from", at: group.place)
     }
     if group["peer"] != nil {
       throw field.failure("'peer' is the short form of 'peers' with one: give one of the two")
-    }
-    guard role != .recovery else {
-      throw field.failure("a recovery group receives from one site: write 'peer'")
     }
     var peers: [PeerConfiguration] = []
     for item in try field.list(atMost: ConfigurationLimits.peers) {
@@ -152,12 +149,7 @@ struct SiteConfigurationReader {
     guard peer.site != site else {
       throw siteField.failure("the peer of a group is another site, not '\(site)' itself")
     }
-    if let onFull = mapping["on_full"] {
-      guard role == .protected else {
-        throw onFull.failure("'on_full' of a peer is for the protected site, which sends")
-      }
-      peer.onFull = try onFull.choice()
-    }
+    if let onFull = mapping["on_full"] { peer.onFull = try onFull.choice() }
     if let addressField = mapping["address"] {
       let address = try addressField.socketAddress()
       if case .tcp(_, port: 0) = address {

@@ -56,14 +56,42 @@ public struct ControlClient: Sendable {
   }
 
   /// What was written to the test is gone when it returns, and its report is on the timeline.
+  ///
+  /// - Parameter parked: it may be what is parked.
   public func stopTest(
-    _ name: String, check: TestCheck? = nil
+    _ name: String, check: TestCheck? = nil, parked: Bool = false
   ) throws(ControlError) -> TestReportStatus {
-    try perform(ControlRequest(command: "test-stop", name: name, check: check))
+    try perform(
+      ControlRequest(
+        command: "test-stop", name: name, check: check, parked: parked ? true : nil))
   }
 
   public func tests() throws(ControlError) -> [TestStatus] {
     try perform(ControlRequest(command: "test-list"))
+  }
+
+  /// Clients can open the group's disks at the site when it returns, unless it was a dry run.
+  public func failover(
+    group: String, _ request: FailoverRequest
+  ) throws(ControlError) -> FailoverStatus {
+    try perform(ControlRequest(command: "failover", group: group, failover: request))
+  }
+
+  /// There is no way back when it returns.
+  public func commit(group: String) throws(ControlError) -> FailoverStatus {
+    try perform(ControlRequest(command: "commit", group: group))
+  }
+
+  /// To a follower that is in step.
+  public func move(group: String, _ request: MoveRequest) throws -> MoveStatus {
+    try perform(ControlRequest(command: "move", group: group, move: request))
+  }
+
+  /// The site follows again when it returns, unless it was a dry run.
+  public func rollback(
+    group: String, _ request: RollbackRequest
+  ) throws(ControlError) -> FailoverStatus {
+    try perform(ControlRequest(command: "rollback", group: group, rollback: request))
   }
 
   private func perform<Result: Codable & Sendable>(

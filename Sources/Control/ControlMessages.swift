@@ -17,12 +17,18 @@ import Foundation
 ///     {"command":"test-start","group":"shop","test":{"at":"-1h","name":"monday"}}
 ///     {"command":"test-stop","name":"monday"}
 ///     {"command":"test-list"}
+///     {"command":"failover","group":"shop","failover":{"at":"-1h","commit":"manual"}}
+///     {"command":"commit","group":"shop"}
+///     {"command":"rollback","group":"shop"}
+///     {"command":"move","group":"shop"}
 ///
 /// A reply is `{"ok":true,"result":…}`, with a `SiteStatus`, a `TimelineStatus`, a
 /// `TimelineStatus.Checkpoint`, a `ReloadStatus`, a `SyncStatus`, a `TestStatus`, a
-/// `TestReportStatus` or a list of `TestStatus`, or `{"ok":false,"error":"one sentence"}`, with
-/// `"cause":"configuration"` when the site's file is at fault. Unknown members are ignored. After
-/// the reply to `{"command":"hand-over","versions":[2]}` the connection speaks another protocol
+/// `TestReportStatus`, a list of `TestStatus` or a `FailoverStatus`, or
+/// `{"ok":false,"error":"one sentence"}`, with `"cause":"configuration"` when the site's file is at
+/// fault, and with a `"refusal"` (`SiteError.Refusal`) when a group does not change
+/// hands. Unknown members are ignored. After the reply to
+/// `{"command":"hand-over","versions":[2]}` the connection speaks another protocol
 /// (`HandoverMessage`). A line longer than `ControlLimits.requestBytes` is refused and ends the
 /// connection.
 public struct ControlRequest: Codable, Equatable, Sendable {
@@ -37,11 +43,17 @@ public struct ControlRequest: Codable, Equatable, Sendable {
   public var name: String?
   public var test: TestRequest?
   public var check: TestCheck?
+  public var failover: FailoverRequest?
+  public var rollback: RollbackRequest?
+  public var parked: Bool?
+  public var move: MoveRequest?
 
   public init(
     command: String, group: String? = nil, peer: String? = nil, tag: String? = nil,
     from: String? = nil, to: String? = nil, limit: Int? = nil, versions: [UInt16]? = nil,
-    name: String? = nil, test: TestRequest? = nil, check: TestCheck? = nil
+    name: String? = nil, test: TestRequest? = nil, check: TestCheck? = nil,
+    failover: FailoverRequest? = nil, rollback: RollbackRequest? = nil, parked: Bool? = nil,
+    move: MoveRequest? = nil
   ) {
     self.command = command
     self.group = group
@@ -54,6 +66,46 @@ public struct ControlRequest: Codable, Equatable, Sendable {
     self.name = name
     self.test = test
     self.check = check
+    self.failover = failover
+    self.rollback = rollback
+    self.parked = parked
+    self.move = move
+  }
+}
+
+/// What `tapline move` asks for.
+public struct MoveRequest: Codable, Equatable, Sendable {
+  /// Nil: the only site that follows.
+  public var to: String?
+  /// Nothing is done.
+  public var isDryRun: Bool?
+
+  enum CodingKeys: String, CodingKey {
+    case to
+    case isDryRun = "dry_run"
+  }
+
+  public init(to: String? = nil, isDryRun: Bool = false) {
+    self.to = to
+    self.isDryRun = isDryRun ? true : nil
+  }
+}
+
+/// What `tapline rollback` asks for.
+public struct RollbackRequest: Codable, Equatable, Sendable {
+  /// Nothing is done.
+  public var isDryRun: Bool?
+  /// What was written since the failover is not kept.
+  public var discards: Bool?
+
+  enum CodingKeys: String, CodingKey {
+    case isDryRun = "dry_run"
+    case discards = "discard"
+  }
+
+  public init(isDryRun: Bool = false, discards: Bool = false) {
+    self.isDryRun = isDryRun ? true : nil
+    self.discards = discards ? true : nil
   }
 }
 
@@ -63,6 +115,8 @@ struct ControlReply<Result: Codable & Sendable>: Codable, Sendable {
   var result: Result?
   var error: String?
   var cause: Cause?
+  /// Of `SiteError.Refusal`.
+  var refusal: String?
 }
 
 /// Why a command failed, where a program may want to know.
@@ -153,18 +207,36 @@ struct ControlResponder<Subject: ControlledSite>: Sendable {
         guard let name = request.name else {
           throw ControlError.refused("bad request: test-stop needs a name")
         }
-        return try success(try site.stopTest(name, check: request.check))
+        return try success(
+          try site.stopTest(name, check: request.check, parked: request.parked ?? false))
       case "test-list":
         return try success(site.tests())
+      case "failover":
+        return try success(
+          try site.failover(
+            group: try group(of: request), request.failover ?? FailoverRequest()))
+      case "commit":
+        return try success(try site.commit(group: try group(of: request)))
+      case "rollback":
+        return try success(
+          try site.rollback(
+            group: try group(of: request), isDryRun: request.rollback?.isDryRun == true,
+            discards: request.rollback?.discards == true))
+      case "move":
+        return try success(
+          try site.move(
+            group: try group(of: request), to: request.move?.to,
+            isDryRun: request.move?.isDryRun == true))
       default:
         throw ControlError.refused(
           "unknown command \(request.command.quotedForMessage); the commands are status, timeline,"
-            + " checkpoint, reload, discard-follower, test-start, test-stop and test-list")
+            + " checkpoint, reload, discard-follower, test-start, test-stop, test-list, failover,"
+            + " commit, rollback and move")
       }
     } catch let error as ConfigurationError {
       return Self.failure("\(error)", .configuration)
     } catch {
-      return Self.failure("\(error)")
+      return Self.failure("\(error)", refusal: (error as? SiteError)?.refusal)
     }
   }
 
@@ -199,8 +271,11 @@ struct ControlResponder<Subject: ControlledSite>: Sendable {
     return line
   }
 
-  static func failure(_ reason: String, _ cause: Cause? = nil) -> [UInt8] {
-    let reply = ControlReply<NoResult>(ok: false, result: nil, error: reason, cause: cause)
+  static func failure(
+    _ reason: String, _ cause: Cause? = nil, refusal: SiteError.Refusal? = nil
+  ) -> [UInt8] {
+    let reply = ControlReply<NoResult>(
+      ok: false, result: nil, error: reason, cause: cause, refusal: refusal?.rawValue)
     return (try? ControlJSON.encode(reply)) ?? Array(#"{"ok":false,"error":"failed"}"#.utf8)
   }
 }

@@ -17,8 +17,15 @@ public protocol ControlledSite: Sendable {
   /// Durable when it returns. May take some seconds.
   func startTest(group: String, _ request: TestRequest) throws -> TestStatus
   /// Durable when it returns. May take some seconds.
-  func stopTest(_ name: String, check: TestCheck?) throws -> TestReportStatus
+  func stopTest(_ name: String, check: TestCheck?, parked: Bool) throws -> TestReportStatus
   func tests() -> [TestStatus]
+  /// Durable when it returns, and the disks are served. May take some seconds.
+  func failover(group: String, _ request: FailoverRequest) throws -> FailoverStatus
+  /// Durable when it returns.
+  func commit(group: String) throws -> FailoverStatus
+  /// Durable when it returns. May take some seconds.
+  func move(group: String, to site: String?, isDryRun: Bool) throws -> MoveStatus
+  func rollback(group: String, isDryRun: Bool, discards: Bool) throws -> FailoverStatus
   /// What a process is offered that wants to take this one's place, in this version of messages.
   func handoverOffer(version: UInt16) -> HandoverOffer
   /// See `Site.handOver`: when it returns true, this process must end.

@@ -21,7 +21,7 @@ public enum StatusText {
   }
 
   private static func group(_ group: GroupStatus) -> [String] {
-    var rows = [("role", group.role)] + health(group)
+    var rows = [("role", role(group))] + ownership(group) + health(group)
     rows += [
       ("epoch", String(group.epoch)), ("watermarks", watermarks(group.watermarks)),
     ]
@@ -52,6 +52,28 @@ public enum StatusText {
         "  disk \($0.name) has left at \($0.removed); earlier instants need \($0.backing)"
       }
       + (group.tests ?? []).map { "  test \($0.name) at \($0.instant)" }
+  }
+
+  /// What the group does here now: its duty, whatever it was configured as.
+  private static func role(_ group: GroupStatus) -> String {
+    let role =
+      switch group.duty {
+      case "owning": "protected"
+      case "following": "recovery"
+      default: group.role
+      }
+    return role + (group.term.map { ", term \($0)" } ?? "")
+  }
+
+  /// What is not settled about whose the group is.
+  private static func ownership(_ group: GroupStatus) -> [(String, String)] {
+    var rows: [(String, String)] = []
+    if let reason = group.fenced { rows.append(("fenced", reason)) }
+    if let failover = group.failover {
+      rows.append(("failover", FailoverText.summary(failover)))
+      rows.append(("", "to do: \(FailoverText.remedy(failover))"))
+    }
+    return rows
   }
 
   /// The conditions, worst first; what a site that has no list of them says.

@@ -16,13 +16,15 @@ public enum TestText {
   public static func render(_ tests: [TestStatus]) -> String {
     guard !tests.isEmpty else { return "no tests\n" }
     var table = TextTable([
-      ("TEST", .left), ("GROUP", .left), ("INSTANT", .left), ("STATE", .left),
-      ("WRITTEN", .right), ("LIMIT", .right), ("CLIENTS", .right), ("BY", .left), ("NOTE", .left),
+      ("TEST", .left), ("KIND", .left), ("GROUP", .left), ("INSTANT", .left),
+      ("STATE", .left), ("WRITTEN", .right), ("LIMIT", .right), ("CLIENTS", .right),
+      ("BY", .left), ("NOTE", .left),
     ])
     for test in tests {
       table.add([
-        test.name, test.group, test.instant, test.state, Quantity.bytes(test.writtenBytes),
-        Quantity.bytes(test.limitBytes), String(test.connections), test.user, test.note,
+        test.name, test.kind, test.group, test.instant, test.state,
+        Quantity.bytes(test.writtenBytes), Quantity.bytes(test.limitBytes),
+        String(test.connections), test.user, test.note,
       ])
     }
     let ended = tests.compactMap { test in test.reason.map { "\(test.name): \($0)" } }

@@ -11,7 +11,13 @@ public enum TimelineText {
       lines = ["group \(timeline.group): no instant can be opened yet"]
     }
     for gap in timeline.gaps {
-      lines.append("  except from \(gap.from) to \(gap.to), where order was lost")
+      lines.append(
+        "  except from \(gap.from) to \(gap.to), where order was lost or the group changed hands")
+    }
+    for parked in timeline.parked ?? [] {
+      lines.append(
+        "  parked as \(parked.name), any instant from \(parked.from) to \(parked.to): "
+          + parked.exports.joined(separator: ", "))
     }
     if let earlier = timeline.earlier {
       lines.append("earlier checkpoints: with --to \(earlier)")

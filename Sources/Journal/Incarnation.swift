@@ -94,7 +94,7 @@ extension WireDecoder {
     let (identifier, parent) = (try takeIdentifier(), try takeIdentifier())
     let (term, epoch) = (try take(UInt64.self), try take(UInt64.self))
     // There is always a next one.
-    guard epoch < .max else { throw .tooShort }
+    guard epoch < .max, term < Ownership.termLimit else { throw .tooShort }
     return Incarnation(
       identifier: identifier, parent: parent, term: term, epoch: epoch,
       after: .init(SequenceNumber(try take()), Timestamp(rawValue: try take())))

@@ -44,7 +44,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
   /// Segments for which a seal stood and that are not applied: their records were not verified.
   private(set) var trustedSegments: Set<UInt32> = []
 
-  static func slotName(_ slot: Int) -> String {
+  public static func slotName(_ slot: Int) -> String {
     let digits = String(slot)
     return "segment-" + String(repeating: "0", count: max(0, 5 - digits.count)) + digits
   }
@@ -74,7 +74,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
       facts, applied: state.applied.sequence, cut: cut)
     lastSequence = decision.lastSequence(applied: state.applied.sequence)
     // A crash while a full copy began may have left segments of before.
-    let vouched = state.baseline == .complete ? Self.vouched(survey, decision) : .none
+    let vouched = state.needsBaseline ? .none : Self.vouched(survey, decision)
     // What a peer went back behind is given up; what came before must all be there.
     let durable = max(state.durable, cut.map { min(vouched, $0) } ?? vouched)
     if lastSequence < durable {
@@ -199,7 +199,7 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
     } catch { throw .storage(error, doing: "cutting a segment") }
   }
 
-  private static func open(_ storage: Storage) throws(JournalError) -> [Slot] {
+  static func open(_ storage: Storage) throws(JournalError) -> [Slot] {
     do throws(Errno) {
       var slots: [Slot] = []
       for name in try storage.names() where slot(named: name) != nil {

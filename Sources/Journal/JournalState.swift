@@ -10,6 +10,9 @@ public struct JournalState: Equatable, Sendable {
     case missing
     /// A sync is filling it; instants before its end do not exist.
     case copying
+    /// It owned the group before, and follows on: some bytes are as its own records left them, and
+    /// come as records of the next owner. Instants before the last of these do not exist.
+    case reconciling
     case complete
   }
 
@@ -48,6 +51,23 @@ public struct JournalState: Equatable, Sendable {
     public static let none = Copy(number: 0)
   }
 
+  /// What a former owner lacks of the next one's disks, of the list in `LackingList`.
+  public struct Lack: Hashable, Sendable {
+    /// Of the list; 0: none.
+    public var list: UInt64
+    /// What lies before it has come, with records up to this one.
+    public var reached: DiskPosition
+    public var record: SequenceNumber
+    public init(
+      list: UInt64, reached: DiskPosition = .start, by record: SequenceNumber = .none
+    ) {
+      self.list = list
+      self.reached = reached
+      self.record = record
+    }
+    public static let none = Lack(list: 0)
+  }
+
   /// What a follower has durably: nothing, when no mark names it.
   public struct FollowerMark: Hashable, Sendable {
     public var site: String
@@ -66,6 +86,10 @@ public struct JournalState: Equatable, Sendable {
   /// Where the state file was when the group was served last: elsewhere, it is a copy.
   public var folder: String
   public var ownership: Ownership
+  /// Where this site's ownership began, while it can be taken back; nil otherwise.
+  public var fork: Fork?
+  /// Whose ownership is in force instead of this owner's; nil: nobody's that is known here.
+  public var fence: Fence?
   /// At a protected group its incarnations, the newest being the one that stamps; at a recovery
   /// group those of which it has records.
   public var lineage: Lineage
@@ -82,6 +106,8 @@ public struct JournalState: Equatable, Sendable {
   public var baseline: Baseline
   /// The full copy that is under way.
   public var copy: Copy
+  /// While `baseline` is `reconciling`.
+  public var lack: Lack
   /// That no record at or before it will follow: at the stamping side what may be given, at a
   /// receiving side what the peer gave when all records up to it were durable here.
   public var promise: Promise
@@ -117,10 +143,16 @@ public struct JournalState: Equatable, Sendable {
   /// incarnations, gaps, and followers with their sites' names.
   static var listByteLimit: Int {
     let follower = 2 + EntityName.maximumBytes + 8 + 1
+    let fork = 1 + 8 + 4 * 8 + 2 * (2 + EntityName.maximumBytes) + 8 + 4 + 3 * 8 + 16
+    let fence = 8 + (2 + EntityName.maximumBytes) + 1
     return Lineage.limit * Incarnation.byteCount + gapLimit * 16 + followerLimit * follower
+      + fork + fence
   }
 
   public var epoch: UInt64 { lineage.epoch }
+
+  /// The bases are no state of the group that records go on from: a full copy must come first.
+  public var needsBaseline: Bool { baseline == .missing || baseline == .copying }
 
   /// A new group: the one whose disks are complete owns it, and begins its first incarnation.
   public init(groupName: String, group: GroupIdentifier, disks: [Disk], baseline: Baseline) {
@@ -129,7 +161,9 @@ public struct JournalState: Equatable, Sendable {
     folder = ""
     ownership = Ownership(beginning: baseline == .complete ? .owning : .following)
     lineage = Lineage()
-    if baseline == .complete { lineage.begin(after: .origin, replacingNewest: false) }
+    if baseline == .complete {
+      lineage.begin(after: .origin, term: ownership.term, replacingNewest: false)
+    }
     applied = .origin
     applyTarget = .origin
     durable = .none
@@ -137,6 +171,7 @@ public struct JournalState: Equatable, Sendable {
     ownerDurable = .unknown
     self.baseline = baseline
     copy = .none
+    lack = .none
     promise = .none
     historyStart = .zero
     oldestSegment = 0
@@ -164,7 +199,7 @@ public struct JournalState: Equatable, Sendable {
   /// - Parameter floor: as in `Lineage.begin`.
   public mutating func beginIncarnation(after last: Mark, above floor: UInt64 = 0) {
     let isEmpty = isClean && lineage.newest?.after.sequence == last.sequence
-    lineage.begin(after: last, replacingNewest: isEmpty, above: floor)
+    lineage.begin(after: last, term: ownership.term, replacingNewest: isEmpty, above: floor)
     #if MUTANTS
       if Mutant.keepPeerMark.isOn { return }
     #endif
@@ -201,5 +236,15 @@ public struct JournalState: Equatable, Sendable {
       gaps[index].from = min(gaps[index].from, start)
       gaps[index].to = min(gaps[index].to, start)
     }
+  }
+
+  /// What a former owner lacked has all come, with records up to `mark`. Before that the bases and
+  /// the records are no state of the group, so nothing behind it can be cut off, either.
+  public mutating func completeReconciling(at mark: Mark) {
+    completeBaseline(at: mark.timestamp)
+    lack = .none
+    if mark.sequence > applyTarget.sequence { applyTarget = mark }
+    // Instants are offered of which these are part: that they are lost is then damage.
+    durable = max(durable, mark.sequence)
   }
 }

@@ -9,16 +9,18 @@ import SystemIO
 /// the fields of `JournalState` in the order of `encode`, big-endian.
 public final class JournalStateFile<File: JournalFile>: Sendable {
   public static var name: String { "state" }
+  /// What it was before a fork that may be taken back.
+  public static var nameBeforeFork: String { "state-before-fork" }
   static var copyByteCount: Int { 256 << 10 }
   static var magic: UInt64 { 0x5441_504C_5354_4154 }  // "TAPLSTAT"
-  public static var version: UInt32 { 8 }
+  public static var version: UInt32 { 9 }
 
   private let file: File
 
   public init(_ file: File) { self.file = file }
 
   public static func create<Storage: JournalStorage>(
-    in storage: Storage
+    _ name: String = JournalStateFile.name, in storage: Storage
   ) throws(Errno) -> JournalStateFile where Storage.File == File {
     JournalStateFile(try storage.create(name, byteCount: 2 * copyByteCount))
   }
@@ -90,6 +92,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     bare.lineage = Lineage()
     bare.followers = []
     bare.gaps = []
+    (bare.fork, bare.fence) = (nil, nil)
     return encode(bare).count + JournalState.listByteLimit <= bodyByteLimit
   }
 
@@ -150,6 +153,10 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(state.ownership.duty.rawValue)
     encoder.put(state.ownership.configured.rawValue)
     encoder.put(state.ownership.term)
+    encoder.put(state.ownership.highestTerm)
+    encoder.put(state.ownership.isTaken ? UInt8(1) : 0)
+    encoder.put(state.fork)
+    encoder.put(state.fence)
     encoder.put(state.lineage)
     for mark in [state.applied, state.applyTarget] {
       encoder.put(mark.sequence.rawValue)
@@ -166,6 +173,9 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(baselineCode(state.baseline))
     encoder.put(state.copy.number)
     encoder.put(state.copy.stored)
+    encoder.put(state.lack.list)
+    encoder.put(state.lack.reached)
+    encoder.put(state.lack.record.rawValue)
     encoder.put(state.historyStart.rawValue)
     encoder.put(state.promise.through.rawValue)
     encoder.put(state.promise.reservedAt.rawValue)
@@ -190,6 +200,8 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     var state = JournalState(groupName: name, group: group, disks: [], baseline: .missing)
     state.folder = try decoder.takeString()
     state.ownership = try takeOwnership(&decoder)
+    state.fork = try decoder.takeFork()
+    state.fence = try decoder.takeFence()
     state.lineage = try decoder.takeLineage()
     state.applied = try takeMark(&decoder)
     state.applyTarget = try takeMark(&decoder)
@@ -205,9 +217,13 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     case 0: state.baseline = .missing
     case 1: state.baseline = .copying
     case 2: state.baseline = .complete
+    case 3: state.baseline = .reconciling
     default: throw WireDecoder.Failure.tooShort
     }
     state.copy = .init(number: try decoder.take(), stored: try decoder.take())
+    state.lack = .init(
+      list: try decoder.take(), reached: try decoder.takePosition(),
+      by: SequenceNumber(try decoder.take()))
     state.historyStart = Timestamp(rawValue: try decoder.take())
     state.promise = Promise(
       through: Timestamp(rawValue: try decoder.take()),
@@ -230,7 +246,9 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     let codes: [UInt8] = [try decoder.take(), try decoder.take()]
     let duties = codes.compactMap(Duty.init).filter { $0 != .plain }
     guard duties.count == 2 else { throw WireDecoder.Failure.tooShort }
-    return Ownership(duty: duties[0], term: try decoder.take(), configured: duties[1])
+    return Ownership(
+      duty: duties[0], term: try decoder.take(), configured: duties[1],
+      highestTerm: try decoder.take(), isTaken: try decoder.take(UInt8.self) == 1)
   }
 
   private static func takeMark(_ decoder: inout WireDecoder) throws -> JournalState.Mark {
@@ -242,6 +260,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     case .missing: 0
     case .copying: 1
     case .complete: 2
+    case .reconciling: 3
     }
   }
 }

@@ -52,7 +52,8 @@ extension JournalState {
       lineage.note(incarnation)
     }
     beginIncarnation(
-      after: .init(recovered.lastSequence, recovered.lastTimestamp), above: recovered.newestEpoch)
+      after: .init(recovered.lastSequence, recovered.lastTimestamp),
+      above: max(recovered.newestEpoch, fork?.epoch ?? 0))
   }
 
   // MARK: Apply
@@ -104,6 +105,37 @@ extension JournalState {
     // Apply may have gone further by now; then only a full copy helps, and the peer will find out.
     durable = min(durable, max(last, applied.sequence))
     cutDisks(after: last)
+    if lack.record > last { lack = Lack(list: lack.list) }
+  }
+
+  /// Another site owns the group after the record that both have, `common`, and this one follows it
+  /// from there on. All that is here is applied; where there are own records after the common one,
+  /// the journal is erased.
+  ///
+  /// - Parameters:
+  ///   - list: of what those have changed; nil: there are none.
+  ///   - told: up to when instants may have been told here.
+  ///   - isParting: those after the common record show something else from here on.
+  public mutating func becomesFollower(
+    after common: Mark, lacking list: UInt64? = nil, toldThrough told: Timestamp = .zero,
+    isParting: Bool = false
+  ) {
+    if isParting, told > common.timestamp { noteGap(.init(from: common.timestamp, to: told)) }
+    lineage = lineage.holding(through: common.sequence)
+    if ownership.duty != .following { ownership.change(to: .following) }
+    changes(common.sequence)
+    // They stay as they were, if the next owner has stamped nothing before.
+    if !isParting, told > common.timestamp { promise = Promise(given: told) }
+    followers = []
+    guard let list else { return }
+    baseline = .reconciling
+    lack = Lack(list: list)
+    applied = common
+    applyTarget = common
+    durable = common.sequence
+    historyStart = .zero
+    // The segments of the next owner have numbers of their own.
+    oldestSegment = 0
   }
 
   /// A full copy begins, goes on, or is followed by the records after `start`: the history here
@@ -125,6 +157,7 @@ extension JournalState {
     self.group = group
     baseline = .copying
     if copy.number != number { copy = .init(number: number) }
+    lack = .none
     self.lineage = lineage.holding(through: start)
     ownerDurable = .unknown
     applied = .init(start, .zero)

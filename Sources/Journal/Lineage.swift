@@ -54,18 +54,19 @@ public struct Lineage: Equatable, Sendable {
   /// Begins an incarnation with the record after `last`.
   ///
   /// - Parameters:
+  ///   - term: of the ownership.
   ///   - isEmpty: nothing was stamped by the newest one, which then leaves no trace.
   ///   - floor: the epoch of no incarnation of which something may still be found is higher.
   public mutating func begin(
-    after last: JournalState.Mark, replacingNewest isEmpty: Bool, above floor: UInt64 = 0
+    after last: JournalState.Mark, term: UInt64, replacingNewest isEmpty: Bool,
+    above floor: UInt64 = 0
   ) {
     let epoch = max(self.epoch, floor) + 1
     let parent = isEmpty ? newest?.parent : newest?.identifier
     if isEmpty, !incarnations.isEmpty { incarnations.removeLast() }
     append(
       Incarnation(
-        identifier: .random(), parent: parent ?? .none, term: newest?.term ?? 1, epoch: epoch,
-        after: last))
+        identifier: .random(), parent: parent ?? .none, term: term, epoch: epoch, after: last))
   }
 
   /// An incarnation of which records are there, or come now. What it is not known to have taken

@@ -23,6 +23,14 @@ public final class SegmentCatalog<File: JournalFile>: Sendable {
     }
   }
 
+  /// All that there are, in the order of their records, pinned: they stay until they are unpinned.
+  public func pinnedAll() -> [Segment<File>] {
+    segments.withLock { segments in
+      for segment in segments { segment.pin() }
+      return segments
+    }
+  }
+
   public var oldest: Segment<File>? {
     segments.withLock { $0.first }
   }

@@ -104,12 +104,23 @@ extension Segment {
     try scan(from: SegmentHeader.byteCount, 0, body)
   }
 
+  /// As `forEachRecord`, of records that were verified before: reads their headers only.
+  func forEachHeader(
+    _ body: (SegmentScanner<File>.Record) -> Void
+  ) throws(JournalError) {
+    try scan(from: SegmentHeader.byteCount, 0, depth: .headersOnly) { record in
+      body(record)
+      return true
+    }
+  }
+
   private func scan(
-    from position: Int, _ recordCount: UInt64, _ body: (SegmentScanner<File>.Record) -> Bool
+    from position: Int, _ recordCount: UInt64, depth: SegmentScanner<File>.Depth = .verified,
+    _ body: (SegmentScanner<File>.Record) -> Bool
   ) throws(JournalError) {
     let end = self.end
     var scanner = SegmentScanner(
-      file, header: header, limit: end, from: position, recordCount: recordCount)
+      file, header: header, limit: end, depth: depth, from: position, recordCount: recordCount)
     do throws(Errno) {
       while let record = try scanner.next() { if !body(record) { return } }
     } catch { throw .storage(error, doing: "reading segment \(number)") }

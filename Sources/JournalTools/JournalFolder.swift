@@ -96,7 +96,7 @@ public final class JournalFolder: Sendable {
   private static func vouched(
     _ segments: [SegmentFile], _ state: JournalState?, _ path: String
   ) -> SequenceNumber {
-    guard let state, state.baseline == .complete else { return .none }
+    guard let state, !state.needsBaseline else { return .none }
     let disks = state.diskBounds
     var newest = SequenceNumber.none
     for segment in segments {

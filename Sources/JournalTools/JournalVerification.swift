@@ -156,7 +156,7 @@ extension JournalFolder {
           remedy: .startNewerVersion))
     case .foreign(let header):
       // What an interrupted full copy left is void.
-      guard state?.baseline == .complete else { return }
+      guard let state, !state.needsBaseline else { return }
       report.damages.append(
         JournalDamage(
           file: segment.name, position: 0,

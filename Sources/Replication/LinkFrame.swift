@@ -33,6 +33,14 @@ public enum LinkFrameKind: UInt16, Sendable {
   case baselineConfirm = 15
   /// As `baselineData`, the bytes in LZ4 block format.
   case compressedBaseline = 16
+  /// What the receiver lacked before the position in the body is in the order, by the record in the
+  /// argument.
+  case restamped = 17
+  /// The receiver's disks are whole with this record. Its time follows.
+  case reconciled = 18
+  /// The sender acknowledges nothing any more, and the receiver, which has all up to the record
+  /// durably, is to own the group.
+  case takeOver = 19
 
   // From the recovery site.
   case welcome = 32
@@ -44,6 +52,13 @@ public enum LinkFrameKind: UInt16, Sendable {
   case alive = 35
   /// What came before the `baselineConfirm` of this number is durable.
   case baselineStored = 36
+  /// Ranges of the disks that are as the receiver's own records left them, when it was the owner.
+  case lacking = 37
+  /// So many ranges were named, which are all.
+  case lackingEnd = 38
+
+  /// The receiver owns the group itself, by a higher term: a `Rival` follows.
+  case outranked = 40
 
   public var isFromRecoverySite: Bool { rawValue >= Self.welcome.rawValue }
 }

@@ -5,7 +5,7 @@ import Journal
 /// have grown.
 public struct LinkHello: Equatable, Sendable {
   public static let magic: UInt64 = 0x5441_504C_4C49_4E4B  // "TAPLLINK"
-  public static let version: UInt32 = 5
+  public static let version: UInt32 = 6
   /// As many as a group's configuration may have.
   static let diskLimit = 256
 
@@ -14,6 +14,8 @@ public struct LinkHello: Equatable, Sendable {
   public var receiver: String
   public var groupName: String
   public var group: GroupIdentifier
+  /// By what it owns the group.
+  public var claim: Claim
   /// Its incarnations, the one that sends being the newest, and its last record.
   public var lineage: Lineage
   public var last: LastRecord
@@ -23,14 +25,16 @@ public struct LinkHello: Equatable, Sendable {
   public var nextDisk: UInt16
 
   public init(
-    site: String, receiver: String, groupName: String, group: GroupIdentifier, lineage: Lineage,
-    last: LastRecord = LastRecord(.none, .zero), segmentByteCount: UInt32,
+    site: String, receiver: String, groupName: String, group: GroupIdentifier,
+    claim: Claim = Claim(term: 1), lineage: Lineage, last: LastRecord = LastRecord(.none, .zero),
+    segmentByteCount: UInt32,
     disks: [JournalState.Disk]
   ) {
     self.site = site
     self.receiver = receiver
     self.groupName = groupName
     self.group = group
+    self.claim = claim
     self.lineage = lineage
     self.last = last
     self.segmentByteCount = segmentByteCount
@@ -47,6 +51,7 @@ public struct LinkHello: Equatable, Sendable {
     encoder.put(groupName)
     encoder.put(group.high)
     encoder.put(group.low)
+    encoder.put(claim)
     encoder.put(lineage)
     encoder.put(last)
     encoder.put(segmentByteCount)
@@ -67,6 +72,7 @@ public struct LinkHello: Equatable, Sendable {
       receiver = try decoder.takeString()
       groupName = try decoder.takeString()
       group = GroupIdentifier(high: try decoder.take(), low: try decoder.take())
+      claim = try decoder.takeClaim()
       lineage = try decoder.takeLineage()
       last = try decoder.takeLastRecord()
       segmentByteCount = try decoder.take()
@@ -99,6 +105,9 @@ public struct LinkWelcome: Equatable, Sendable {
   public var needsBaseline: Bool
   /// Its disks hold what no record has: see `JournalState.needsCopy`.
   public var needsCopy: Bool
+  /// It owned the group before, and its own records after this one are still on its disks: it names
+  /// what they changed once records come.
+  public var lacksAfter: SequenceNumber?
   /// The full copy that was under way, and what of it is durable.
   public var copy: JournalState.Copy
   /// The incarnations of which it has records, its last record, and where the next byte belongs in
@@ -114,7 +123,8 @@ public struct LinkWelcome: Equatable, Sendable {
   public var disks: [JournalState.Disk]
 
   public init(
-    site: String, needsBaseline: Bool, needsCopy: Bool = false, copy: JournalState.Copy = .none,
+    site: String, needsBaseline: Bool, needsCopy: Bool = false,
+    lacksAfter: SequenceNumber? = nil, copy: JournalState.Copy = .none,
     lineage: Lineage, last: LastRecord, position: StreamPosition,
     segmentIncarnation: IncarnationIdentifier,
     ownerDurable: JournalState.OwnerMark, applied: SequenceNumber, disks: [JournalState.Disk] = []
@@ -122,6 +132,7 @@ public struct LinkWelcome: Equatable, Sendable {
     self.site = site
     self.needsBaseline = needsBaseline
     self.needsCopy = needsCopy
+    self.lacksAfter = lacksAfter
     self.copy = copy
     self.lineage = lineage
     self.last = last
@@ -138,6 +149,8 @@ public struct LinkWelcome: Equatable, Sendable {
     encoder.put(site)
     encoder.put(needsBaseline ? UInt8(1) : 0)
     encoder.put(needsCopy ? UInt8(1) : 0)
+    encoder.put(lacksAfter == nil ? UInt8(0) : 1)
+    encoder.put((lacksAfter ?? .none).rawValue)
     encoder.put(copy.number)
     encoder.put(copy.stored)
     encoder.put(lineage)
@@ -158,6 +171,9 @@ public struct LinkWelcome: Equatable, Sendable {
       site = try decoder.takeString()
       needsBaseline = try decoder.take(UInt8.self) == 1
       needsCopy = try decoder.take(UInt8.self) == 1
+      let lacks = try decoder.take(UInt8.self) == 1
+      let common = SequenceNumber(try decoder.take())
+      lacksAfter = lacks ? common : nil
       copy = .init(number: try decoder.take(), stored: try decoder.take())
       lineage = try decoder.takeLineage()
       last = try decoder.takeLastRecord()
@@ -177,6 +193,19 @@ public struct LinkWelcome: Equatable, Sendable {
 
 /// The body of `cut` and `baselineBegin`: empty, or what the operator has given up.
 public enum LinkMessage {
+  public static func encode(_ mark: JournalState.OwnerMark) -> [UInt8] {
+    var encoder = WireEncoder()
+    encoder.put(mark)
+    return encoder.bytes
+  }
+
+  static func decodeOwnerMark(_ bytes: [UInt8]) throws(LinkError) -> JournalState.OwnerMark {
+    var decoder = WireDecoder(bytes)
+    do throws(WireDecoder.Failure) { return try decoder.takeOwnerMark() } catch {
+      throw .protocolViolation("a record is not named as it is to be")
+    }
+  }
+
   static func encodeDiscarded(_ seen: JournalState.OwnerMark?) -> [UInt8] {
     guard let seen else { return [] }
     var encoder = WireEncoder()
@@ -192,6 +221,57 @@ public enum LinkMessage {
     do throws(WireDecoder.Failure) { return try decoder.takeOwnerMark() } catch {
       throw .protocolViolation("what is to be dropped is malformed")
     }
+  }
+}
+
+extension LinkMessage {
+  /// So many ranges are in one `lacking`.
+  public static let lackingLimit = LinkFrame.bodyLimit(of: .lacking) / DiskExtent.byteCount
+
+  public static func encodeLacking(_ extents: ArraySlice<DiskExtent>) -> [UInt8] {
+    var encoder = WireEncoder()
+    encoder.put(extents: extents)
+    return encoder.bytes
+  }
+
+  static func decodeLacking(_ bytes: [UInt8]) throws(LinkError) -> [DiskExtent] {
+    var decoder = WireDecoder(bytes)
+    var extents: [DiskExtent] = []
+    do throws(WireDecoder.Failure) {
+      while decoder.remaining > 0 { extents.append(try decoder.takeExtent()) }
+    } catch { throw .protocolViolation("what the peer lacks is malformed") }
+    return extents
+  }
+
+  static func encodePosition(_ position: DiskPosition) -> [UInt8] {
+    var encoder = WireEncoder()
+    encoder.put(position)
+    return encoder.bytes
+  }
+
+  static func decodePosition(_ bytes: [UInt8]) throws(LinkError) -> DiskPosition {
+    var decoder = WireDecoder(bytes)
+    do throws(WireDecoder.Failure) { return try decoder.takePosition() } catch {
+      throw .protocolViolation("how far the owner has come is malformed")
+    }
+  }
+
+  static func encodeTimestamp(_ timestamp: Timestamp) -> [UInt8] {
+    var encoder = WireEncoder()
+    encoder.put(timestamp.rawValue)
+    return encoder.bytes
+  }
+
+  /// - Parameter what: is malformed when there is no time.
+  static func decodeTimestamp(
+    _ bytes: [UInt8], of what: String
+  ) throws(LinkError) -> Timestamp {
+    var decoder = WireDecoder(bytes)
+    do throws(WireDecoder.Failure) {
+      let timestamp = Timestamp(rawValue: try decoder.take())
+      guard timestamp > .zero else { throw .tooShort }
+      return timestamp
+    } catch { throw .protocolViolation("\(what) is malformed") }
   }
 }
 
@@ -286,6 +366,8 @@ public enum LinkError: Error, Sendable, CustomStringConvertible {
   case refused(String)
   /// Each site has records that the other lacks; an operator must decide.
   case diverged(String)
+  /// The peer owns the group itself, and this site gives way.
+  case outranked(Rival)
   /// The records that the peer needs next are not in the journal any more.
   case tooFarBehind
   /// What comes cannot be taken at this site, the receiver; the peer is told so.
@@ -300,6 +382,9 @@ public enum LinkError: Error, Sendable, CustomStringConvertible {
       "the peer speaks link protocol version \(version), this site \(LinkHello.version): "
         + "run the same version of tapline at both sites"
     case .refused(let text): "the peer refuses: \(text)"
+    case .outranked(let rival):
+      "\(rival.site) owns the group by term \(rival.claim.term)"
+        + (rival.claim.isPending ? ", not committed yet" : "")
     case .tooFarBehind: "the peer is further behind than the journal reaches"
     case .unacceptable(let text), .local(let text), .diverged(let text): text
     }

@@ -52,6 +52,8 @@ public final class LinkMonitor: Sendable {
 
   /// To whom it sends.
   public let follower: Follower
+  /// What it lacks, as it owned the group before.
+  public let lack = FollowerLack()
   private let content: Monitor<Snapshot>
   /// The operator gives up what a peer has that ends with this record.
   private let discarded = Mutex<JournalState.OwnerMark?>(nil)
@@ -59,6 +61,7 @@ public final class LinkMonitor: Sendable {
   private let ending = Atomic<UInt32>(0)
 
   private let onHurry = Mutex<(@Sendable () -> Void)?>(nil)
+  private let onMeeting = Mutex<(@Sendable (Rival?) -> Void)?>(nil)
 
   init(_ follower: Follower, now: UInt64) {
     self.follower = follower
@@ -107,6 +110,16 @@ public final class LinkMonitor: Sendable {
   func agreed() {
     discarded.withLock { $0 = nil }
     update { $0.divergence = nil }
+    onMeeting.withLock { $0 }?(nil)
+  }
+
+  /// The peer owns the group itself.
+  func meets(_ rival: Rival) { onMeeting.withLock { $0 }?(rival) }
+
+  /// - Parameter action: called with the owner to whom this site gives way, or with nil when the
+  ///   peer follows; on the thread of the link.
+  public func setOnMeeting(_ action: (@Sendable (Rival?) -> Void)?) {
+    onMeeting.withLock { $0 = action }
   }
 
   func askToEnd(_ segment: UInt32) { ending.store(segment, ordering: .relaxed) }

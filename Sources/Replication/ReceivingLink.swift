@@ -56,6 +56,12 @@ public struct ReceivingLink {
     /// The pieces so far are to be made durable, and the peer told by this number.
     case confirm(UInt64)
     case endCopy(JournalState.Mark)
+    /// What is lacking here before the position comes with the records up to this one.
+    case restamped(DiskPosition, by: SequenceNumber)
+    /// All of it comes with the records up to this one.
+    case reconciled(JournalState.Mark)
+    /// This site is to own the group, with all records up to this one.
+    case takeOver(SequenceNumber)
     case heartbeat(Timestamp)
     case ownerDurable(SequenceNumber)
     /// An operator must decide; the connection ends.
@@ -76,6 +82,8 @@ public struct ReceivingLink {
   public private(set) var copy: UInt64 = 0
   /// Records come beside what is left of it.
   public private(set) var isFollowing = false
+  /// The peer was told what is lacking here, and has not said that all of it is in the order.
+  public private(set) var awaitsLacking = false
   /// The next segment has no file yet.
   public private(set) var waitsForRoom = false
   /// A marker of a disk comes next, for which the group prepares.
@@ -115,6 +123,9 @@ public struct ReceivingLink {
   public mutating func diskReady() { waitsForDisk = false }
 
   public mutating func confirmed() { isConfirming = false }
+
+  /// The peer is told what is lacking.
+  public mutating func toldLacking() { awaitsLacking = true }
 
   /// - Parameter byteCount: that are in memory; 0: zeros.
   public mutating func pieceWaits(_ byteCount: Int) {
@@ -230,12 +241,23 @@ public struct ReceivingLink {
       return try unsafe packedRecords(body)
     case .heartbeat: return .heartbeat(Timestamp(rawValue: frame.argument))
     case .durable: return .ownerDurable(SequenceNumber(frame.argument))
+    case .takeOver: return .takeOver(SequenceNumber(frame.argument))
     case .hello:
       try greetAgain(try unsafe LinkHello(decoding: Array(body)))
       return .skip
     case .baselineConfirm, .baselineData, .baselineZeros, .compressedBaseline, .baselineBegin,
       .baselineEnd:
       return try unsafe takeCopying(frame, body)
+    case .restamped where awaitsLacking:
+      return .restamped(
+        try unsafe LinkMessage.decodePosition(Array(body)), by: SequenceNumber(frame.argument))
+    case .reconciled where awaitsLacking:
+      awaitsLacking = false
+      return .reconciled(
+        .init(
+          SequenceNumber(frame.argument),
+          try unsafe LinkMessage.decodeTimestamp(
+            Array(body), of: "the end of what is lacking here")))
     default: throw .protocolViolation("unexpected \(frame.kind)")
     }
   }
@@ -259,11 +281,10 @@ public struct ReceivingLink {
       return try unsafe piece(frame.kind, body)
     case .baselineEnd where isFollowing:
       copy = 0
-      var decoder = unsafe WireDecoder(Array(body))
-      guard let timestamp = try? decoder.take(UInt64.self), timestamp > 0 else {
-        throw .protocolViolation("end of a full copy is malformed")
-      }
-      return .endCopy(.init(SequenceNumber(frame.argument), Timestamp(rawValue: timestamp)))
+      return .endCopy(
+        .init(
+          SequenceNumber(frame.argument),
+          try unsafe LinkMessage.decodeTimestamp(Array(body), of: "end of a full copy")))
     default: throw .protocolViolation("unexpected \(frame.kind)")
     }
   }
@@ -272,6 +293,7 @@ public struct ReceivingLink {
   /// came, and must be what it was: it goes into the log and into the state file.
   private mutating func greetAgain(_ again: LinkHello) throws(LinkError) {
     var expected = hello
+    expected.claim = again.claim
     expected.last = again.last
     // Disks come and leave with their markers; what is named here is what is to come.
     expected.disks = again.disks

@@ -12,14 +12,27 @@ public struct SiteHistory: Equatable, Sendable {
   }
 
   /// The last record that both have by their lineages; nil when none is known to be.
-  func common(with other: SiteHistory) -> JournalState.Mark? {
+  public func common(with other: SiteHistory) -> JournalState.Mark? {
     for incarnation in other.lineage.incarnations.reversed() {
       guard let own = lineage.end(of: incarnation.identifier, last: last),
         let theirs = other.lineage.end(of: incarnation.identifier, last: other.last)
       else { continue }
       return own.sequence < theirs.sequence ? own : theirs
     }
-    return nil
+    // Each begins with the first record of all: what both have is what was there before it.
+    let beginAtOrigin = [self, other].allSatisfy { site in
+      site.lineage.incarnations.first.map {
+        $0.after.sequence == .none && $0.parent == .none
+      } ?? (site.last.sequence == .none)
+    }
+    return beginAtOrigin ? .origin : nil
+  }
+
+  /// The state before the first record, from which both go back to nothing else: what they have in
+  /// common when nothing had arrived before one of them took over.
+  public func origin(with other: SiteHistory) -> JournalState.Mark? {
+    let histories = [self, other].map(\.lineage.incarnations.first)
+    return histories.allSatisfy { $0?.after.sequence == SequenceNumber.none } ? .origin : nil
   }
 }
 

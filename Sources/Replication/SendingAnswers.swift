@@ -26,6 +26,7 @@ extension SendingStream {
       // Its disks have grown.
       let welcome = try LinkWelcome(decoding: body)
       monitor.update { $0.peerDisks = welcome.disks }
+    case .lacking, .lackingEnd: try takeLacking(frame, body)
     case .refused:
       throw .refused(String(oneLine: body))
     default:
@@ -40,7 +41,7 @@ extension SendingStream {
     let hasMore = progress.durable > parts.follower.durable
     parts.reporter.report(
       received: progress.received, durable: progress.durable, applied: progress.applied)
-    let isCopied = copy == nil
+    let isCopied = copy == nil && !isReconciling
     monitor.update {
       $0.isRecoverable = progress.isRecoverable
       if progress.isRecoverable, isCopied {

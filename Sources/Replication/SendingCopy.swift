@@ -28,6 +28,8 @@ extension SendingStream {
         }
       }
     #endif
+    // It brings that, too.
+    (lacking, isReconciling) = (nil, false)
     parts.reporter.copyBegins()
     output.put(LinkFrame(.copyBegin, argument: number), LinkMessage.encodeDiscarded(seen))
     copy = CopyReading(parts.disks.stores, debt, parts.watermarks)

@@ -22,6 +22,8 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
     public var watermarks: Watermarks
     public var reporter: Follower.Reporter
     public var disks: SentDisks<Store>
+    /// By what the group is owned, which may be committed meanwhile.
+    public var claim: @Sendable () -> Claim
     public var log: @Sendable (String) -> Void
     /// What compressing is measured with; nanoseconds.
     public var clock: @Sendable () -> UInt64
@@ -29,7 +31,7 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
     public init(
       endpoint: SocketAddress, hello: LinkHello, catalog: SegmentCatalog<File>,
       watermarks: Watermarks, reporter: Follower.Reporter,
-      disks: SentDisks<Store>,
+      disks: SentDisks<Store>, claim: (@Sendable () -> Claim)? = nil,
       clock: @escaping @Sendable () -> UInt64, log: @escaping @Sendable (String) -> Void
     ) {
       self.endpoint = endpoint
@@ -38,6 +40,7 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
       self.watermarks = watermarks
       self.reporter = reporter
       self.disks = disks
+      self.claim = claim ?? { hello.claim }
       self.clock = clock
       self.log = log
     }
@@ -49,6 +52,7 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
       present.last = .newest(catalog, watermarks)
       present.disks = disks.noted
       present.nextDisk = disks.nextDisk
+      present.claim = claim()
       return present
     }
   }
@@ -73,6 +77,8 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
     case detached
     /// Somebody waits for the link: until everything is with the peer, or for a connection.
     case awaited
+    /// The peer, which has all up to this record, is to own the group.
+    case handOver(SequenceNumber)
     /// The work has ended.
     case worked
     case stop
@@ -193,6 +199,10 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
       stream.hurry()
       if case .waiting = phase { connect(now) }
       try goOn(now)
+    case .handOver(let sequence):
+      guard case .streaming = phase else { break }
+      stream.handOver(through: sequence)
+      putOut(now)
     case .worked:
       isWorking = false
       try worked(now)
@@ -275,6 +285,10 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
     case (.agreeing, .progress), (.agreeing, .alive): phaseEnd = now + Self.welcomeNanoseconds
     case (.comparing, .progress), (.comparing, .alive): break
     case (.agreeing, .refused), (.comparing, .refused): throw .refused(String(oneLine: body))
+    case (.agreeing, .outranked):
+      let rival = try Rival(decoding: body)
+      monitor.meets(rival)
+      throw .outranked(rival)
     case (.agreeing, _), (.comparing, _): throw .protocolViolation("unexpected \(frame.kind)")
     case (.checking, _), (.streaming, _):
       try stream.take(frame, body, now)
@@ -340,7 +354,7 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
     let wasStreaming = before.state == .connected || before.state == .syncing
     monitor.update {
       switch error {
-      case .refused: $0.state = .refused
+      case .refused, .outranked: $0.state = .refused
       case .diverged: $0.state = .diverged
       default: $0.state = .waiting
       }

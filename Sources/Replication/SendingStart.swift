@@ -16,6 +16,8 @@ extension SendingStream {
 
   mutating func resume(_ welcome: LinkWelcome) throws(LinkError) -> Resumption {
     parts.reporter.goesOn(after: welcome.sequence)
+    lacking = welcome.lacksAfter.map { (DiskExtents(), $0) }
+    isReconciling = lacking != nil
     if welcome.position.segment == 0 {
       awaited = welcome.sequence.rawValue + 1
       guard moveToAwaited() != .missing else { return .impossible }
@@ -59,9 +61,10 @@ extension SendingStream {
 
   private mutating func begun() -> Resumption {
     output.put(LinkFrame(.begin))
+    let isReconciling = isReconciling
     monitor.update {
-      $0.sends(.connected)
-      $0.isRecoverable = true
+      $0.sends(isReconciling ? .syncing : .connected)
+      $0.isRecoverable = !isReconciling
     }
     return .begun
   }

@@ -56,6 +56,12 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
   var isRecordsTurn = false
   var turnByteCount = 0
 
+  /// What the follower has named so far of what it lacks, and after which record; see
+  /// `SendingLacking.swift`.
+  var lacking: (extents: DiskExtents, after: SequenceNumber)?
+  /// Not all of that is in the order.
+  var isReconciling = false
+
   // When it sends.
 
   /// The journal tells when it grows.
@@ -89,6 +95,7 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
     segment?.unpin()
     segment = nil
     output.removeAll()
+    monitor.lack.withdraw()
   }
 
   // MARK: Going on
@@ -103,6 +110,7 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
   mutating func go(_ now: UInt64) throws(LinkError) {
     wake = now + Self.heartbeatNanoseconds
     try tellGrowth()
+    tellRestamped()
     let hadTurn = isRecordsTurn
     if !hadTurn { turnByteCount = 0 }
     if copy != nil, !hadTurn, try goOnCopying(now) { return }
@@ -132,6 +140,13 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
   }
 
   mutating func look(by time: UInt64) { wake = min(wake, time) }
+
+  /// What was promised here comes before what the next owner stamps.
+  mutating func handOver(through sequence: SequenceNumber) {
+    let complete = parts.watermarks[.completeThrough]
+    if copy == nil, !hasRecords { output.put(LinkFrame(.heartbeat, argument: complete)) }
+    output.put(LinkFrame(.takeOver, argument: sequence.rawValue))
+  }
 
   /// Somebody waits until what is appended by now is with the peer.
   mutating func hurry() { awaitedThrough = parts.watermarks.sequence(.appended) }

@@ -63,6 +63,9 @@ public final class WorkerPool: Sendable {
   /// Threads that there are now.
   public var threadCount: Int { queue.withLock { $0.threads } }
 
+  /// Jobs that wait for a thread now.
+  public var waitingCount: Int { queue.withLock { $0.count } }
+
   /// A function alone in generic memory would be wrapped, at the price of an allocation.
   private struct Entry: Sendable { let job: Job }
 
@@ -83,6 +86,8 @@ public final class WorkerPool: Sendable {
       started += 1
       return started
     }
+
+    var count: Int { jobs.count }
 
     mutating func takeFirst() -> Job? { jobs.popFirst()?.job }
   }

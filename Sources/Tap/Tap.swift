@@ -51,13 +51,14 @@ public final class Tap<Storage: JournalStorage> {
       record: record)
   }
 
-  /// Stages what was on a disk before it came: a write of nobody's.
+  /// Stages what is on a disk, though no record that others have says so: a write, or zeros, of
+  /// nobody's.
   public func content(
-    _ disk: DiskNumber, offset: UInt64, length: UInt32, now: Timestamp,
+    _ kind: RecordKind, _ disk: DiskNumber, offset: UInt64, length: UInt32, now: Timestamp,
     record: UnsafeMutableRawPointer
   ) throws(JournalError) {
     try unsafe journal.append(
-      .write, disk: disk, offset: offset, length: length, now: now, record: record)
+      kind, disk: disk, offset: offset, length: length, now: now, record: record)
   }
 
   /// Stages what a disk has come to: `payloadByteCount` bytes of it follow the 28 at `record`.

@@ -31,6 +31,7 @@ public struct History: Sendable {
     case noHistory
     case outside(asked: Timestamp, start: Timestamp, end: Timestamp)
     case noCheckpoint(tag: String, start: Timestamp, end: Timestamp)
+    case inGap(asked: Timestamp, JournalState.Gap)
 
     public var description: String {
       switch self {
@@ -40,6 +41,9 @@ public struct History: Sendable {
         "\(asked) is outside of the history, which reaches from \(start) to \(end)"
       case .noCheckpoint(let tag, let start, let end):
         "no checkpoint \"\(tag)\" in the history, which reaches from \(start) to \(end)"
+      case .inGap(let asked, let gap):
+        "\(asked) is in a gap of the history, from \(gap.from) to \(gap.to): order was lost there, "
+          + "or the group changed hands; `tapline timeline` names what is parked of it"
       }
     }
   }
@@ -69,6 +73,11 @@ public struct History: Sendable {
     }
     guard asked >= start, asked <= end else {
       throw .outside(asked: asked, start: start, end: end)
+    }
+    // Both ends of a gap are instants of the order, and so is the newest, though the clock of who
+    // was there before may have been ahead.
+    if asked < end, let gap = gaps.first(where: { $0.from < asked && asked < $0.to }) {
+      throw .inGap(asked: asked, gap)
     }
     return asked
   }

@@ -5,17 +5,15 @@ import SystemIO
 /// The form of an overlay that outlives its process: what apply saves for a branch
 /// (docs/branch-format.md). Integers are big-endian.
 ///
-/// Page 0 is the head: `TAPLSAVE`, version (32 bits), CRC-32C of the 16 bytes that follow (32), the
-/// branch's identity (128). At 2048: zeros, or `TAPLLOST` once something could not be saved. From
-/// 4096 on entries follow each other, each a header of 64 bytes and, unless it is of zeros, the
-/// bytes.
+/// Page 0 is the head: a `SealedForm`, `TAPLSAVE`, of the branch's identity (128 bits). At 2048:
+/// zeros, or `TAPLLOST` once something could not be saved. From 4096 on entries follow each other,
+/// each a header of 64 bytes and, unless it is of zeros, the bytes.
 ///
 /// Nothing of a disk is written over before the entries that save it are durable. So an entry that
 /// does not verify at the end of the log saves what is still there, and the log ends before it.
 enum SavedLog {
-  static let version: UInt32 = 1
   static let headByteCount: UInt64 = 4096
-  private static let magic: UInt64 = 0x5441_504C_5341_5645  // "TAPLSAVE"
+  private static let form = SealedForm(magic: 0x5441_504C_5341_5645, version: 1)  // "TAPLSAVE"
   private static let loss: UInt64 = 0x5441_504C_4C4F_5354  // "TAPLLOST"
   private static let lossPosition: UInt64 = 2048
 
@@ -86,12 +84,7 @@ enum SavedLog {
 
   static func head(_ identity: [UInt8]) -> [UInt8] {
     precondition(identity.count == 16)
-    var encoder = WireEncoder()
-    encoder.put(magic)
-    encoder.put(version)
-    encoder.put(checksum(identity))
-    encoder.put(identity)
-    return encoder.bytes
+    return form.seal(identity)
   }
 
   enum Head: Equatable { case intact, lost, foreign }

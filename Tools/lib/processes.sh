@@ -9,6 +9,7 @@
 #   wait_for_ready NAME LOG           waits for the line `ready` in LOG; dies when the process ends
 #   signal_processes SIGNAL NAME...   sends SIGNAL to each, and waits for none
 #   stop_process NAME                 SIGTERM, waits, in the end SIGKILL; returns the exit code
+#   kill_process NAME                 SIGKILL, and waits for the end
 #   stop_all_processes                SIGKILL for whatever still runs
 #   process_cpu_seconds NAME...       CPU time used so far by these processes, all threads, summed
 #   free_tcp_port                     prints a loopback port on which nothing listens
@@ -90,13 +91,19 @@ has_ended() {
   ! is_running "$1"
 }
 
+kill_process() {
+  local pid=${process_ids[$1]}
+  kill -KILL "$pid" 2>/dev/null || true
+  # Here, the shell says nothing of how it ended.
+  wait "$pid" 2>/dev/null || true
+  unset "process_ids[$1]"
+}
+
 stop_all_processes() {
   local name
   for name in "${!process_ids[@]}"; do
-    kill -KILL "${process_ids[$name]}" 2>/dev/null || true
-    wait "${process_ids[$name]}" 2>/dev/null || true
+    kill_process "$name"
   done
-  process_ids=()
 }
 
 process_cpu_seconds() {

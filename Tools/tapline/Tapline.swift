@@ -50,6 +50,10 @@ enum Tapline {
     case ["test", "start"]: try TestCommand.runStart(invocation)
     case ["test", "stop"]: try TestCommand.runStop(invocation)
     case ["test", "list"]: try TestCommand.runList(invocation)
+    case ["failover"]: try FailoverCommand.runFailover(invocation)
+    case ["commit"]: try FailoverCommand.runCommit(invocation)
+    case ["move"], ["failback"]: try FailoverCommand.runMove(invocation)
+    case ["rollback"]: try FailoverCommand.runRollback(invocation)
     case ["journal", "ls"]: try JournalListCommand.run(invocation)
     case ["journal", "verify"]: try JournalVerifyCommand.run(invocation)
     case ["journal", "dump"]: try JournalDumpCommand.run(invocation)
@@ -64,7 +68,9 @@ enum Tapline {
       + " they were at any instant.",
     subcommands: [
       SiteCommand.command, StatusCommand.command, CheckpointCommand.command,
-      TimelineCommand.command, TestCommand.command, ReloadCommand.command, SyncCommand.command,
+      TimelineCommand.command, TestCommand.command, FailoverCommand.failover,
+      FailoverCommand.commit, FailoverCommand.rollback,
+      FailoverCommand.move, FailoverCommand.failback, ReloadCommand.command, SyncCommand.command,
       journalCommand,
     ], exitCodes: ExitCode.help)
 

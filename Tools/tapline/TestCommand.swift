@@ -44,11 +44,14 @@ enum TestCommand {
 
       \(ControlAddress.discussion)
       """,
-    options: [.flag("json", help: "print JSON")] + ControlAddress.options,
+    options: [
+      .flag("parked", help: "delete writes that a failover has parked, for good"),
+      .flag("json", help: "print JSON"),
+    ] + ControlAddress.options,
     arguments: [CommandArgument("NAME", help: "the test's name")])
 
   private static let list = Command(
-    "list", summary: "show the tests that are open",
+    "list", summary: "show the tests that are open, and what is parked",
     discussion: ControlAddress.discussion,
     options: [.flag("json", help: "print JSON")] + ControlAddress.options)
 
@@ -105,7 +108,7 @@ enum TestCommand {
 
   static func runStop(_ invocation: Invocation) throws -> ExitCode {
     let report = try ControlAddress.client(invocation).stopTest(
-      invocation.argument("NAME") ?? "")
+      invocation.argument("NAME") ?? "", parked: invocation.hasFlag("parked"))
     Output.write(
       invocation.hasFlag("json")
         ? try ControlJSON.pretty(report) + "\n" : TestText.render(report))

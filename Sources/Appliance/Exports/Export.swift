@@ -112,6 +112,10 @@ extension Group {
   /// Of a disk, for people who choose an export.
   func description(of disk: GroupDisk) -> String {
     if let branch = branch?.branch.record {
+      if branch.kind == .parked {
+        return "parked writes of group \(configuration.name.prefix { $0 != "@" }), from "
+          + "\(branch.instant) on; \(disk.name)@INSTANT opens it as it was"
+      }
       return "branch \(branch.name) of group \(configuration.name.prefix { $0 != "@" }), which "
         + "began at \(branch.instant)"
     }

@@ -63,12 +63,11 @@ struct ExportCatalog: Sendable {
     do throws(InstantSyntaxError) { parsed = try ExportName(parsing: text) } catch {
       throw .unknown("\(error)")
     }
-    let named = parsed.branch.map { "\(parsed.disk)@\($0)" } ?? parsed.disk
-    let (group, disk, access) = try permitted(named, client)
+    let (group, disk, access) = try permitted(parsed.member, client)
     if parsed.instant == nil, !group.isLive {
+      let what = group.isParked ? "parked, to be read only" : "a recovery copy at this site"
       throw .notPermitted(
-        "\(disk.name) is a recovery copy at this site; open \(disk.name)@latest or "
-          + "\(disk.name)@INSTANT")
+        "\(disk.name) is \(what); open \(disk.name)@latest or \(disk.name)@INSTANT")
     }
     if parsed.instant == nil, !group.isListed(disk.number) {
       throw .unknown(

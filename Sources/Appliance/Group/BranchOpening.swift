@@ -45,7 +45,7 @@ enum BranchOpening {
     do throws(SiteError) {
       if let known { try GroupOpening.requireKnown(known, branch.folder) }
       var parts = GroupParts(
-        configuration: configuration, duty: .owning,
+        configuration: configuration, duty: Duty(configuration.role),
         disks: disks(of: branch.record, view, configuration.name),
         observations: ObservationQueue())
       parts.branch = ServedBranch(branch: branch, group: group)
@@ -85,7 +85,8 @@ enum BranchOpening {
     of record: BranchRecord, in group: GroupConfiguration
   ) -> GroupConfiguration {
     GroupConfiguration(
-      name: groupName(record.name, of: group.name), role: .protected,
+      name: groupName(record.name, of: group.name),
+      role: record.kind == .parked ? .recovery : .protected,
       historyNanoseconds: ConfigurationLimits.durationNanoseconds, checkpointEveryNanoseconds: 0,
       journal: JournalConfiguration(
         capacityBytes: max(

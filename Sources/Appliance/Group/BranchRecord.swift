@@ -6,8 +6,7 @@ import SystemIO
 /// What a branch of a group is, as its file says it (docs/branch-format.md): `branch` in the
 /// branch's folder, which is a branch because of that file. Replaced as a whole.
 ///
-/// `TAPLBRAN`, version (32 bits), CRC-32C of what follows (32), then the fields in the order of
-/// `encode`, big-endian.
+/// A `SealedForm`, `TAPLBRAN`: the fields in the order of `encoded`, big-endian.
 struct BranchRecord: Equatable, Sendable {
   /// A disk as it was at the instant.
   struct Disk: Equatable, Sendable {
@@ -16,9 +15,18 @@ struct BranchRecord: Equatable, Sendable {
     var byteCount: UInt64
   }
 
+  /// What it was made for.
+  enum Kind: UInt8, Sendable {
+    /// To be written to, and deleted in the end.
+    case test = 1
+    /// Records that were acknowledged and are not in the group's order any more: to be read.
+    case parked = 2
+  }
+
   static let fileName = "branch"
-  private static let magic: UInt64 = 0x5441_504C_4252_414E  // "TAPLBRAN"
-  private static let version: UInt32 = 1
+  private static let form = SealedForm(magic: 0x5441_504C_4252_414E, version: 2)  // "TAPLBRAN"
+  /// It has no kind: all of it are tests.
+  private static let formWithoutKind = SealedForm(magic: form.magic, version: 1)
   private static let diskLimit = Int(UInt16.max)
 
   var name: String
@@ -38,6 +46,10 @@ struct BranchRecord: Equatable, Sendable {
   var user: String
   var note: String
   var disks: [Disk]
+  var kind = Kind.test
+  /// It is built on the group's disks as they were when it was made, when all of the group's order
+  /// was applied, and on nothing of that order: which may have become another since.
+  var isApart = false
   /// The end of the group's order is being dropped, and what the branch is built on may be in it.
   var isInDoubt = false
   /// Why it can be opened no more; nil while it can.
@@ -50,13 +62,28 @@ struct BranchRecord: Equatable, Sendable {
     return encoder.bytes
   }
 
+  /// For people.
+  var title: String {
+    switch kind {
+    case .test: "test \(name)"
+    case .parked: "what is parked as \(name)"
+    }
+  }
+
   /// The name under which a client opens a disk.
   func exportName(of disk: Disk) -> String { "\(disk.name)@\(name)" }
+
+  /// The names under which clients open its disks.
+  var exports: [String] {
+    disks.map { kind == .parked ? "\(exportName(of: $0))@latest" : exportName(of: $0) }
+  }
 
   // MARK: File
 
   func encoded() -> [UInt8] {
     var encoder = WireEncoder()
+    encoder.put(kind.rawValue)
+    encoder.put(UInt8(isApart ? 1 : 0))
     encoder.put(name)
     for word in [identity.high, identity.low, group.high, group.low] { encoder.put(word) }
     encoder.put(instant.rawValue)
@@ -74,30 +101,15 @@ struct BranchRecord: Equatable, Sendable {
       encoder.put(disk.name)
       encoder.put(disk.byteCount)
     }
-    var whole = WireEncoder()
-    whole.put(Self.magic)
-    whole.put(Self.version)
-    whole.put(Self.checksum(encoder.bytes))
-    whole.put(encoder.bytes)
-    return whole.bytes
+    return Self.form.seal(encoder.bytes)
   }
 
-  enum Unreadable: Error, Equatable { case damaged, otherVersion(UInt32) }
-
-  init(decoding bytes: [UInt8]) throws(Unreadable) {
+  init(decoding bytes: [UInt8]) throws(SealedForm.Unreadable) {
     let fields: [UInt8]
-    let version: UInt32
-    let isWhole: Bool
-    do {
-      var decoder = WireDecoder(bytes)
-      let magic = try decoder.take(UInt64.self)
-      version = try decoder.take(UInt32.self)
-      let sum = try decoder.take(UInt32.self)
-      fields = try decoder.takeBytes(decoder.remaining)
-      isWhole = magic == Self.magic && (version != Self.version || Self.checksum(fields) == sum)
-    } catch { throw .damaged }
-    guard isWhole else { throw .damaged }
-    guard version == Self.version else { throw .otherVersion(version) }
+    do throws(SealedForm.Unreadable) { fields = try Self.form.open(bytes) } catch {
+      guard error == .otherVersion(Self.formWithoutKind.version) else { throw error }
+      fields = [Kind.test.rawValue, 0] + (try Self.formWithoutKind.open(bytes))
+    }
     do { self = try Self.decode(fields) } catch { throw .damaged }
   }
 
@@ -105,6 +117,8 @@ struct BranchRecord: Equatable, Sendable {
     _ fields: [UInt8]
   ) throws(WireDecoder.Failure) -> BranchRecord {
     var decoder = WireDecoder(fields)
+    guard let kind = Kind(rawValue: try decoder.take()) else { throw .tooShort }
+    let isApart = try decoder.take(UInt8.self) == 1
     let name = try decoder.takeString()
     let identity = GroupIdentifier(high: try decoder.take(), low: try decoder.take())
     let group = GroupIdentifier(high: try decoder.take(), low: try decoder.take())
@@ -132,6 +146,8 @@ struct BranchRecord: Equatable, Sendable {
       expiry: expiry == .zero ? nil : expiry, byteLimit: byteLimit,
       segmentByteCount: segmentByteCount, user: user, note: note, disks: disks,
       ending: ending.isEmpty ? nil : ending)
+    record.kind = kind
+    record.isApart = isApart
     record.isInDoubt = isInDoubt
     return record
   }
@@ -139,7 +155,7 @@ struct BranchRecord: Equatable, Sendable {
   init(
     name: String, identity: GroupIdentifier, group: GroupIdentifier, instant: Timestamp,
     created: Timestamp, expiry: Timestamp?, byteLimit: UInt64, segmentByteCount: UInt64,
-    user: String, note: String, disks: [Disk], ending: String? = nil
+    user: String, note: String, disks: [Disk], kind: Kind = .test, ending: String? = nil
   ) {
     self.name = name
     self.identity = identity
@@ -152,11 +168,8 @@ struct BranchRecord: Equatable, Sendable {
     self.user = user
     self.note = note
     self.disks = disks
+    self.kind = kind
     self.ending = ending
-  }
-
-  private static func checksum(_ bytes: [UInt8]) -> UInt32 {
-    unsafe bytes.withUnsafeBytes { unsafe CRC32C.standard($0) }
   }
 
   /// Whether the folder is a branch's, though perhaps it cannot be opened.
@@ -168,15 +181,17 @@ struct BranchRecord: Equatable, Sendable {
   }
 
   /// Nil, and the reason is logged, when it is damaged. Blocks.
+  ///
+  /// - Parameter name: of the file, while the branch is made or taken back.
   static func read(
-    from folder: String, log: (String) -> Void
+    _ name: String = fileName, from folder: String, log: (String) -> Void
   ) throws(SiteError) -> BranchRecord? {
-    let path = "\(folder)/\(fileName)"
+    let path = "\(folder)/\(name)"
     let bytes: [UInt8]
     do throws(Errno) { bytes = try DurableFile.read(path, limit: 1 << 20) } catch {
       throw SiteError("\(path): \(error.withAdvice)")
     }
-    do throws(Unreadable) { return try BranchRecord(decoding: bytes) } catch {
+    do throws(SealedForm.Unreadable) { return try BranchRecord(decoding: bytes) } catch {
       switch error {
       case .damaged:
         log(
@@ -184,40 +199,8 @@ struct BranchRecord: Equatable, Sendable {
             + "`tapline journal export --salvage` gets it out")
         return nil
       case .otherVersion(let found):
-        throw SiteError("\(path) \(FormatVersion.advice(found, own: version))")
+        throw SiteError("\(path) \(FormatVersion.advice(found, own: form.version))")
       }
     }
-  }
-}
-
-/// Small files that are replaced as a whole: after a crash there is the old content or the new one.
-enum DurableFile {
-  /// Durable when it returns. Blocks; one caller at a time for each path.
-  static func replace(_ path: String, with bytes: [UInt8]) throws(Errno) {
-    let unfinished = path + ".new"
-    if Directory.exists(unfinished) { try Directory.remove(unfinished) }
-    let file = try File(creating: unfinished)
-    let written = unsafe bytes.withUnsafeBytes { buffer -> Result<Void, Errno> in
-      do throws(Errno) { return .success(try unsafe file.write(buffer, at: 0)) } catch {
-        return .failure(error)
-      }
-    }
-    try written.get()
-    try file.syncAll()
-    try Directory.rename(unfinished, to: path)
-    try Directory.sync(path.lastIndex(of: "/").map { String(path[..<$0]) } ?? ".")
-  }
-
-  /// At most `limit` bytes. Blocks.
-  static func read(_ path: String, limit: Int) throws(Errno) -> [UInt8] {
-    let file = try File(opening: path, .readOnly)
-    let count = min(limit, Int(try file.size()))
-    var bytes = [UInt8](repeating: 0, count: count)
-    let read = unsafe bytes.withUnsafeMutableBytes { buffer -> Result<Int, Errno> in
-      do throws(Errno) { return .success(try unsafe file.read(into: buffer, at: 0)) } catch {
-        return .failure(error)
-      }
-    }
-    return Array(bytes.prefix(try read.get()))
   }
 }

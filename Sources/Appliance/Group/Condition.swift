@@ -24,6 +24,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case groupFailed = "group-failed"
   case groupClosed = "group-closed"
   case groupUnanswered = "group-unanswered"
+  case fenced = "fenced"
 
   case writesLost = "writes-lost"
   case journalDamaged = "journal-damaged"
@@ -39,6 +40,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case diskTooSmall = "disk-too-small"
   case diskMissing = "disk-missing"
 
+  case failoverPending = "failover-pending"
   case groupReopened = "group-reopened"
   case linkUnstable = "link-unstable"
   case linkWaitsForRoom = "link-waits-for-room"
@@ -81,6 +83,11 @@ public enum ConditionCode: String, CaseIterable, Sendable {
         .critical,
         "the group's thread did not answer in time; the rest is what it said last",
         remedy: "look for storage that hangs, in the kernel's log")
+    case .fenced:
+      Facts(
+        .critical, "another site owns the group, by a higher term: writes here are refused",
+        remedy: "attach the guests at the site that the text names; or, if that was a mistake, "
+          + "`tapline rollback GROUP` there; if that site is lost, `tapline failover GROUP` here")
     case .writesLost:
       Facts(
         .error, "a sync failed and cost records that clients were told of, though not as durable",
@@ -137,6 +144,10 @@ public enum ConditionCode: String, CaseIterable, Sendable {
       Facts(
         .error, "there has been no connection with the peer for five seconds; it is tried again",
         remedy: "see that the peer's site runs and that its address is reachable")
+    case .failoverPending:
+      Facts(
+        .warning, "this site has taken the group over, and the failover is not decided yet",
+        remedy: "`tapline commit GROUP` keeps it, `tapline rollback GROUP` takes it back")
     case .groupReopened:
       Facts(
         .warning,
@@ -162,7 +173,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
         remedy: "make the disk larger at the peer and reload that site")
     case .copyIncomplete:
       Facts(
-        .warning, "the full copy is not complete: nothing can be recovered here yet",
+        .warning, "the disks are not complete: nothing can be recovered here yet",
         remedy: "wait; if it does not begin, see to the protected site and its link")
     case .clockStepped:
       Facts(
@@ -182,8 +193,8 @@ public enum ConditionCode: String, CaseIterable, Sendable {
         remedy: "look at the storage under the data folder: it does not keep what is written there")
     case .copying:
       Facts(
-        .info, "a full copy to the peer is under way",
-        remedy: "none is needed; `sync_progress` of the link says how far it is")
+        .info, "a full copy to the peer is under way, or what it lacks as a former owner",
+        remedy: "none is needed; the text, or `sync_progress` of the link, says how far it is")
     case .diskComing:
       Facts(
         .info, "what a disk held when it was added comes into the history",

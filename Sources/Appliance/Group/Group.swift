@@ -30,7 +30,8 @@ typealias SiteReader = VolumeReader<SiteSegmentFile, DiskStore>
 /// GroupDetachedViews (instants that the journal has no room for), GroupReceiving (records from
 /// the peer), GroupReset (a journal that starts over), GroupCopying (full copies), GroupDisks
 /// (which disks it has), GroupDiskChanges and GroupDiskContents (disks that come to an owner and
-/// leave it), GroupDiskMarkers (the same at a follower), GroupGrowing (sizes that differ or
+/// leave it), GroupDiskMarkers (the same at a follower), GroupRestamping (what a former owner
+/// lacks), GroupReconciling (the same at that one), GroupGrowing (sizes that differ or
 /// change), GroupPromises (what keeps instants as they are), GroupHandover
 /// (to another process), GroupConditions (what people should know), GroupStatusReport. What they
 /// decide by themselves is in values: GroupLifecycle, ApplySchedule, JournalRoom and RoomSearch,
@@ -84,6 +85,11 @@ final class Group: TurnParticipant, @unchecked Sendable {
   let branch: ServedBranch?
   var diskChanges = DiskChanges()
   var contents = DiskContents()
+  var restamping = Restamping()
+  /// What is lacking here, as this site owned the group before; see `GroupReconciling`.
+  var lacking: LackingList?
+  /// What of it is left, as far as the owner has told, and all of it.
+  var lackingByteCounts: (left: UInt64, total: UInt64) = (0, 0)
   /// What the configuration and the state file do not agree on.
   private let firstChanges: [DiskChanges.Wish]
   /// What apply may save for views.
@@ -100,6 +106,14 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// What sends to the followers, in their order.
   let links: [LinkMonitor]
   var checkpoints = CheckpointSchedule()
+  var fork = PendingFork()
+  var move = GroupMove()
+  /// Whose ownership is in force instead of this one's: no write is acknowledged.
+  var fence: Fence?
+  /// Called, on the loop, when this site is to give the group up for good.
+  var onGivingWay: (@Sendable (Rival) -> Void)?
+  /// Called, on the loop, when this site is to take the group over from its owner, who asks for it.
+  var onTakingOver: (@Sendable (_ owner: String) -> Void)?
   var promises: PromiseLedger
   var clock: GroupClock
   /// The group's time in this turn.
@@ -134,6 +148,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     journal = parts.journal
     stateKeeper = parts.stateKeeper
     followers = parts.followers
+    lacking = parts.lacking
     receiving = ReceivingState(ownerDurable: parts.stateKeeper?.state.ownerDurable ?? .unknown)
     analyzer = parts.analyzer
     tap = parts.journal.map {
@@ -158,6 +173,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     let monotonic = SystemClock.monotonicNanoseconds()
     clock = GroupClock(
       wall: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()), monotonic: monotonic)
+    fence = parts.stateKeeper?.state.fence
     unsent = parts.followers.all.map { _ in UnsentAges(now: monotonic) }
     promises = PromiseLedger(
       known: parts.stateKeeper?.state.promise.through ?? .zero, boot: SystemInfo.bootIdentifier)
@@ -169,6 +185,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   /// Why the group serves nothing any more; nil while it does.
   var failure: String? { lifecycle.failure }
   var isStopping: Bool { lifecycle.isStopping }
+  /// It serves a branch to which nothing comes any more, neither from clients nor from a peer.
+  var isParked: Bool { branch != nil && duty == .following }
 
   // MARK: Connections
 
@@ -202,7 +220,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     if failure != nil || isStopping { return connection.close() }
     connections.add(connection)
     loop.clientCount += 1
-    if lifecycle.isPausing { connection.pause() }
+    if lifecycle.isPausing || move.isUnderWay { connection.pause() }
   }
 
   func remove(_ connection: GroupClient) {

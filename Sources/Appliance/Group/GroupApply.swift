@@ -36,8 +36,10 @@ extension Group {
     tickPromises(journal)
     continueDiskChanges()
     tickContents()
+    tickRestamping()
     tickReceiving()
     tickBranches()
+    tickFork()
     noteUnsent(journal)
   }
 
@@ -61,10 +63,11 @@ extension Group {
 
   /// What the history window is measured from: the group's time, of which the protected site's
   /// clock may be far ahead or behind. At a recovery site it is the newest instant that is known,
-  /// not the wall clock: while the protected site is gone, history must not melt away.
+  /// not the wall clock: while the protected site is gone, history must not melt away. Nor while a
+  /// failover is pending, which may be rolled back to try an earlier instant.
   private var historyClock: Timestamp {
     duty == .following
-      ? journal?.floor ?? .zero : readClock()
+      ? journal?.floor ?? .zero : stateKeeper?.state.fork?.instant ?? readClock()
   }
 
   /// The generations that may be applied now, oldest first.
@@ -79,7 +82,7 @@ extension Group {
     return generations.prefix(
       apply.stepCount(
         generations.lazy.map(\.span), history: historyClock, view: views.oldestInstant,
-        through: min(limit, receiving.applyLimit, last), isPressed: underPressure))
+        through: min(limit, receiving.applyLimit, forkLimit, last), isPressed: underPressure))
   }
 
   /// - Parameter last: the step takes nothing after this record.
@@ -191,7 +194,7 @@ extension Group {
 
   private func writeCheckpointIfDue(_ journal: SiteJournal) {
     let period = configuration.checkpointEveryNanoseconds
-    guard duty == .owning, period > 0,
+    guard duty == .owning, fence == nil, period > 0,
       journal.stamped > checkpoints.quietThrough,
       loop.monotonicNow &- checkpoints.lastNanoseconds >= period
     else { return }

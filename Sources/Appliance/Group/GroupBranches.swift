@@ -14,6 +14,8 @@ struct GroupBranches: ~Copyable {
   let all = Mutex<[String: Branch]>([:])
   /// By name; on the loop.
   fileprivate var holds: [String: OpenViews.Use] = [:]
+  /// By name, those whose file the keeper changes, or is to change; on the loop.
+  fileprivate var beingNoted: Set<String> = []
   fileprivate var lastLookNanoseconds: UInt64 = 0
 
   func named(_ name: String) -> Branch? { all.withLock { $0[name] } }
@@ -48,9 +50,19 @@ extension GroupOpening {
   static func findBranches(
     _ folder: String, log: (String) -> Void
   ) throws(SiteError) -> [Branch] {
+    var found: [Branch] = []
+    for record in try findRecords(folder, log: log) {
+      found.append(try Branch(record, folder: Branch.folder(record.name, ofGroupIn: folder)))
+    }
+    return found
+  }
+
+  static func findRecords(
+    _ folder: String, log: (String) -> Void
+  ) throws(SiteError) -> [BranchRecord] {
     let parent = "\(folder)/\(Branch.folderName)"
     guard Directory.exists(parent) else { return [] }
-    var found: [Branch] = []
+    var found: [BranchRecord] = []
     let names: [String]
     do throws(Errno) { names = try Directory.names(in: parent) } catch {
       throw SiteError("\(parent): \(error.withAdvice)")
@@ -66,7 +78,7 @@ extension GroupOpening {
             + "not opened; remove it")
         continue
       }
-      found.append(try Branch(record, folder: folder))
+      found.append(record)
     }
     return found
   }
@@ -81,7 +93,7 @@ extension GroupOpening {
       guard record.ending == nil, !branch.saved.isLost else {
         return FoundBranch(branch: branch, plan: nil, applied: .none)
       }
-      let plan = journal.viewPlan(at: record.instant)
+      let plan = journal.plan(for: record)
       let applied = journal.applied
       let doubt =
         record.isInDoubt ? "the process ended while what it is built on was dropped, perhaps" : nil
@@ -89,14 +101,7 @@ extension GroupOpening {
         branch.condemn(reason)
         return FoundBranch(branch: branch, plan: plan, applied: applied)
       }
-      var stores = [DiskStore?](
-        repeating: nil, count: (record.disks.map(\.number.index).max() ?? -1) + 1)
-      for disk in record.disks { stores[disk.number.index] = disks[disk.number]?.store }
-      do throws(VolumeError) {
-        branch.opened(
-          .success(
-            try View(plan, applied: applied, stores: stores, catalog: journal.catalog)))
-      } catch { branch.opened(.failure(.unavailable("\(error)"))) }
+      branch.open(plan, applied: applied, stores: disks.stores(of: record), journal.catalog)
       return FoundBranch(branch: branch, plan: plan, applied: applied)
     }
   }
@@ -105,7 +110,7 @@ extension GroupOpening {
   static func unfitness(
     of record: BranchRecord, _ state: JournalState, _ disks: DiskTable
   ) -> String? {
-    if record.group != state.group || state.baseline != .complete {
+    if record.group != state.group || state.needsBaseline {
       return "the group's history is another one now"
     }
     for disk in record.disks {
@@ -125,6 +130,37 @@ extension Journal {
       instant: instant, generations: maps(notLaterThan: instant),
       cut: generation(cutBy: instant),
       segments: segments(after: applied, through: stamped), diskCount: diskCount, shelf: shelf)
+  }
+
+  /// For what the branch is built on; see `viewPlan`.
+  fileprivate func plan(for record: BranchRecord) -> ViewPlan<Storage.File> {
+    if !record.isApart { return viewPlan(at: record.instant) }
+    // Until it is detached nothing is applied: no record is that early.
+    return ViewPlan(
+      instant: .zero, generations: [], cut: nil, segments: [], diskCount: diskCount,
+      shelf: shelf)
+  }
+}
+
+extension Branch {
+  /// Opens what it is built on. May block, unless it is apart.
+  fileprivate func open(
+    _ plan: ViewPlan<SiteSegmentFile>, applied: SequenceNumber, stores: [DiskStore?],
+    _ catalog: SegmentCatalog<SiteSegmentFile>
+  ) {
+    do throws(VolumeError) {
+      opened(.success(try View(plan, applied: applied, stores: stores, catalog: catalog)))
+    } catch { opened(.failure(.unavailable("\(error)"))) }
+  }
+}
+
+extension DiskTable {
+  /// By number.
+  fileprivate func stores(of record: BranchRecord) -> [DiskStore?] {
+    var stores = [DiskStore?](
+      repeating: nil, count: (record.disks.map(\.number.index).max() ?? -1) + 1)
+    for disk in record.disks { stores[disk.number.index] = self[disk.number]?.store }
+    return stores
   }
 }
 
@@ -156,7 +192,7 @@ extension Group {
     #if MUTANTS
       if Mutant.dropSaved.isOn { return }
     #endif
-    if branch.saved.byteCount > 0, let journal {
+    if branch.saved.byteCount > 0 || branch.record.isApart, let journal {
       view.detach(keepingIn: branch.saved, floor: journal.firstUnappliedSegment)
       views.detach(use, branch.saved)
     }
@@ -270,9 +306,32 @@ extension Group {
   private func noteEnd(
     of branch: Branch, _ reason: String, failed: @escaping @Sendable (Errno) -> Void = { _ in }
   ) {
+    note(branch) { () throws(Errno) in
+      try branch.end(reason)
+    } done: { [self] failure in
+      if let failure { return failed(failure) }
+      if !branch.isUsed { letGo(of: branch) }
+    }
+  }
+
+  /// Changes the branch's file, by the keeper, which may hang: one change at a time, and whoever
+  /// comes meanwhile comes again a second later. `done` is called on the loop.
+  private func note(
+    _ branch: Branch, _ change: @escaping @Sendable () throws(Errno) -> Void,
+    done: @escaping @Sendable (_ failure: Errno?) -> Void = { _ in }
+  ) {
+    let name = branch.name
+    guard branches.beingNoted.insert(name).inserted else { return }
     keeper.submit { [self] in
-      do throws(Errno) { try branch.end(reason) } catch { return failed(error) }
-      loop.post { [self] in if !branch.isUsed { letGo(of: branch) } }
+      let failure: Errno?
+      do throws(Errno) {
+        try change()
+        failure = nil
+      } catch { failure = error }
+      loop.post { [self] in
+        branches.beingNoted.remove(name)
+        done(failure)
+      }
     }
   }
 
@@ -312,11 +371,15 @@ extension Group {
     for span in journal.generations.lazy.map(\.span) where span.firstSequence <= last {
       kept = span.lastSequence <= last ? span.lastTimestamp : span.firstTimestamp
     }
-    return branches.listed.filter { $0.record.ending == nil && $0.record.instant > kept }
+    return branches.listed.filter {
+      $0.record.ending == nil && !$0.record.isApart && $0.record.instant > kept
+    }
   }
 
   private func clearDoubt(of branch: Branch) {
-    keeper.submit { if branch.record.isInDoubt { try? branch.note(inDoubt: false) } }
+    note(branch) { () throws(Errno) in
+      if branch.record.isInDoubt { try branch.note(inDoubt: false) }
+    }
   }
 
   /// What nobody serves holds up nothing; the others are told to end.
@@ -332,11 +395,17 @@ extension Group {
     let table = diskTable.withLock { $0 }
     for branch in branches.listed where branch.record.ending == nil {
       let record = branch.record
-      let use = views.add(
-        branch, journal.viewPlan(at: record.instant), applied: journal.applied)
+      let plan = journal.plan(for: record)
+      let use = views.add(branch, plan, applied: journal.applied)
       branches.holds[branch.name] = use
-      views.failed(use)
-      if let dropped, record.instant > dropped {
+      if record.isApart {
+        branch.open(
+          plan, applied: journal.applied, stores: table.stores(of: record), journal.catalog)
+        attach(branch, use)
+      } else {
+        views.failed(use)
+      }
+      if let dropped, record.instant > dropped, !record.isApart {
         end(branch, "what it is built on was never durable where it was written, and is dropped")
       } else if let reason = GroupOpening.unfitness(of: record, state, table) {
         end(branch, reason)
@@ -367,10 +436,22 @@ extension Group {
 
   /// A full copy would write over what they are built on.
   var refusalOfCopyForBranches: String? {
-    let names = branches.listed.filter { $0.record.ending == nil }.map(\.name)
-    if names.isEmpty { return nil }
+    let open = branches.listed.map(\.record).filter { $0.ending == nil }
+    let named = { (kind: BranchRecord.Kind) in
+      open.filter { $0.kind == kind }.map(\.name).joined(separator: ", ")
+    }
+    let (tests, parked) = (named(.test), named(.parked))
+    var parts: [String] = []
+    if !tests.isEmpty {
+      parts.append("what tests are built on: end them there first (`tapline test stop`): \(tests)")
+    }
+    if !parked.isEmpty {
+      parts.append(
+        "writes that are parked: copy out there what is needed of them, and delete them "
+          + "(`tapline test stop NAME --parked`): \(parked)")
+    }
+    if parts.isEmpty { return nil }
     return "group \(configuration.name) must be copied anew at \(siteName), which would take away "
-      + "what tests are built on: end them there first (`tapline test stop`): "
-      + names.joined(separator: ", ")
+      + parts.joined(separator: "; and ")
   }
 }

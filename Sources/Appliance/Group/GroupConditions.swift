@@ -18,6 +18,7 @@ extension Group {
       #endif
       found.append(condition)
     }
+    found += forkConditions
     if duty == .owning, let text = clockProblem {
       found.append(Condition(.clockStepped, text))
     }
@@ -28,11 +29,11 @@ extension Group {
       found.append(Condition(.diskWaits, disk: disk, text))
     }
     let ended = branches.listed.map(\.record).compactMap { record in
-      record.ending.map { "test \(record.name) has ended: \($0)" }
+      record.ending.map { "\(record.title) has ended: \($0)" }
     }
     if !ended.isEmpty { found.append(Condition(.testEnded, ended.joined(separator: "; "))) }
     for index in links.indices { found += sendingConditions(index) }
-    if duty == .following { found += receivingConditions }
+    if duty == .following, !isParked { found += receivingConditions }
     return found
   }
 
@@ -120,7 +121,13 @@ extension Group {
     if let (disk, text) = ownTooSmall { found.append(Condition(.diskTooSmall, disk: disk, text)) }
     if let (disk, text) = missingDisk { found.append(Condition(.diskMissing, disk: disk, text)) }
     let isComplete = stateKeeper?.state.baseline == .complete
-    if !isComplete {
+    if let text = reconcilingText {
+      found.append(Condition(.copyIncomplete, text))
+      if let divergence = receiving.divergence {
+        found.append(Condition(.diverged, divergence))
+        return found
+      }
+    } else if !isComplete {
       let text =
         receiving.receiver == nil
         ? "waiting for the protected site" : "the initial sync is under way"

@@ -42,19 +42,24 @@ extension Group {
       startSync()
       if lifecycle.runs(.sync) || failure != nil { return }
     }
-    if duty == .owning, apply.failure == nil,
-      journal.applied < journal.appended
-    {
+    if appliesAtStop, apply.failure == nil, journal.applied < journal.appended {
       startApply(underPressure: true)
       if lifecycle.runs(.apply) { return }
     }
     finishStop()
   }
 
+  /// So that the disks alone are current afterwards. Not what may yet follow: history ends with
+  /// what is applied, and a follower goes on in the segment in which it stopped.
+  private var appliesAtStop: Bool {
+    duty == .owning && !fork.isGivingWay && stateKeeper?.state.fork == nil
+  }
+
   private var heldBackText: String {
-    let names = branches.listed.filter { $0.record.ending == nil }.map(\.name)
-    if names.isEmpty { return "apply is held back" }
-    return "tests are built on what is before them: \(names.joined(separator: ", "))"
+    let open = branches.listed.map(\.record).filter { $0.ending == nil }
+    if open.isEmpty { return "apply is held back" }
+    let titles = open.map(\.title).joined(separator: ", ")
+    return "held back by \(titles)"
   }
 
   private func finishStop() {
@@ -62,7 +67,7 @@ extension Group {
     onDrained = nil
     lifecycle.drained()
     guard let stateKeeper, let journal, failure == nil else { return completion() }
-    if duty == .owning, branch == nil, journal.applied < journal.appended {
+    if appliesAtStop, branch == nil, journal.applied < journal.appended {
       log(
         "group \(configuration.name): records \(journal.applied.rawValue + 1) to "
           + "\(journal.appended.rawValue) are not applied "

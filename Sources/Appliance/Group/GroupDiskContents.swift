@@ -76,7 +76,7 @@ extension Group {
   }
 
   /// Guests come first: what they may need of the journal is left to them.
-  private func hasRoomForContents(_ journal: SiteJournal) -> Bool {
+  func hasRoomForContents(_ journal: SiteJournal) -> Bool {
     if writesWait || room.isRefilling { return false }
     let lacking = followers.mark.map { journal.segmentCount(after: $0) } ?? 0
     guard lacking < journal.capacityByteCount / journal.options.segmentByteCount / 2 else {
@@ -198,7 +198,7 @@ extension Group {
           guard let record = bytes.baseAddress else { return false }
           do throws(JournalError) {
             try unsafe tap.content(
-              disk.number, offset: offset, length: UInt32(length), now: readClock(),
+              .write, disk.number, offset: offset, length: UInt32(length), now: readClock(),
               record: record)
           } catch { fail("\(error)") }
           return commit()

@@ -87,7 +87,7 @@ extension Group {
     _ number: DiskNumber, at sequence: SequenceNumber, _ receiver: any IncomingLink,
     _ state: JournalState
   ) -> Bool {
-    state.baseline != .complete && sequence <= receiver.peerLast
+    state.needsBaseline && sequence <= receiver.peerLast
       && receiver.peerDisks[number] == nil
   }
 

@@ -39,7 +39,7 @@ extension GroupOpening {
         table.wait(for: opened)
       }
     }
-    guard let state, configuration.role == .protected || state.baseline == .complete else {
+    guard let state, configuration.role == .protected || !state.needsBaseline else {
       return table
     }
     for noted in state.disks where table[noted.number] == nil && noted.added != nil {
@@ -174,7 +174,7 @@ extension GroupOpening {
   static func note(
     _ table: DiskTable, in state: inout JournalState
   ) throws(SiteError) {
-    if state.ownership.duty == .following, state.baseline != .complete {
+    if state.ownership.duty == .following, state.needsBaseline {
       let isWithout = { (disk: JournalState.Disk) in table[disk.number] == nil }
       // What was copied went to a store that is not the disk's any more.
       if state.disks.contains(where: isWithout) { state.copy = .none }

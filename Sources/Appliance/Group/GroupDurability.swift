@@ -28,6 +28,13 @@ struct DurabilityWaits: ~Copyable {
 
   var isEmpty: Bool { waits.isEmpty }
 
+  /// Clients that wait; what the group itself waits for stays.
+  mutating func takeClients() -> [GroupClient] {
+    let all = takeAll()
+    for wait in all where wait.connection == nil { waits.append(wait) }
+    return all.compactMap(\.connection)
+  }
+
   mutating func add(_ sequence: SequenceNumber, _ connection: GroupClient, _ tag: NBDRequestTag) {
     waits.append(Wait(sequence: sequence, connection: connection, tag: tag, action: nil))
   }
@@ -195,13 +202,15 @@ extension Group {
     let known = knownOfOthers
     let followers = followers
     let state = stateKeeper.state
+    let reached = receiving.reached(durable: durable)
     guard
-      durable > state.durable || known.isNews(to: state)
+      durable > state.durable || known.isNews(to: state) || reached != nil
         || !followers.areNoted(in: state.followers)
     else { return }
     let promise = promiseChange
     guard lifecycle.begin(.durabilityNote) else { return }
     durability.lastNoteNanoseconds = now
+    if let reached { receiving.noted(reached) }
     // What cannot be noted now is noted later; who depends on the file hears of its failures.
     keeper.submit { [self] in
       try? stateKeeper.update {
@@ -209,6 +218,9 @@ extension Group {
         $0.followers = followers.marks
         known.note(in: &$0)
         promise(&$0)
+        if let reached, $0.lack != .none {
+          $0.lack = .init(list: $0.lack.list, reached: reached.reached, by: reached.record)
+        }
       }
       loop.post { [self] in lifecycle.ended(.durabilityNote) }
     }

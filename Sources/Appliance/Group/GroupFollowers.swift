@@ -99,7 +99,7 @@ extension Group {
       lagBytes: isBehind && isKnown ? journal.byteCount(after: follower.durable) : 0,
       sentBytes: peer.sentByteCount, wireBytes: peer.wireByteCount,
       reconnects: peer.reconnectCount, restoredRecords: peer.restoredCount,
-      syncProgress: peer.syncProgress)
+      syncProgress: peer.syncProgress ?? links[index].lack.progress?.share)
   }
 
   // MARK: Conditions
@@ -130,6 +130,13 @@ extension Group {
     }
     if let (disk, text) = tooSmall(link, peer) {
       found.append(Condition(.peerDiskTooSmall, disk: disk, peer: site, text))
+    }
+    if let progress = link.lack.progress {
+      let text =
+        "\(site), which owned the group before, is brought in step: \(progress.byteCount >> 20) of "
+        + "\(progress.total >> 20) MiB that it lacks are in the history"
+      found.append(
+        Condition(.copying, peer: site, text + (restamping.failure.map { "; \($0)" } ?? "")))
     }
     if let progress = peer.syncProgress {
       found.append(

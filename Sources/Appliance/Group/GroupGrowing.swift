@@ -109,7 +109,7 @@ extension Group {
 
   /// Why no connection is of use while a disk is as small as it is.
   func refusalOfSizes(_ hello: LinkHello, _ state: JournalState) -> String? {
-    if state.baseline != .complete { return refusalOfCopy(from: hello) }
+    if state.needsBaseline { return refusalOfCopy(from: hello) }
     guard let obstacle = receiving.obstacle, isInTheWay(obstacle),
       hello.lineage.newest?.identifier == obstacle.incarnation,
       obstacle.newcomer != nil

@@ -35,7 +35,7 @@ extension Group {
   /// Until it has a whole copy, a recovery group takes its peer's identifier whenever a copy
   /// begins: the state file may have one that a write which failed has left there.
   private var lastingIdentifier: GroupIdentifier? {
-    guard let state = stateKeeper?.state, state.baseline == .complete else { return nil }
+    guard let state = stateKeeper?.state, !state.needsBaseline else { return nil }
     return state.group
   }
 }

@@ -11,10 +11,37 @@ public struct SiteError: Error, Sendable, CustomStringConvertible {
   public let description: String
   /// What is missing may come by itself.
   let isPassing: Bool
+  /// For programs; nil where they are told no more than that it was refused.
+  public let refusal: Refusal?
 
-  init(_ description: String, isPassing: Bool = false) {
+  init(_ description: String, _ refusal: Refusal? = nil, isPassing: Bool = false) {
     self.description = description
+    self.refusal = refusal
     self.isPassing = isPassing
+  }
+
+  /// Why a group does not change hands. A raw value is a promise to programs: it is not changed.
+  public enum Refusal: String, CaseIterable, Sendable {
+    /// This site owns the group: a failover is ordered at one that follows.
+    case isOwner = "is-owner"
+    /// This site follows: a move is ordered at the owner.
+    case isFollower = "is-follower"
+    /// A failover is pending: it is to be committed or rolled back first.
+    case failoverPending = "failover-pending"
+    /// There is no failover to commit or roll back.
+    case noFailover = "no-failover"
+    /// The disks here are not whole yet.
+    case copyIncomplete = "copy-incomplete"
+    /// The other site is not connected, or cannot recover anything yet.
+    case notConnected = "not-connected"
+    /// The other site lacks more than it gets in the time that there is.
+    case notInStep = "not-in-step"
+    /// The other site did not take the group over; it is where it was.
+    case notTaken = "not-taken"
+    /// The other site was asked to take over, and has not been met since: writes wait.
+    case inDoubt = "in-doubt"
+    /// What is parked would lose what it is built on.
+    case buildsOnParked = "parked-needs-it"
   }
 }
 
@@ -29,6 +56,8 @@ struct GroupParts {
   var journal: SiteJournal?
   var stateKeeper: StateKeeper?
   var followers = Followers()
+  /// What a former owner lacks of the next one's disks.
+  var lacking: LackingList?
   var observations: ObservationQueue
   var analyzer: GroupAnalyzer?
   /// Holds the folder's lock for as long as the group lives.
@@ -66,6 +95,7 @@ enum GroupOpening {
       try requireNotLeft(name, folder)
     }
     if let known { try requireKnown(known, folder) }
+    if configuration.role != .plain { try completeExchange(configuration, folder, files, log: log) }
     let state = configuration.role == .plain ? nil : try presentState(folder)
     let disks = try openDisks(configuration, origin, state, in: folder, files, log: log)
     var parts = GroupParts(
@@ -87,6 +117,21 @@ enum GroupOpening {
     parts.analyzer = GroupAnalyzer(
       disks: disks.listed.map(\.analyzed), queue: parts.observations)
     return parts
+  }
+
+  /// What a crash has interrupted while the group changed hands. Of a group that another process
+  /// has open there is nothing of it.
+  private static func completeExchange(
+    _ configuration: GroupConfiguration, _ folder: String, _ files: InheritedFiles,
+    log: (String) -> Void
+  ) throws(SiteError) {
+    guard let fork = try presentState(folder)?.fork, fork.stage != .pending else { return }
+    var exchange = try OwnershipExchange(configuration, in: folder, files)
+    defer {
+      for note in exchange.notes { log("group \(configuration.name): \(note)") }
+      exchange.end()
+    }
+    try exchange.complete()
   }
 
   static func checkMode(_ configuration: GroupConfiguration) throws(SiteError) {
@@ -184,6 +229,7 @@ enum GroupOpening {
     try check(state, against: configuration, own, folder)
     try requireOwn(storage, state)
     try note(parts.disks, in: &state)
+    parts.lacking = try lacking(folder, &state, log: log)
     let recovered = try JournalRecovery(
       storage, state: state,
       shelf: IndexShelf(
@@ -244,7 +290,7 @@ enum GroupOpening {
   /// Segments of another group would count as free and be written over. Only a full copy that
   /// was interrupted at its beginning leaves some, which are void.
   private static func requireOwn(_ storage: FolderStorage, _ state: JournalState) throws {
-    guard state.baseline == .complete else { return }
+    if state.needsBaseline { return }
     let foreign = try JournalRecovery.filesInUse(storage, notOf: state.group)
     guard let first = foreign.first, let header = first.header else { return }
     throw SiteError(
@@ -306,6 +352,20 @@ enum GroupOpening {
     }
   }
 
+  /// What a former owner lacks. If nobody can tell that any more, a full copy must come.
+  private static func lacking(
+    _ folder: String, _ state: inout JournalState, log: (String) -> Void
+  ) throws -> LackingList? {
+    guard state.baseline == .reconciling else { return nil }
+    let found = try LackingFile.read(in: folder)
+    if let found, found.number == state.lack.list, found.group == state.group { return found }
+    log(
+      "group \(state.groupName): \(LackingFile.path(folder)), which says what its disks lack, is "
+        + "missing or damaged: a full copy follows")
+    state.baseline = .missing
+    return nil
+  }
+
   private static func check(
     _ state: JournalState, against configuration: GroupConfiguration,
     _ disks: [JournalState.Disk], _ folder: String
@@ -334,7 +394,7 @@ extension GroupOpening {
   static func receivers(
     _ group: GroupConfiguration, _ duty: Duty
   ) -> [PeerConfiguration] {
-    duty == .owning ? group.peers : []
+    duty == .owning ? group.peers.filter { $0.address != nil } : []
   }
 
   private static func followers(

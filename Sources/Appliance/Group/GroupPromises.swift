@@ -45,7 +45,8 @@ extension Group {
       return
     }
     let present = readClock()
-    givePromise(through: present, journal, state)
+    // Of an instant that is told now, another owner may have records.
+    if fence == nil { givePromise(through: present, journal, state) }
     if promises.mustReserve(
       state.promise, given: journal.promised, present: present, now: monotonic)
     {

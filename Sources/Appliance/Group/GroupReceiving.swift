@@ -39,9 +39,15 @@ extension Group {
     guard failure == nil, !isStopping, let state = stateKeeper?.state, let journal else {
       return receiver.refuse("the group is stopping or has failed")
     }
+    if move.isTakingOver {
+      return receiver.refuse("\(siteName) is taking the group over")
+    }
+    if duty == .owning, answerRival(hello, state, journal, receiver) { return }
+    if duty == .following, answerOwner(hello, state, journal, receiver) { return }
     if let reason = refusal(of: hello, state) ?? refusalOfRival(hello) {
       return receiver.refuse(reason)
     }
+    if hello.claim.term > state.ownership.term { noteOwner(hello.claim) }
     closeReceiver()
     // What the older one had staged was journaled with its end, or could not be.
     if let failure { return receiver.refuse("the group has failed: \(failure)") }
@@ -71,7 +77,7 @@ extension Group {
 
   /// Nothing of an earlier connection is under way.
   private func welcome(_ receiver: any IncomingLink, _ state: JournalState) {
-    guard state.baseline == .complete, let last = journal?.stamped,
+    guard !state.needsBaseline, let last = journal?.stamped,
       state.namesDisks(after: last)
     else { return receiver.welcome(welcome(state)) }
     voidMarkers(behind: last, for: receiver) { [self] in
@@ -83,7 +89,10 @@ extension Group {
     if duty != .following {
       return "group \(hello.groupName) is \(duty.role.rawValue) at this site, not recovery"
     }
-    if let peer = configuration.peer, peer.site != hello.site {
+    // A site that follows may have sent to several once.
+    if let peer = configuration.peer,
+      !configuration.peers.contains(where: { $0.site == hello.site })
+    {
       return "group \(hello.groupName) receives from site \(peer.site), not from \(hello.site)"
     }
     if let reason = refusalOfDisks(hello, state) { return reason }
@@ -92,7 +101,7 @@ extension Group {
       return "the journal segments differ: \(hello.segmentByteCount) bytes there, "
         + "\(journal.options.segmentByteCount) here: give both groups the same segment_size"
     }
-    if state.baseline == .complete, state.group != hello.group {
+    if !state.needsBaseline, state.group != hello.group {
       return "this site holds the history of another group of that name (\(state.group)); "
         + "remove its data folder here to start anew"
     }
@@ -105,7 +114,7 @@ extension Group {
     #if MUTANTS
       if Mutant.numberByPlace.isOn { return nil }
     #endif
-    if state.baseline != .complete { return nil }
+    if state.needsBaseline { return nil }
     let strange = hello.disks.first { disk in
       state.disks[disk.number].map { $0.name != disk.name } ?? false
     }
@@ -132,7 +141,9 @@ extension Group {
     let last =
       journal.map { LastRecord.newest($0.catalog, $0.watermarks) } ?? LastRecord(.none, .zero)
     return LinkWelcome(
-      site: siteName, needsBaseline: state.baseline != .complete, needsCopy: state.needsCopy,
+      site: siteName, needsBaseline: state.needsBaseline,
+      needsCopy: state.needsCopy || lacksWhatIsNowhere,
+      lacksAfter: state.baseline == .reconciling ? lacking?.common.sequence : nil,
       copy: state.baseline == .copying ? state.copy : .none,
       lineage: journal?.lineage.holding(through: last.sequence) ?? Lineage(), last: last,
       position: StreamPosition(
@@ -145,7 +156,8 @@ extension Group {
 
   func closeReceiver() {
     receiving.receiver?.close()
-    receiving.disconnected(now: SystemClock.monotonicNanoseconds())
+    receiving.disconnected(
+      now: SystemClock.monotonicNanoseconds(), last: journal?.appended ?? .none)
     lifecycle.awaitReset(false)
   }
 
@@ -229,6 +241,7 @@ extension Group {
 
   func durableAdvanced() {
     completeBaselineIfReached()
+    completeReconcilingIfReached()
     reportProgress()
   }
 
@@ -237,6 +250,7 @@ extension Group {
   func tickReceiving() {
     if duty == .owning { return }
     completeBaselineIfReached()
+    completeReconcilingIfReached()
     reportProgress()
     receiving.receiver?.stayInTouch()
   }

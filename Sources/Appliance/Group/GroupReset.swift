@@ -126,6 +126,7 @@ extension Group {
       fail("\(error)")
     case .success(let recovered):
       let stampedBefore = journal.stamped
+      if state.needsBaseline { lacking = nil }
       apply.restarts()
       durability.durable = .none
       let names = configuredNames
@@ -136,7 +137,7 @@ extension Group {
       setback?.cut(to: journal.stamped)
       openBranchesAgain(dropped: journal.stamped < stampedBefore ? journal.newestTimestamp : nil)
       guard receiving.receiver === receiver else { return }
-      if state.baseline == .complete {
+      if !state.needsBaseline {
         receiving.follows()
         receiver.welcome(welcome(state))
       } else {

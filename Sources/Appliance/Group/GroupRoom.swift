@@ -17,7 +17,9 @@ extension Group {
     let wanted = room.segmentsToFree(
       free: journal.freeSegmentCount(grows: room.fileFailure == nil), journal.options.reserve,
       opened: journal.openedCount)
-    if let wanted { applyAhead(freeing: wanted, journal) }
+    guard let wanted else { return }
+    commitForkForRoom(journal)
+    applyAhead(freeing: wanted, journal)
   }
 
   /// Applies the oldest records, whatever their age, where that makes room.
@@ -43,7 +45,7 @@ extension Group {
 
   /// The journal is full: gets room by whatever the policy allows.
   func makeRoom() {
-    guard let journal else { return }
+    guard let journal, !isParked else { return }
     var search = RoomSearch()
     while let step = search.next(roomFacts(journal)) {
       switch step {
@@ -71,7 +73,7 @@ extension Group {
 
   /// Creates the next segment file before it is needed.
   func createSlot() {
-    guard let journal, lifecycle.mayBegin(.segmentFile),
+    guard let journal, !isParked, lifecycle.mayBegin(.segmentFile),
       room.mayCreateFile(now: SystemClock.monotonicNanoseconds())
     else { return }
     let isIdle = apply.isIdle(now: loop.monotonicNow) && !lifecycle.isSettling

@@ -6,6 +6,14 @@ public struct GroupStatus: Codable, Sendable {
   public var name: String
   /// `protected`, `recovery` or `plain`.
   public var role: String
+  /// `owning` or `following`: what it does here now; absent for a plain group.
+  public var duty: String?
+  /// Of the ownership that is known here; absent for a plain group.
+  public var term: UInt64?
+  /// One that is pending; absent when there is none.
+  public var failover: FailoverStatus?
+  /// Why writes are refused here: another site has taken over. Absent while they are not.
+  public var fenced: String?
   /// `ok`; otherwise one sentence that says what is wrong: of the worst of `conditions`.
   public var health: String
   /// The worst first.
@@ -29,22 +37,27 @@ public struct GroupStatus: Codable, Sendable {
   public var analysis: GroupAnalysisSnapshot?
 
   enum CodingKeys: String, CodingKey {
-    case name, role, health, conditions, closed, epoch, watermarks, history, journal, link, links
-    case disks, tests, analysis
+    case name, role, duty, term, failover, fenced, health, conditions, closed, epoch, watermarks
+    case history, journal, link, links, disks, tests, analysis
     case removedDisks = "removed_disks"
     case writeLatency = "write_latency"
   }
 
   init(
-    name: String, role: String, conditions: [ConditionStatus], closed: OpeningStatus? = nil,
-    epoch: UInt64, watermarks: WatermarkStatus, history: HistoryStatus? = nil,
-    journal: JournalStatus? = nil,
+    name: String, role: String, duty: String? = nil, term: UInt64? = nil,
+    failover: FailoverStatus? = nil, fenced: String? = nil, conditions: [ConditionStatus],
+    closed: OpeningStatus? = nil, epoch: UInt64, watermarks: WatermarkStatus,
+    history: HistoryStatus? = nil, journal: JournalStatus? = nil,
     link: LinkStatus? = nil, links: [LinkStatus]? = nil, writeLatency: LatencyStatus? = nil,
     disks: [DiskStatus], removedDisks: [RemovedDiskStatus]? = nil,
     tests: [OpenTestStatus]? = nil, analysis: GroupAnalysisSnapshot? = nil
   ) {
     self.name = name
     self.role = role
+    self.duty = duty
+    self.term = term
+    self.failover = failover
+    self.fenced = fenced
     self.conditions = conditions
     self.closed = closed
     health = conditions.health

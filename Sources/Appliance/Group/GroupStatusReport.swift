@@ -16,6 +16,7 @@ extension Group {
     }
     // What has come by the first time may be told of no more then.
     noteConditions()
+    listenForRivals()
     tick()
     makeFirstChanges()
   }
@@ -35,6 +36,9 @@ extension Group {
             "group \(configuration.name) is \(duty.role.rawValue) at this site; "
               + "checkpoints are made at the protected site")))
     }
+    if let fenceText {
+      return done(.failure(SiteError("group \(configuration.name): \(fenceText)")))
+    }
     guard let checkpoint = writeCheckpoint(tag: tag) else {
       return done(
         .failure(
@@ -51,7 +55,9 @@ extension Group {
     noteConditions()
     let counts = connectionCounts
     return GroupStatus(
-      name: configuration.name, role: duty.role.rawValue, conditions: conditionStatus,
+      name: configuration.name, role: duty.role.rawValue, duty: dutyName,
+      term: stateKeeper?.state.ownership.term, failover: failoverStatus, fenced: fenceText,
+      conditions: conditionStatus,
       epoch: journal?.currentEpoch ?? 0, watermarks: watermarkStatus,
       history: historyStatus, journal: journalStatus, link: linkStatus, links: linkStatuses,
       writeLatency: latency.status,
@@ -60,6 +66,14 @@ extension Group {
           name: disk.name, sizeBytes: disk.store.byteCount, backing: disk.store.description,
           connections: counts[disk.number] ?? 0)
       }, removedDisks: removedDisks, tests: openTests)
+  }
+
+  private var dutyName: String? {
+    switch duty {
+    case .plain: nil
+    case .owning: "owning"
+    case .following: "following"
+    }
   }
 
   private var openTests: [OpenTestStatus]? {
@@ -115,7 +129,7 @@ extension Group {
 
   /// At a recovery site: how old the newest durable record is, seen from here.
   var receivingStatus: LinkStatus? {
-    guard duty == .following, let journal else { return nil }
+    guard duty == .following, !isParked, let journal else { return nil }
     let known = journal.floor
     return LinkStatus(
       peerSite: receiving.peerSite ?? configuration.peer?.site ?? "",

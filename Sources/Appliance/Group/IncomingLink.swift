@@ -29,6 +29,8 @@ protocol IncomingLink: AnyObject, Sendable {
   func welcome(_ welcome: LinkWelcome)
   /// Says why, and closes.
   func refuse(_ reason: String)
+  /// The peer is to give way to this site, which owns the group itself; closes.
+  func outrank(_ rival: Rival)
   /// The journal was set back: pieces of the full copy, or records, can come.
   func baselineReady()
   /// The pieces before the peer's question of this number are durable.

@@ -47,6 +47,12 @@ extension GroupOpening {
       return false
     }
     if state.baseline == .missing { return false }
+    if state.baseline == .reconciling {
+      throw SiteError(
+        "the disks are not yet in step with those of the group's owner, and are neither old nor "
+          + "new: start the group as recovery until they are, or move \(storage.path) away to use "
+          + "the disks as they are")
+    }
     if state.baseline == .copying {
       throw SiteError(
         "a full copy from the protected site was not finished, and the disks are neither old nor "

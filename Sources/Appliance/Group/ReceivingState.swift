@@ -21,6 +21,10 @@ struct ReceivingState {
   private(set) var failuresBefore = 0
   /// The end of a full copy was announced: from this record on the disks can be trusted.
   private var copyEnd: JournalState.Mark?
+  /// As `copyEnd`, of what a former owner lacks.
+  private var reconciledEnd: JournalState.Mark?
+  /// What lies before each position comes with records up to another; see `GroupReconciling`.
+  private var restampings: [(position: DiskPosition, record: SequenceNumber)] = []
   /// The last piece of the full copy is durable on the disks.
   private var isCopyStored = false
   /// What `GroupLifecycle.Step.reset` is.
@@ -47,12 +51,16 @@ struct ReceivingState {
     refusal = nil
   }
 
-  mutating func disconnected(now: UInt64) {
+  /// - Parameter last: the last record that is here.
+  mutating func disconnected(now: UInt64, last: SequenceNumber) {
+    // Of what has not come, the next connection tells.
+    restampings.removeAll { $0.record > last }
     if receiver != nil { vitals.ended(now: now) }
     receiver = nil
     reset = nil
     copyEnd = nil
     isCopyStored = false
+    reconciledEnd = nil
     applyLimit = SequenceNumber(.max)
   }
 
@@ -85,6 +93,7 @@ struct ReceivingState {
 
   /// What is behind this record is given up, of what was heard of the owner, too.
   mutating func cut(after sequence: SequenceNumber) {
+    restampings.removeAll { $0.record > sequence }
     if ownerDurable.sequence > sequence { ownerDurable = .unknown }
   }
 
@@ -132,6 +141,36 @@ struct ReceivingState {
   mutating func takeWholeCopy(durable: SequenceNumber) -> JournalState.Mark? {
     guard let mark = copyEnd, isCopyStored, durable >= mark.sequence else { return nil }
     copyEnd = nil
+    return mark
+  }
+
+  // MARK: What a former owner lacks
+
+  /// What lies before the position comes with the records up to this one.
+  mutating func restamps(to position: DiskPosition, by record: SequenceNumber) {
+    // One that is not durable yet waits, and the newest.
+    if restampings.count > 1 { restampings.removeLast() }
+    restampings.append((position, record))
+  }
+
+  /// What of that is durable, and was not told yet.
+  func reached(durable: SequenceNumber) -> JournalState.Lack? {
+    restampings.last { $0.record <= durable }.map {
+      .init(list: 0, reached: $0.position, by: $0.record)
+    }
+  }
+
+  /// It is in the state file.
+  mutating func noted(_ reached: JournalState.Lack) {
+    restampings.removeAll { $0.record <= reached.record }
+  }
+
+  mutating func reconciles(at mark: JournalState.Mark) { reconciledEnd = mark }
+
+  /// The record with which nothing is lacking any more, once it is durable; once.
+  mutating func takeReconciled(durable: SequenceNumber) -> JournalState.Mark? {
+    guard let mark = reconciledEnd, durable >= mark.sequence else { return nil }
+    reconciledEnd = nil
     return mark
   }
 }

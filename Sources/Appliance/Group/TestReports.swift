@@ -38,13 +38,12 @@ public struct TestCheck: Codable, Equatable, Sendable {
 /// The reports of a group's tests, oldest first: `tests` in its folder (docs/branch-format.md),
 /// replaced as a whole.
 ///
-/// `TAPLTEST`, version (32 bits), CRC-32C of what follows (32), count (32), then the reports.
+/// A `SealedForm`, `TAPLTEST`: count (32 bits), then the reports.
 struct TestReports: Equatable, Sendable {
   static let fileName = "tests"
   /// The oldest go when there are more.
   static let limit = 256
-  private static let magic: UInt64 = 0x5441_504C_5445_5354  // "TAPLTEST"
-  private static let version: UInt32 = 1
+  private static let form = SealedForm(magic: 0x5441_504C_5445_5354, version: 1)  // "TAPLTEST"
 
   private(set) var reports: [TestReport] = []
 
@@ -64,7 +63,7 @@ struct TestReports: Equatable, Sendable {
     let path = "\(folder)/\(Self.fileName)"
     guard Directory.exists(path) else { return }
     let bytes = try DurableFile.read(path, limit: 16 << 20)
-    do throws(WireDecoder.Failure) { reports = try Self.decode(bytes) ?? [] } catch { reports = [] }
+    do { reports = try Self.decode(Self.form.open(bytes)) } catch { reports = [] }
   }
 
   /// Durable when it returns. Blocks.
@@ -89,23 +88,10 @@ struct TestReports: Equatable, Sendable {
         encoder.put(check.seconds.bitPattern)
       }
     }
-    var whole = WireEncoder()
-    whole.put(Self.magic)
-    whole.put(Self.version)
-    whole.put(Self.checksum(encoder.bytes))
-    whole.put(encoder.bytes)
-    return whole.bytes
+    return Self.form.seal(encoder.bytes)
   }
 
-  private static func decode(
-    _ bytes: [UInt8]
-  ) throws(WireDecoder.Failure) -> [TestReport]? {
-    var whole = WireDecoder(bytes)
-    guard try whole.take(UInt64.self) == magic, try whole.take(UInt32.self) == version
-    else { return nil }
-    let sum = try whole.take(UInt32.self)
-    let fields = try whole.takeBytes(whole.remaining)
-    guard checksum(fields) == sum else { return nil }
+  private static func decode(_ fields: [UInt8]) throws(WireDecoder.Failure) -> [TestReport] {
     var decoder = WireDecoder(fields)
     var reports: [TestReport] = []
     for _ in 0..<(try decoder.take(UInt32.self)) {
@@ -131,9 +117,5 @@ struct TestReports: Equatable, Sendable {
           user: user, note: note, writtenBytes: written, ending: ending, check: check))
     }
     return reports
-  }
-
-  private static func checksum(_ bytes: [UInt8]) -> UInt32 {
-    unsafe bytes.withUnsafeBytes { unsafe CRC32C.standard($0) }
   }
 }

@@ -39,6 +39,8 @@ public struct TestRequest: Codable, Equatable, Sendable {
 public struct TestStatus: Codable, Equatable, Sendable {
   public var group: String
   public var name: String
+  /// `test`; `parked`: writes that a failover took out of the group's order, to be read.
+  public var kind: String
   /// `open`, `opening`, `ended`; `planned` of a dry run.
   public var state: String
   /// Why it is not open.
@@ -57,7 +59,8 @@ public struct TestStatus: Codable, Equatable, Sendable {
   public var limitBytes: UInt64
 
   enum CodingKeys: String, CodingKey {
-    case group, name, state, reason, instant, started, expires, user, note, exports, connections
+    case group, name, kind, state, reason, instant, started, expires, user, note, exports
+    case connections
     case writtenBytes = "written_bytes"
     case savedBytes = "saved_bytes"
     case limitBytes = "limit_bytes"

@@ -39,6 +39,17 @@ public struct TimelineStatus: Codable, Sendable {
     public var to: String
   }
 
+  /// Records that are kept beside the order.
+  public struct Parked: Codable, Sendable {
+    public var name: String
+    /// The instants that can be opened of it.
+    public var from: String
+    public var to: String
+    /// The names under which NBD clients open its end; another instant goes in the place of
+    /// `latest`.
+    public var exports: [String]
+  }
+
   public var group: String
   /// Absent, with `end`, when nothing can be opened yet.
   public var start: String?
@@ -50,6 +61,9 @@ public struct TimelineStatus: Codable, Sendable {
   /// There are later ones: the page from (`from`) this instant on has them.
   public var later: String?
   public var gaps: [Gap]
+  /// What was acknowledged and is not in the order any more, and can be opened; absent when there
+  /// is nothing.
+  public var parked: [Parked]?
   /// Those that are over, oldest first; absent when there were none.
   public var tests: [TestReportStatus]?
 }

@@ -148,6 +148,10 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
     case .segment(let header): try openSegment(header)
     case .piece(let piece, let content): try store(piece, content)
     case .heartbeat(let timestamp): group.heard(timestamp)
+    case .takeOver(let sequence):
+      if let reason = group.refusalToTakeOver(sequence, from: link.hello.site) {
+        throw .unacceptable(reason)
+      }
     case .ownerDurable(let sequence): group.noteOwnerDurable(sequence, link.hello.lineage)
     case .begin: try follow()
     case .cut(let sequence, let seen):
@@ -163,6 +167,9 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
       group.beginBaseline(link.hello, start: sequence, copy: link.copy, self)
     case .confirm(let number): group.storeBaseline(confirming: number, self)
     case .endCopy(let mark): group.endBaseline(mark, from: self)
+    case .restamped(let position, let record):
+      group.restamped(to: position, by: record)
+    case .reconciled(let mark): group.reconciled(at: mark)
     case .diverged(let text):
       group.diverged(text)
       end()
@@ -176,6 +183,18 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
     group.receiving.follows()
     log.note("group \(group.configuration.name): receiving from \(link.hello.site)")
     tellGrowth()
+    tellLacking()
+  }
+
+  private func tellLacking() {
+    guard let rest = group.lackingRest?.extents, let list = group.lacking else { return }
+    link.toldLacking()
+    for start in stride(from: 0, to: rest.count, by: LinkMessage.lackingLimit) {
+      let end = min(rest.count, start + LinkMessage.lackingLimit)
+      send(LinkFrame(.lacking), LinkMessage.encodeLacking(rest[start..<end]))
+    }
+    send(
+      LinkFrame(.lackingEnd, argument: UInt64(rest.count)), LinkMessage.encode(list.exactAfter))
   }
 
   // MARK: Records
@@ -253,6 +272,10 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
         end: end)
       return .unacceptable(group.stopReceiving(before: obstacle))
     case .brokenPromise(let sequence, let timestamp, let promised):
+      if group.givesUpPromise(to: link.hello) {
+        return .unacceptable(
+          "\(group.siteName) gives up what another owner had promised, and follows then")
+      }
       return .unacceptable(group.brokenPromise(sequence, of: timestamp, promised, link.hello.site))
     default: break
     }
@@ -322,6 +345,11 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   }
 
   func report(_ progress: LinkProgress) { send(LinkFrame(.progress), progress.encoded()) }
+
+  func outrank(_ rival: Rival) {
+    send(LinkFrame(.outranked), rival.encoded())
+    close()
+  }
 
   func refuse(_ reason: String) {
     let hello = link.hello

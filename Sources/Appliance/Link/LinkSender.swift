@@ -81,6 +81,21 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     }
   }
 
+  /// Asks the follower, which has all up to the record durably, to own the group. False: nobody was
+  /// asked, as the connection is not the one that there was with so many reconnects. Waits for the
+  /// loop.
+  func handOver(
+    through sequence: SequenceNumber, unlessReconnectedSince reconnects: UInt64
+  ) -> Bool {
+    let isAsked = loop.ask { done in
+      // Another one is counted as soon as this one has ended.
+      let isSame = self.monitor.snapshot.reconnectCount == reconnects
+      if isSame { self.run(.handOver(sequence)) }
+      done(isSame)
+    }
+    return isAsked ?? false
+  }
+
   /// Ends the link, and waits until its loop has left it; for what it reads, `finishReads` waits.
   /// Not from that loop.
   func stop() {

@@ -11,7 +11,8 @@ extension GroupParts {
   func links(
     from site: String, on loops: LinkLoops, _ log: @escaping @Sendable (String) -> Void
   ) -> [LinkSender<DiskStore>] {
-    guard let journal, let state = stateKeeper?.state else { return [] }
+    guard let journal, let stateKeeper else { return [] }
+    let state = stateKeeper.state
     let peers = GroupOpening.receivers(configuration, duty)
     return zip(followers.all, peers).compactMap { follower, peer in
       guard let address = peer.address else { return nil }
@@ -23,7 +24,7 @@ extension GroupParts {
         .init(
           endpoint: address, hello: hello, catalog: journal.catalog,
           watermarks: journal.watermarks, reporter: follower.reporter, disks: sentDisks,
-          clock: SystemClock.monotonicNanoseconds, log: log),
+          claim: { Claim(stateKeeper.state) }, clock: SystemClock.monotonicNanoseconds, log: log),
         loop: loops.take(), names: loops.names.submit)
     }
   }

@@ -252,6 +252,7 @@ final class NBDConnection: GroupClient, @unchecked Sendable {
   /// record limit is one record, so a view never shows half of it.
   private func takePayload() -> Bool {
     guard case .live(let group) = target else { preconditionFailure("a view is read-only") }
+    if group.isFenced { return refuseFenced() }
     let piece = min(bodyRemaining, group.payloadLimit)
     guard input.count >= piece else { return false }
     if changesOnWorkers { return changeDisk(.write, piece, payloadBytes: piece) }
@@ -262,6 +263,7 @@ final class NBDConnection: GroupClient, @unchecked Sendable {
   /// Stages the next piece of a TRIM or WRITE_ZEROES.
   private func stageZeros(_ kind: RecordKind) -> Bool {
     guard case .live(let group) = target else { preconditionFailure("a view is read-only") }
+    if group.isFenced { return refuseFenced() }
     guard group.hasRoom(payloadByteCount: 0) else { return waitForRoom(group) }
     let piece = min(bodyRemaining, group.zeroLimit)
     if changesOnWorkers { return changeDisk(kind, piece, payloadBytes: 0) }
@@ -299,11 +301,19 @@ final class NBDConnection: GroupClient, @unchecked Sendable {
   /// The store of a plain group has failed the request in hand: what is to come of its payload is
   /// thrown away, then the client is told.
   private func refuseRest(_ failure: StorageError) {
+    refuseRest(NBDError(failure), NBDError.text(failure))
+  }
+
+  private func refuseRest(_ error: NBDError, _ text: NBDErrorText) {
     let rest = if case .write = body { bodyRemaining } else { 0 }
     body = .none
-    requests.refusal = .init(
-      tag: bodyRequest.tag, error: NBDError(failure), text: NBDError.text(failure),
-      remainingBytes: rest)
+    requests.refusal = .init(tag: bodyRequest.tag, error: error, text: text, remainingBytes: rest)
+  }
+
+  /// Another site owns the group.
+  private func refuseFenced() -> Bool {
+    refuseRest(.notPermitted, "another site owns this disk now; the site's log says which")
+    return true
   }
 
   /// Gives the next piece of the request in hand to a worker; false when too many are under way.

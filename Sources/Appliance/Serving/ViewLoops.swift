@@ -72,7 +72,7 @@ final class ViewLoop: @unchecked Sendable {
   func handOverConnections(_ catalog: ExportCatalog) -> [HandedConnection] {
     connections.members.compactMap { connection in
       guard let name = try? ExportName(parsing: connection.exportName),
-        let (group, disk) = catalog.openDisk(named: name.disk)
+        let (group, disk) = catalog.openDisk(named: name.member)
       else { return nil }
       return connection.handOver(group: group.configuration.name, disk: disk.name)
     }

@@ -28,7 +28,7 @@ final class GroupHost: Sendable {
     var links: LinkLoops?
     /// Where branches are served.
     var loops = LoopShares([])
-    /// What a process before this one knew, by group.
+    /// What a process before this one knew, by group; of those that serve from the start.
     var known: [String: GroupMemory] = [:]
   }
 
@@ -73,6 +73,26 @@ final class GroupHost: Sendable {
     var memory: GroupMemory
     /// The last failure of the group while it was open.
     var setback: Setback?
+    var change: Change?
+    /// What is in vain is not tried again and again.
+    var nextGivingWay: UInt64 = 0
+  }
+
+  typealias Step = @Sendable (_ log: @escaping (String) -> Void) throws(SiteError) -> Void
+
+  /// What is to be done with the folder of the group while it is closed.
+  private struct Change: Sendable {
+    /// For people who ask meanwhile.
+    let reason: String
+    let step: Step
+    /// Somebody waits for what comes of it.
+    var isAwaited = true
+    /// Nil until it was taken, or the group has failed before.
+    var outcome: Result<Void, SiteError>?
+
+    mutating func fail(_ reason: String) {
+      outcome = outcome ?? .failure(SiteError("the group has failed: \(reason)"))
+    }
   }
 
   /// What sends for the group; none while it is not open.
@@ -114,7 +134,9 @@ final class GroupHost: Sendable {
     self.origin = origin
     self.servesAlone = servesAlone
     self.surroundings = surroundings
-    let memory = surroundings.known[configuration.name] ?? GroupMemory()
+    // What comes later under a name that was known is something else.
+    let known = servesAlone ? nil : surroundings.known[configuration.name]
+    let memory = known ?? GroupMemory()
     state = Monitor(
       State(configuration: configuration, origin: file, files: files, memory: memory))
     loop.post { loop.groupCount += 1 }
@@ -150,7 +172,7 @@ final class GroupHost: Sendable {
   var opening: Opening? {
     state.withLock { state in
       switch state.life.phase {
-      case .serving, .stopping: state.opening
+      case .serving, .stopping, .changing: state.opening
       case .closed, .opening, .ready, .failed, .ending, .stopped: nil
       }
     }
@@ -171,6 +193,8 @@ final class GroupHost: Sendable {
     return closedReason
       + "; it is tried again in \(Int(seconds.rounded(.up))) s, and at once by `tapline reload`"
   }
+
+  private var isChanging: Bool { state.withLock { $0.life.phase == .changing } }
 
   /// Nil while something is served.
   var closedSince: Timestamp? { state.withLock { $0.closedSince } }
@@ -321,6 +345,7 @@ final class GroupHost: Sendable {
       case .open?: attempt()
       case .end?: end()
       case .discard?: discard()
+      case .change?: change()
       case .stop?: stopServing()
       case .leave?:
         endBranches()
@@ -397,6 +422,10 @@ final class GroupHost: Sendable {
       parts, links: links?.map(\.monitor) ?? [], loop: loop, lanes: lanes, log: log)
     group.siteName = surroundings.site
     group.onFailure = { [weak self] reason in self?.hasFailed(reason) }
+    group.onGivingWay = { [weak self] rival in self?.giveWay(to: rival) }
+    group.onTakingOver = { [weak self, weak group] owner in
+      if self?.takeOver(from: owner) != true { group?.giveUpTakingOver() }
+    }
     group.setback = setback
     group.setback?.opened(now: now, end: group.stamped)
     // What a recovery site has lost is sent again.
@@ -441,8 +470,15 @@ final class GroupHost: Sendable {
   private func hasFailed(_ reason: String) {
     let (now, instant) = (now, instant)
     state.update { state in
+      if state.life.phase == .serving {
+        // Nobody waits for that, and whoever wants it asks again.
+        if state.change?.isAwaited == false { state.change = nil }
+        state.change?.fail(reason)
+      }
       state.life.failed(reason, now: now)
       state.closedSince = instant
+      // What a branch is built on is closed in order, and comes again.
+      if origin?.group.isChanging == true { return }
       state.setback = Setback(reason, at: instant, now: now, after: state.setback)
     }
   }
@@ -486,6 +522,105 @@ final class GroupHost: Sendable {
     group.branch?.branch.endUse(written: group.journal?.byteCount(after: .none))
   }
 
+  // MARK: Changing hands
+
+  /// Closes the group in order, has `step` change its folder, which nobody else uses meanwhile, and
+  /// opens it again, whatever came of the step. Blocks until the group serves; one caller at a
+  /// time. Throws what the step threw, or else why the group does not serve.
+  ///
+  /// - Parameter reason: what clients are told meanwhile.
+  func change(_ reason: String, _ step: @escaping Step) throws(SiteError) {
+    // This site may be giving way just now.
+    state.wait { $0.change == nil ? () : nil }
+    let isTaken = state.update { state in
+      guard state.change == nil, state.life.change() else { return false }
+      state.change = Change(reason: reason, step: step)
+      return true
+    }
+    guard isTaken else { throw SiteError("group \(name) is not open: \(closedReason)") }
+    let result = state.wait { state -> Result<Void, SiteError>? in
+      if state.life.phase == .stopped { return .failure(SiteError("the site is stopping")) }
+      guard let outcome = state.change?.outcome else { return nil }
+      if state.life.phase == .serving { return outcome }
+      return state.refusal.map { refusal in outcome.flatMap { .failure(refusal) } }
+    }
+    state.update { $0.change = nil }
+    try result.get()
+  }
+
+  private func change() {
+    guard
+      let (opening, change) = state.withLock({ state in
+        state.opening.flatMap { opening in state.change.map { (opening, $0) } }
+      })
+    else { return }
+    let group = opening.group
+    let start = instant
+    state.update { $0.closedSince = start }
+    close(opening) {
+      for branch in group.branches.listed { branch.waitUntilUnused() }
+    }
+    let outcome = Result { () throws(SiteError) in try change.step(surroundings.log) }
+    state.update { state in
+      // What its order lacks now, its clients were cut off from.
+      state.memory = GroupMemory(identifier: group.memory.identifier)
+      state.opening = nil
+      state.refusal = nil
+      state.setback = nil
+      state.change?.outcome = outcome
+      if !change.isAwaited { state.change = nil }
+      state.life.changed(change.reason)
+    }
+    if !change.isAwaited, case .failure(let error) = outcome {
+      let next = now + Self.givingWayNanoseconds
+      state.update { $0.nextGivingWay = next }
+      log(": \(change.reason), and it cannot, which is tried again: \(error)")
+    }
+  }
+
+  /// Its owner moves the group to this site. Does not wait; on the group's loop. False: it cannot.
+  private func takeOver(from owner: String) -> Bool {
+    let (configuration, folder) = (configuration, "\(surroundings.dataDirectory)/\(name)")
+    return state.update { state in
+      guard state.change == nil, state.life.change() else { return false }
+      state.change = Change(
+        reason: "\(owner) moves the group to this site",
+        step: { (log) throws(SiteError) in
+          var exchange = try OwnershipExchange(configuration, in: folder)
+          defer {
+            for note in exchange.notes { log("group \(configuration.name): \(note)") }
+            exchange.end()
+          }
+          _ = try exchange.failOver(
+            at: nil, parking: "", commits: nil, forGood: true,
+            now: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()))
+        }, isAwaited: false)
+      return true
+    }
+  }
+
+  private static let givingWayNanoseconds: UInt64 = 10_000_000_000
+
+  /// Another site owns the group for good: this one follows. Does not wait; on the group's loop.
+  func giveWay(to rival: Rival) {
+    let now = now
+    let (configuration, folder) = (configuration, "\(surroundings.dataDirectory)/\(name)")
+    state.update { state in
+      guard state.change == nil, now >= state.nextGivingWay, state.life.change() else { return }
+      state.change = Change(
+        reason: "site \(rival.site) owns the group, and this one is to follow",
+        step: { (log) throws(SiteError) in
+          var exchange = try OwnershipExchange(configuration, in: folder)
+          defer {
+            for note in exchange.notes { log("group \(configuration.name): \(note)") }
+            exchange.end()
+          }
+          try exchange.giveWay(
+            to: rival, now: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()))
+        }, isAwaited: false)
+    }
+  }
+
   /// The site does not come to serve. What another process gave stays locked for that: a lock
   /// belongs to the open file, which both have.
   private func discard() {
@@ -501,18 +636,27 @@ final class GroupHost: Sendable {
   /// protected group's journal.
   private func stopServing() {
     guard let opening = state.withLock({ $0.opening }) else { return endBranches() }
-    let group = opening.group
     // What is applied counts as such once it is flushed. Branches read from the same servers.
-    hurry(group, sparingFlushes: true)
+    hurry(opening.group, sparingFlushes: true)
     endBranches()
+    close(opening) {}
+    state.update { $0.life.stopped() }
+  }
+
+  /// Sends what the links still have, makes everything durable and ends the opening in order.
+  ///
+  /// - Parameter wait: for those who use it, once they are told that it ends.
+  private func close(_ opening: Opening, _ wait: () -> Void) {
+    let group = opening.group
+    hurry(group, sparingFlushes: true)
     loop.perform { group.beginStop() }
     opening.stopLinks(drainMilliseconds: Self.linkDrainMilliseconds)
     loop.ask { done in group.drain { done(()) } }
     loop.perform { group.abandon() }
+    wait()
     group.finishJobs()
     opening.finishReads()
     loop.perform { group.leaveLoop() }
     letGo(of: group)
-    state.update { $0.life.stopped() }
   }
 }

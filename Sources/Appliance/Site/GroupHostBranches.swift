@@ -37,8 +37,11 @@ extension GroupHost {
   }
 
   /// The group is open: those of its branches that have no host get one, and the others try again.
+  /// What was a branch of it before ends.
   /// On the group's thread.
   func hostBranches(of group: Group, _ files: InheritedFiles, servesAlone: Bool) {
+    let names = group.branches.listed.map { BranchOpening.groupName($0.name, of: name) }
+    for host in branches where !names.contains(host.name) { endBranch(host) }
     for branch in group.branches.listed {
       if let host = branchHost(named: branch.name) {
         host.retry()

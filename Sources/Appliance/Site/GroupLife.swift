@@ -3,7 +3,8 @@
 ///
 /// ```
 /// closed ─▶ opening ─▶ ready ─▶ serving ─▶ failed ─▶ ending ─▶ closed …
-///    ▲─────────┴─────────┘         └─▶ stopping ─▶ stopped
+///    ▲─────────┴─────────┘         ├─▶ changing ─▶ closed …
+///                                  └─▶ stopping ─▶ stopped
 /// ```
 struct GroupLife: Sendable {
   enum Phase: Equatable, Sendable {
@@ -17,12 +18,14 @@ struct GroupLife: Sendable {
     /// Nothing is served any more; what is left of the opening has yet to end.
     case failed
     case ending
+    /// It is closed in order, its folder is changed, and it is opened again.
+    case changing
     case stopping
     case stopped
   }
 
   /// What the group's thread does next.
-  enum Step: Equatable, Sendable { case open, end, discard, stop, leave }
+  enum Step: Equatable, Sendable { case open, end, change, discard, stop, leave }
 
   static let retryNanoseconds: ClosedRange<UInt64> = 1_000_000_000...60_000_000_000
 
@@ -35,13 +38,14 @@ struct GroupLife: Sendable {
   private var delay = Self.retryNanoseconds.lowerBound
   private var servingSince: UInt64 = 0
   private var wantsStop = false
+  private var wantsChange = false
   /// Nothing is begun: another process may be about to take the site.
   private var isHeld = false
 
   /// Whether a step is being taken. A group that is ready is about to write down that it serves.
   var isBusy: Bool {
     switch phase {
-    case .opening, .ready, .ending, .stopping: true
+    case .opening, .ready, .ending, .changing, .stopping: true
     case .closed, .serving, .failed, .stopped: false
     }
   }
@@ -50,7 +54,7 @@ struct GroupLife: Sendable {
   mutating func next(now: UInt64) -> Step? {
     switch phase {
     case .stopped: return .leave
-    case .opening, .ending, .stopping: return nil
+    case .opening, .ending, .changing, .stopping: return nil
     case .closed, .ready, .serving, .failed: break
     }
     if isHeld { return nil }
@@ -65,6 +69,9 @@ struct GroupLife: Sendable {
     case .failed:
       phase = .ending
       return .end
+    case .serving where wantsChange && !wantsStop:
+      phase = .changing
+      return .change
     default:
       guard wantsStop else { return nil }
       defer { phase = .stopping }
@@ -103,6 +110,7 @@ struct GroupLife: Sendable {
     guard phase == .serving else { return }
     self.reason = reason
     phase = .failed
+    wantsChange = false
     // One that had served for long is likely to do so again at once.
     if now - servingSince >= Self.retryNanoseconds.upperBound {
       delay = Self.retryNanoseconds.lowerBound
@@ -112,6 +120,21 @@ struct GroupLife: Sendable {
   mutating func ended(now: UInt64) {
     precondition(phase == .ending, "ended while \(phase)")
     close(now)
+  }
+
+  /// Its folder is to be changed. False when the group does not serve.
+  mutating func change() -> Bool {
+    if phase == .serving { wantsChange = true }
+    return phase == .serving
+  }
+
+  /// It is opened again at once.
+  mutating func changed(_ reason: String) {
+    precondition(phase == .changing, "changed while \(phase)")
+    wantsChange = false
+    self.reason = reason
+    phase = .closed
+    tryNow()
   }
 
   private mutating func close(_ now: UInt64) {

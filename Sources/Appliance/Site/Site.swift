@@ -360,6 +360,8 @@ public final class Site: Sendable {
       now: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()))
     let reports = reports(of: group)
     if !reports.isEmpty { timeline.tests = reports }
+    let parked = hosts.first { $0.name == name }.map(self.parked) ?? []
+    if !parked.isEmpty { timeline.parked = parked }
     return timeline
   }
 

@@ -79,7 +79,7 @@ extension Site {
           plan.returned.append(member)
           continue
         }
-        guard state.baseline == .complete else {
+        if state.needsBaseline {
           notes.append(
             "group \(configuration.name): the full copy of disk \(disk.name) goes to "
               + "\(member.backing): restart the site to have it on \(disk.backing)")

@@ -28,7 +28,7 @@ extension Site {
   }
 
   /// One that is under way has counted what there is.
-  private func refuseInHandover() throws(SiteError) {
+  func refuseInHandover() throws(SiteError) {
     if isHandingOver.load(ordering: .acquiring) {
       throw SiteError("another process is taking this site's place: try again when it has")
     }
@@ -57,6 +57,15 @@ extension Site {
     } catch { throw SiteError("\(error)") }
   }
 
+  /// Of what somebody says for the log, or a timeline.
+  static func checkNotes(_ notes: String?...) throws(SiteError) {
+    for text in notes.compactMap(\.self) {
+      guard text.utf8.count <= textLimit, !text.hasControlCharacters else {
+        throw SiteError("a note has at most \(textLimit) bytes and no control characters")
+      }
+    }
+  }
+
   private func start(
     _ group: Group, _ host: GroupHost, at expression: InstantExpression, _ request: TestRequest
   ) throws(SiteError) -> TestStatus {
@@ -65,11 +74,7 @@ extension Site {
     }
     let configuration = present.withLock { $0 }
     let test = try self.name(for: request)
-    for text in [request.user, request.note].compactMap(\.self) {
-      guard text.utf8.count <= Self.textLimit, !text.hasControlCharacters else {
-        throw SiteError("a note has at most \(Self.textLimit) bytes and no control characters")
-      }
-    }
+    try Self.checkNotes(request.user, request.note)
     let base = try openBase(of: group, at: expression)
     let record: BranchRecord
     do throws(SiteError) {
@@ -108,11 +113,16 @@ extension Site {
         "\(folder) has a test of that name, which cannot be opened now: choose another name, or "
           + "see the site's log")
     }
+    return try freeBranchName("test")
+  }
+
+  /// One that no branch at this site has.
+  func freeBranchName(_ kind: String) throws(SiteError) -> String {
     for number in 1...Self.nameLimit {
-      let name = number == 1 ? "test" : "test\(number)"
+      let name = number == 1 ? kind : "\(kind)\(number)"
       if folder(ofTest: name) == nil { return name }
     }
-    throw SiteError("there are too many tests")
+    throw SiteError("there are too many branches")
   }
 
   /// Nil: there is none. Also one that is damaged, or whose group is closed, has its files.
@@ -122,7 +132,7 @@ extension Site {
     }.first { BranchRecord.exists(in: $0) }
   }
 
-  private func openBase(
+  func openBase(
     of group: Group, at expression: InstantExpression
   ) throws(SiteError) -> BranchBase {
     let order = BaseOrder()
@@ -253,18 +263,30 @@ extension Site {
 
   /// Cuts the test's clients off, writes its report and deletes what was written to it. Durable.
   /// Blocks; any thread but a loop's.
-  public func stopTest(_ name: String, check: TestCheck?) throws(SiteError) -> TestReportStatus {
+  ///
+  /// - Parameter parked: what is parked is deleted, too; else that is refused.
+  public func stopTest(
+    _ name: String, check: TestCheck?, parked: Bool
+  ) throws(SiteError) -> TestReportStatus {
     try turn.take { () throws(SiteError) in
       try refuseInHandover()
-      return try stop(name, check)
+      return try stop(name, check, parked)
     }
   }
 
-  private func stop(_ name: String, _ check: TestCheck?) throws(SiteError) -> TestReportStatus {
+  private func stop(
+    _ name: String, _ check: TestCheck?, _ parked: Bool
+  ) throws(SiteError) -> TestReportStatus {
     for host in hosts where host.group?.branches.named(name) != nil {
       return try whileOpen(host.name) { (host, group) throws(SiteError) in
         guard let branch = group.branches.named(name) else {
           throw SiteError("test \(name) cannot be opened now: try again")
+        }
+        if branch.record.kind == .parked, !parked { throw loss(of: branch, host) }
+        if group.stateKeeper?.state.fork?.parked == name {
+          throw SiteError(
+            "\(name) is what `tapline rollback \(host.name)` gives back to the group: "
+              + "`tapline commit \(host.name)` first, should it not be needed any more")
         }
         return try stop(branch, check, group, host)
       }
@@ -273,6 +295,15 @@ extension Site {
     throw SiteError(
       "no test \(name.quotedForMessage) at this site"
         + (names.isEmpty ? "" : "; there are: \(names.joined(separator: ", "))"))
+  }
+
+  private func loss(of branch: Branch, _ host: GroupHost) -> SiteError {
+    let record = branch.record
+    let written = ByteCount.format(status(of: branch, host).writtenBytes)
+    return SiteError(
+      "\(record.name) is no test: it holds what was written to group \(host.name) after "
+        + "\(record.instant) and acknowledged, \(written), and nothing else does. `tapline test "
+        + "stop \(record.name) --parked` deletes that for good")
   }
 
   private func stop(
@@ -306,7 +337,7 @@ extension Site {
         log("group \(host.name): test \(record.name): writing its report: \(error.withAdvice)")
       }
     }
-    log("group \(host.name): test \(record.name) is over")
+    log("group \(host.name): \(record.title) is over")
     return TestReportStatus(report, of: host.name)
   }
 
@@ -345,6 +376,17 @@ extension Site {
       (status.connections, status.writtenBytes) = answer ?? (0, 0)
     }
     return status
+  }
+
+  /// What of the group can be opened beside its order, oldest first.
+  func parked(of host: GroupHost) -> [TimelineStatus.Parked] {
+    host.branches.compactMap { own in
+      guard let group = own.group, group.isParked, let record = group.branch?.branch.record,
+        let history = ask(group.loop, { done in done(group.answerHistory()) }) ?? nil
+      else { return nil }
+      return .init(
+        name: record.name, from: "\(history.start)", to: "\(history.end)", exports: record.exports)
+    }
   }
 
   /// Of those that are over, oldest first.
@@ -393,10 +435,11 @@ private final class BaseOrder: Sendable {
 extension TestStatus {
   init(_ record: BranchRecord, of group: String, state: String) {
     self.init(
-      group: group, name: record.name, state: state, reason: record.ending,
+      group: group, name: record.name, kind: record.kind == .parked ? "parked" : "test",
+      state: state, reason: record.ending,
       instant: "\(record.instant)", started: "\(record.created)",
       expires: record.expiry.map { "\($0)" }, user: record.user, note: record.note,
-      exports: record.disks.map(record.exportName), connections: 0, writtenBytes: 0,
+      exports: record.exports, connections: 0, writtenBytes: 0,
       savedBytes: 0, limitBytes: record.byteLimit)
   }
 }

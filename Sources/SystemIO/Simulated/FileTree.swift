@@ -7,11 +7,19 @@ struct FileTree {
     let inode: Inode?
   }
 
+  /// Changes that happen together. A rename from one folder to another is in the lists of both.
+  private struct Step {
+    let number: UInt64
+    let changes: [Change]
+    let folders: Set<String>
+  }
+
   private var folders: Set<String> = ["/"]
   private var names: [String: Inode] = [:]
   private var durableNames: [String: Inode] = [:]
-  /// By folder, oldest first; those of one entry happen together.
-  private var pending: [String: [[Change]]] = [:]
+  /// By folder, oldest first.
+  private var pending: [String: [Step]] = [:]
+  private var stepCount: UInt64 = 0
 
   func inode(_ path: String) -> Inode? { names[path] }
   func isFolder(_ path: String) -> Bool { folders.contains(path) }
@@ -39,33 +47,40 @@ struct FileTree {
 
   mutating func create(_ path: String) -> Inode {
     let inode = Inode()
-    apply([Change(path: path, inode: inode)], in: Self.folder(of: path))
+    apply([Change(path: path, inode: inode)])
     return inode
   }
 
   mutating func remove(_ path: String) {
-    apply([Change(path: path, inode: nil)], in: Self.folder(of: path))
+    apply([Change(path: path, inode: nil)])
   }
 
-  /// Within one folder.
+  /// Also from one folder to another: a power cut leaves the file in one of the two.
   mutating func rename(_ from: String, _ to: String) {
-    precondition(Self.folder(of: from) == Self.folder(of: to), "rename across folders")
-    apply(
-      [Change(path: to, inode: names[from]), Change(path: from, inode: nil)],
-      in: Self.folder(of: from))
+    apply([Change(path: to, inode: names[from]), Change(path: from, inode: nil)])
   }
 
-  private mutating func apply(_ changes: [Change], in folder: String) {
+  private mutating func apply(_ changes: [Change]) {
     for change in changes { names[change.path] = change.inode }
-    pending[folder, default: []].append(changes)
+    stepCount += 1
+    let step = Step(
+      number: stepCount, changes: changes,
+      folders: Set(changes.map { Self.folder(of: $0.path) }))
+    for folder in step.folders { pending[folder, default: []].append(step) }
   }
 
   mutating func sync(_ folder: String) {
-    for changes in pending.removeValue(forKey: folder) ?? [] { makeDurable(changes) }
+    if let last = pending[folder]?.last { makeDurable(folder, through: last.number) }
   }
 
-  private mutating func makeDurable(_ changes: [Change]) {
-    for change in changes { durableNames[change.path] = change.inode }
+  /// What came before a step in either of its folders is durable with it.
+  private mutating func makeDurable(_ folder: String, through number: UInt64) {
+    while let step = pending[folder]?.first, step.number <= number {
+      pending[folder]?.removeFirst()
+      for other in step.folders where other != folder { makeDurable(other, through: step.number) }
+      for change in step.changes { durableNames[change.path] = change.inode }
+    }
+    if pending[folder]?.isEmpty ?? false { pending[folder] = nil }
   }
 
   /// With files of their own, all of which are durable.
@@ -79,8 +94,9 @@ struct FileTree {
 
   mutating func losePower(keepsSome: Bool, _ random: inout SimulationRandom) {
     for folder in pending.keys.sorted() {
-      let changes = pending[folder] ?? []
-      for change in changes.prefix(random.below(changes.count + 1)) { makeDurable(change) }
+      let steps = pending[folder] ?? []
+      let count = random.below(steps.count + 1)
+      if count > 0 { makeDurable(folder, through: steps[count - 1].number) }
     }
     pending = [:]
     names = durableNames

@@ -74,6 +74,20 @@ public enum Mutant: String, CaseIterable {
   case forgetOwnDurable = "forget-own-durable"
   case keepOwnReservation = "keep-own-reservation"
 
+  // Of failover.
+  case keepTerm = "keep-term"
+  case applyPastFork = "apply-past-fork"
+  case commitEarly = "commit-early"
+  case trustFormerOwner = "trust-former-owner"
+  case keepParkedCopy = "keep-parked-copy"
+  case forgetParked = "forget-parked"
+  case forgetFence = "forget-fence"
+  case fenceLate = "fence-late"
+  case stayFenced = "stay-fenced"
+  case followFromLast = "follow-from-last"
+  case skipRestamp = "skip-restamp"
+  case restampLate = "restamp-late"
+
   // Of branches.
   case forgetSavedSync = "forget-saved-sync"
   case forgetLoss = "forget-loss"

@@ -1,0 +1,121 @@
+import BlockModel
+import Journal
+import Replication
+import SystemIO
+
+/// A site gives its order up for that of another one, which owns the group by a higher term than
+/// its own, or than that of the owner that it has followed: it follows that one from the last
+/// record that both have.
+///
+/// Nothing that was acknowledged is thrown away. What follows the later of the common record and
+/// what is applied is parked as it lies in the journal, and can be opened at each of its instants.
+/// Its own records up to there, if there are any, are on the disks: what they changed is listed,
+/// and comes from the new owner (`GroupOpening.yield`).
+extension OwnershipExchange {
+  /// After this the group's next opening follows. Throws with all as it was, but that the branch
+  /// may be there.
+  mutating func giveWay(to rival: Rival, now: Timestamp) throws(SiteError) {
+    let name = configuration.name
+    guard state.baseline == .complete, state.fork == nil else {
+      throw SiteError("group \(name) is not whole any more")
+    }
+    guard !rival.claim.givesWay(to: Claim(state)) else {
+      throw SiteError("group \(name) is owned by a higher term than that of \(rival.site)")
+    }
+    let recovered = try recover()
+    let end = JournalState.Mark(recovered.lastSequence, recovered.lastTimestamp)
+    let own = SiteHistory(state.lineage, last: end)
+    guard let found = rival.common(with: own) else {
+      throw SiteError(
+        "group \(name): \(rival.site) and this site have no record in common that is known")
+    }
+    #if MUTANTS
+      let common = Mutant.followFromLast.isOn ? end : found
+    #else
+      let common = found
+    #endif
+    let told = max(
+      end.timestamp,
+      state.promise.limit(
+        at: SystemClock.monotonicNanoseconds(), boot: SystemInfo.bootIdentifier))
+    // A follower without records of its own comes here for what another owner had promised.
+    let isParting = common.sequence < end.sequence || state.ownership.duty == .following
+    if common.sequence < end.sequence {
+      try park(end, forkedAfter: common, from: rival, now: now)
+    }
+    let outcome = try GroupOpening.yield(
+      folder: folder, to: common, by: rival.claim, toldThrough: told, isParting: isParting)
+    switch outcome {
+    case .follows:
+      notes.append("this site follows \(rival.site) from record \(common.sequence.rawValue)")
+    case .needsCopy(let reason):
+      throw SiteError(
+        "group \(name) cannot follow \(rival.site) without a full copy, which would destroy what "
+          + "is here: \(reason). Move \(folder) away, with what you want of it, and start this "
+          + "site anew")
+    }
+  }
+
+  private mutating func park(
+    _ end: JournalState.Mark, forkedAfter common: JournalState.Mark, from rival: Rival,
+    now: Timestamp
+  ) throws(SiteError) {
+    let isApart = state.applied.sequence > common.sequence
+    let last = isApart ? state.applied : common
+    guard state.applyTarget.sequence <= last.sequence else {
+      throw SiteError(
+        "group \(configuration.name): a step of apply has begun, up to record "
+          + "\(state.applyTarget.sequence.rawValue), and has yet to come to its end")
+    }
+    let (branch, instant) = try branch(of: rival.claim.term, after: last, through: end)
+    var generator = SystemEntropy()
+    var fork = Fork(
+      at: .init(last: last, tail: nil, end: end, byteCount: 0), instant: instant, began: now,
+      parked: branch, epoch: state.epoch, identity: .random(using: &generator))
+    fork.stage = .yielding
+    try note { $0.yields(at: fork) }
+    do throws(SiteError) { try parkOwn() } catch {
+      if !ParkedTail.isBegun(branch, in: folder) { try note { $0.parksNothing() } }
+      throw error
+    }
+  }
+
+  /// After `yields`.
+  mutating func parkOwn() throws(SiteError) {
+    guard let fork = state.fork else { return }
+    var record = branchRecord(fork.parked, fork.identity, at: fork.instant)
+    // What is on the disks is later than what both have, or the same: nothing else of the order is
+    // beneath it.
+    record.isApart = state.applied.sequence == fork.after.sequence
+    record.note = "acknowledged by the owner before, and lacking at the next one"
+    var found: [String] = []
+    defer { notes += found }
+    try ParkedTail.park(
+      after: fork.after, of: state, in: folder, as: record, log: { found.append($0) })
+    try note { $0.hasYielded() }
+  }
+
+  /// Of a new branch, whose instant is the last before what it parks: so what is parked already, at
+  /// instants that both owners share, stays; or, where nothing is left, that of an attempt before.
+  private func branch(
+    of term: UInt64, after last: JournalState.Mark, through end: JournalState.Mark
+  ) throws(SiteError) -> (name: String, instant: Timestamp) {
+    let tail: JournalTail<FolderStorage>
+    do throws(JournalError) {
+      tail = try JournalTail(
+        after: last.sequence, of: state, in: FolderStorage(existing: folder))
+    } catch { throw SiteError("group \(configuration.name): \(error)") }
+    let next = Timestamp(rawValue: (tail.firstTimestamp ?? .zero).rawValue &- 1)
+    let instant = tail.firstTimestamp == nil ? last.timestamp : max(last.timestamp, next)
+    let found = try GroupOpening.findRecords(folder) { _ in }
+    for number in 1... {
+      // The names of branches are unique at a site.
+      let name = "parked-\(configuration.name)-\(term)" + (number == 1 ? "" : "-\(number)")
+      guard let other = found.first(where: { $0.name == name }) else { return (name, instant) }
+      if other.kind == .parked, end == last, other.instant >= instant {
+        return (name, other.instant)
+      }
+    }
+    preconditionFailure("numbers end")
+  }
+}

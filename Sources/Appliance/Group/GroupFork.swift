@@ -1,0 +1,340 @@
+import BlockModel
+import Journal
+import Replication
+import SystemIO
+
+/// A failover that can still be taken back, at the site that has taken the group over. On the loop.
+///
+/// Until it is committed nothing later than the fork is applied. Where the journal has no room for
+/// that, it commits itself: a guest must not wait for an operator.
+struct PendingFork {
+  /// It is being written down that it is for good.
+  fileprivate var isCommitting = false
+  fileprivate var retryNanoseconds: UInt64 = 0
+  fileprivate var failure: String?
+  /// At an owner that has met another one: the last record that both have, if nothing later is on
+  /// the disks. As long as that is so, the journal goes on as it is when this site follows.
+  fileprivate(set) var common: SequenceNumber?
+  /// This opening ends for another owner.
+  fileprivate(set) var isGivingWay = false
+}
+
+extension Group {
+  /// No further may apply go; see `JournalState.applyLimit`.
+  var forkLimit: SequenceNumber {
+    min(stateKeeper?.state.applyLimit ?? SequenceNumber(.max), fork.common ?? SequenceNumber(.max))
+  }
+
+  /// Several times a second.
+  func tickFork() {
+    guard let fork = stateKeeper?.state.fork, let commits = fork.commits, commits <= loop.now
+    else { return }
+    commitFork(because: "its time was up at \(commits)")
+  }
+
+  /// There is no room, or soon none, and nothing is left to apply before the fork.
+  func commitForkForRoom(_ journal: SiteJournal) {
+    guard let fork = stateKeeper?.state.fork, fork.stage == .pending,
+      journal.generations.first.map({ $0.span.lastSequence > fork.after.sequence }) ?? false
+    else { return }
+    commitFork(because: "the journal has no room for what could be taken back")
+  }
+
+  /// By itself.
+  private func commitFork(because reason: String) {
+    guard loop.monotonicNow >= fork.retryNanoseconds, !fork.isCommitting else { return }
+    commitFork { [self] failure in
+      if failure == nil {
+        return log("group \(configuration.name): the failover is committed: \(reason)")
+      }
+      fork.retryNanoseconds = loop.monotonicNow + 1_000_000_000
+      if fork.failure != failure {
+        log("group \(configuration.name): committing the failover, as \(reason): \(failure ?? "")")
+      }
+      fork.failure = failure
+    }
+  }
+
+  /// The ownership is for good: durable when `done` is called, on the loop, without a failure.
+  /// Clients notice nothing.
+  func commitFork(_ done: @escaping @Sendable (_ failure: String?) -> Void) {
+    guard let stateKeeper, lifecycle.isServing, !fork.isCommitting else {
+      return done("the group is just changing: try again")
+    }
+    guard stateKeeper.state.fork?.stage == .pending else {
+      return done("group \(configuration.name) has no failover to commit")
+    }
+    fork.isCommitting = true
+    let folder = journal?.storage.path
+    #if MUTANTS
+      if Mutant.commitEarly.isOn { done(nil) }
+      let done = Mutant.commitEarly.isOn ? { @Sendable _ in } : done
+    #endif
+    // Not behind a step of apply, which may hang.
+    lanes.files.submit { [self] in
+      var failure: String?
+      do throws(Errno) {
+        try stateKeeper.update { if $0.fork?.stage == .pending { $0.commits() } }
+        if let folder { OwnershipExchange.forgetFormerState(in: folder) }
+      } catch { failure = "writing the state file: \(error.withAdvice)" }
+      let result = failure
+      loop.post { [self] in
+        fork.isCommitting = false
+        done(result)
+        keepReserve()
+      }
+    }
+  }
+
+  var forkConditions: [Condition] {
+    var found: [Condition] = []
+    if let fork = stateKeeper?.state.fork {
+      let commits = fork.commits.map { "; it commits itself at \($0)" } ?? ""
+      found.append(
+        Condition(
+          .failoverPending,
+          "\(siteName) has taken the group over as of \(fork.instant): `tapline commit` keeps it, "
+            + "`tapline rollback` takes it back\(commits)"))
+    }
+    if let fenceText { found.append(Condition(.fenced, fenceText)) }
+    return found
+  }
+
+  /// Why writes are refused; nil while they are not.
+  var fenceText: String? {
+    guard let fence else { return nil }
+    return "site \(fence.site) owns the group by term \(fence.term)"
+      + (fence.isPending
+        ? ", and has not committed that yet: writes are refused here until it is decided"
+        : ": writes are refused here, and this site will follow"
+          + (stateKeeper?.state.fork == nil
+            ? "" : " once its own failover is decided: `tapline rollback`, or `tapline commit`"))
+  }
+
+  // MARK: Fencing
+
+  /// No write is acknowledged.
+  var isFenced: Bool {
+    #if MUTANTS
+      if Mutant.fenceLate.isOn { return false }
+    #endif
+    return fence != nil
+  }
+
+  /// On the loop, once.
+  func listenForRivals() {
+    for link in links {
+      link.setOnMeeting { [loop, weak self, site = link.peerSite] rival in
+        loop.post { [weak self] in
+          guard let self else { return }
+          if let rival { meets(rival) } else if fence?.site == site { unfence() }
+        }
+      }
+    }
+  }
+
+  /// A peer greets this owner as owner. True when it, or this site, gives way, and it is answered.
+  func answerRival(
+    _ hello: LinkHello, _ state: JournalState, _ journal: SiteJournal,
+    _ receiver: any IncomingLink
+  ) -> Bool {
+    guard hello.group == state.group, configuration.peers.contains(where: { $0.site == hello.site })
+    else { return false }
+    let claim = Claim(state)
+    if givesWay(state, to: hello.claim, of: hello.site) {
+      let theirs = SiteHistory(hello.lineage, last: hello.last.mark)
+      receiver.refuse(
+        "\(siteName) has owned the group, and gives way"
+          + (hello.claim.isPending ? " when the failover is committed" : ""))
+      meets(Rival(site: hello.site, claim: hello.claim, history: theirs))
+      return true
+    }
+    let isTied = hello.claim.ties(with: claim)
+    guard isTied || hello.claim.givesWay(to: claim), fence == nil else { return false }
+    if isTied { outbid(claim.term) }
+    let last = LastRecord.newest(journal.catalog, journal.watermarks).mark
+    receiver.outrank(
+      Rival(site: siteName, claim: claim, history: SiteHistory(state.lineage, last: last)))
+    return true
+  }
+
+  /// Where two have taken the group over by one term, the order of their names decides: both know
+  /// it, and neither waits for the other.
+  private func givesWay(_ state: JournalState, to claim: Claim, of site: String) -> Bool {
+    let own = Claim(state)
+    return own.givesWay(to: claim)
+      || own.ties(with: claim) && site.utf8.lexicographicallyPrecedes(siteName.utf8)
+  }
+
+  /// Everybody else is to know by the term which of the two it was.
+  private func outbid(_ term: UInt64) {
+    lanes.files.submit { [self] in
+      // The other one meets this site again until it has given way.
+      try? stateKeeper?.update { if $0.ownership.term == term { $0.ownership.renew() } }
+    }
+  }
+
+  /// An owner greets this follower. True when the two do not go on from here, and it is answered.
+  func answerOwner(
+    _ hello: LinkHello, _ state: JournalState, _ journal: SiteJournal,
+    _ receiver: any IncomingLink
+  ) -> Bool {
+    guard hello.group == state.group, state.baseline == .complete,
+      configuration.peers.contains(where: { $0.site == hello.site })
+    else { return false }
+    let own = SiteHistory(
+      journal.lineage.holding(through: journal.appended),
+      last: LastRecord.newest(journal.catalog, journal.watermarks).mark)
+    let known = Claim(state)
+    if hello.claim.givesWay(to: known) {
+      // It has yet to hear of the owner that this site follows, and gives way when it meets that.
+      let claim = Claim(term: known.term, isTaken: true, isPending: true)
+      receiver.outrank(
+        Rival(site: receiving.peerSite ?? siteName, claim: claim, history: own))
+      return true
+    }
+    guard known.givesWay(to: hello.claim) else { return false }
+    if hello.claim.isPending {
+      receiver.refuse("\(siteName) follows \(hello.site) when the failover is committed")
+      return true
+    }
+    let theirs = SiteHistory(hello.lineage, last: hello.last.mark)
+    guard let common = theirs.common(with: own), common.sequence < own.last.sequence else {
+      return false
+    }
+    if !lifecycle.runs(.apply), state.applyTarget.sequence <= common.sequence {
+      fork.common = common.sequence
+    }
+    receiver.refuse("\(siteName) parks what it has and \(hello.site) lacks, and follows then")
+    onGivingWay?(Rival(site: hello.site, claim: hello.claim, history: theirs))
+    return true
+  }
+
+  /// A record of this owner is not later than instants that were told here. Where another owner had
+  /// promised them, this site gives them up, as a gap, and follows: the next connection finds so.
+  func givesUpPromise(to hello: LinkHello) -> Bool {
+    guard duty == .following, let state = stateKeeper?.state, state.baseline == .complete,
+      let journal, let onGivingWay
+    else { return false }
+    let lineage = journal.lineage.holding(through: journal.stamped)
+    let own = SiteHistory(
+      lineage, last: LastRecord.newest(journal.catalog, journal.watermarks).mark)
+    let theirs = SiteHistory(hello.lineage, last: hello.last.mark)
+    guard let common = theirs.common(with: own), common.sequence == journal.stamped,
+      let next = hello.lineage.incarnations.first(where: {
+        $0.after.sequence == common.sequence && !lineage.contains($0.identifier)
+      }), next.term > lineage.newest?.term ?? 0
+    else { return false }
+    onGivingWay(Rival(site: hello.site, claim: hello.claim, history: theirs))
+    return true
+  }
+
+  private func meets(_ rival: Rival) {
+    guard let state = stateKeeper?.state, duty == .owning, lifecycle.isServing,
+      givesWay(state, to: rival.claim, of: rival.site)
+    else { return }
+    fence(rival.fence)
+    keepCommon(with: rival, state)
+    // What could be taken back here is for an operator to decide first.
+    if rival.claim.isPending || state.fork != nil { return }
+    fork.isGivingWay = true
+    onGivingWay?(rival)
+  }
+
+  private func keepCommon(with rival: Rival, _ state: JournalState) {
+    guard let journal, fork.common == nil, !lifecycle.runs(.apply) else { return }
+    let own = SiteHistory(
+      state.lineage, last: LastRecord.newest(journal.catalog, journal.watermarks).mark)
+    guard let common = rival.history.common(with: own),
+      state.applyTarget.sequence <= common.sequence
+    else { return }
+    fork.common = common.sequence
+  }
+
+  /// Nobody is told that what he waits for is done.
+  private func refuseWaitingWrites() {
+    for connection in durability.takeClients() { connection.close() }
+    roomCame()
+  }
+
+  /// The owner's, of which this follower has heard.
+  func noteOwner(_ claim: Claim) {
+    lanes.files.submit { [self] in
+      // It is told again with each connection.
+      try? stateKeeper?.update { $0.ownership.hear(of: claim.term, isTaken: claim.isTaken) }
+    }
+  }
+
+  /// Another site owns the group. From here on nothing is acknowledged that changes a disk, and
+  /// what waits is not either.
+  func fence(_ fence: Fence) {
+    loop.assertIsCurrent()
+    guard duty == .owning, branch == nil, self.fence != fence else { return }
+    let isNew = self.fence == nil
+    self.fence = fence
+    if isNew {
+      log(
+        "group \(configuration.name): site \(fence.site) owns the group by term \(fence.term)"
+          + (fence.isPending ? ", not committed yet" : "")
+          + ": no write is acknowledged here any more")
+      refuseWaitingWrites()
+    }
+    noteFence()
+  }
+
+  /// The ownership for which this site stopped was taken back.
+  func unfence() {
+    guard fence != nil else { return }
+    #if MUTANTS
+      if Mutant.stayFenced.isOn { return }
+    #endif
+    log("group \(configuration.name): the other site has given the group back: writes go on")
+    fence = nil
+    fork.common = nil
+    noteFence()
+    resumeAfterMove()
+  }
+
+  /// An operator has decided that this owner goes on: it takes the group back from the site for
+  /// which it stopped, which gives way. Durable when `done` is called, on the loop, without a
+  /// failure.
+  func takeBack(_ done: @escaping @Sendable (_ failure: String?) -> Void) {
+    guard let stateKeeper, let former = fence, lifecycle.isServing else {
+      return done("the group is just changing: try again")
+    }
+    lanes.files.submit { [self] in
+      var failure: String?
+      do throws(Errno) {
+        try stateKeeper.update { state in
+          state.ownership.hear(of: former.term)
+          state.ownership.renew()
+          state.fence = nil
+        }
+      } catch { failure = "writing the state file: \(error.withAdvice)" }
+      let result = failure
+      loop.post { [self] in
+        if result == nil {
+          (fence, fork.common, fork.isGivingWay) = (nil, nil, false)
+          resumeAfterMove()
+        }
+        done(result)
+      }
+    }
+  }
+
+  /// So that a restart does not begin to acknowledge anew.
+  private func noteFence() {
+    #if MUTANTS
+      if Mutant.forgetFence.isOn { return }
+    #endif
+    let fence = fence
+    lanes.files.submit { [self] in
+      do throws(Errno) {
+        try stateKeeper?.update { state in
+          state.fence = fence
+          if let fence { state.ownership.hear(of: fence.term) }
+        }
+      } catch { log("group \(configuration.name): writing the state file: \(error.withAdvice)") }
+    }
+  }
+}

@@ -1,0 +1,121 @@
+import BlockModel
+import Journal
+import Synchronization
+
+/// What one follower lacks of the disks though no record says so, between the link that hears of it
+/// and the group that makes records of it: `GroupRestamping`. Any thread.
+///
+/// The follower hears of no record that a power cut here could take: what it has crossed off its
+/// list does not come again.
+public final class FollowerLack: Sendable {
+  /// What one connection has asked for.
+  public struct Request: Sendable {
+    /// Of no other one of this link.
+    public let number: UInt64
+    /// The last record that the follower had in common with this site when it began to lack.
+    public let common: SequenceNumber
+    /// Of records between the common one and this one, which this site has parked, the follower
+    /// does not know any more what they have changed.
+    public let exactAfter: JournalState.OwnerMark
+    public let extents: DiskExtents
+  }
+
+  /// How far that is.
+  public struct Progress: Equatable, Sendable {
+    public var byteCount: UInt64
+    public var total: UInt64
+
+    /// 0 to 1.
+    public var share: Double { total == 0 ? 1 : Double(byteCount) / Double(total) }
+  }
+
+  /// What is to be told to the follower.
+  enum News: Equatable {
+    /// What lies before the position is in the order by this record.
+    case reached(DiskPosition, by: SequenceNumber)
+    /// All is, by this one.
+    case whole(JournalState.Mark)
+  }
+
+  private struct Content {
+    var request: Request?
+    var count: UInt64 = 0
+    var progress: Progress?
+    /// Waits for its record to be durable here.
+    var waiting: (position: DiskPosition, record: SequenceNumber)?
+    /// Came since.
+    var latest: (position: DiskPosition, record: SequenceNumber)?
+    var end: JournalState.Mark?
+  }
+
+  private let content = Mutex(Content())
+
+  init() {}
+
+  // MARK: The link
+
+  func ask(
+    _ extents: DiskExtents, after common: SequenceNumber, exactAfter: JournalState.OwnerMark
+  ) {
+    content.withLock { content in
+      content = Content(count: content.count + 1)
+      content.request = Request(
+        number: content.count, common: common, exactAfter: exactAfter, extents: extents)
+      content.progress = Progress(byteCount: 0, total: extents.byteCount)
+    }
+  }
+
+  /// The connection has ended.
+  func withdraw() {
+    content.withLock { $0 = Content(count: $0.count) }
+  }
+
+  /// What is new and durable, once.
+  func news(durable: SequenceNumber) -> News? {
+    content.withLock { content in
+      if let end = content.end, end.sequence <= durable {
+        content = Content(count: content.count)
+        return .whole(end)
+      }
+      guard let next = content.waiting, next.record <= durable else { return nil }
+      content.waiting = content.latest
+      content.latest = nil
+      return .reached(next.position, by: next.record)
+    }
+  }
+
+  // MARK: The group
+
+  /// What is to be made records of now; nil: nothing.
+  public var request: Request? {
+    content.withLock { $0.end == nil ? $0.request : nil }
+  }
+
+  /// Nil when nothing is under way.
+  public var progress: Progress? { content.withLock { $0.progress } }
+
+  /// What the request names before `position` is in the order by `record`.
+  ///
+  /// - Parameter byteCount: so many bytes are done.
+  public func reached(
+    _ position: DiskPosition, by record: SequenceNumber, byteCount: UInt64, of number: UInt64
+  ) {
+    content.withLock { content in
+      guard content.request?.number == number else { return }
+      content.progress?.byteCount = byteCount
+      if content.waiting == nil {
+        content.waiting = (position, record)
+      } else {
+        content.latest = (position, record)
+      }
+    }
+  }
+
+  /// All that the request names is in the order by `mark`.
+  public func ended(at mark: JournalState.Mark, of number: UInt64) {
+    content.withLock { content in
+      guard content.request?.number == number else { return }
+      content.end = mark
+    }
+  }
+}
