@@ -15,26 +15,25 @@ func usage(_ problem: String) -> Never {
 }
 
 /// A run's digest and what it has exercised, or what was wrong and the last events before.
-func report(_ world: World, _ ending: World.Ending) -> Never {
+func report(_ run: any Run, _ ending: Ending) -> Never {
   switch ending {
   case .converged:
-    print(
-      "seed \(world.seed): ok, digest \(world.trace.digest), \(world.trace.eventCount) events, ")
-    print("\(Trace.time(world.simulation.now)) s, \(world.statistics)")
+    print("seed \(run.seed): ok, digest \(run.trace.digest), \(run.trace.eventCount) events, ")
+    print("\(Trace.time(run.simulation.now)) s, \(run.summary)")
     exit(0)
   case .wrong(let reason):
-    for line in world.trace.tail { print(line) }
-    print("seed \(world.seed): FAILED: \(reason)")
+    for line in run.trace.tail { print(line) }
+    print("seed \(run.seed): FAILED: \(reason)")
     exit(1)
   }
 }
 
 func runSeed(
-  _ seed: UInt64, _ detail: Trace.Detail, onEnd: @escaping (World, World.Ending) -> Never
+  _ seed: UInt64, _ detail: Trace.Detail, onEnd: @escaping (any Run, Ending) -> Never
 ) -> Never {
   // A run that takes longer has hung: the signal ends it.
   alarm(60)
-  World(seed: seed, detail: detail, onEnd: onEnd).run()
+  makeRun(seed: seed, detail: detail, onEnd: onEnd).run()
 }
 
 var seeds: [UInt64] = []

@@ -166,7 +166,7 @@ final class Brancher: @unchecked Sendable {
     branch.isStopping = true
     let name = name
     let answer = branch.host.order(world) { site in
-      Result { () throws(SiteError) in try site.stopTest(name, check: nil) }
+      Result { () throws(SiteError) in try site.stopTest(name, check: nil, parked: false) }
     }
     switch answer {
     case .success?:

@@ -88,6 +88,13 @@ final class GroupOracle {
     recovery.moves(to: former, durableFloor: floors.former)
   }
 
+  /// The former owner gives up what it has after this record.
+  func yields(to last: Int) {
+    kept = recoveries[0].line.record(last)
+    protected.mayRestamp = true
+    recoveries[0].cut(to: UInt64(last))
+  }
+
   /// The follower has what was durable when it owned, and the owner lacks it.
   var isSplit: Bool {
     guard let kept else { return false }

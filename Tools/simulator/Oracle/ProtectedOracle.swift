@@ -39,6 +39,8 @@ final class ProtectedOracle {
   private var errorsDue: [Int: Int] = [:]
   /// What a disk has changed by itself may look like a torn end.
   var isDamaged = false
+  /// A former owner lacks what no record has.
+  var mayRestamp = false
   /// The latest time that its clock has shown before its last start.
   private var clockCeiling = Timestamp.zero
 
@@ -193,7 +195,7 @@ final class ProtectedOracle {
 
   private func findRequest(of record: Record) {
     guard let taker = pending.firstIndex(where: { $0.takes(record) }) else {
-      if isContent(record) { return }
+      if isContent(record) || isRestamped(record) { return }
       violation("nobody has asked for \(record)")
     }
     let request = pending[taker]
@@ -202,6 +204,15 @@ final class ProtectedOracle {
     }
     record.request = request
     if request.isWholeInOrder { pending.remove(at: taker) }
+  }
+
+  /// A record that says of bytes what they are already, and of a former owner that lacks them.
+  private func isRestamped(_ record: Record) -> Bool {
+    guard mayRestamp else { return false }
+    let disk = line.disks(after: line.count)[record.disk]
+    let found = disk.bytes(at: record.start, count: record.length)
+    return record.header.kind == .write
+      ? found == record.payload : found.allSatisfy { $0 == 0 }
   }
 
   /// What a disk held when it came: a record of it changes nothing.

@@ -1,3 +1,4 @@
+import BlockModel
 import Journal
 import SystemIO
 
@@ -66,10 +67,28 @@ final class RoleExchange {
       && state.baseline == .complete
   }
 
+  /// What the former owner has more than the next one comes to be given up, where all of it is on
+  /// its disks.
+  private func letYield(_ former: SiteHost) {
+    for (number, group) in world.groups.enumerated() {
+      let (own, next) = (group.recoveries[0].line, group.protected.line)
+      guard own.count > next.count, let state = former.settledState(of: number),
+        state.applied.sequence == SequenceNumber(UInt64(own.count)),
+        state.applyTarget.sequence <= state.applied.sequence,
+        state.followers.allSatisfy(\.isKept)
+      else { continue }
+      world.trace.note("group \(number) of \(former.name) yields after record \(next.count)")
+      world.statistics.yields += 1
+      former.yieldings[number] = .init(SequenceNumber(UInt64(next.count)), next.lastTimestamp)
+      group.yields(to: next.count)
+    }
+  }
+
   private func exchange(mayLack: Bool, isClean: Bool) {
     world.trace.note("the sites exchange their roles")
     world.statistics.exchanges += 1
     world.exchangeRoles()
+    for host in world.hosts { host.yieldings = [:] }
     let offsets = [Role.protected, .recovery(0)].map {
       world.site(of: 0, $0).machine.clockOffsetNanoseconds
     }
@@ -78,6 +97,7 @@ final class RoleExchange {
     for group in world.groups {
       group.exchangeRoles(mayLack: mayLack, isClean: isClean, newOwnerMayBeBehind: mayBeBehind)
     }
+    if plan.yields, !mayLack { letYield(world.site(of: 0, .recovery(0))) }
     for host in world.hosts { host.reloadStates() }
   }
 }

@@ -40,6 +40,8 @@ final class SiteHost: @unchecked Sendable {
   var hadDiskErrors: Bool { hadErrors || isDamaged }
   private let files: [GroupFiles]
   private var latestClock = Timestamp.zero
+  /// By group: the records behind it are given up before the group is opened.
+  var yieldings: [Int: JournalState.Mark] = [:]
   /// Groups that are not open yet, or not again, in this life.
   private var closedGroups: Set<Int> = []
   /// By group: how often it was closed, in all lives.
@@ -84,6 +86,7 @@ final class SiteHost: @unchecked Sendable {
   private func run(_ life: Int) {
     let site: Site
     do throws(SiteError) {
+      try yieldGroups()
       let configuration = world.plan.configuration(of: index)
       site = try Site.start(configuration, indexMemory: world.plan.index.memory) {
         [unowned self] line in logged(line, life)
@@ -102,6 +105,15 @@ final class SiteHost: @unchecked Sendable {
     world.trace.note("\(name): stopped")
     hasStopped = true
     state = .down
+  }
+
+  /// Again and again, as long as the roles stay: a kill may have come in between.
+  private func yieldGroups() throws(SiteError) {
+    for (group, common) in yieldings.sorted(by: { $0.key < $1.key }) {
+      let folder = String(files[group].folder.dropLast())
+      guard let reason = try Site.yield(folder: folder, to: common) else { continue }
+      world.violation("group \(group) of \(name) cannot yield: \(reason)")
+    }
   }
 
   private func startFailed(_ error: SiteError) {

@@ -4,13 +4,7 @@ import SystemIO
 
 /// Everything of one run: the sites' machines, the clients' machine, and the oracle beside them.
 /// Confined to the simulation's thread, like all of the simulator.
-final class World: @unchecked Sendable {
-  enum Ending {
-    /// Faults ended, the sites found together and everything was right.
-    case converged
-    case wrong(String)
-  }
-
+final class World: Run, @unchecked Sendable {
   let seed: UInt64
   private(set) var plan: Plan
   let simulation: Simulation
@@ -23,7 +17,7 @@ final class World: @unchecked Sendable {
   private(set) lazy var ambushes = Ambushes(self)
   private(set) lazy var indexChaos = IndexChaos(self)
   /// How the run ended is told to this once.
-  private let onEnd: (World, Ending) -> Never
+  private let onEnd: (any Run, Ending) -> Never
 
   /// Clients begin nothing any more.
   var isQuiet = false
@@ -33,7 +27,7 @@ final class World: @unchecked Sendable {
   private lazy var lastViewer = plan.viewerCount - 1
   var statistics = Statistics()
 
-  init(seed: UInt64, detail: Trace.Detail, onEnd: @escaping (World, Ending) -> Never) {
+  init(seed: UInt64, detail: Trace.Detail, onEnd: @escaping (any Run, Ending) -> Never) {
     self.seed = seed
     self.onEnd = onEnd
     plan = Plan(seed: seed)
@@ -50,6 +44,8 @@ final class World: @unchecked Sendable {
       trace.note(line)
     }
   }
+
+  var summary: String { "\(statistics)" }
 
   func violation(_ reason: String) -> Never { onEnd(self, .wrong(reason)) }
 
@@ -132,7 +128,7 @@ final class World: @unchecked Sendable {
     violation("the world stands still: \(outcome)")
   }
 
-  private static func contents(
+  static func contents(
     of disk: Plan.Disk, _ random: inout SimulationRandom
   ) -> [UInt8] {
     if disk.isBlank { return [UInt8](repeating: 0, count: disk.byteCount) }
@@ -164,7 +160,10 @@ final class World: @unchecked Sendable {
         for (disk, bytes) in Array(zip(plan.disks.map(\.name), contents[group])) + newcomers {
           let isProtected = plan.role(at: site) == .protected
           let filler = [UInt8](repeating: 0xA5, count: bytes.count)
-          makeFile(Plan.diskPath(disk), isProtected ? bytes : filler)
+          let path = Plan.diskPath(disk)
+          do throws(Errno) { try Self.makeFile(path, isProtected ? bytes : filler) } catch {
+            violation("cannot make \(path): \(error)")
+          }
         }
       }
       try? Directory.sync("/disks")
@@ -174,16 +173,14 @@ final class World: @unchecked Sendable {
     watch(site)
   }
 
-  private func makeFile(_ path: String, _ bytes: [UInt8]) {
-    do throws(Errno) {
-      let file = try File(creating: path)
-      var failure: Errno?
-      unsafe bytes.withUnsafeBytes { buffer in
-        do throws(Errno) { try unsafe file.write(buffer, at: 0) } catch { failure = error }
-      }
-      if let failure { throw failure }
-      try file.syncAll()
-    } catch { violation("cannot make \(path): \(error)") }
+  static func makeFile(_ path: String, _ bytes: [UInt8]) throws(Errno) {
+    let file = try File(creating: path)
+    var failure: Errno?
+    unsafe bytes.withUnsafeBytes { buffer in
+      do throws(Errno) { try unsafe file.write(buffer, at: 0) } catch { failure = error }
+    }
+    if let failure { throw failure }
+    try file.syncAll()
   }
 
   // MARK: Watching
@@ -218,6 +215,8 @@ struct Statistics {
   var fullCopies = 0
   var cuts = 0
   var exchanges = 0
+  /// Former owners that followed without a copy.
+  var yields = 0
   var diskOrders = 0
   /// After exchanges of roles.
   var divergences = 0
