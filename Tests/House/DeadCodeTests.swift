@@ -8,6 +8,7 @@ struct DeadCodeTests {
     "leadingPadding": "keeps what lies before it off a cache line",
     "setBufferBytes": "tests make a link slow with it, and nothing else can",
     "threadCount": "tests see by it that threads end",
+    "waitingCount": "tests see by it that jobs do not pile up",
     "ConfigurationPaths": "a test compares it with the page on configuration",
   ]
   private static let functionLimit = 70

@@ -23,6 +23,23 @@ import Volume
     return try Branch(record, folder: folder)
   }
 
+  @Test func `a file of the first version is a test's`() throws {
+    let scratch = try ScratchDirectory()
+    let branch = try branch(in: scratch.subdirectory("x"))
+    var bytes = branch.record.encoded()
+    // Kind, and whether it is apart.
+    bytes.removeSubrange(16..<18)
+    let sum = unsafe bytes[16...].withUnsafeBytes { unsafe CRC32C.standard($0) }
+    var head = WireEncoder()
+    head.put(UInt32(1))
+    head.put(sum)
+    bytes.replaceSubrange(8..<16, with: head.bytes)
+    #expect(try BranchRecord(decoding: bytes) == branch.record)
+    #expect(branch.record.kind == .test && !branch.record.isApart)
+    bytes[11] = 3
+    #expect(throws: SealedForm.Unreadable.otherVersion(3)) { try BranchRecord(decoding: bytes) }
+  }
+
   /// Somebody stops it in the moment in which its group ends it.
   @Test func `its end is written down by several at once`() throws {
     let scratch = try ScratchDirectory()

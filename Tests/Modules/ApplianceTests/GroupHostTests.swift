@@ -1,8 +1,11 @@
+import BlockModel
 import Foundation
 import Journal
+import Replication
 import SystemIO
 import TestSupport
 import Testing
+import Volume
 
 @testable import Appliance
 
@@ -54,6 +57,31 @@ import Testing
     host.end()
   }
 
+  /// Whoever changes hands by an order would wait for ever, and every other command of the site.
+  @Test func `what a group was to do for another owner does not outlive its failure`() throws {
+    let host = try protectedHost(try ScratchDirectory())
+    try host.serve()
+    let before = try #require(host.group)
+    let isHeld = host.hold(milliseconds: 60_000)
+    #expect(isHeld)
+    let rival = Rival(
+      site: "west", claim: Claim(term: 9, isTaken: true),
+      history: SiteHistory(Lineage(), last: .origin))
+    before.loop.perform {
+      host.giveWay(to: rival)
+      before.fail("the disk is gone")
+    }
+    host.release()
+    try eventually("it is open again") { host.group.map { $0 !== before } ?? false }
+    let isChanged = Monitor(false)
+    Thread.detachNewThread {
+      let outcome = Result { () throws(SiteError) in try host.change("an order") { _ in } }
+      if case .success = outcome { isChanged.update { $0 = true } }
+    }
+    try eventually("the order is carried out") { isChanged.withLock { $0 } }
+    host.end()
+  }
+
   /// The group is on its way to another process, and the state file is to be written: on a disk
   /// that is slow for as long as the answer says so.
   private func handOverSlowly(_ host: GroupHost, _ group: Group) throws -> Monitor<Bool> {
@@ -88,6 +116,50 @@ import Testing
     undone.wait { $0 == 2 ? () : nil }
     #expect(host.loop.ask { $0(group.lifecycle.handover == .none && group.failure == nil) } == true)
     host.end()
+  }
+
+  @Test func `what is noted of a branch waits once for a disk that is slow`() throws {
+    let host = try protectedHost(try ScratchDirectory())
+    try host.serve()
+    let group = try #require(host.group)
+    let branch = try branch(of: group)
+    let isSlow = Monitor(true)
+    group.keeper.submit { isSlow.wait { $0 ? nil : () } }
+    host.loop.perform { group.end(branch, "it is enough") }
+    Thread.sleep(forTimeInterval: 1.5)
+    let waiting = group.keeper.waitingCount
+    #expect(waiting > 0)
+    Thread.sleep(forTimeInterval: 3.5)
+    #expect(group.keeper.waitingCount <= waiting + 1)
+    isSlow.update { $0 = false }
+    try eventually("its end is noted") { branch.isEndNoted }
+    host.end()
+  }
+
+  /// As `tapline test` makes one, of what the group shows now.
+  private func branch(of group: Group) throws -> Branch {
+    let bases = Monitor<Result<BranchBase, ExportRefusal>?>(nil)
+    group.loop.perform {
+      _ = group.writeCheckpoint(tag: "one")
+      group.openBase(.latest) { result in bases.update { $0 = result } }
+    }
+    let base = try bases.wait { $0 }.get()
+    var generator = SystemEntropy()
+    let record = BranchRecord(
+      name: "x", identity: .random(using: &generator), group: base.group,
+      instant: base.view.instant, created: base.view.instant, expiry: nil, byteLimit: 1 << 20,
+      segmentByteCount: 1 << 16, user: "", note: "",
+      disks: base.disks.map {
+        .init(number: $0.number, name: $0.name, byteCount: $0.store.byteCount)
+      })
+    let parent = try #require(group.journal?.storage.path)
+    let folder = Branch.folder(record.name, ofGroupIn: parent)
+    try SiteOverlay.createLasting(
+      Branch.savedName, in: FolderStorage(path: folder), identity: record.identityBytes)
+    let branch = try Branch(record, folder: folder)
+    try record.write(to: folder)
+    #expect(group.loop.ask { $0(group.add(branch, on: base)) } == true)
+    return branch
   }
 
   /// They hold the group, and it the files of the journal: nothing could be unmounted.

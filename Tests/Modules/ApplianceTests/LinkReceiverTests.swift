@@ -54,7 +54,7 @@ import Testing
     },
     Change("segment size") { $0.segmentByteCount = 128 << 10 },
     Change("history") {
-      $0.lineage.begin(after: .init(SequenceNumber(7), .zero), replacingNewest: false)
+      $0.lineage.begin(after: .init(SequenceNumber(7), .zero), term: 1, replacingNewest: false)
     },
   ]
 

@@ -30,10 +30,17 @@ func recoveryHost(
 
 /// The host of a protected group `g` of one disk, without peer; nothing of it runs yet.
 func protectedHost(_ scratch: ScratchDirectory) throws -> GroupHost {
-  let raw = try scratch.sparseFile("disk.raw", size: 1 << 20)
+  _ = try scratch.sparseFile("disk.raw", size: 1 << 20)
+  _ = try scratch.subdirectory("data")
+  return try protectedHost(at: scratch)
+}
+
+/// The same, of one that was there before.
+func protectedHost(at scratch: ScratchDirectory) throws -> GroupHost {
+  let raw = scratch.file("disk.raw")
   let yaml = """
     site: east
-    data: \(try scratch.subdirectory("data"))
+    data: \(scratch.file("data"))
     listen: { nbd: ["tcp:127.0.0.1:0"] }
     groups:
       - name: g

@@ -59,6 +59,10 @@ import Testing
     #expect(
       try ExportName(parsing: "shop-root@-90s")
         == ExportName(disk: "shop-root", instant: .ago(nanoseconds: 90_000_000_000)))
+    let parked = ExportName(disk: "d", branch: "old", instant: .ago(nanoseconds: 1_000_000_000))
+    #expect(try ExportName(parsing: "d@old@-1s") == parked)
+    #expect(try ExportName(parsing: parked.description) == parked)
+    #expect(throws: InstantSyntaxError.self) { try ExportName(parsing: "d@old@new") }
     let tagged = ExportName(disk: "d", instant: .checkpoint(tag: "a@b"))
     #expect(try ExportName(parsing: "d@checkpoint:a@b") == tagged)
     #expect(tagged.description == "d@checkpoint:a@b")

@@ -66,7 +66,7 @@ final class StandInSite: ControlledSite {
     return SampleStatus.test
   }
 
-  func stopTest(_ name: String, check: TestCheck?) throws -> TestReportStatus {
+  func stopTest(_ name: String, check: TestCheck?, parked: Bool) throws -> TestReportStatus {
     guard name == "monday" else { throw Refusal(description: "no test '\(name)' at this site") }
     var report = SampleStatus.report
     report.check = check
@@ -74,6 +74,40 @@ final class StandInSite: ControlledSite {
   }
 
   func tests() -> [TestStatus] { [SampleStatus.test] }
+
+  enum Asked: Equatable {
+    case failover(FailoverRequest)
+    case commit
+    case move(to: String?, isDryRun: Bool)
+    case rollback(isDryRun: Bool, discards: Bool)
+  }
+
+  /// What was asked for of failovers.
+  let failovers = Mutex<[Asked]>([])
+
+  func failover(group: String, _ request: FailoverRequest) throws -> FailoverStatus {
+    guard group == "shop" else { throw Refusal(description: "there is no group '\(group)'") }
+    failovers.withLock { $0.append(.failover(request)) }
+    return SampleStatus.failover
+  }
+
+  func commit(group: String) throws -> FailoverStatus { answer(.commit, "committed") }
+
+  func move(group: String, to site: String?, isDryRun: Bool) throws -> MoveStatus {
+    failovers.withLock { $0.append(.move(to: site, isDryRun: isDryRun)) }
+    return SampleStatus.move
+  }
+
+  func rollback(group: String, isDryRun: Bool, discards: Bool) throws -> FailoverStatus {
+    answer(.rollback(isDryRun: isDryRun, discards: discards), "rolled-back")
+  }
+
+  private func answer(_ asked: Asked, _ state: String) -> FailoverStatus {
+    failovers.withLock { $0.append(asked) }
+    var status = SampleStatus.failover
+    status.state = state
+    return status
+  }
 
   func reload() throws -> ReloadStatus { try reloading.withLock { $0 }.get() }
 }
@@ -199,7 +233,8 @@ enum SampleStatus {
 
   static let test: TestStatus = try! decode(
     """
-    {"group":"shop","name":"monday","state":"open","instant":"2026-11-21T10:03:07.512Z",
+    {"group":"shop","name":"monday","kind":"test","state":"open",
+     "instant":"2026-11-21T10:03:07.512Z",
      "started":"2026-11-21T11:00:00Z","expires":"2026-11-21T13:00:00Z","user":"root",
      "note":"quarterly","exports":["shop-root@monday"],"connections":1,"written_bytes":1048576,
      "saved_bytes":4096,"limit_bytes":1073741824}
@@ -210,6 +245,21 @@ enum SampleStatus {
     {"group":"shop","name":"monday","instant":"2026-11-21T10:03:07.512Z",
      "started":"2026-11-21T11:00:00Z","ended":"2026-11-21T11:10:00Z","seconds":600,"user":"root",
      "note":"quarterly","written_bytes":1048576,"outcome":"stopped"}
+    """)
+
+  static let move: MoveStatus = try! decode(
+    """
+    {"group":"shop","state":"moved","to":"west","lag_records":42,"lag_bytes":1048576,
+     "pause_seconds":0.25}
+    """)
+
+  static let failover: FailoverStatus = try! decode(
+    """
+    {"group":"shop","state":"pending","term":3,"instant":"2026-11-21T10:03:07.512Z",
+     "began":"2026-11-21T10:10:00Z","commit_at":"2026-11-21T11:10:00Z","peer":"east",
+     "peer_connected":false,"parked_name":"shop-1","parked_records":42,"parked_bytes":1048576,
+     "parked_seconds":303,"newest_known":"2026-11-21T10:08:11Z","ended_tests":["drill","monday"],
+     "exports":["shop-root","shop-data"]}
     """)
 
   static let timeline: TimelineStatus = try! decode(

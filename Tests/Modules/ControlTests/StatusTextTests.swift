@@ -113,7 +113,8 @@ import Testing
   @Test func timelineShowsRangeGapsAndCheckpoints() {
     let expected = """
       group shop: any instant from 2026-11-21T10:00:00Z to 2026-11-21T10:03:07Z
-        except from 2026-11-21T10:00:30Z to 2026-11-21T10:00:40Z, where order was lost
+        except from 2026-11-21T10:00:30Z to 2026-11-21T10:00:40Z, where order was lost \
+      or the group changed hands
       CHECKPOINT            SEQUENCE  TAG
       2026-11-21T10:01:00Z         7  (periodic)
       2026-11-21T10:02:00Z     12345  before-upgrade

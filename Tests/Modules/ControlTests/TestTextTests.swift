@@ -29,7 +29,7 @@ import Testing
 
         """)
     let listed = TestText.render([SampleStatus.test])
-    #expect(listed.contains("monday  shop   2026-11-21T10:03:07.512Z  open"))
+    #expect(listed.contains("monday  test  shop   2026-11-21T10:03:07.512Z  open"))
     #expect(TestText.render([TestStatus]()) == "no tests\n")
   }
 

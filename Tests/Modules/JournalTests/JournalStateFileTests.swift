@@ -17,7 +17,18 @@ import Testing
       ],
       baseline: .copying)
     state.folder = "/srv/läden"
-    state.ownership = Ownership(duty: .owning, term: 7, configured: .following)
+    state.ownership = Ownership(
+      duty: .owning, term: 7, configured: .following, highestTerm: 9, isTaken: true)
+    state.fork = Fork(
+      at: .init(
+        last: .init(SequenceNumber(8), Timestamp(rawValue: 80)), tail: 5,
+        end: .init(SequenceNumber(9), Timestamp(rawValue: 90)), byteCount: 4096),
+      instant: Timestamp(rawValue: 85), began: Timestamp(rawValue: 1000),
+      commits: Timestamp(rawValue: 2000), parked: "parked2", epoch: 3,
+      identity: GroupIdentifier(high: 4, low: 5))
+    state.fork?.stage = .returning
+    state.fork?.returned = "rolled-back"
+    state.fence = Fence(term: 9, site: "süd", isPending: true)
     state.lineage = Lineage([.numbered(1), .numbered(2, after: 41, at: 110)])
     state.ownerDurable = .init(.numbered(2), SequenceNumber(44))
     state.applied = .init(SequenceNumber(10), Timestamp(rawValue: 100))
@@ -58,7 +69,7 @@ import Testing
     #expect(try Self.file().1.read() == .blank)
   }
 
-  @Test(arguments: [JournalState.Baseline.missing, .copying, .complete])
+  @Test(arguments: [JournalState.Baseline.missing, .copying, .reconciling, .complete])
   func everyFieldComesBack(baseline: JournalState.Baseline) throws {
     let (_, file) = try Self.file()
     var state = Self.state
@@ -222,8 +233,8 @@ import Testing
   @Test func aNewerVersionIsNamed() throws {
     let (storage, file) = try Self.file()
     try file.write(Self.state, generation: 2)
-    try storage.open("state").damage(11) { _ in 9 }
-    #expect(try file.read() == .otherVersion(9))
+    try storage.open("state").damage(11) { _ in 10 }
+    #expect(try file.read() == .otherVersion(10))
   }
 
   /// A newer program wrote last: what an older one wrote before it is history.
@@ -233,8 +244,8 @@ import Testing
     try file.write(Self.state, generation: generation)
     try file.write(Self.state, generation: generation + 1)
     let newer = Int((generation + 1) % 2) * (256 << 10)
-    try storage.open("state").damage(newer + 11) { _ in 9 }
-    #expect(try file.read() == .otherVersion(9))
+    try storage.open("state").damage(newer + 11) { _ in 10 }
+    #expect(try file.read() == .otherVersion(10))
   }
 
   @Test(arguments: [Faults.Operation.write, .sync])
@@ -277,8 +288,14 @@ extension JournalState {
       beginIncarnation(after: .init(SequenceNumber(number), .zero))
       noteGap(.init(from: .zero, to: Timestamp(rawValue: number)))
     }
+    let name = String(repeating: "n", count: EntityName.maximumBytes)
     followers = (0..<Self.followerLimit).map { _ in
-      .init(site: String(repeating: "s", count: EntityName.maximumBytes), durable: .none)
+      .init(site: name, durable: .none)
     }
+    fork = Fork(
+      at: .init(last: .origin, tail: 1, end: .origin, byteCount: 1), instant: .zero, began: .zero,
+      commits: Timestamp(rawValue: 1), parked: name, epoch: 1, identity: group)
+    fork?.returned = name
+    fence = Fence(term: 1, site: name, isPending: true)
   }
 }

@@ -37,10 +37,10 @@ import Testing
 
   @Test func `each start has an identity of its own and names its parent`() {
     var one = Lineage()
-    one.begin(after: .origin, replacingNewest: false)
+    one.begin(after: .origin, term: 1, replacingNewest: false)
     var other = one
-    one.begin(after: Self.mark(5), replacingNewest: false)
-    other.begin(after: Self.mark(5), replacingNewest: false)
+    one.begin(after: Self.mark(5), term: 1, replacingNewest: false)
+    other.begin(after: Self.mark(5), term: 1, replacingNewest: false)
     #expect(one.newest?.identifier != other.newest?.identifier)
     #expect(one.newest?.epoch == other.newest?.epoch)
     #expect(one.newest?.parent == one.incarnations[0].identifier)
@@ -62,9 +62,9 @@ import Testing
   @Test func `of many starts those without a record are forgotten first`() {
     var lineage = Lineage()
     for number in UInt64(0)..<200 {
-      lineage.begin(after: Self.mark(number), replacingNewest: false)
+      lineage.begin(after: Self.mark(number), term: 1, replacingNewest: false)
     }
-    for _ in 0..<300 { lineage.begin(after: Self.mark(200), replacingNewest: false) }
+    for _ in 0..<300 { lineage.begin(after: Self.mark(200), term: 1, replacingNewest: false) }
     #expect(lineage.incarnations.count == Lineage.limit)
     #expect(lineage.incarnations.prefix(200).map(\.after.sequence.rawValue) == Array(0..<200))
   }

@@ -57,6 +57,26 @@ import Testing
     var ownership = Ownership(beginning: .owning)
     ownership.change(to: .following)
     ownership.change(to: .owning)
-    #expect(ownership.term == 2)
+    #expect(ownership.term == 2 && !ownership.isTaken)
+  }
+
+  @Test func `an ownership is taken with a term that nobody here has heard of`() {
+    var ownership = Ownership(beginning: .following)
+    ownership.hear(of: 4)
+    #expect(ownership.term == 4 && ownership.nextTerm(after: Lineage()) == 5)
+    let before = ownership
+    ownership.change(to: .owning, isTaken: true)
+    #expect(ownership.term == 5 && ownership.isTaken)
+    // What was taken back is not given again.
+    ownership.takeBack(before)
+    #expect(ownership.duty == .following && ownership.term == 4 && !ownership.isTaken)
+    ownership.change(to: .owning, isTaken: true)
+    #expect(ownership.term == 6)
+    // An owner that hears of another stays what it is.
+    ownership.hear(of: 9, isTaken: true)
+    #expect(ownership.term == 6 && ownership.highestTerm == 9)
+    // Should it go on all the same, that one gives way.
+    ownership.renew()
+    #expect(ownership.term == 10 && ownership.duty == .owning && ownership.isTaken)
   }
 }

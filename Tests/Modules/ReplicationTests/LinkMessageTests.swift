@@ -74,6 +74,7 @@ struct LinkMessageTests {
   func `a welcome comes back as it was`(needs: Bool, diskCount: Int) throws {
     var welcome = Self.welcome
     welcome.needsBaseline = needs
+    welcome.lacksAfter = needs ? nil : SequenceNumber(41)
     welcome.disks = Self.disks(diskCount)
     #expect(try LinkWelcome(decoding: welcome.encoded()) == welcome)
   }
@@ -129,7 +130,7 @@ struct LinkMessageTests {
   }
 
   @Test func `another version is named`() throws {
-    #expect(refusal(of: Self.hello.encoded(), changing: 11) == .otherVersion(4))
+    #expect(refusal(of: Self.hello.encoded(), changing: 11) == .otherVersion(7))
     var bytes = Self.welcome.encoded()
     bytes[3] = 9
     let error = #expect(throws: LinkError.self) { try LinkWelcome(decoding: bytes) }
@@ -138,6 +139,21 @@ struct LinkMessageTests {
       return
     }
     #expect("\(LinkError.otherVersion(9))".contains("version 9"))
+  }
+
+  /// The next owner's would be one more.
+  @Test func `terms without a next one are refused`() {
+    var hello = Self.hello
+    hello.claim = Claim(term: .max, isTaken: true)
+    #expect(throws: LinkError.self) { try LinkHello(decoding: hello.encoded()) }
+    hello = Self.hello
+    hello.lineage = Lineage([
+      Incarnation(identifier: .numbered(1), term: .max, epoch: 1, after: .origin)
+    ])
+    #expect(throws: LinkError.self) { try LinkHello(decoding: hello.encoded()) }
+    let rival = Rival(
+      site: "west", claim: Claim(term: .max), history: SiteHistory(Lineage(), last: .origin))
+    #expect(throws: LinkError.self) { try Rival(decoding: rival.encoded()) }
   }
 
   @Test func `a hello with too many disks is refused`() {

@@ -19,6 +19,8 @@ import Testing
 
   enum State: String, CaseIterable {
     case greeted, agreeing, resetting, streaming, copying, following
+    /// The peer was told what is lacking here.
+    case reconciling
     /// In the middle of a frame of records, and of records that were packed.
     case inRecords, inPlain
     /// The same, before a marker of a disk.
@@ -34,9 +36,12 @@ import Testing
     if state == .greeted { return link }
     link.welcomed()
     if state == .agreeing { return link }
-    if [.streaming, .inRecords, .inPlain, .inRecordsBeforeDisk, .inPlainBeforeDisk].contains(state)
-    {
+    let beginning: [State] = [
+      .streaming, .reconciling, .inRecords, .inPlain, .inRecordsBeforeDisk, .inPlainBeforeDisk,
+    ]
+    if beginning.contains(state) {
       try take(&link, .begin)
+      if state == .reconciling { link.toldLacking() }
       try beginRecords(&link, state)
       return link
     }
@@ -98,7 +103,8 @@ import Testing
       ).encoded()
     case .baselineData, .compressedBaseline: return piece.encoded() + [1, 2, 3, 4]
     case .baselineZeros: return piece.encoded()
-    case .baselineEnd: return [0, 0, 0, 0, 0, 0, 0, 9]
+    case .baselineEnd, .reconciled: return [0, 0, 0, 0, 0, 0, 0, 9]
+    case .restamped: return [UInt8](repeating: 0, count: 10)
     case .compressedRecords: return [0, 0, 0, 28, 1]
     case .diverged: return Array("diverged".utf8)
     default: return []
@@ -108,7 +114,8 @@ import Testing
   private static let kinds: [LinkFrameKind] = [
     .hello, .begin, .cut, .baselineBegin, .baselineData, .baselineZeros, .baselineEnd, .segment,
     .records, .compressedRecords, .heartbeat, .durable, .diverged, .copyBegin, .baselineConfirm,
-    .compressedBaseline, .welcome, .refused, .progress, .alive, .baselineStored,
+    .compressedBaseline, .restamped, .reconciled, .welcome, .refused, .progress, .alive,
+    .baselineStored, .lacking, .lackingEnd,
   ]
 
   private static let always: [LinkFrameKind: String] = [
@@ -131,6 +138,7 @@ import Testing
       .begin: "begin", .cut: "cut", .copyBegin: "copy", .diverged: "diverged",
     ],
     .streaming: always,
+    .reconciling: always.merging([.restamped: "restamped", .reconciled: "reconciled"]) { $1 },
     .copying: always.merging(copied) { $1 }.merging([.baselineBegin: "follow"]) { $1 },
     .following: always.merging(copied) { $1 }.merging([.baselineEnd: "endCopy"]) { $1 },
     // What arrives is no frame, or waits behind what is left.
@@ -193,6 +201,19 @@ import Testing
     #expect(link.isPaused)
     for _ in 0..<count { link.pieceStored(0) }
     #expect(!link.isPaused)
+  }
+
+  @Test func `what is lacking comes to an end once, and is said in full`() throws {
+    for kind in [LinkFrameKind.restamped, .reconciled] {
+      for body: [UInt8] in [[], [UInt8](repeating: 0, count: 7)] {
+        var link = try Self.link(.reconciling)
+        #expect(throws: LinkError.self) { try Self.take(&link, kind, body) }
+      }
+    }
+    var link = try Self.link(.reconciling)
+    let end = try Self.body(of: .reconciled)
+    #expect(try Self.take(&link, .reconciled, end) == "reconciled")
+    #expect(throws: LinkError.self) { try Self.take(&link, .reconciled, end) }
   }
 
   @Test func `one question at a time is answered`() throws {

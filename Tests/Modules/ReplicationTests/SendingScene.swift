@@ -127,7 +127,7 @@ final class SendingScene {
   /// Of one that ends in an incarnation of which nobody here knows.
   var foreignWelcome: LinkWelcome {
     var foreign = welcome()
-    foreign.lineage.begin(after: .init(.none, .zero), replacingNewest: false)
+    foreign.lineage.begin(after: .init(.none, .zero), term: 1, replacingNewest: false)
     foreign.last = LastRecord(SequenceNumber(3), Timestamp(rawValue: 3))
     return foreign
   }

@@ -72,7 +72,7 @@ import Testing
       let copies = [0, copyByteCount].map { (generation: number($0 + 12), body: $0 + 28) }
       guard let newest = copies.max(by: { $0.generation < $1.generation }) else { return 0 }
       let folder = newest.body + 2 + Int(number(newest.body, 2)) + 16
-      let lineage = folder + 2 + Int(number(folder, 2)) + 10
+      let lineage = folder + 2 + Int(number(folder, 2)) + 10 + 11
       return number(lineage + 2 + Int(number(lineage, 2)) * 64 + 32)
     }
 

@@ -115,13 +115,17 @@ import Testing
       let place = UInt64((64 + index % 380) * Self.length)
       later.insert(try client.submitWrite(payload(30), at: place))
     }
+    var answered = 0
     try eventually("health says what to do") {
+      // Sends as much as the site takes.
+      let done = try client.completions(of: later, within: .milliseconds(50))
+      for (request, _) in done { later.remove(request) }
+      answered += done.count
       let conditions = try TaplineContract.group("g", in: east.status())["conditions"]
       let found = conditions?.elements.first { $0["code"]?.string == "journal-damaged" }
       return found?["remedy"]?.string?.contains("docs/recover.md") == true
         && found?["text"]?.string?.contains("does not verify") == true
     }
-    let answered = try client.completions(of: later, within: .seconds(1)).count
     #expect(answered > 0 && answered < 500)
     // As the guest reads it.
     let image = try east.image("disk")

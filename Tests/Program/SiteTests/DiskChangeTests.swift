@@ -178,10 +178,10 @@ import Testing
     #expect(throws: (any Error).self) { try client.write([1], at: 0) }
     #expect(throws: (any Error).self) { try pair.east.connect("old") }
     // A backup that goes on where the last one ended finds that it is gone.
-    let since = "--map=tapline:changed-since:\(rfc3339(before))"
-    let finished = try run("nbdinfo", [since, pair.east.uri("old@latest")])
-    #expect(finished.status != 0 && finished.stderr.contains("was not in group g"))
-    #expect(try run("nbdinfo", [since, pair.east.uri("old@\(rfc3339(last))")]).status == 0)
+    let since = ["tapline:changed-since:\(rfc3339(before))"]
+    let gone = try pair.east.refusal(of: "old@latest", contexts: since)
+    #expect(gone?.contains("was not in group g") == true)
+    #expect(try pair.east.refusal(of: "old@\(rfc3339(last))", contexts: since) == nil)
     #expect(difference(try open.read(at: 0, count: Self.size), then.bytes) == nil)
     try pair.east.connect("disk").write([9], at: 9, fua: true)
     try pair.drain()

@@ -114,6 +114,20 @@ import Testing
     #expect(try client.read(at: 100, count: 5) == [1, 2, 3, 4, 0])
   }
 
+  @Test func `a name that another process has handed over is free when its test is over`() throws {
+    let (_, site) = try site()
+    try test(site, "start", "g", "--name", "one").checked()
+    try (try site.connect("a@one")).write([1], at: 0, fua: true)
+    try site.takeOver()
+    for value in 2...3 as ClosedRange<UInt8> {
+      try test(site, "stop", "one").checked()
+      try test(site, "start", "g", "--name", "one").checked()
+      let client = try site.connect("a@one")
+      #expect(try client.read(at: 0, count: 1) == [0])
+      try client.write([value], at: 0)
+    }
+  }
+
   @Test func `a test at the recovery site holds up neither the link nor what others see`() throws {
     let pair = try SitePair(disks: ["disk": Self.size]) { east, west in
       east.configuration.groups[0].segmentSize = "1M"
@@ -185,8 +199,7 @@ import Testing
     let listed = try test(site, "list").checked().stdout
     #expect(listed.contains("small: 1M were written to it, which is its limit"))
     #expect(listed.contains("short: its time was up at "))
-    let refused = try run("nbdinfo", [site.uri("a@small")])
-    #expect(refused.status != 0 && refused.stderr.contains("which is its limit"))
+    #expect(try site.refusal(of: "a@small")?.contains("which is its limit") == true)
     let live = try site.connect("a")
     try live.write([1], at: 0)
     try live.flush()
@@ -226,8 +239,8 @@ import Testing
     #expect(listed.elements.count == 1)
     let folder = site.configuration.data + "/g/branches"
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["one"])
-    let absent = try run("nbdinfo", [site.uri("a@two")])
-    #expect(absent.status != 0 && absent.stderr.contains("no branch 'a@two' at this site"))
+    let absent = try site.refusal(of: "a@two")
+    #expect(absent?.contains("no branch 'a@two' at this site") == true)
   }
 
   /// Files of a test are of no use to its group: whatever becomes of them, it is served.

@@ -51,10 +51,13 @@ public final class CutProxy: Sendable {
     shared.withLock { $0.remaining = count }
   }
 
-  public func join() {
+  public func join() { join(for: nil) }
+
+  /// Joins it, and cuts it again when so many bytes have gone towards the target; nil: never.
+  public func join(for count: Int?) {
     shared.withLock {
       $0.isCut = false
-      $0.remaining = nil
+      $0.remaining = count
     }
   }
 

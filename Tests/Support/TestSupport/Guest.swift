@@ -22,6 +22,7 @@ public final class Guest: Sendable {
   /// Of qemu's monitor.
   private let monitor: String
   private let commands = Atomic(0)
+  private static let boots = Atomic(0)
 
   /// Boots, and returns when the workload waits for orders. Blocks for some three seconds.
   /// - Parameters:
@@ -38,7 +39,9 @@ public final class Guest: Sendable {
   ) throws {
     self.socket = socket
     self.export = export
-    monitor = try logs.socket("guest.qmp")
+    // What one says is not taken for what another has said.
+    let name = "guest-\(Self.boots.add(1, ordering: .relaxed).newValue)"
+    monitor = try logs.socket("\(name).qmp")
     let reconnect = reconnectDelay.map { ",reconnect-delay=\($0)" } ?? ""
     let disks = ([export] + more).enumerated().flatMap { number, export in
       [
@@ -59,7 +62,7 @@ public final class Guest: Sendable {
         "-display", "none", "-serial", "stdio", "-kernel", kernel.kernel, "-initrd", kernel.initrd,
         "-append", "console=ttyS0 quiet panic=-1 mitigations=off",
         "-qmp", "unix:\(monitor),server=on,wait=off",
-      ] + disks + network, name: "guest", logs: logs, takesInput: true)
+      ] + disks + network, name: name, logs: logs, takesInput: true)
     try qemu.waitForLine("GUEST ready", within: limit)
   }
 

@@ -5,6 +5,13 @@ public struct Finished: Sendable, CustomStringConvertible {
   public let stdout: String
   public let stderr: String
 
+  public init(command: String, status: Int32, stdout: String, stderr: String) {
+    self.command = command
+    self.status = status
+    self.stdout = stdout
+    self.stderr = stderr
+  }
+
   public var description: String {
     "\(command): exit \(status)\nstdout: \(stdout.suffix(2000))\nstderr: \(stderr.suffix(4000))"
   }

@@ -227,6 +227,15 @@ public final class Site {
 
   public func connect(_ export: String) throws -> NBDClient { try NBDClient(uri(export)) }
 
+  /// What the server says to a client that may not have the export, or not one of the contexts; not
+  /// every tool passes that on. Nil: it may.
+  public func refusal(of export: String, contexts: [String] = []) throws -> String? {
+    do {
+      _ = try RawSession(socket, export, .structured, contexts: contexts)
+      return nil
+    } catch let error as RigError { return error.description }
+  }
+
   /// The contents of an export.
   public func image(_ export: String) throws -> [UInt8] {
     let client = try connect(export)

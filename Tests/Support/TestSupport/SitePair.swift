@@ -7,6 +7,8 @@ public final class SitePair {
   public let east: Site
   public let west: Site
   public let cable: CutProxy
+  /// For what `west` connects with, once it owns the group.
+  private let wayBack: CutProxy
 
   /// - Parameters:
   ///   - disks: sizes by name; both sites get an empty file for each.
@@ -21,20 +23,35 @@ public final class SitePair {
     east = try Site("east", in: scratch)
     west = try Site("west", in: scratch)
     cable = try CutProxy(to: west.linkPort)
+    wayBack = try CutProxy(to: east.linkPort)
     for (name, size) in disks {
       try east.addDisk(name, size: size, role: .protected)
       try west.addDisk(name, size: size, role: .recovery)
     }
     for index in east.configuration.groups.indices {
       east.configuration.groups[index].peer = (west.name, cable.address)
-      west.configuration.groups[index].peer = (east.name, east.configuration.link)
+      west.configuration.groups[index].peer = (east.name, wayBack.address)
       west.configuration.groups[index].history = history
     }
     try adjust(east, west)
     if start { try self.start() }
   }
 
-  deinit { cable.stop() }
+  deinit {
+    cable.stop()
+    wayBack.stop()
+  }
+
+  /// Neither site hears of the other any more.
+  public func separate() {
+    cable.cut()
+    wayBack.cut()
+  }
+
+  public func rejoin() {
+    cable.join()
+    wayBack.join()
+  }
 
   /// Starts both sites and waits for the initial sync.
   public func start() throws {

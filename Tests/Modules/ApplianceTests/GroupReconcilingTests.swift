@@ -1,0 +1,128 @@
+import BlockModel
+import Journal
+import JournalTestSupport
+import SystemIO
+import TestSupport
+import Testing
+
+@testable import Appliance
+@testable import Replication
+
+/// Proves that a former owner names what it lacks, crosses off what has come, names only the rest
+/// to the next connection, and is whole when it is told so and has the record.
+@Suite(.scratch) struct GroupReconcilingTests {
+  private static let group = GroupIdentifier(high: 1, low: 2)
+  private static let owner = Incarnation.numbered(1)
+  private static let timestamp = Timestamp(rawValue: 1_000)
+  private static let extents = [8, 40, 100].map { page in
+    DiskExtent(DiskNumber(0), ByteRange(start: page * 4096, length: 8192))
+  }
+
+  private let scratch: ScratchDirectory
+  private var folder: String { scratch.file("data/g") }
+
+  /// A folder as `yield` leaves it, of a group whose owner has no record in common with it.
+  init() throws {
+    scratch = try ScratchDirectory()
+    let storage = try FolderStorage(path: scratch.file("data/g"))
+    var state = JournalState(
+      groupName: "g", group: Self.group, disks: [.init(name: "disk", byteCount: 1 << 20)],
+      baseline: .complete)
+    state.becomesFollower(after: .origin, lacking: 7)
+    try JournalStateFile.create(in: storage).write(state, generation: 1)
+    let list = LackingList(
+      number: 7, group: Self.group, common: .origin, exactAfter: .unknown, last: .unknown,
+      extents: try #require(DiskExtents(checking: Self.extents)))
+    try LackingFile.write(list, in: folder)
+  }
+
+  private func state() throws -> JournalState {
+    try #require(try GroupOpening.presentState(folder))
+  }
+
+  /// To where records can come; what was named.
+  private func connect(_ site: LinkedHost, diskByteCount: UInt64 = 1 << 20) throws -> (
+    PeerChannel, LinkWelcome
+  ) {
+    let channel = try PeerChannel(connectingTo: site.endpoint)
+    let hello = LinkHello(
+      site: "east", receiver: "west", groupName: "g", group: Self.group,
+      lineage: Lineage([Self.owner]), last: LastRecord(SequenceNumber(1), Self.timestamp),
+      segmentByteCount: 64 << 10, disks: [.init(name: "disk", byteCount: diskByteCount)])
+    try channel.send(LinkFrame(.hello), hello.encoded())
+    return (channel, try LinkWelcome(decoding: try next(.welcome, channel)))
+  }
+
+  private func next(_ kind: LinkFrameKind, _ channel: PeerChannel) throws -> [UInt8] {
+    // That it is there, it says each second.
+    for _ in 0..<20 {
+      guard let (frame, body) = try channel.receive(timeoutMilliseconds: 10_000) else { break }
+      if frame.kind == kind { return body }
+      try #require([.progress, .alive].contains(frame.kind), "\(frame)")
+    }
+    throw RigError("no \(kind) comes")
+  }
+
+  /// The owner's one record.
+  private func sendRecord(_ channel: PeerChannel) throws {
+    let header = SegmentHeader(
+      identity: SegmentIdentity(group: Self.group, incarnation: Self.owner, number: 1),
+      segmentByteCount: 64 << 10, firstSequence: SequenceNumber(1), firstTimestamp: Self.timestamp)
+    try channel.send(LinkFrame(.segment, argument: 1 << 32), header.encoded())
+    var bytes = [UInt8](repeating: 5, count: RecordHeader.byteCount + 512)
+    unsafe bytes.withUnsafeMutableBytes { record in
+      guard let base = record.baseAddress else { return }
+      unsafe RecordHeader(
+        disk: DiskNumber(0), kind: .write, timestamp: Self.timestamp, offset: 8 * 4096, length: 512
+      ).encode(sealing: base, checksumStart: header.identity.checksumSeed)
+    }
+    let position = StreamPosition(segment: 1, offset: UInt32(SegmentHeader.byteCount))
+    try channel.send(LinkFrame(.records, argument: position.argument), bytes)
+  }
+
+  @Test func `what has come is not named again, and the end is the end`() throws {
+    let site = try LinkedHost(scratch)
+    let group = try #require(site.host.group)
+    // What it does from time to time, it does here, too.
+    group.loop.post { group.begin() }
+    let (first, welcome) = try connect(site)
+    #expect(!welcome.needsBaseline && !welcome.needsCopy)
+    #expect(welcome.lacksAfter == SequenceNumber.none)
+    try first.send(LinkFrame(.begin))
+    #expect(
+      try LinkMessage.decodeLacking(next(.lacking, first)) == Self.extents)
+    _ = try next(.lackingEnd, first)
+    try sendRecord(first)
+    let reached = DiskPosition(DiskNumber(0), 41 * 4096)
+    try first.send(LinkFrame(.restamped, argument: 1), LinkMessage.encodePosition(reached))
+    // Of a record that does not come.
+    let beyond = DiskPosition(DiskNumber(0), 1 << 20)
+    try first.send(LinkFrame(.restamped, argument: 2), LinkMessage.encodePosition(beyond))
+    try eventually("it is crossed off") { try state().lack.record == SequenceNumber(1) }
+    #expect(try state().lack == .init(list: 7, reached: reached, by: SequenceNumber(1)))
+    first.shutDown()
+    let (second, again) = try connect(site)
+    #expect(again.last.sequence == SequenceNumber(1))
+    try second.send(LinkFrame(.begin))
+    let rest = [
+      DiskExtent(DiskNumber(0), ByteRange(start: 41 * 4096, length: 4096)), Self.extents[2],
+    ]
+    #expect(try LinkMessage.decodeLacking(next(.lacking, second)) == rest)
+    #expect(try state().baseline == .reconciling)
+    try second.send(
+      LinkFrame(.reconciled, argument: 1), LinkMessage.encodeTimestamp(Self.timestamp))
+    try eventually("it is whole") { try state().baseline == .complete }
+    let whole = try state()
+    #expect(whole.lack == .none && whole.historyStart == Self.timestamp)
+    #expect(whole.applyTarget == .init(SequenceNumber(1), Self.timestamp))
+    try eventually("the list is gone") { try LackingFile.read(in: folder) == nil }
+    site.close()
+  }
+
+  @Test func `what lies behind the owner's disk takes a full copy`() throws {
+    let site = try LinkedHost(scratch)
+    let (_, welcome) = try connect(site, diskByteCount: 101 * 4096)
+    #expect(welcome.needsCopy)
+    site.close()
+  }
+}
