@@ -16,7 +16,6 @@ public struct JournalTail<Storage: JournalStorage>: Sendable {
     public let part: Part
     /// Where the first record that follows begins, in bytes from the start of the file.
     let position: Int
-    let timestamp: Timestamp?
     /// Of the last record.
     let end: Int
   }
@@ -26,8 +25,6 @@ public struct JournalTail<Storage: JournalStorage>: Sendable {
   /// In ascending order of their numbers. Also what recovery would leave out, being of a timeline
   /// that ended: it does so wherever they are.
   public let whole: [Part]
-  /// Of the first record that follows; nil when none does.
-  public let firstTimestamp: Timestamp?
   /// The last record that the folder holds.
   public let last: SequenceNumber
 
@@ -51,8 +48,6 @@ public struct JournalTail<Storage: JournalStorage>: Sendable {
       }
     }.sorted { $0.header.number < $1.header.number }
     divided = try Self.divided(after: record, decision, slots)
-    let next = decision.chain.first { $0.facts.firstSequence == record.advanced(by: 1) }
-    firstTimestamp = divided?.timestamp ?? next?.facts.header?.firstTimestamp
   }
 
   private static func divided(
@@ -68,17 +63,14 @@ public struct JournalTail<Storage: JournalStorage>: Sendable {
     var scanner = SegmentScanner(
       slot.file, header: header, limit: holder.facts.end, depth: .headersOnly)
     let kept = record.advanced(by: 1).distance(from: header.firstSequence)
-    let (count, position, timestamp): (UInt64, Int, Timestamp?)
     do throws(Errno) {
       while scanner.recordCount < kept, try scanner.next() != nil {}
-      (count, position) = (scanner.recordCount, scanner.position)
-      timestamp = try scanner.next()?.header.timestamp
     } catch { throw .storage(error, doing: "reading \(slot.name)") }
-    guard count == kept else {
+    guard scanner.recordCount == kept else {
       throw .damaged("record \(record.rawValue) in \(slot.name) does not verify")
     }
     return Divided(
-      part: Part(file: slot.name, header: header), position: position, timestamp: timestamp,
+      part: Part(file: slot.name, header: header), position: scanner.position,
       end: holder.facts.end)
   }
 

@@ -95,18 +95,14 @@ extension OwnershipExchange {
     try note { $0.hasYielded() }
   }
 
-  /// Of a new branch, whose instant is the last before what it parks: so what is parked already, at
-  /// instants that both owners share, stays; or, where nothing is left, that of an attempt before.
+  /// Of a new branch, whose instant is that of the last record before what it parks; or, where
+  /// nothing is left, that of an attempt before.
   private func branch(
     of term: UInt64, after last: JournalState.Mark, through end: JournalState.Mark
   ) throws(SiteError) -> (name: String, instant: Timestamp) {
-    let tail: JournalTail<FolderStorage>
-    do throws(JournalError) {
-      tail = try JournalTail(
-        after: last.sequence, of: state, in: FolderStorage(existing: folder))
-    } catch { throw SiteError("group \(configuration.name): \(error)") }
-    let next = Timestamp(rawValue: (tail.firstTimestamp ?? .zero).rawValue &- 1)
-    let instant = tail.firstTimestamp == nil ? last.timestamp : max(last.timestamp, next)
+    // Not a moment later: the owner that this site is to follow may have stamped there, and what
+    // is parked would show it.
+    let instant = last.timestamp
     let found = try GroupOpening.findRecords(folder) { _ in }
     for number in 1... {
       // The names of branches are unique at a site.
