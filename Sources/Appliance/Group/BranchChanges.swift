@@ -57,7 +57,7 @@ extension Group {
     _ expressions: [InstantExpression], _ disk: DiskNumber, _ branch: ServedBranch,
     _ completion: @escaping @Sendable ([Start]) -> Void
   ) {
-    let (loop, beginning) = (loop, branch.branch.record.instant)
+    let (loop, beginning) = (loop, branch.branch.record.base)
     findInstants(expressions) { own in
       branch.findInstants(expressions, showing: disk) { found in
         let starts = zip(own, found).map { own, found -> Start in
@@ -124,7 +124,7 @@ extension ServedBranch {
   ) {
     let asked = instants.compactMap { $0 }
     if asked.isEmpty { return completion(.success(instants.map { _ in nil })) }
-    let beginning = branch.record.instant
+    let beginning = branch.record.base
     group.loop.post { [group] in
       guard let disk = group.disks(at: beginning).first(where: { $0.number == number }) else {
         return completion(.success(instants.map { _ in nil }))

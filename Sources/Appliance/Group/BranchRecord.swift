@@ -24,8 +24,10 @@ struct BranchRecord: Equatable, Sendable {
   }
 
   static let fileName = "branch"
-  private static let form = SealedForm(magic: 0x5441_504C_4252_414E, version: 2)  // "TAPLBRAN"
-  /// It has no kind: all of it are tests.
+  private static let form = SealedForm(magic: 0x5441_504C_4252_414E, version: 3)  // "TAPLBRAN"
+  /// It is built on what the group has at its instant.
+  private static let formWithoutBase = SealedForm(magic: form.magic, version: 2)
+  /// It has no kind either: all of it are tests.
   private static let formWithoutKind = SealedForm(magic: form.magic, version: 1)
   private static let diskLimit = Int(UInt16.max)
 
@@ -33,8 +35,12 @@ struct BranchRecord: Equatable, Sendable {
   /// 128 random bits: names this branch for ever.
   var identity: GroupIdentifier
   var group: GroupIdentifier
-  /// It is built on the group as it was then.
+  /// What it begins with: the group as it was then.
   var instant: Timestamp
+  /// The group's records up to then are beneath it. Of what is parked it is the time of the last
+  /// record before it, which may be earlier than the instant: whoever owns the group next may stamp
+  /// what lies between.
+  var base: Timestamp
   var created: Timestamp
   /// It ends then; nil: when somebody ends it.
   var expiry: Timestamp?
@@ -61,6 +67,9 @@ struct BranchRecord: Equatable, Sendable {
     encoder.put(identity.low)
     return encoder.bytes
   }
+
+  /// It can be opened, and shows records after that time, if there are any.
+  func isBuiltOn(after time: Timestamp) -> Bool { ending == nil && !isApart && base > time }
 
   /// For people.
   var title: String {
@@ -101,14 +110,20 @@ struct BranchRecord: Equatable, Sendable {
       encoder.put(disk.name)
       encoder.put(disk.byteCount)
     }
+    encoder.put(base.rawValue)
     return Self.form.seal(encoder.bytes)
   }
 
   init(decoding bytes: [UInt8]) throws(SealedForm.Unreadable) {
     let fields: [UInt8]
     do throws(SealedForm.Unreadable) { fields = try Self.form.open(bytes) } catch {
-      guard error == .otherVersion(Self.formWithoutKind.version) else { throw error }
-      fields = [Kind.test.rawValue, 0] + (try Self.formWithoutKind.open(bytes))
+      switch error {
+      case .otherVersion(Self.formWithoutBase.version):
+        fields = try Self.formWithoutBase.open(bytes)
+      case .otherVersion(Self.formWithoutKind.version):
+        fields = [Kind.test.rawValue, 0] + (try Self.formWithoutKind.open(bytes))
+      default: throw error
+      }
     }
     do { self = try Self.decode(fields) } catch { throw .damaged }
   }
@@ -144,9 +159,9 @@ struct BranchRecord: Equatable, Sendable {
     var record = BranchRecord(
       name: name, identity: identity, group: group, instant: instant, created: created,
       expiry: expiry == .zero ? nil : expiry, byteLimit: byteLimit,
-      segmentByteCount: segmentByteCount, user: user, note: note, disks: disks,
+      segmentByteCount: segmentByteCount, user: user, note: note, disks: disks, kind: kind,
       ending: ending.isEmpty ? nil : ending)
-    record.kind = kind
+    if decoder.remaining > 0 { record.base = Timestamp(rawValue: try decoder.take()) }
     record.isApart = isApart
     record.isInDoubt = isInDoubt
     return record
@@ -161,6 +176,7 @@ struct BranchRecord: Equatable, Sendable {
     self.identity = identity
     self.group = group
     self.instant = instant
+    base = instant
     self.created = created
     self.expiry = expiry
     self.byteLimit = byteLimit
@@ -178,6 +194,13 @@ struct BranchRecord: Equatable, Sendable {
   /// Replaces the file. Durable when it returns. Blocks.
   func write(to folder: String) throws(Errno) {
     try DurableFile.replace("\(folder)/\(Self.fileName)", with: encoded())
+  }
+
+  /// It is over for good, of a group that is closed. Durable when it returns. Blocks.
+  func end(_ reason: String, inGroupOf folder: String) throws(Errno) {
+    var ended = self
+    ended.ending = reason
+    try ended.write(to: Branch.folder(name, ofGroupIn: folder))
   }
 
   /// Nil, and the reason is logged, when it is damaged. Blocks.

@@ -43,8 +43,11 @@ extension OwnershipExchange {
     if common.sequence < end.sequence {
       try park(end, forkedAfter: common, from: rival, now: now)
     }
+    var said: [String] = []
+    defer { notes += said }
     let outcome = try GroupOpening.yield(
-      folder: folder, to: common, by: rival.claim, toldThrough: told, isParting: isParting)
+      folder: folder, to: common, by: rival.claim, toldThrough: told, isParting: isParting,
+      log: { said.append($0) })
     switch outcome {
     case .follows:
       notes.append("this site follows \(rival.site) from record \(common.sequence.rawValue)")
@@ -67,10 +70,10 @@ extension OwnershipExchange {
         "group \(configuration.name): a step of apply has begun, up to record "
           + "\(state.applyTarget.sequence.rawValue), and has yet to come to its end")
     }
-    let (branch, instant) = try branch(of: rival.claim.term, after: last, through: end)
+    let branch = try branch(of: rival.claim.term, after: last, through: end)
     var generator = SystemEntropy()
     var fork = Fork(
-      at: .init(last: last, tail: nil, end: end, byteCount: 0), instant: instant, began: now,
+      at: .init(last: last, tail: nil, end: end, byteCount: 0), instant: last.timestamp, began: now,
       parked: branch, epoch: state.epoch, identity: .random(using: &generator))
     fork.stage = .yielding
     try note { $0.yields(at: fork) }
@@ -83,7 +86,7 @@ extension OwnershipExchange {
   /// After `yields`.
   mutating func parkOwn() throws(SiteError) {
     guard let fork = state.fork else { return }
-    var record = branchRecord(fork.parked, fork.identity, at: fork.instant)
+    var record = branchRecord(fork.parked, fork.identity, of: fork)
     // What is on the disks is later than what both have, or the same: nothing else of the order is
     // beneath it.
     record.isApart = state.applied.sequence == fork.after.sequence
@@ -95,22 +98,16 @@ extension OwnershipExchange {
     try note { $0.hasYielded() }
   }
 
-  /// Of a new branch, whose instant is that of the last record before what it parks; or, where
-  /// nothing is left, that of an attempt before.
+  /// A new name; or, where nothing is left to park, that of an attempt before.
   private func branch(
     of term: UInt64, after last: JournalState.Mark, through end: JournalState.Mark
-  ) throws(SiteError) -> (name: String, instant: Timestamp) {
-    // Not a moment later: the owner that this site is to follow may have stamped there, and what
-    // is parked would show it.
-    let instant = last.timestamp
+  ) throws(SiteError) -> String {
     let found = try GroupOpening.findRecords(folder) { _ in }
     for number in 1... {
       // The names of branches are unique at a site.
       let name = "parked-\(configuration.name)-\(term)" + (number == 1 ? "" : "-\(number)")
-      guard let other = found.first(where: { $0.name == name }) else { return (name, instant) }
-      if other.kind == .parked, end == last, other.instant >= instant {
-        return (name, other.instant)
-      }
+      guard let other = found.first(where: { $0.name == name }) else { return name }
+      if other.kind == .parked, end == last, other.instant == last.timestamp { return name }
     }
     preconditionFailure("numbers end")
   }

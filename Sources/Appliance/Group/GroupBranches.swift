@@ -134,7 +134,7 @@ extension Journal {
 
   /// For what the branch is built on; see `viewPlan`.
   fileprivate func plan(for record: BranchRecord) -> ViewPlan<Storage.File> {
-    if !record.isApart { return viewPlan(at: record.instant) }
+    if !record.isApart { return viewPlan(at: record.base) }
     // Until it is detached nothing is applied: no record is that early.
     return ViewPlan(
       instant: .zero, generations: [], cut: nil, segments: [], diskCount: diskCount,
@@ -371,9 +371,7 @@ extension Group {
     for span in journal.generations.lazy.map(\.span) where span.firstSequence <= last {
       kept = span.lastSequence <= last ? span.lastTimestamp : span.firstTimestamp
     }
-    return branches.listed.filter {
-      $0.record.ending == nil && !$0.record.isApart && $0.record.instant > kept
-    }
+    return branches.listed.filter { $0.record.isBuiltOn(after: kept) }
   }
 
   private func clearDoubt(of branch: Branch) {
@@ -405,7 +403,7 @@ extension Group {
       } else {
         views.failed(use)
       }
-      if let dropped, record.instant > dropped, !record.isApart {
+      if let dropped, record.isBuiltOn(after: dropped) {
         end(branch, "what it is built on was never durable where it was written, and is dropped")
       } else if let reason = GroupOpening.unfitness(of: record, state, table) {
         end(branch, reason)

@@ -36,10 +36,11 @@ extension GroupOpening {
   ///   cannot be read or written; it is to be tried again then.
   static func yield(
     folder: String, to common: JournalState.Mark, by claim: Claim? = nil,
-    toldThrough told: Timestamp = .zero, isParting: Bool = false
+    toldThrough told: Timestamp = .zero, isParting: Bool = false,
+    log: (String) -> Void = { _ in }
   ) throws(SiteError) -> Yielding {
     do {
-      return try yieldOpened(folder, to: common, by: claim, told, isParting)
+      return try yieldOpened(folder, to: common, by: claim, told, isParting, log)
     } catch let error as SiteError {
       throw error
     } catch let error as Errno {
@@ -49,7 +50,7 @@ extension GroupOpening {
 
   private static func yieldOpened(
     _ folder: String, to common: JournalState.Mark, by claim: Claim?, _ told: Timestamp,
-    _ isParting: Bool
+    _ isParting: Bool, _ log: (String) -> Void
   ) throws -> Yielding {
     let path = "\(folder)/\(JournalStateFile<File>.name)"
     let file = JournalStateFile(try File(opening: path, .readWrite))
@@ -74,6 +75,9 @@ extension GroupOpening {
     state.noteDisks(recovered.diskChanges)
     if !mustBeApplied { state.cutDisks(after: common.sequence) }
     if let reason = whatNoListTells(state, last, common) { return .needsCopy(reason: reason) }
+    if mustBeApplied || isParting {
+      try partBranches(in: folder, of: state, through: last.sequence, from: common, log: log)
+    }
     if !mustBeApplied {
       state.becomesFollower(after: common, toldThrough: told, isParting: isParting)
       state.follows(claim)

@@ -119,7 +119,7 @@ struct OwnershipExchange {
     if !fork.parked.isEmpty {
       try ParkedTail.park(
         after: fork.after, of: state, in: folder,
-        as: branchRecord(fork.parked, fork.identity, at: fork.instant), log: { found.append($0) })
+        as: branchRecord(fork.parked, fork.identity, of: fork), log: { found.append($0) })
     }
     let former = configuration.peer?.site
     try note { state in
@@ -166,7 +166,7 @@ struct OwnershipExchange {
       let identity = GroupIdentifier(high: ~fork.identity.high, low: fork.identity.low)
       try ParkedTail.park(
         after: fork.after, of: state, in: folder,
-        as: branchRecord(fork.returned, identity, at: fork.instant), log: { found.append($0) })
+        as: branchRecord(fork.returned, identity, of: fork), log: { found.append($0) })
     }
     let former = try formerState()
     let told = state.promise.limit(
@@ -212,20 +212,9 @@ struct OwnershipExchange {
 
   /// Tests that are built on what leaves the journal, or would show what comes to it.
   private mutating func endTests(after instant: Timestamp) throws(SiteError) {
-    var found: [String] = []
-    for branch in try GroupOpening.findBranches(folder, log: { found.append($0) }) {
-      let record = branch.record
-      guard record.instant > instant, record.ending == nil, !record.isApart else { continue }
-      found.append("branch \(record.name) has ended: \(Self.endText(instant))")
-      do throws(Errno) { try branch.end(Self.endText(instant), cutsOff: false) } catch {
-        throw Self.error(configuration.name, "ending test \(record.name)", error)
-      }
-    }
-    notes += found
-  }
-
-  private static func endText(_ instant: Timestamp) -> String {
-    "the group changed hands at \(instant), and what the test is built on is later"
+    notes += try GroupOpening.endTests(
+      in: folder, after: instant,
+      because: "the group changed hands at \(instant), and what the test is built on is later")
   }
 
   // MARK: Files
@@ -270,17 +259,17 @@ struct OwnershipExchange {
     try? Directory.remove("\(folder)/\(JournalStateFile<File>.nameBeforeFork)")
   }
 
-  func branchRecord(
-    _ name: String, _ identity: GroupIdentifier, at instant: Timestamp
-  ) -> BranchRecord {
-    BranchRecord(
-      name: name, identity: identity, group: state.group, instant: instant,
-      created: state.fork?.began ?? instant, expiry: nil,
-      byteLimit: configuration.journal.capacityBytes,
+  /// - Parameter name: of the branch for what follows the fork.
+  func branchRecord(_ name: String, _ identity: GroupIdentifier, of fork: Fork) -> BranchRecord {
+    var record = BranchRecord(
+      name: name, identity: identity, group: state.group, instant: fork.instant,
+      created: fork.began, expiry: nil, byteLimit: configuration.journal.capacityBytes,
       segmentByteCount: configuration.journal.segmentSizeBytes, user: "", note: "",
-      disks: state.disks.filter { $0.isShown(at: instant) }.map {
+      disks: state.disks.filter { $0.isShown(at: fork.instant) }.map {
         .init(number: $0.number, name: $0.name, byteCount: $0.byteCount)
       }, kind: .parked)
+    record.base = fork.after.timestamp
+    return record
   }
 
   private static func error(_ group: String, _ action: String, _ error: any Error) -> SiteError {

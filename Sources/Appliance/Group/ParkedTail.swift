@@ -29,8 +29,7 @@ enum ParkedTail {
   /// - Parameters:
   ///   - last: not before what is applied.
   ///   - state: as it was when the group was closed.
-  ///   - record: its instant is at or after `last`, and before the next record. What the group
-  ///     stamps from now on comes after that instant.
+  ///   - record: it is built on `last`; its instant is not before that, and before the next record.
   static func park(
     after last: JournalState.Mark, of state: JournalState, in folder: String,
     as record: BranchRecord, log: @escaping (String) -> Void

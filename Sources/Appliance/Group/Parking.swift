@@ -58,7 +58,7 @@ struct Parking {
       steps = []
       return
     }
-    if let reason = Self.refusal(from: record.instant, beside: found) {
+    if let reason = Self.refusal(after: last.timestamp, beside: found) {
       throw folder.failure(reason)
     }
     if begun == nil, tail.last < state.durable {
@@ -88,13 +88,11 @@ struct Parking {
     return begun
   }
 
-  /// Why the records after an instant cannot be parked; nil when they can.
-  static func refusal(
-    from instant: Timestamp, beside branches: [BranchRecord]
-  ) -> String? {
-    let lost = branches.filter { $0.kind == .parked && $0.isBuiltOn(after: instant) }.map(\.name)
+  /// Why the records after that time cannot be parked; nil when they can.
+  static func refusal(after time: Timestamp, beside branches: [BranchRecord]) -> String? {
+    let lost = branches.filter { $0.kind == .parked && $0.isBuiltOn(after: time) }.map(\.name)
     if lost.isEmpty { return nil }
-    return "what is parked as \(lost.joined(separator: ", ")) begins after \(instant), and is "
+    return "what is parked as \(lost.joined(separator: ", ")) begins after \(time), and is "
       + "built on records that would leave the group: choose a later instant, or delete it "
       + "(`tapline test stop \(lost[0]) --parked`)"
   }
@@ -182,11 +180,8 @@ struct Parking {
   private func end(_ test: BranchRecord) throws(SiteError) {
     let reason = "what it is built on is parked, as \(record.name)"
     folder.log("branch \(test.name) has ended: \(reason)")
-    var ended = test
-    ended.ending = reason
-    let last = ended
     try folder.files("ending test \(test.name)") { () throws(Errno) in
-      try last.write(to: Branch.folder(test.name, ofGroupIn: folder.own.path))
+      try test.end(reason, inGroupOf: folder.own.path)
     }
   }
 }
@@ -196,10 +191,5 @@ extension BranchRecord {
   fileprivate func isParking(as other: BranchRecord) -> Bool {
     kind == .parked && other.kind == .parked && name == other.name && group == other.group
       && instant == other.instant
-  }
-
-  /// It can be opened, and shows records after the instant.
-  fileprivate func isBuiltOn(after instant: Timestamp) -> Bool {
-    ending == nil && !isApart && self.instant > instant
   }
 }

@@ -104,7 +104,7 @@ extension Site {
       Timestamp(rawValue: journal.watermarks[.appendedTimestamp]))
     let instant = wanted ?? max(facts.newest, end.timestamp)
     let records = group.branches.listed.map(\.record)
-    if let reason = Parking.refusal(from: instant, beside: records) {
+    if let reason = Parking.refusal(after: instant, beside: records) {
       throw SiteError("group \(group.configuration.name): \(reason)", .buildsOnParked)
     }
     var status = FailoverStatus(
@@ -112,7 +112,7 @@ extension Site {
       term: state.ownership.nextTerm(after: state.lineage), instant: "\(instant)",
       peer: facts.peer ?? group.configuration.peer?.site ?? "", peerConnected: facts.isConnected,
       parkedRecords: 0, parkedBytes: 0, parkedSeconds: 0, newestKnown: "\(facts.newest)",
-      endedTests: records.filter { $0.ending == nil && $0.instant > instant }.map(\.name),
+      endedTests: records.filter { $0.isBuiltOn(after: instant) }.map(\.name),
       exports: group.disks.map(\.name))
     guard wanted != nil else { return status }
     let segments = journal.catalog.pinnedAll()
@@ -253,8 +253,7 @@ extension Site {
         throw SiteError("group \(name) has no failover that could be rolled back", .noFailover)
       }
       let records = group.branches.listed.map(\.record)
-      status.endedTests = records.filter { $0.ending == nil && $0.instant > fork.instant }
-        .map(\.name)
+      status.endedTests = records.filter { $0.isBuiltOn(after: fork.instant) }.map(\.name)
       status.parkedName = nil
       if isDryRun {
         status.state = "planned"

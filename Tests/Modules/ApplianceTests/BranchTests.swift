@@ -23,21 +23,31 @@ import Volume
     return try Branch(record, folder: folder)
   }
 
-  @Test func `a file of the first version is a test's`() throws {
+  @Test func `files of earlier versions are those of tests, and built on their instants`() throws {
     let scratch = try ScratchDirectory()
-    let branch = try branch(in: scratch.subdirectory("x"))
-    var bytes = branch.record.encoded()
-    // Kind, and whether it is apart.
-    bytes.removeSubrange(16..<18)
-    let sum = unsafe bytes[16...].withUnsafeBytes { unsafe CRC32C.standard($0) }
-    var head = WireEncoder()
-    head.put(UInt32(1))
-    head.put(sum)
-    bytes.replaceSubrange(8..<16, with: head.bytes)
-    #expect(try BranchRecord(decoding: bytes) == branch.record)
-    #expect(branch.record.kind == .test && !branch.record.isApart)
-    bytes[11] = 3
-    #expect(throws: SealedForm.Unreadable.otherVersion(3)) { try BranchRecord(decoding: bytes) }
+    let record = try branch(in: scratch.subdirectory("x")).record
+    #expect(record.kind == .test && !record.isApart && record.base == record.instant)
+    let sealed = { (version: UInt32, body: ArraySlice<UInt8>) in
+      SealedForm(magic: 0x5441_504C_4252_414E, version: version).seal(Array(body))
+    }
+    let body = record.encoded()[16...]
+    #expect(try BranchRecord(decoding: sealed(3, body)) == record)
+    // What it is built on comes last; kind, and whether it is apart, first.
+    #expect(try BranchRecord(decoding: sealed(2, body.dropLast(8))) == record)
+    #expect(try BranchRecord(decoding: sealed(1, body.dropLast(8).dropFirst(2))) == record)
+    #expect(throws: SealedForm.Unreadable.otherVersion(4)) {
+      try BranchRecord(decoding: sealed(4, body))
+    }
+  }
+
+  @Test func `what is parked says what it is built on`() throws {
+    let scratch = try ScratchDirectory()
+    var record = try branch(in: scratch.subdirectory("x")).record
+    record.kind = .parked
+    record.base = Timestamp(rawValue: 5)
+    #expect(try BranchRecord(decoding: record.encoded()) == record)
+    #expect(record.isBuiltOn(after: Timestamp(rawValue: 4)))
+    #expect(!record.isBuiltOn(after: Timestamp(rawValue: 5)))
   }
 
   /// Somebody stops it in the moment in which its group ends it.

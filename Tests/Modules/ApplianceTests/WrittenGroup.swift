@@ -34,7 +34,7 @@ final class WrittenGroup {
     Timestamp(rawValue: start.rawValue + UInt64(index) * 1_000_000_000)
   }
 
-  private func mark(_ index: Int) -> JournalState.Mark {
+  func mark(_ index: Int) -> JournalState.Mark {
     index == 0 ? .origin : .init(SequenceNumber(UInt64(index)), instant(index))
   }
 
@@ -162,6 +162,7 @@ final class WrittenGroup {
     upTo count: Int = .max
   ) throws -> Bool {
     var record = try record(name, .parked, at: last)
+    record.base = mark(last).timestamp
     record.isApart = isApart
     record.byteLimit = byteLimit
     let state = try state()
