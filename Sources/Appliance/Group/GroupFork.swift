@@ -220,10 +220,10 @@ extension Group {
     let own = SiteHistory(
       lineage, last: LastRecord.newest(journal.catalog, journal.watermarks).mark)
     let theirs = SiteHistory(hello.lineage, last: hello.last.mark)
+    // The next record may be one that the former owner has lost in a power cut, and that came here
+    // from the site that had it still.
     guard let common = theirs.common(with: own), common.sequence == journal.stamped,
-      let next = hello.lineage.incarnations.first(where: {
-        $0.after.sequence == common.sequence && !lineage.contains($0.identifier)
-      }), next.term > lineage.newest?.term ?? 0
+      hello.lineage.newest?.term ?? 0 > lineage.newest?.term ?? 0
     else { return false }
     onGivingWay(Rival(site: hello.site, claim: hello.claim, history: theirs))
     return true
