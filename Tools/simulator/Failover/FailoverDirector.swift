@@ -128,7 +128,8 @@ final class FailoverDirector {
 
   /// One owns, the other follows and has everything.
   private var isConverged: Bool {
-    guard world.sites.allSatisfy(\.isServing), owners.count == 1, pending == nil,
+    guard world.sites.allSatisfy({ $0.isServing && $0.showsParked }), owners.count == 1,
+      pending == nil,
       let owner = owners.first, let here = owner.status
     else { return false }
     let follower = world.sites[1 - owner.index]

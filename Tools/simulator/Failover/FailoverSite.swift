@@ -26,6 +26,8 @@ final class FailoverSite: @unchecked Sendable {
   private(set) var instants: (start: Timestamp, end: Timestamp, generation: Int)?
   /// What it listed as parked last, and in which opening.
   private var listed: (opening: Int, names: Set<String>, required: Set<String>)?
+  /// What is parked and was open when it was asked last.
+  private var opened: Set<String> = []
   /// A full copy waits for somebody to delete what is parked.
   var isCopyRefused = false
   /// The group is closed for a while, or not open yet.
@@ -49,6 +51,10 @@ final class FailoverSite: @unchecked Sendable {
   }
 
   var isServing: Bool { state == .serving }
+  /// All that is parked can be opened: what had to be closed is opened again some time later.
+  var showsParked: Bool {
+    oracle.ownership.required.subtracting(oracle.ownership.deleted).isSubset(of: opened)
+  }
 
   // MARK: Life
 
@@ -61,6 +67,7 @@ final class FailoverSite: @unchecked Sendable {
     runningOrders = 0
     status = nil
     instants = nil
+    opened = []
     isClosed = true
     world.statistics.starts += 1
     reload()
@@ -165,7 +172,8 @@ final class FailoverSite: @unchecked Sendable {
       return
     }
     let required = oracle.ownership.required
-    let names = Set(site.tests().filter { $0.kind == "parked" }.map(\.name))
+    let tests = site.tests().filter { $0.kind == "parked" }
+    let names = Set(tests.map(\.name))
     let timeline = try? site.timeline(group: FailoverPlan.group)
     // It may have been closed meanwhile.
     let again = site.status().groups.first
@@ -177,6 +185,7 @@ final class FailoverSite: @unchecked Sendable {
       oracle.ownership.lists(names, of: required.intersection(listed.required), at: oracle)
     }
     listed = (opening, names, required)
+    opened = Set(tests.filter { $0.state == "open" }.map(\.name))
     check(found)
     instants = nil
     guard let start = timeline?.start.flatMap({ Timestamp(rfc3339: $0) }),
@@ -206,6 +215,10 @@ final class FailoverSite: @unchecked Sendable {
       oracle.fenced(at: nil)
     } else if line.contains("which would take away writes that are parked") {
       isCopyRefused = true
+    } else if line.contains(" has ended: ") {
+      // "group g0: branch parked-g0-2 has ended: …"
+      let words = line.split(separator: " ")
+      if words.count > 3, words[2] == "branch" { endsBranch(String(words[3]), line) }
     } else if line.contains("; they are dropped") {
       // "group g0: records after 17 never became durable at …"
       let words = line.split(separator: " ")
@@ -217,6 +230,21 @@ final class FailoverSite: @unchecked Sendable {
     {
       world.violation("site \(name): \(line)")
     }
+  }
+
+  /// What is parked ends for two reasons alone: its group's journal is smaller than what had to be
+  /// saved for it, or the owner has lost what it is built on.
+  private func endsBranch(_ name: String, _ reason: String) {
+    guard oracle.ownership.parked[name] != nil else { return }
+    let limit = world.plan.settings[index].capacityBytes
+    let size = UInt64(world.plan.disks.reduce(0) { $0 + $1.byteCount })
+    let isTooLarge = reason.contains("had to be saved") && size > limit
+    let isLost = reason.contains("was never durable where it was written")
+    guard isTooLarge || isLost && world.oracle.lossCount > 0 else {
+      oracle.violation(reason)
+    }
+    world.statistics.endings += 1
+    oracle.ownership.ends(name)
   }
 
   private func opens(appended: UInt64) {

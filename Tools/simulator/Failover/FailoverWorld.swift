@@ -138,5 +138,7 @@ struct FailoverStatistics {
   var parkedViews = 0
   var refusedViews = 0
   var deletions = 0
+  /// Of what was parked, by its group.
+  var endings = 0
   var appliesChecked = 0
 }

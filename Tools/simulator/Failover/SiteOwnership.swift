@@ -35,6 +35,8 @@ struct SiteOwnership {
   private var bases: [String: Int] = [:]
   /// Those that must be there.
   private(set) var required: Set<String> = []
+  /// In which opening each of them was required first: the next one lists it.
+  private var requiredIn: [String: Int] = [:]
   /// Those that an operator has begun to delete.
   private(set) var deleted: Set<String> = []
   /// Ends of what somebody has had dropped.
@@ -196,6 +198,7 @@ struct SiteOwnership {
       site.violation("branch \(name) was never begun with \(last) as its last")
     }
     required.insert(name)
+    requiredIn[name] = site.opening
     deleted.remove(name)
     bases[name] = Int(fork?.after?.sequence ?? 0)
   }
@@ -263,11 +266,16 @@ struct SiteOwnership {
     for name in names where parked[name] == nil {
       site.violation("lists what is parked as \(name), and has parked nothing under that name")
     }
-    let owed = required.intersection(known).subtracting(deleted)
+    let owed = required.intersection(known).subtracting(deleted).filter {
+      requiredIn[$0] ?? 0 < site.opening
+    }
     if let lost = owed.subtracting(names).sorted().first {
       site.violation("what is parked as \(lost) is gone")
     }
   }
+
+  /// Its group has ended it: it cannot be opened any more.
+  mutating func ends(_ name: String) { required.remove(name) }
 
   /// It is deleted.
   mutating func forgets(_ name: String) {
