@@ -4,8 +4,9 @@ import Journal
 import SystemIO
 
 extension Group {
-  /// On the loop, once, before anything else.
+  /// On the loop, once, before anything else. What has failed meanwhile just ends.
   func begin() {
+    guard lifecycle.isServing else { return }
     // What was there before this start is no news.
     checkpoints.quietThrough = stamped
     loop.every(milliseconds: 50, for: self) { [unowned self] in tick() }

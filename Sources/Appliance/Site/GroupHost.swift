@@ -263,6 +263,7 @@ final class GroupHost: Sendable {
     state.update { state in
       guard state.life.phase == .ready else { return }
       state.life.serves(now: now)
+      guard state.life.phase == .serving else { return }
       state.closedSince = nil
       state.setback?.opened(now: now, end: end)
     }

@@ -39,6 +39,8 @@ struct GroupLife: Sendable {
   private var servingSince: UInt64 = 0
   private var wantsStop = false
   private var wantsChange = false
+  /// Why what is opened has failed before it serves.
+  private var earlyFailure: String?
   /// Nothing is begun: another process may be about to take the site.
   private var isHeld = false
 
@@ -93,6 +95,7 @@ struct GroupLife: Sendable {
   mutating func refused(_ reason: String, now: UInt64) {
     precondition(phase == .opening || phase == .ready, "refused while \(phase)")
     self.reason = reason
+    earlyFailure = nil
     failedAttempts += 1
     close(now)
   }
@@ -103,11 +106,15 @@ struct GroupLife: Sendable {
     servingSince = now
     reason = nil
     failedAttempts = 0
+    if let earlyFailure { failed(earlyFailure, now: now) }
   }
 
-  /// The group says that it cannot go on. While it stops, that makes no difference.
+  /// The group says that it cannot go on: one that is ready ends once it serves. While it stops,
+  /// that makes no difference.
   mutating func failed(_ reason: String, now: UInt64) {
+    if phase == .opening || phase == .ready { earlyFailure = reason }
     guard phase == .serving else { return }
+    earlyFailure = nil
     self.reason = reason
     phase = .failed
     wantsChange = false

@@ -53,6 +53,24 @@ import Testing
     #expect(life.dueTime == now + Self.second)
   }
 
+  /// What a branch is built on may go away just then; whoever waits for its end would wait for ever.
+  @Test(arguments: [false, true])
+  func `what fails before it serves ends, too`(isReady: Bool) {
+    var life = GroupLife()
+    #expect(life.next(now: 0) == .open)
+    if isReady { life.opened() }
+    life.failed("gone", now: 0)
+    if !isReady { life.opened() }
+    #expect(life.next(now: 0) == nil)
+    life.serves(now: 0)
+    #expect(life.phase == .failed && life.reason == "gone" && life.next(now: 0) == .end)
+    life.ended(now: 0)
+    #expect(life.next(now: Self.second) == .open)
+    life.opened()
+    life.serves(now: Self.second)
+    #expect(life.phase == .serving)
+  }
+
   @Test func `what has failed ends before it is opened again`() {
     var life = serving()
     life.failed("broken", now: Self.second)
