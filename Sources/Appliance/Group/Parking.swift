@@ -152,8 +152,9 @@ struct Parking {
         try JournalStateFile.create(in: folder.branch).write(described, generation: 1)
       }
     }
-    if folder.has(Branch.savedName) { return }
     try folder.files("making room for what is saved") { () throws(Errno) in
+      // Nothing is saved before this is a branch, and what a crash has left may not be whole.
+      if folder.has(Branch.savedName) { try folder.branch.remove(Branch.savedName) }
       try SiteOverlay.createLasting(
         Branch.savedName, in: folder.branch, identity: record.identityBytes)
     }

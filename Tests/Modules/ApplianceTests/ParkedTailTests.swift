@@ -91,6 +91,18 @@ import Volume
     #expect(cut > 8)
   }
 
+  /// It would be taken for one that says that something was lost.
+  @Test func `what a power cut has left of the file for what is saved is made again`() throws {
+    let group = try WrittenGroup()
+    let last = group.firsts[2] + 2
+    try group.park(after: last, as: "old", upTo: 2)
+    _ = try FolderStorage(existing: group.branch("old")).create(
+      Branch.savedName, byteCount: 4096)
+    try group.park(after: last, as: "old")
+    try group.own(after: last)
+    try group.serve { try group.checkTail(of: $0, "old", from: last) }
+  }
+
   @Test func `apply goes past what is parked, and saves for it`() throws {
     let group = try WrittenGroup()
     let last = group.firsts[2] + 2
