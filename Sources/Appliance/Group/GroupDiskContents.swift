@@ -77,7 +77,7 @@ extension Group {
 
   /// Guests come first: what they may need of the journal is left to them.
   func hasRoomForContents(_ journal: SiteJournal) -> Bool {
-    if writesWait || room.isRefilling { return false }
+    if writesWait { return false }
     let lacking = followers.mark.map { journal.segmentCount(after: $0) } ?? 0
     guard lacking < journal.capacityByteCount / journal.options.segmentByteCount / 2 else {
       return false
@@ -85,9 +85,11 @@ extension Group {
     let (free, reserve) = (
       journal.freeSegmentCount(grows: room.fileFailure == nil), journal.options.reserve
     )
-    // History gives way to it as to what guests write; what they have ready stays theirs.
-    if free <= reserve.low {
-      applyAhead(freeing: reserve.high + 1 - free, journal)
+    // History gives way to it as to what guests write, and so do readers where apply waits for them
+    // alone; what guests have ready stays theirs.
+    if free <= reserve.low || room.isRefilling {
+      applyAhead(freeing: max(1, reserve.high + 1 - free), journal)
+      if !lifecycle.runs(.apply), viewsHoldRoom { detachOldestViews() }
       return false
     }
     return journal.hasRoom(payloadByteCount: min(payloadLimit, Int(Self.pieceByteLimit)))
