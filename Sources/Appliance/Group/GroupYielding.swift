@@ -79,7 +79,12 @@ extension GroupOpening {
       try partBranches(in: folder, of: state, through: last.sequence, from: common, log: log)
     }
     if !mustBeApplied {
+      // Where nothing is left that the next owner's segments go on with, they have numbers of their
+      // own.
+      let empty =
+        recovered.segments.isEmpty ? try JournalRecovery(erasing: storage, state: state) : nil
       state.becomesFollower(after: common, toldThrough: told, isParting: isParting)
+      if let empty { state.oldestSegment = empty.oldestSegment }
       state.follows(claim)
       try file.write(state, generation: generation + 1)
       return .follows

@@ -84,7 +84,8 @@ struct OwnershipExchange {
     }
     let recovered = try recover()
     let end = JournalState.Mark(recovered.lastSequence, recovered.lastTimestamp)
-    let newest = max(end.timestamp, state.promise.through, state.applied.timestamp)
+    let newest = max(
+      end.timestamp, state.promise.through, state.applied.timestamp, state.historyStart)
     let at = min(instant ?? newest, newest)
     let point: ForkPoint
     do throws(JournalError) {
@@ -220,8 +221,13 @@ struct OwnershipExchange {
   // MARK: Files
 
   func recover() throws(SiteError) -> JournalRecovery<FolderStorage> {
+    let storage = FolderStorage(existing: folder)
     do throws(JournalError) {
-      return try JournalRecovery(FolderStorage(existing: folder), state: state)
+      let recovered = try JournalRecovery(storage, state: state)
+      guard state.isClean, recovered.lastSequence > state.durable else { return recovered }
+      // A group that was closed in order ends with what is durable. What was lost before may lie
+      // behind that, and be brought back by the header of its segment, once that comes again.
+      return try JournalRecovery(storage, state: state, cut: state.durable)
     } catch { throw Self.error(configuration.name, "reading its journal", error) }
   }
 
