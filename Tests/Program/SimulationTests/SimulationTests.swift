@@ -26,6 +26,11 @@ struct SimulationTests {
     #expect(finished.status == 0, "\(finished)")
   }
 
+  @Test func `the first worlds of failover find nothing wrong`() throws {
+    let finished = try Simulator.run("80", "1000001")
+    #expect(finished.status == 0, "\(finished)")
+  }
+
   @Test(arguments: try Simulator.regressions())
   func `a seed that has found something once finds nothing`(seed: Int) throws {
     let finished = try Simulator.run("--seed", "\(seed)")

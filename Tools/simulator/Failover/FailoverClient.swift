@@ -51,11 +51,11 @@ final class FailoverClient: @unchecked Sendable {
   private func session(_ site: FailoverSite) throws(ClientError) {
     disk = draw(below: world.plan.disks.count)
     let name = world.plan.disks[disk].name
-    let (opening, wasFollower) = (site.oracle.opening, site.oracle.ownership.isFollower)
+    let (opening, wasFollower) = (site.oracle.opening, site.oracle.isOpenToFollow)
     let client = try NBDClient(
       world.plan.nbdAddress(site.index), export: name, structured: draw(0.5))
     defer { client.close() }
-    if wasFollower, site.oracle.ownership.isFollower, site.oracle.opening == opening {
+    if wasFollower, site.oracle.opening == opening {
       site.oracle.violation("serves \(name) as its own, and follows")
     }
     world.trace.note("client \(number): connected to \(name) at \(site.name)")

@@ -111,15 +111,19 @@ final class FailoverDirector {
   }
 
   /// What an owner has lost, its peer may have applied: then only a full copy helps, and somebody
-  /// has to say that it may take away what is parked.
+  /// has to say that it may take away what is parked. So it is where that is built on what would
+  /// leave for another owner.
   private func giveUpParked() {
-    guard world.oracle.lossCount > 0 else { return }
     let operators = FailoverOperator(world, faults)
-    for site in world.sites where site.isCopyRefused && site.isServing {
-      site.isCopyRefused = false
+    for site in world.sites where site.isServing {
+      let ownership = site.oracle.ownership
+      let mustCopy = ownership.isFollower && world.oracle.lossCount > 0
+      let names = site.obstacles.intersection(ownership.required)
+      guard mustCopy || ownership.isObstructed, !names.isEmpty else { continue }
+      site.obstacles = []
       var isDone = false
       world.clientMachine.start("decision") {
-        for name in site.oracle.ownership.required.sorted() { operators.delete(name, at: site) }
+        for name in names.sorted() { operators.delete(name, at: site) }
         isDone = true
       }
       while !isDone { Thread.sleep(milliseconds: 5) }
@@ -177,7 +181,12 @@ final class FailoverDirector {
             guard let parked = site.oracle.ownership.parked[name],
               !site.oracle.ownership.deleted.contains(name)
             else { continue }
-            try reader.readParked(name, parked)
+            // Apply may just come to what has no room any more.
+            do throws(ClientError) { try reader.readParked(name, parked) } catch {
+              guard case .refused(let why) = error, why.contains("had to be saved") else {
+                throw error
+              }
+            }
           }
         }
       } catch { world.violation("in the end something cannot be read: \(error)") }

@@ -28,7 +28,9 @@ final class FailoverOperator: @unchecked Sendable {
       } else if site.oracle.ownership.isPending {
         decide(at: site)
       } else if site.oracle.ownership.isFollower {
-        if random.chance(world.plan.disasterShare) { strike(world.sites[1 - site.index]) }
+        if !world.isCalm, random.chance(world.plan.disasterShare) {
+          strike(world.sites[1 - site.index])
+        }
         failOver(to: site)
       }
     }
@@ -56,7 +58,6 @@ final class FailoverOperator: @unchecked Sendable {
     site.oracle.ownership.expected = .latest
     if !random.chance(world.plan.latestShare), let instant = instant(at: site) {
       request.at = "\(instant)"
-      if !FailoverPlan.commitsEarlierInstants { request = FailoverRequest(at: request.at) }
       site.oracle.ownership.expected = .instant(instant)
     }
     let wanted = request
@@ -85,8 +86,7 @@ final class FailoverOperator: @unchecked Sendable {
 
   /// What is pending is committed or taken back.
   func decide(at site: FailoverSite) {
-    let mayCommit = FailoverPlan.commitsEarlierInstants || !site.oracle.ownership.parksRecords
-    let isRollback = random.chance(world.plan.rollbackShare) || !mayCommit
+    let isRollback = random.chance(world.plan.rollbackShare)
     let discards = random.chance(0.3)
     give(site, isRollback ? "rollback at \(site.name)" : "commit at \(site.name)") { site in
       Result { () throws(SiteError) in
@@ -97,7 +97,10 @@ final class FailoverOperator: @unchecked Sendable {
     }
   }
 
+  /// Not before the other site has what it may need of it: then only a full copy would help.
   private func delete(at site: FailoverSite) {
+    let other = world.sites[1 - site.index].oracle.ownership
+    guard other.isFollower, other.state?.baseline == .complete else { return }
     let names = site.oracle.ownership.required.sorted()
     if !names.isEmpty { delete(random.pick(names), at: site) }
   }

@@ -11,10 +11,6 @@ struct FailoverPlan {
   static let dataPath = "/data"
   static var folder: String { "\(dataPath)/\(group)/" }
 
-  /// Whether somebody commits a failover to an instant before the newest. What lies between is
-  /// applied and recycled at the former owner, which then does not know what it must give up.
-  static let commitsEarlierInstants = false
-
   struct Settings {
     let capacityBytes: UInt64
     let history: UInt64
@@ -62,11 +58,9 @@ struct FailoverPlan {
     let segmentBytes = UInt64(16 << 10) << UInt64(random.below(3))
     self.segmentBytes = segmentBytes
     latestShare = random.pick([0, 0.3, 0.7, 1, 1])
-    // One that has no room commits itself.
-    let counts = latestShare == 1 || Self.commitsEarlierInstants ? [6, 10, 40, 100] : [400]
     settings = FailoverPlan.siteNames.map { _ in
       Settings(
-        capacityBytes: segmentBytes * UInt64(random.pick(counts)),
+        capacityBytes: segmentBytes * UInt64(random.pick([6, 10, 40, 100])),
         history: random.pick([0, .milliseconds(500), .seconds(5), .seconds(60), .seconds(60)]),
         applyEvery: random.pick([.milliseconds(50), .milliseconds(200), .seconds(1)]))
     }

@@ -28,8 +28,8 @@ final class FailoverSite: @unchecked Sendable {
   private var listed: (opening: Int, names: Set<String>, required: Set<String>)?
   /// What is parked and was open when it was asked last.
   private var opened: Set<String> = []
-  /// A full copy waits for somebody to delete what is parked.
-  var isCopyRefused = false
+  /// What is parked and must be deleted before the site can follow, as it has said last.
+  var obstacles: Set<String> = []
   /// The group is closed for a while, or not open yet.
   private var isClosed = true
   /// When it was fenced, unless that must be known for good by now.
@@ -214,7 +214,9 @@ final class FailoverSite: @unchecked Sendable {
     } else if line.contains("the other site has given the group back: writes go on") {
       oracle.fenced(at: nil)
     } else if line.contains("which would take away writes that are parked") {
-      isCopyRefused = true
+      noteObstacles(line, after: "--parked`): ", upTo: nil)
+    } else if line.contains(", and it cannot, which is tried again: ") {
+      noteObstacles(line, after: ": what is parked as ", upTo: " begins after ")
     } else if line.contains(" has ended: ") {
       // "group g0: branch parked-g0-2 has ended: …"
       let words = line.split(separator: " ")
@@ -232,13 +234,25 @@ final class FailoverSite: @unchecked Sendable {
     }
   }
 
-  /// What is parked ends for two reasons alone: its group's journal is smaller than what had to be
-  /// saved for it, or the owner has lost what it is built on.
+  /// Names between those words.
+  private func noteObstacles(_ line: String, after start: String, upTo end: String?) {
+    guard var rest = line.split(separator: start, maxSplits: 1).dropFirst().first else { return }
+    if let end { rest = rest.split(separator: end, maxSplits: 1).first ?? rest }
+    obstacles = Set(rest.split(separator: ", ").map(String.init))
+  }
+
+  /// The limit of what is parked, which is the journal's capacity, is small for what may have to be
+  /// saved for it, of which each extent counts as 512 bytes at least.
+  var mayRunOut: Bool {
+    let size = UInt64(world.plan.disks.reduce(0) { $0 + $1.byteCount })
+    return 8 * size > world.plan.settings[index].capacityBytes
+  }
+
+  /// What is parked ends for two reasons alone: it has run out of room, or the owner has lost what
+  /// it is built on.
   private func endsBranch(_ name: String, _ reason: String) {
     guard oracle.ownership.parked[name] != nil else { return }
-    let limit = world.plan.settings[index].capacityBytes
-    let size = UInt64(world.plan.disks.reduce(0) { $0 + $1.byteCount })
-    let isTooLarge = reason.contains("had to be saved") && size > limit
+    let isTooLarge = reason.contains("had to be saved") && mayRunOut
     let isLost = reason.contains("was never durable where it was written")
     guard isTooLarge || isLost && world.oracle.lossCount > 0 else {
       oracle.violation(reason)

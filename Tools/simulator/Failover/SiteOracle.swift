@@ -18,6 +18,8 @@ final class SiteOracle {
   private var pending: [ClientRequest] = []
   /// Counts the openings of the group.
   private(set) var opening = 0
+  /// It follows in this opening.
+  private(set) var isOpenToFollow = false
   /// The last record that was acknowledged in this opening: what a FLUSH that is sent now covers.
   private(set) var acknowledgedFloor: UInt64 = 0
   /// The last one that some reply has shown to a client.
@@ -256,6 +258,7 @@ final class SiteOracle {
   /// The group is open, and says where its order ends.
   func restarted(appended: UInt64, applied: UInt64, _ segments: SegmentWatcher) {
     opening += 1
+    isOpenToFollow = ownership.isFollower
     pending = []
     seenFloor = min(seenFloor, appended)
     acknowledgedFloor = min(acknowledgedFloor, appended)

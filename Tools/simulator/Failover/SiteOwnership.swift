@@ -41,6 +41,8 @@ struct SiteOwnership {
   private(set) var deleted: Set<String> = []
   /// Ends of what somebody has had dropped.
   private var dropped: [ParkedRecords] = []
+  /// What was to leave for another owner could not.
+  private(set) var isObstructed = false
   /// What the next fork is to be: nil: nothing is expected.
   var expected: Expectation?
 
@@ -54,9 +56,6 @@ struct SiteOwnership {
   var isPending: Bool { state?.fork?.stage == .pending }
   /// Records are on their way from the journal to a branch, or back.
   var isExchanging: Bool { state?.fork.map { $0.stage != .pending } ?? false }
-
-  /// The fork has left records out.
-  var parksRecords: Bool { fork.map { $0.after !== $0.tail } ?? false }
 
   func keeps(_ holds: (Line) -> Bool) -> Bool {
     parked.values.contains { holds($0.line) } || dropped.contains { holds($0.line) }
@@ -73,7 +72,9 @@ struct SiteOwnership {
         "record \(new.applied.sequence.rawValue) is applied, past the fork after "
           + "\(fork.after.sequence.rawValue), which is pending")
     }
-    if new.baseline == .copying, old?.baseline != .copying || old?.copy.number != new.copy.number {
+    if new.baseline == .copying,
+      old.map({ Self.beginsAnew(new, after: $0, at: site) }) ?? true
+    {
       beginCopy(new, after: old, at: site)
     }
     guard let old else { return }
@@ -83,6 +84,15 @@ struct SiteOwnership {
       return
     }
     step(from: old, to: new, at: site)
+  }
+
+  /// The number of the oldest segment falls where what has come of a copy is erased again; and the
+  /// first that is to come may be a later one.
+  private static func beginsAnew(
+    _ new: JournalState, after old: JournalState, at site: SiteOracle
+  ) -> Bool {
+    old.baseline != .copying || old.copy.number != new.copy.number
+      || new.oldestSegment < old.oldestSegment || new.applied.sequence.rawValue > site.line.count
   }
 
   private mutating func beginCopy(
@@ -101,6 +111,7 @@ struct SiteOwnership {
     let (tip, floor) = (site.tip, site.durableFloor)
     let (oldFork, oldRequired) = (fork, required)
     var changedLine = false
+    isObstructed = false
     switch (old.fork?.stage, new.fork?.stage) {
     case (nil, .parking?):
       parks(new, at: site)
@@ -129,8 +140,12 @@ struct SiteOwnership {
       let after = site.line.record(Int(new.fork?.after.sequence.rawValue ?? 0))
       site.noteDurable(through: .max)
       fork = ForkRecord(after: after, tail: site.tip)
+    case (.yielding?, nil) where new.durable > old.fork?.after.sequence ?? .none:
+      // Nothing has left: something that is parked already is built on what would.
+      isObstructed = true
+      fork = nil
     case (.yielding?, nil):
-      if let name = old.fork?.parked { require(name, fork?.tail, at: site) }
+      if let name = old.fork?.parked { hasYielded(name, at: site) }
       site.moves(to: fork?.after, floor: .max)
       site.group.yieldCount += 1
       changedLine = true
@@ -190,6 +205,12 @@ struct SiteOwnership {
     }
     site.fenced(at: nil)
     site.moves(to: common, floor: .max)
+  }
+
+  /// Where nothing was left to park, an attempt before has done so.
+  private mutating func hasYielded(_ name: String, at site: SiteOracle) {
+    if fork?.after === fork?.tail, required.contains(name) { return }
+    require(name, fork?.tail, at: site)
   }
 
   private mutating func require(_ name: String, _ tip: Record?, at site: SiteOracle) {
