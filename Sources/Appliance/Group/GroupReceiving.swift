@@ -155,6 +155,7 @@ extension Group {
   }
 
   func closeReceiver() {
+    endDigesting()
     receiving.receiver?.close()
     receiving.disconnected(
       now: SystemClock.monotonicNanoseconds(), last: journal?.appended ?? .none)
@@ -251,6 +252,7 @@ extension Group {
     if duty == .owning { return }
     completeBaselineIfReached()
     completeReconcilingIfReached()
+    continueDigesting()
     reportProgress()
     receiving.receiver?.stayInTouch()
   }
