@@ -11,6 +11,8 @@ import SystemIO
 /// ahead of the owner than that will keep in mind.
 struct Digesting {
   fileprivate struct Work {
+    /// Of no other list.
+    let number: Int
     let receiver: any IncomingLink
     let common: SequenceNumber
     var blocks: LackingBlocks
@@ -23,6 +25,7 @@ struct Digesting {
   }
 
   fileprivate var work: Work?
+  fileprivate var count = 0
 }
 
 extension Group {
@@ -38,7 +41,10 @@ extension Group {
   func beginDigesting(
     _ extents: DiskExtents, after common: SequenceNumber, for receiver: any IncomingLink
   ) {
-    digesting.work = .init(receiver: receiver, common: common, blocks: LackingBlocks(extents))
+    digesting.count += 1
+    digesting.work = .init(
+      number: digesting.count, receiver: receiver, common: common,
+      blocks: LackingBlocks(extents))
     continueDigesting()
   }
 
@@ -69,7 +75,7 @@ extension Group {
       loop.post { [self] in
         oldest?.unpin()
         lifecycle.ended(.content)
-        if digesting.work?.receiver === work.receiver {
+        if digesting.work?.number == work.number {
           tell(found.digests, of: batch, found.failure)
         }
         goOn()

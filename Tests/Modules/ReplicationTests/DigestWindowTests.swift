@@ -1,4 +1,5 @@
 import BlockModel
+import TestSupport
 import Testing
 
 @testable import Journal
@@ -145,6 +146,64 @@ import Testing
     try window.take([Self.digest(2)], from: last)
     #expect(
       window.word(at: last) == .said(Self.extent(last.offset, whole.range.end), Self.digest(2)))
+  }
+
+  /// Against a plain list of all blocks.
+  @Test func `whatever comes in whatever order, a byte has what was said of its block`() throws {
+    var generator = SeededGenerator(seed: testSeed(1))
+    for _ in 0..<60 {
+      let list = try Self.randomList(&generator)
+      var blocks: [DiskExtent] = []
+      var all = LackingBlocks(list)
+      while let block = all.next {
+        blocks.append(block)
+        all.pass()
+      }
+      var said: [DiskExtent: BlockDigest] = [:]
+      var (window, next, done) = (DigestWindow(of: list), 0, 0)
+      for _ in 0..<40 {
+        let first = Int(generator.next() % UInt64(blocks.count))
+        let digests = (0..<Int(generator.next() % 4)).map { Self.digest(UInt8($0)) }
+        let fits = first >= next && first + digests.count <= blocks.count
+        do {
+          try window.take(digests, from: blocks[first].start)
+          #expect(fits)
+          for (block, digest) in zip(blocks[first...], digests) { said[block] = digest }
+          next = first + digests.count
+        } catch { #expect(!fits) }
+        if generator.next() % 3 == 0 {
+          done = max(done, Int(generator.next() % UInt64(blocks.count)))
+          window.passed(blocks[done].start)
+        }
+        let block = blocks[done + Int(generator.next() % UInt64(blocks.count - done))]
+        let word = window.word(at: block.start)
+        if let digest = said[block] {
+          #expect(word == .said(block, digest))
+        } else if let place = blocks.firstIndex(of: block), place < next {
+          guard case .nothing(let until) = word else {
+            Issue.record("\(word) of block \(place), and \(next) comes")
+            return
+          }
+          #expect(until >= block.end)
+        } else {
+          #expect(word == .awaited)
+        }
+      }
+    }
+  }
+
+  private static func randomList(_ generator: inout SeededGenerator) throws -> DiskExtents {
+    var extents = DiskExtents()
+    var offset: UInt64 = 0
+    for _ in 0..<(1 + generator.next() % 6) {
+      offset += 1 + generator.next() % (2 * block)
+      let length = 1 + generator.next() % (3 * block)
+      guard extents.append(extent(offset, offset + length)) else {
+        throw RigError("a list that is not in order")
+      }
+      offset += length
+    }
+    return extents
   }
 
   @Test func `a frame is what was told, or malformed`() throws {
