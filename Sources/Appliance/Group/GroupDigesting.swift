@@ -59,7 +59,8 @@ extension Group {
 
   /// Several times a second, and when there may be something to do.
   func continueDigesting() {
-    guard let work = digesting.work, lifecycle.isServing, let journal,
+    // Behind a step of apply it would wait with a segment pinned that the step may free.
+    guard let work = digesting.work, lifecycle.isServing, !lifecycle.runs(.apply), let journal,
       work.aheadCount + Self.digestBatchLimit <= DigestWindow.limit, let next = work.blocks.next
     else { return }
     guard let disk = diskTable.withLock({ $0[next.disk] }) else {

@@ -246,7 +246,10 @@ extension Group {
     reportProgress()
   }
 
-  func applyAdvanced() { reportProgress() }
+  func applyAdvanced() {
+    reportProgress()
+    continueDigesting()
+  }
 
   func tickReceiving() {
     if duty == .owning { return }
