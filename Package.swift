@@ -71,7 +71,7 @@ let package = Package(
     layer("Analyzer", "BlockModel", "CLZ4"),
     layer("Volume", "BlockModel", "SystemIO", "Journal", "Storage"),
     layer("Tap", "BlockModel", "Journal", "Analyzer"),
-    layer("Replication", "BlockModel", "SystemIO", "Journal", "Storage", "CLZ4"),
+    layer("Replication", "BlockModel", "SystemIO", "Journal", "Storage", "CLZ4", "COpenSSL"),
     layer("TLS", "SystemIO", "COpenSSL"),
     layer("Handover", "BlockModel", "SystemIO", "NBDProtocol"),
     layer("Configuration", "BlockModel", "SystemIO", "CYAML"),

@@ -2,8 +2,9 @@ import BlockModel
 import Journal
 import Synchronization
 
-/// What one follower lacks of the disks though no record says so, between the link that hears of it
-/// and the group that makes records of it: `GroupRestamping`. Any thread.
+/// What one follower lacks of the disks though no record says so, and what it has in that place,
+/// between the link that hears of it and the group that makes records of what differs:
+/// `GroupRestamping`. Any thread.
 ///
 /// The follower hears of no record that a power cut here could take: what it has crossed off its
 /// list does not come again.
@@ -23,6 +24,8 @@ public final class FollowerLack: Sendable {
   /// How far that is.
   public struct Progress: Equatable, Sendable {
     public var byteCount: UInt64
+    /// Of these, so many were the same at the follower.
+    public var equalByteCount: UInt64 = 0
     public var total: UInt64
 
     /// 0 to 1.
@@ -39,6 +42,7 @@ public final class FollowerLack: Sendable {
 
   private struct Content {
     var request: Request?
+    var digests: DigestWindow?
     var count: UInt64 = 0
     var progress: Progress?
     /// Waits for its record to be durable here.
@@ -61,8 +65,20 @@ public final class FollowerLack: Sendable {
       content = Content(count: content.count + 1)
       content.request = Request(
         number: content.count, common: common, exactAfter: exactAfter, extents: extents)
+      content.digests = DigestWindow(of: extents)
       content.progress = Progress(byteCount: 0, total: extents.byteCount)
     }
+  }
+
+  /// The digests of as many blocks from the position on. Throws, with nothing taken, when they are
+  /// not what is asked for.
+  func take(_ digests: [BlockDigest], from position: DiskPosition) throws(LinkError) {
+    let result = content.withLock { content -> Result<Void, LinkError> in
+      do throws(LinkError) {
+        return .success(try content.digests?.take(digests, from: position) ?? ())
+      } catch { return .failure(error) }
+    }
+    try result.get()
   }
 
   /// The connection has ended.
@@ -94,15 +110,31 @@ public final class FollowerLack: Sendable {
   /// Nil when nothing is under way.
   public var progress: Progress? { content.withLock { $0.progress } }
 
-  /// What the request names before `position` is in the order by `record`.
+  /// What the follower has said of the byte at `position`, which the request may name.
+  public func word(at position: DiskPosition, of number: UInt64) -> DigestWindow.Word {
+    content.withLock { content in
+      guard content.request?.number == number, let digests = content.digests else {
+        return .awaited
+      }
+      return digests.word(at: position)
+    }
+  }
+
+  /// What the request names before `position` is in the order by `record`, or is the same at the
+  /// follower.
   ///
-  /// - Parameter byteCount: so many bytes are done.
+  /// - Parameters:
+  ///   - byteCount: so many bytes are done.
+  ///   - equal: so many of these were the same.
   public func reached(
-    _ position: DiskPosition, by record: SequenceNumber, byteCount: UInt64, of number: UInt64
+    _ position: DiskPosition, by record: SequenceNumber, byteCount: UInt64, equal: UInt64 = 0,
+    of number: UInt64
   ) {
     content.withLock { content in
       guard content.request?.number == number else { return }
+      content.digests?.passed(position)
       content.progress?.byteCount = byteCount
+      content.progress?.equalByteCount = equal
       if content.waiting == nil {
         content.waiting = (position, record)
       } else {

@@ -56,6 +56,8 @@ public enum LinkFrameKind: UInt16, Sendable {
   case lacking = 37
   /// So many ranges were named, which are all.
   case lackingEnd = 38
+  /// What the receiver has of them, as digests of their blocks from a position on.
+  case digests = 39
 
   /// The receiver owns the group itself, by a higher term: a `Rival` follows.
   case outranked = 40

@@ -5,7 +5,7 @@ import Journal
 /// have grown.
 public struct LinkHello: Equatable, Sendable {
   public static let magic: UInt64 = 0x5441_504C_4C49_4E4B  // "TAPLLINK"
-  public static let version: UInt32 = 6
+  public static let version: UInt32 = 7
   /// As many as a group's configuration may have.
   static let diskLimit = 256
 
@@ -241,6 +241,31 @@ extension LinkMessage {
       while decoder.remaining > 0 { extents.append(try decoder.takeExtent()) }
     } catch { throw .protocolViolation("what the peer lacks is malformed") }
     return extents
+  }
+
+  /// So many digests are in one `digests`.
+  public static let digestLimit = 1 << 10
+
+  public static func encodeDigests(
+    _ digests: [BlockDigest], from position: DiskPosition
+  ) -> [UInt8] {
+    var encoder = WireEncoder()
+    encoder.put(position)
+    for digest in digests { encoder.put(digest) }
+    return encoder.bytes
+  }
+
+  static func decodeDigests(
+    _ bytes: [UInt8]
+  ) throws(LinkError) -> (digests: [BlockDigest], position: DiskPosition) {
+    var decoder = WireDecoder(bytes)
+    var digests: [BlockDigest] = []
+    do throws(WireDecoder.Failure) {
+      let position = try decoder.takePosition()
+      while decoder.remaining > 0 { digests.append(try decoder.takeDigest()) }
+      guard digests.count <= digestLimit else { throw .tooShort }
+      return (digests, position)
+    } catch { throw .protocolViolation("what the peer has of what it lacks is malformed") }
   }
 
   static func encodePosition(_ position: DiskPosition) -> [UInt8] {

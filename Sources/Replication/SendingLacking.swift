@@ -3,8 +3,8 @@ import Journal
 import Storage
 import SystemIO
 
-/// A follower that owned the group before names what it lacks; the group makes records of it, and
-/// the follower hears how far that is. See `FollowerLack`.
+/// A follower names what it lacks and says what it has there; the group makes records of what
+/// differs, and the follower hears how far that is. See `FollowerLack`.
 extension SendingStream {
   /// It names ranges in order, each on a disk that is here, and as many as there may be; then says
   /// that this was all. Before `begin` it can have named nothing.
@@ -26,8 +26,16 @@ extension SendingStream {
       throw .protocolViolation(
         "the peer lacks \(frame.argument) ranges, and has named \(named.extents.extents.count)")
     }
+    hasNamedLacking = true
     monitor.lack.ask(
       named.extents, after: named.after, exactAfter: try LinkMessage.decodeOwnerMark(body))
+  }
+
+  /// What it has of these ranges. Some of it may be on its way when nothing is lacking any more.
+  func takeDigests(_ body: [UInt8]) throws(LinkError) {
+    let (digests, position) = try LinkMessage.decodeDigests(body)
+    guard hasNamedLacking else { throw .protocolViolation("unexpected \(LinkFrameKind.digests)") }
+    try monitor.lack.take(digests, from: position)
   }
 
   /// What became durable here since it was told last.

@@ -59,6 +59,8 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
   /// What the follower has named so far of what it lacks, and after which record; see
   /// `SendingLacking.swift`.
   var lacking: (extents: DiskExtents, after: SequenceNumber)?
+  /// All of that was named on this connection.
+  var hasNamedLacking = false
   /// Not all of that is in the order.
   var isReconciling = false
 

@@ -33,11 +33,11 @@ import Testing
     "syscall",
   ]
 
-  /// Of the libraries for disks, TLS, compression and YAML, which do their own input and output or
-  /// none, and of the compiler's run time.
+  /// Of the libraries for disks, TLS, digests, compression and YAML, which do their own input and
+  /// output or none, and of the compiler's run time.
   private static let prefixes = [
     "$s", "swift_", "_swift", "__swift", "__", "_Block", "_dispatch", "_ZN", "nbd_", "SSL_", "X509",
-    "BIO_", "ERR_", "TLS_", "OPENSSL_", "GENERAL_", "LZ4_", "yaml_", "objc_",
+    "BIO_", "ERR_", "EVP_", "TLS_", "OPENSSL_", "GENERAL_", "LZ4_", "yaml_", "objc_",
   ]
 
   /// Of the build: where the tests that run here were loaded from.

@@ -31,11 +31,11 @@ typealias SiteReader = VolumeReader<SiteSegmentFile, DiskStore>
 /// the peer), GroupReset (a journal that starts over), GroupCopying (full copies), GroupDisks
 /// (which disks it has), GroupDiskChanges and GroupDiskContents (disks that come to an owner and
 /// leave it), GroupDiskMarkers (the same at a follower), GroupRestamping (what a former owner
-/// lacks), GroupReconciling (the same at that one), GroupGrowing (sizes that differ or
-/// change), GroupPromises (what keeps instants as they are), GroupHandover
-/// (to another process), GroupConditions (what people should know), GroupStatusReport. What they
-/// decide by themselves is in values: GroupLifecycle, ApplySchedule, JournalRoom and RoomSearch,
-/// PromiseLedger, ReceivingState, OpenViews, ConditionLedger.
+/// lacks), GroupReconciling (the same at that one), GroupDigesting (what that one has there),
+/// GroupGrowing (sizes that differ or change), GroupPromises (what keeps instants as they are),
+/// GroupHandover (to another process), GroupConditions (what people should know),
+/// GroupStatusReport. What they decide by themselves is in values: GroupLifecycle, ApplySchedule,
+/// JournalRoom and RoomSearch, PromiseLedger, ReceivingState, OpenViews, ConditionLedger.
 final class Group: TurnParticipant, @unchecked Sendable {
   let configuration: GroupConfiguration
   /// Of this opening.
@@ -88,6 +88,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   var restamping = Restamping()
   /// What is lacking here, as this site owned the group before; see `GroupReconciling`.
   var lacking: LackingList?
+  var digesting = Digesting()
   /// What of it is left, as far as the owner has told, and all of it.
   var lackingByteCounts: (left: UInt64, total: UInt64) = (0, 0)
   /// What the configuration and the state file do not agree on.

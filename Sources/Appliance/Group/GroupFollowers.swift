@@ -134,7 +134,8 @@ extension Group {
     if let progress = link.lack.progress {
       let text =
         "\(site), which owned the group before, is brought in step: \(progress.byteCount >> 20) of "
-        + "\(progress.total >> 20) MiB that it lacks are in the history"
+        + "\(progress.total >> 20) MiB that it lacks are in the history, of which "
+        + "\(progress.equalByteCount >> 20) MiB were the same there"
       found.append(
         Condition(.copying, peer: site, text + (restamping.failure.map { "; \($0)" } ?? "")))
     }

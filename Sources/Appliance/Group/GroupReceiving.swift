@@ -155,6 +155,7 @@ extension Group {
   }
 
   func closeReceiver() {
+    endDigesting()
     receiving.receiver?.close()
     receiving.disconnected(
       now: SystemClock.monotonicNanoseconds(), last: journal?.appended ?? .none)
@@ -245,12 +246,16 @@ extension Group {
     reportProgress()
   }
 
-  func applyAdvanced() { reportProgress() }
+  func applyAdvanced() {
+    reportProgress()
+    continueDigesting()
+  }
 
   func tickReceiving() {
     if duty == .owning { return }
     completeBaselineIfReached()
     completeReconcilingIfReached()
+    continueDigesting()
     reportProgress()
     receiving.receiver?.stayInTouch()
   }

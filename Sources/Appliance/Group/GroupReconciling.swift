@@ -22,6 +22,7 @@ extension Group {
   func restamped(to position: DiskPosition, by record: SequenceNumber) {
     receiving.restamps(to: position, by: record)
     noteLacking(from: position)
+    digestsAreDone(before: position)
   }
 
   /// Looks at the whole list.
@@ -38,6 +39,7 @@ extension Group {
 
   /// Nothing is lacking any more with the records up to `mark`.
   func reconciled(at mark: JournalState.Mark) {
+    endDigesting()
     receiving.reconciles(at: mark)
     completeReconcilingIfReached()
   }

@@ -11,14 +11,16 @@ import Volume
 /// The follower has the disks as its own records left them, and takes the records after the
 /// *common* one, up to which both had the same. It names what its own had changed since. Each byte
 /// of that must have a record after the common one by which it becomes what it is here: one that a
-/// client wrote, or one that is made here of what the byte is *now*, which changes nothing here.
+/// client wrote, or one that is made here of what the byte is *now*, which changes nothing here. It
+/// needs none where the follower has what is here: see below.
 ///
-/// Once all have one, the follower has the disks with the last of these records, `m`:
+/// Once all are done, the follower has the disks with the last of these records, `m`:
 ///
 /// - a byte that a record after the common one wrote is as the newest of these left it, and the
 ///   follower takes them all, in their order, up to `m`;
-/// - any other byte was not named. So no own record of the follower wrote it after the common one,
-///   and none of the owner's: at both it is as it was with the common record.
+/// - any other byte was not named, or was the same. In the first case no own record of the follower
+///   wrote it after the common one, and none of the owner's: at both it is as it was with the
+///   common record. In the second see below.
 ///
 /// What is made is right because nothing comes between a look and the record:
 ///
@@ -30,6 +32,13 @@ import Volume
 ///
 /// What records after the common one had written when this began is left out, too, as far as it is
 /// known: it comes anyway. After a break all begins anew, with what the follower still lacks.
+///
+/// The follower says by digests what it has, block by block (`Digesting`). A block that is the same
+/// here is passed. The follower had read it with all records up to some `p`, and the keeper here
+/// with all up to some `n`, neither of them before the common one. Take a byte that no record after
+/// the common one wrote, up to `m`: at both it was what it is with `m`, whatever `p` and `n`
+/// were, and these are the same. Of any other byte a record comes. So what is said late, or not at
+/// all, costs bytes and never content; nothing is done about a block before it is known which.
 struct Restamping {
   fileprivate enum Stage {
     /// What the follower has forgotten of it is looked up in what is parked.
@@ -56,6 +65,8 @@ struct Restamping {
     var next = DiskPosition.start
     /// Of what the follower lacks.
     var doneByteCount: UInt64 = 0
+    /// Of that, what it had already.
+    var equalByteCount: UInt64 = 0
   }
 
   fileprivate var work: Work?
@@ -70,6 +81,7 @@ extension Group {
   /// For each tick, with guests at work: 20 MiB a second.
   private static var piecesPerTick: Int { 8 }
   private static var retryNanoseconds: UInt64 { 1_000_000_000 }
+  private static var spanLimit: Int { 256 }
 
   /// Several times a second.
   func tickRestamping() {
@@ -219,7 +231,7 @@ extension Group {
     restamping.work = work
     log(
       "group \(configuration.name): \(links[work.link].peerSite), which owned the group before, "
-        + "lacks \(byteCount) bytes that no record has: they become records")
+        + "lacks \(byteCount) bytes that no record has: what differs there becomes records")
   }
 
   // MARK: Pieces
@@ -232,34 +244,62 @@ extension Group {
       passed(DiskPosition(extent.disk, .max))
       return continueRestamping()
     }
-    guard hasRoomForContents(journal), commit() else { return }
-    do throws(JournalError) {
-      // What the active index knows is to come after the common record, all of it.
-      if let span = journal.activeSpan, span.firstSequence <= work.request.common {
-        try journal.freezeActive()
+    // What lies before it comes anyway: the follower need not wait to say what it has here.
+    if work.next < extent.start {
+      passed(extent.start)
+      return continueRestamping()
+    }
+    let spans = nextSpans(of: work, disk)
+    // What the follower has there is to come.
+    if spans.isEmpty { return }
+    guard hasRoomForContents(journal), commit(),
+      closeIndex(through: work.request.common, journal), lifecycle.begin(.content)
+    else { return }
+    readPiece(spans, of: disk, work, journal)
+  }
+
+  /// What comes next of the disk and can be done.
+  private func nextSpans(of work: Restamping.Work, _ disk: GroupDisk) -> [PresentReader.Span] {
+    let lack = links[work.link].lack
+    var spans: [PresentReader.Span] = []
+    var next = work.next
+    for extent in work.extents[work.place...] where spans.count < Self.spanLimit {
+      guard extent.disk == disk.number else { break }
+      next = max(next, extent.start)
+      while next < extent.end, spans.count < Self.spanLimit {
+        let end: DiskPosition
+        var said: (block: ByteRange, digest: BlockDigest)?
+        switch lack.word(at: next, of: work.request.number) {
+        case .awaited: return spans
+        case .nothing(let until): end = min(until, extent.end)
+        case .said(let block, let digest):
+          end = min(block.end, extent.end)
+          said = (block.range, digest)
+        }
+        let part = ByteRange(start: next.offset, end: end.offset)
+        if let said, spans.last?.said?.block == said.block {
+          spans[spans.count - 1].parts.append(part)
+        } else {
+          spans.append(.init(parts: [part], said: said))
+        }
+        next = end
       }
-    } catch { return fail("\(error)") }
-    guard lifecycle.begin(.content) else { return }
-    readPiece(of: extent, disk, work, journal)
+    }
+    return spans
   }
 
   private func readPiece(
-    of extent: DiskExtent, _ disk: GroupDisk, _ work: Restamping.Work, _ journal: SiteJournal
+    _ spans: [PresentReader.Span], of disk: GroupDisk, _ work: Restamping.Work,
+    _ journal: SiteJournal
   ) {
-    let (cover, floor) = journal.closedIndex
-    let oldest = journal.oldestNamedSegment
-    oldest?.pin()
+    let (content, oldest) = presentContent(of: disk, journal)
     let known =
       journal.activeSpan.map { SequenceNumber($0.firstSequence.rawValue - 1) } ?? journal.stamped
     let last = stamped
     let reader = PresentReader(
-      disk: disk.number, cover: cover, floor: floor,
-      reader: VolumeReader(store: disk.store, catalog: journal.catalog),
-      common: work.request.common, byteLimit: UInt64(payloadLimit))
-    let range = ByteRange(
-      start: max(extent.start, work.next).offset, end: min(extent.range.end, disk.store.byteCount))
+      content: content, common: work.request.common, byteLimit: UInt64(payloadLimit))
     keeper.submit { [self] in
-      let piece = reader.piece(range)
+      let piece = reader.piece(spans)
       loop.post { [self] in
         oldest?.unpin()
         lifecycle.ended(.content)
@@ -285,12 +325,13 @@ extension Group {
       // What the index must be asked for again, or has no room yet, is read again.
       guard stamp(part, of: disk, after: known) else { return }
     }
-    passed(DiskPosition(disk.number, piece.end))
+    passed(DiskPosition(disk.number, piece.end), equal: piece.equalByteCount)
   }
 
-  /// What lies before the position is in the order.
-  private func passed(_ position: DiskPosition) {
+  /// What lies before the position is in the order, or was the same at the follower.
+  private func passed(_ position: DiskPosition, equal byteCount: UInt64 = 0) {
     guard var work = restamping.work, let stamped = journal?.stamped else { return }
+    work.equalByteCount += byteCount
     while work.place < work.extents.count {
       let extent = work.extents[work.place]
       let start = max(extent.start, work.next)
@@ -301,13 +342,20 @@ extension Group {
     }
     work.next = position
     links[work.link].lack.reached(
-      position, by: stamped, byteCount: work.doneByteCount, of: work.request.number)
+      position, by: stamped, byteCount: work.doneByteCount, equal: work.equalByteCount,
+      of: work.request.number)
     restamping.work = work
   }
 
   private func endRestamping(_ work: Restamping.Work, _ journal: SiteJournal) {
     guard commit() else { return }
+    // What was the same leaves no record, and the end is told by one that comes after the common.
+    if journal.stamped <= work.request.common, writeCheckpoint(tag: "") == nil { return }
     restamping.work = nil
+    log(
+      "group \(configuration.name): \(links[work.link].peerSite) lacks nothing any more with "
+        + "record \(journal.appended.rawValue): of \(work.lacking.byteCount) bytes, "
+        + "\(work.equalByteCount) were the same there")
     links[work.link].lack.ended(
       at: .init(journal.appended, journal.newestTimestamp), of: work.request.number)
     // The follower hears of it when that is durable.

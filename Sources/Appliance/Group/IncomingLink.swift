@@ -36,6 +36,9 @@ protocol IncomingLink: AnyObject, Sendable {
   /// The pieces before the peer's question of this number are durable.
   func confirmBaseline(_ number: UInt64)
   func report(_ progress: LinkProgress)
+  /// What is here of as many blocks that are lacking, from the position on, and that nothing more
+  /// is said of those before it.
+  func tell(_ digests: [BlockDigest], from position: DiskPosition)
   /// Several times a second: the peer hears of this site at least once a second.
   func stayInTouch()
   /// Disks of this group have become larger.

@@ -1,12 +1,23 @@
 import BlockModel
 import Journal
+import Replication
 import Storage
 import SystemIO
 import Volume
 
-/// Reads what a disk of an owner holds, as of its newest closed record, for `Restamping`: on the
-/// keeper, so that the base is between two steps of apply.
+/// Reads what records are to be made of, for `Restamping`, and leaves out what the follower has. On
+/// the keeper.
 struct PresentReader: Sendable {
+  /// What comes next of a disk: all or a part of a block, of which the follower has said what it
+  /// has, or a range of any length.
+  struct Span: Sendable {
+    /// Of which records are to be made, in order; not empty.
+    var parts: [ByteRange]
+    let said: (block: ByteRange, digest: BlockDigest)?
+
+    var byteCount: UInt64 { parts.reduce(0) { $0 + $1.length } }
+  }
+
   /// Bytes that a record is to be made of: as they are, or zeros.
   struct Part: Sendable {
     let range: ByteRange
@@ -23,43 +34,74 @@ struct PresentReader: Sendable {
 
   struct Piece: Sendable {
     var parts: [Part] = []
-    /// All before it is in `parts`, or has a record.
+    /// All before it is in `parts`, has a record, or is the same at the follower.
     var end: UInt64
+    /// What is the same there.
+    var equalByteCount: UInt64 = 0
     var failure: String?
   }
 
   private static let byteLimit: UInt64 = 128 << 10
+  /// Of what is compared.
+  private static let comparedByteLimit: UInt64 = 512 << 10
   /// What reads as zeros may be as long as one record can say.
   private static let zeroLimit: UInt64 = 1 << 30
   private static let lookLimit = 256
+  /// After so long no other block is looked at: apply waits for the keeper.
+  private static let turnNanoseconds: UInt64 = 20_000_000
   /// Zeros between others are told in blocks of so many bytes.
   private static let blockByteCount: UInt64 = 4096
 
-  let disk: DiskNumber
-  let cover: IndexCover
-  let floor: UInt32
-  let reader: VolumeReader<SiteSegmentFile, DiskStore>
+  let content: PresentContent
   /// What later records wrote is left out.
   let common: SequenceNumber
   /// Of one record's payload.
   let byteLimit: UInt64
 
-  /// From the start of the range on, as much as one piece is. Blocks.
-  func piece(_ range: ByteRange) -> Piece {
-    var piece = Piece(end: range.start)
+  /// As much of the spans as one piece is. Blocks.
+  func piece(_ spans: [Span]) -> Piece {
+    var piece = Piece(end: spans.first?.parts.first?.start ?? 0)
     var left = min(Self.byteLimit, byteLimit)
+    var compared: UInt64 = 0
     var looks = 0
+    let end = SystemClock.monotonicNanoseconds() + Self.turnNanoseconds
     do {
-      while piece.end < range.end, left > 0, looks < Self.lookLimit {
-        looks += 1
-        let limit = min(range.end - piece.end, Self.zeroLimit)
-        let (length, source) = try cover.pieceWaiting(
-          disk: disk, at: piece.end, limit: limit, floor: floor)
-        let found = ByteRange(start: piece.end, length: length)
-        left -= try add(found, source, left, to: &piece)
+      for span in spans {
+        guard compared < Self.comparedByteLimit, SystemClock.monotonicNanoseconds() < end else {
+          break
+        }
+        if let said = span.said, let end = span.parts.last?.end, try isSame(said, &compared) {
+          piece.equalByteCount += span.byteCount
+          piece.end = end
+          continue
+        }
+        for part in span.parts {
+          piece.end = part.start
+          while piece.end < part.end {
+            guard left > 0, looks < Self.lookLimit else { return piece }
+            looks += 1
+            let (length, source) = try content.piece(
+              at: piece.end, limit: min(part.end - piece.end, Self.zeroLimit))
+            let found = ByteRange(start: piece.end, length: length)
+            left -= try add(found, source, left, to: &piece)
+          }
+        }
       }
     } catch { piece.failure = "\(error)" }
     return piece
+  }
+
+  /// Whether the block holds what the follower has.
+  private func isSame(
+    _ said: (block: ByteRange, digest: BlockDigest), _ compared: inout UInt64
+  ) throws -> Bool {
+    let bytes = try content.bytes(said.block)
+    compared += UInt64(bytes?.count ?? 0)
+    let isSame = BlockDigest(of: bytes, byteCount: said.block.length) == said.digest
+    #if MUTANTS
+      if Mutant.passDifferent.isOn { return true }
+    #endif
+    return isSame
   }
 
   /// Adds the range's beginning. Returns how many bytes were read.
@@ -72,12 +114,14 @@ struct PresentReader: Sendable {
     }
     var range = range
     if let source {
-      if let segment = reader.catalog?.segment(source.segment), segment.firstSequence > common {
+      if let segment = content.reader.catalog?.segment(source.segment),
+        segment.firstSequence > common
+      {
         piece.end = range.end
         return 0
       }
     } else {
-      let data = try reader.store.nextDataRange(from: range.start, limit: range.end)
+      let data = try content.reader.store.nextDataRange(from: range.start, limit: range.end)
       let start = data?.start ?? range.end
       if start > range.start {
         addZeros(.trim, ByteRange(start: range.start, end: start), to: &piece)
@@ -86,19 +130,8 @@ struct PresentReader: Sendable {
       range = ByteRange(start: start, end: min(range.end, data?.end ?? range.end))
     }
     range.length = min(range.length, limit)
-    addData(range, try read(source, range), to: &piece)
+    addData(range, try content.read(source, range), to: &piece)
     return range.length
-  }
-
-  private func read(_ source: ExtentSource?, _ range: ByteRange) throws(VolumeError) -> [UInt8] {
-    var bytes = [UInt8](repeating: 0, count: Int(range.length))
-    let result = unsafe bytes.withUnsafeMutableBytes { buffer -> Result<Void, VolumeError> in
-      do throws(VolumeError) {
-        return .success(try unsafe reader.read(source, at: range.start, into: buffer))
-      } catch { return .failure(error) }
-    }
-    try result.get()
-    return bytes
   }
 
   private func addZeros(_ kind: RecordKind, _ range: ByteRange, to piece: inout Piece) {

@@ -187,7 +187,8 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   }
 
   private func tellLacking() {
-    guard let rest = group.lackingRest?.extents, let list = group.lacking else { return }
+    guard let lacking = group.lackingRest, let list = group.lacking else { return }
+    let rest = lacking.extents
     link.toldLacking()
     for start in stride(from: 0, to: rest.count, by: LinkMessage.lackingLimit) {
       let end = min(rest.count, start + LinkMessage.lackingLimit)
@@ -195,6 +196,7 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
     }
     send(
       LinkFrame(.lackingEnd, argument: UInt64(rest.count)), LinkMessage.encode(list.exactAfter))
+    if !isClosed { group.beginDigesting(lacking, after: list.common.sequence, for: self) }
   }
 
   // MARK: Records
@@ -345,6 +347,10 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   }
 
   func report(_ progress: LinkProgress) { send(LinkFrame(.progress), progress.encoded()) }
+
+  func tell(_ digests: [BlockDigest], from position: DiskPosition) {
+    send(LinkFrame(.digests), LinkMessage.encodeDigests(digests, from: position))
+  }
 
   func outrank(_ rival: Rival) {
     send(LinkFrame(.outranked), rival.encoded())

@@ -87,6 +87,8 @@ public enum Mutant: String, CaseIterable {
   case followFromLast = "follow-from-last"
   case skipRestamp = "skip-restamp"
   case restampLate = "restamp-late"
+  case passDifferent = "pass-different"
+  case digestPart = "digest-part"
 
   // Of branches.
   case forgetSavedSync = "forget-saved-sync"

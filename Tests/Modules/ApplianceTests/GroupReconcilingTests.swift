@@ -8,8 +8,9 @@ import Testing
 @testable import Appliance
 @testable import Replication
 
-/// Proves that a former owner names what it lacks, crosses off what has come, names only the rest
-/// to the next connection, and is whole when it is told so and has the record.
+/// Proves that a former owner names what it lacks and says what it has there, no further ahead than
+/// is asked for; crosses off what has come, names only the rest to the next connection, and is
+/// whole when it is told so and has the record.
 @Suite(.scratch) struct GroupReconcilingTests {
   private static let group = GroupIdentifier(high: 1, low: 2)
   private static let owner = Incarnation.numbered(1)
@@ -36,6 +37,27 @@ import Testing
     try LackingFile.write(list, in: folder)
   }
 
+  private func lack(_ extents: [DiskExtent]) throws {
+    let list = LackingList(
+      number: 7, group: Self.group, common: .origin, exactAfter: .unknown, last: .unknown,
+      extents: try #require(DiskExtents(checking: extents)))
+    try LackingFile.write(list, in: folder)
+  }
+
+  /// What is said of so many blocks at least, by the position of the first.
+  private func digests(
+    _ count: Int, _ channel: PeerChannel
+  ) throws -> [(position: DiskPosition, digests: [BlockDigest])] {
+    var found: [(position: DiskPosition, digests: [BlockDigest])] = []
+    var left = count
+    while left > 0 {
+      let (digests, position) = try LinkMessage.decodeDigests(next(.digests, channel))
+      found.append((position, digests))
+      left -= digests.count
+    }
+    return found
+  }
+
   private func state() throws -> JournalState {
     try #require(try GroupOpening.presentState(folder))
   }
@@ -55,10 +77,11 @@ import Testing
 
   private func next(_ kind: LinkFrameKind, _ channel: PeerChannel) throws -> [UInt8] {
     // That it is there, it says each second.
+    let others: [LinkFrameKind] = [.progress, .alive, .lacking, .lackingEnd, .digests]
     for _ in 0..<20 {
       guard let (frame, body) = try channel.receive(timeoutMilliseconds: 10_000) else { break }
       if frame.kind == kind { return body }
-      try #require([.progress, .alive].contains(frame.kind), "\(frame)")
+      try #require(others.contains(frame.kind), "\(frame)")
     }
     throw RigError("no \(kind) comes")
   }
@@ -98,7 +121,10 @@ import Testing
     // Of a record that does not come.
     let beyond = DiskPosition(DiskNumber(0), 1 << 20)
     try first.send(LinkFrame(.restamped, argument: 2), LinkMessage.encodePosition(beyond))
-    try eventually("it is crossed off") { try state().lack.record == SequenceNumber(1) }
+    // In memory it is when it is durable.
+    try eventually("it is crossed off") {
+      group.stateKeeper?.state.lack.record == SequenceNumber(1)
+    }
     #expect(try state().lack == .init(list: 7, reached: reached, by: SequenceNumber(1)))
     first.shutDown()
     let (second, again) = try connect(site)
@@ -116,6 +142,75 @@ import Testing
     #expect(whole.lack == .none && whole.historyStart == Self.timestamp)
     #expect(whole.applyTarget == .init(SequenceNumber(1), Self.timestamp))
     try eventually("the list is gone") { try LackingFile.read(in: folder) == nil }
+    site.close()
+  }
+
+  @Test func `it says what it has, block by block`() throws {
+    let block = Int(BlockDigest.blockByteCount)
+    try lack([
+      DiskExtent(DiskNumber(0), ByteRange(start: 4096, end: UInt64(2 * block))),
+      DiskExtent(DiskNumber(0), ByteRange(start: UInt64(5 * block), end: UInt64(6 * block))),
+    ])
+    let site = try LinkedHost(scratch)
+    var content = [UInt8](repeating: 0, count: 2 * block)
+    for index in content.indices { content[index] = UInt8(truncatingIfNeeded: index / 512 + 1) }
+    let raw = try File(opening: scratch.file("disk.raw"), .readWrite)
+    try unsafe content.withUnsafeBytes { try unsafe raw.write($0, at: 0) }
+    let (channel, _) = try connect(site)
+    try channel.send(LinkFrame(.begin))
+    let found = try digests(3, channel)
+    let expected = [content[4096..<block], content[block...]].map {
+      BlockDigest(of: Array($0), byteCount: UInt64($0.count))
+    }
+    #expect(found.flatMap(\.digests) == expected + [.zeroBlock])
+    #expect(found.first?.position == DiskPosition(DiskNumber(0), 4096))
+    site.close()
+  }
+
+  @Test func `it is not further ahead than is asked for`() throws {
+    let count = DigestWindow.limit + 1000
+    try lack(
+      (0..<count).map {
+        DiskExtent(DiskNumber(0), ByteRange(start: UInt64($0) * 32, length: 16))
+      })
+    let site = try LinkedHost(scratch)
+    let group = try #require(site.host.group)
+    group.loop.post { group.begin() }
+    let (channel, _) = try connect(site)
+    try channel.send(LinkFrame(.begin))
+    let least = DigestWindow.limit - 256
+    var told = try digests(least, channel).reduce(0) { $0 + $1.digests.count }
+    // That it is there, it says each second.
+    while let (frame, body) = try channel.receive(timeoutMilliseconds: 300) {
+      if frame.kind == .digests { told += try LinkMessage.decodeDigests(body).digests.count }
+    }
+    #expect(told <= DigestWindow.limit)
+    let reached = DiskPosition(DiskNumber(0), UInt64(told) * 32)
+    try channel.send(LinkFrame(.restamped, argument: 1), LinkMessage.encodePosition(reached))
+    told += try digests(count - told, channel).reduce(0) { $0 + $1.digests.count }
+    #expect(told == count)
+    site.close()
+  }
+
+  @Test func `what cannot be read is left out`() throws {
+    let end = UInt64(1 << 20)
+    try lack([
+      DiskExtent(DiskNumber(0), ByteRange(start: 0, length: 4096)),
+      DiskExtent(DiskNumber(0), ByteRange(start: end - 4096, end: end + 4096)),
+      DiskExtent(DiskNumber(9), ByteRange(start: 0, length: 4096)),
+    ])
+    let site = try LinkedHost(scratch)
+    let group = try #require(site.host.group)
+    group.loop.post { group.begin() }
+    let (channel, _) = try connect(site, diskByteCount: 2 << 20)
+    try channel.send(LinkFrame(.begin))
+    // The block before the end of the disk here can be read; the one that is behind cannot.
+    let found = try digests(2, channel)
+    #expect(found.flatMap(\.digests) == [.zeros(4096), .zeros(4096)])
+    let (none, unread) = try LinkMessage.decodeDigests(next(.digests, channel))
+    #expect(none.isEmpty && unread == DiskPosition(DiskNumber(0), end + 4096))
+    let (nothing, gone) = try LinkMessage.decodeDigests(next(.digests, channel))
+    #expect(nothing.isEmpty && gone == DiskPosition(DiskNumber(9), .max))
     site.close()
   }
 

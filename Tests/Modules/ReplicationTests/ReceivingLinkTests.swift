@@ -115,7 +115,7 @@ import Testing
     .hello, .begin, .cut, .baselineBegin, .baselineData, .baselineZeros, .baselineEnd, .segment,
     .records, .compressedRecords, .heartbeat, .durable, .diverged, .copyBegin, .baselineConfirm,
     .compressedBaseline, .restamped, .reconciled, .welcome, .refused, .progress, .alive,
-    .baselineStored, .lacking, .lackingEnd,
+    .baselineStored, .lacking, .lackingEnd, .digests,
   ]
 
   private static let always: [LinkFrameKind: String] = [

@@ -5,8 +5,8 @@ import Testing
 @testable import Journal
 @testable import Replication
 
-/// Proves what the owner takes from a former one that says what it lacks, and when it tells how far
-/// it has come: of nothing that a power cut could take.
+/// Proves what the owner takes from a former one that says what it lacks, and what it has in that
+/// place, and when it tells how far it has come: of nothing that a power cut could take.
 @Suite struct SendingLackingTests {
   private static func extents(_ starts: UInt64...) -> [DiskExtent] {
     starts.map { DiskExtent(DiskNumber(0), ByteRange(start: $0, length: 512)) }
@@ -83,6 +83,52 @@ import Testing
       return
     }
     if number < 6 { #expect(scene.link.monitor.lack.request == nil) }
+  }
+
+  private func say(_ digests: [BlockDigest], from offset: UInt64, in scene: SendingScene) {
+    let position = DiskPosition(DiskNumber(0), offset)
+    scene.arrive(.digests, LinkMessage.encodeDigests(digests, from: position))
+  }
+
+  @Test func `what it has there is known by the block, and late words do no harm`() throws {
+    let scene = try scene()
+    let lack = scene.link.monitor.lack
+    name(Self.extents(0, 4096), in: scene)
+    end(2, in: scene)
+    let number = try #require(lack.request?.number)
+    let digest = BlockDigest.zeros(512)
+    say([digest], from: 0, in: scene)
+    #expect(
+      lack.word(at: .start, of: number) == .said(Self.extents(0)[0], digest))
+    let second = DiskPosition(DiskNumber(0), 4096)
+    #expect(lack.word(at: second, of: number) == .awaited)
+    // Another connection's are not asked for.
+    #expect(lack.word(at: .start, of: number + 1) == .awaited)
+    lack.ended(at: .init(SequenceNumber(0), Timestamp(rawValue: 9)), of: number)
+    #expect(tick(scene).contains("reconciled"))
+    say([digest], from: 4096, in: scene)
+    guard case .streaming = scene.phase else {
+      Issue.record("\(scene.phase)")
+      return
+    }
+  }
+
+  @Test(arguments: 0..<4) func `words that nobody asked for end the connection`(number: Int) throws
+  {
+    let scene = try scene()
+    let digest = BlockDigest.zeros(512)
+    name(Self.extents(0, 4096), in: scene)
+    if number > 0 { end(2, in: scene) }
+    switch number {
+    case 0: say([digest], from: 0, in: scene)
+    case 1: say([digest], from: 512, in: scene)
+    case 2: say([digest, digest, digest], from: 0, in: scene)
+    default: scene.arrive(.digests, [1, 2, 3])
+    }
+    guard case .waiting = scene.phase else {
+      Issue.record("\(scene.phase)")
+      return
+    }
   }
 
   @Test func `what is not durable is not told, and the end once`() throws {

@@ -7,13 +7,15 @@ import Testing
 @testable import Appliance
 
 /// Proves that a former owner gets in step with the next one without a copy: what is not equal goes
-/// over the link, and little else, whatever is killed meanwhile.
+/// over the link, and little else, whatever is killed meanwhile and whatever it says that it has.
 @Suite(.scratch) struct ReturningOwnerTests {
   /// Two sites; the first owner has acknowledged what the second has not received, and the second
   /// owns the group since.
   private final class Exchange {
     let pair: SitePair
     let size: Int
+    /// So many bytes of the disk are not zeros at first.
+    let filled: Int
     /// What the disk must hold at the next owner, and where it may differ from the former one's.
     private(set) var model: [UInt8]
     private var differing = Set<Int>()
@@ -24,14 +26,18 @@ import Testing
     /// Both sites had this.
     private(set) var before: UInt64 = 0
 
-    init(size: Int, seed: UInt64) throws {
+    init(
+      size: Int, filled: Int? = nil, seed: UInt64,
+      changingAnswers change: (@Sendable () -> CutProxy.Change)? = nil
+    ) throws {
       self.size = size
+      self.filled = filled ?? size
       generator = SeededGenerator(seed: testSeed(seed))
       model = [UInt8](repeating: 0, count: size)
       pair = try SitePair(disks: ["disk": size]) { east, west in
         for site in [east, west] { site.configuration.groups[0].checkpointEvery = "0s" }
       }
-      cable = try CutProxy(to: pair.east.linkPort)
+      cable = try CutProxy(to: pair.east.linkPort, changingAnswers: change)
     }
 
     deinit { cable.stop() }
@@ -66,8 +72,8 @@ import Testing
     func begin(own: (NBDClient, [UInt8]) throws -> Void) throws {
       let client = try pair.east.connect("disk")
       // What a byte is at one site, it is at the other by chance only.
-      fill(&model, at: 0, size)
-      for offset in stride(from: 0, to: size, by: 1 << 20) {
+      fill(&model, at: 0, filled)
+      for offset in stride(from: 0, to: filled, by: 1 << 20) {
         try client.write(Array(model[offset..<offset + (1 << 20)]), at: UInt64(offset))
       }
       try pair.drain()
@@ -159,6 +165,114 @@ import Testing
     try exchange.expectEqual("after a kill")
     let folder = "\(pair.east.configuration.data)/g"
     #expect(!FileManager.default.fileExists(atPath: "\(folder)/lacking"))
+  }
+
+  @Test func `what the next owner has anyway does not go over the link`() throws {
+    let exchange = try Exchange(size: 64 << 20, seed: 5)
+    let pair = exchange.pair
+    try exchange.begin { client, disk in
+      // Its own records, of what was there.
+      for offset in stride(from: 0, to: 48 << 20, by: 1 << 20) {
+        try client.write(Array(disk[offset..<offset + (1 << 20)]), at: UInt64(offset))
+      }
+      try client.flush()
+    }
+    try pair.west.start()
+    try exchange.yield()
+    try pair.east.start()
+    try exchange.waitUntilInStep()
+    #expect(exchange.cable.forwardedBytes < 64 << 10)
+    #expect(pair.west.log.contains("of \(48 << 20) bytes, \(48 << 20) were the same there"))
+    #expect(!pair.east.allLogs.contains("a full copy from west"), "it was copied")
+    try exchange.expectEqual()
+    try exchange.writeAtNextOwner(count: 20, length: 4096, in: 0..<(64 << 20))
+    try exchange.waitUntilInStep()
+    try exchange.expectEqual()
+  }
+
+  @Test func `of a large range, what differs comes, through breaks and kills`() throws {
+    let exchange = try Exchange(size: 1 << 30, filled: 64 << 20, seed: 6)
+    let pair = exchange.pair
+    try exchange.begin { client, disk in
+      for offset in stride(from: 0, to: 64 << 20, by: 1 << 20) {
+        try client.write(Array(disk[offset..<offset + (1 << 20)]), at: UInt64(offset))
+      }
+      // Zeros they were.
+      for offset in stride(from: 64 << 20, to: 1 << 30, by: 32 << 20) {
+        try client.zero(at: UInt64(offset), count: 32 << 20)
+      }
+      _ = try exchange.write(client, disk, count: 40, length: 64 << 10, in: 0..<(64 << 20))
+    }
+    try pair.west.start()
+    try exchange.yield()
+    exchange.cable.cut()
+    try pair.east.start()
+    for kilobytes in [64, 512, 1024] {
+      exchange.cable.join(for: kilobytes << 10)
+      try eventually("the cable is cut") { exchange.cable.isCut }
+      try pair.east.crash()
+      if kilobytes == 512 {
+        try pair.west.crash()
+        try pair.west.start()
+      }
+      try pair.east.start()
+    }
+    exchange.cable.join()
+    try exchange.waitUntilInStep()
+    // What differs may be a part of a block at either end.
+    #expect(exchange.cable.forwardedBytes < 2 * exchange.differingByteCount + (2 << 20))
+    #expect(!pair.east.allLogs.contains("a full copy from west"), "it was copied")
+    try exchange.expectEqual()
+  }
+
+  /// Changes each third digest on its way.
+  private final class DigestFlipper: @unchecked Sendable {
+    private var header: [UInt8] = []
+    private var bodyLeft = 0
+    private var place = 0
+    private var count = 0
+
+    func change(_ bytes: inout ArraySlice<UInt8>) {
+      for index in bytes.indices {
+        if bodyLeft == 0 {
+          header.append(bytes[index])
+          guard header.count == 16 else { continue }
+          bodyLeft = header[4..<8].reduce(0) { $0 << 8 | Int($1) }
+          place = 0
+          if bodyLeft == 0 { header = [] }
+          continue
+        }
+        if header[1] == 39, place >= 10, (place - 10) % 32 == 0 {
+          count += 1
+          if count % 3 == 0 { bytes[index] ^= 1 }
+        }
+        place += 1
+        bodyLeft -= 1
+        if bodyLeft == 0 { header = [] }
+      }
+    }
+  }
+
+  @Test func `a wrong digest costs bytes and no content`() throws {
+    let exchange = try Exchange(size: 32 << 20, seed: 7) {
+      let flipper = DigestFlipper()
+      return { flipper.change(&$0) }
+    }
+    let pair = exchange.pair
+    try exchange.begin { client, disk in
+      for offset in stride(from: 0, to: 24 << 20, by: 1 << 20) {
+        try client.write(Array(disk[offset..<offset + (1 << 20)]), at: UInt64(offset))
+      }
+      _ = try exchange.write(client, disk, count: 20, length: 4096, in: 0..<(32 << 20))
+    }
+    try pair.west.start()
+    try exchange.yield()
+    try pair.east.start()
+    try exchange.waitUntilInStep()
+    // A third of what is the same.
+    #expect(exchange.cable.forwardedBytes > 7 << 20)
+    #expect(exchange.cable.forwardedBytes < 12 << 20)
+    try exchange.expectEqual()
   }
 
   @Test func `kills of both sites cost little more`() throws {

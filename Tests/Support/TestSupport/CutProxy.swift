@@ -14,13 +14,20 @@ public final class CutProxy: Sendable {
     var open: Set<Int32> = []
   }
 
+  /// Of one connection: changes bytes that come from the target.
+  public typealias Change = @Sendable (inout ArraySlice<UInt8>) -> Void
+
   private let target: UInt16
+  private let change: (@Sendable () -> Change)?
   private let listener: Int32
   private let shared = Mutex(State())
 
   /// Starts to listen. The target need not listen yet: until it does, connections are closed.
-  public init(to target: UInt16) throws {
+  ///
+  /// - Parameter change: makes what changes the bytes from the target, for each connection.
+  public init(to target: UInt16, changingAnswers change: (@Sendable () -> Change)? = nil) throws {
     self.target = target
+    self.change = change
     listener = try loopbackListener(port: 0)
     address = "tcp:127.0.0.1:\(try localPort(of: listener))"
     Thread { [self] in acceptLoop() }.start()
@@ -107,9 +114,11 @@ public final class CutProxy: Sendable {
 
   private func pump(from: Int32, to: Int32, counts: Bool) {
     var buffer = [UInt8](repeating: 0, count: 65536)
+    let change = counts ? nil : self.change?()
     while true {
       let received = unsafe recv(from, &buffer, buffer.count, 0)
       guard received > 0 else { return }
+      change?(&buffer[..<received])
       let allowed = shared.withLock { state -> Int in
         guard !state.isCut else { return 0 }
         guard counts else { return received }
