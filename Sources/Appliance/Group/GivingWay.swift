@@ -39,7 +39,10 @@ extension OwnershipExchange {
       state.promise.limit(
         at: SystemClock.monotonicNanoseconds(), boot: SystemInfo.bootIdentifier))
     // A follower without records of its own comes here for what another owner had promised.
-    let isParting = common.sequence < end.sequence || state.ownership.duty == .following
+    let next = rival.incarnation(after: common)
+    let isParting =
+      common.sequence < end.sequence || state.ownership.duty == .following
+      || next.map { $0.term <= state.ownership.term } ?? true
     if common.sequence < end.sequence {
       try park(end, forkedAfter: common, from: rival, now: now)
     }
@@ -106,7 +109,8 @@ extension OwnershipExchange {
     let found = try GroupOpening.findRecords(folder) { _ in }
     for number in 1... {
       // The names of branches are unique at a site.
-      let name = "parked-\(configuration.name)-\(term)" + (number == 1 ? "" : "-\(number)")
+      let name = BranchName.parked(
+        "parked", group: configuration.name, term: term, number: number)
       guard let other = found.first(where: { $0.name == name }) else { return (name, instant) }
       if other.kind == .parked, end == last, other.instant >= instant {
         return (name, other.instant)
