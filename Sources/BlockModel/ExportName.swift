@@ -34,6 +34,16 @@ public enum BranchName {
     EntityName.isValid(name) && name.utf8.first.map(TextScanner.isLetter) == true
       && !name.hasSameBytes(as: "latest")
   }
+
+  /// Of what a change of owner sets aside: `KIND-GROUP-TERM`, and from the second on `-NUMBER`.
+  /// Of a long name of a group its beginning.
+  public static func parked(
+    _ kind: String, group: String, term: UInt64, number: Int = 1
+  ) -> String {
+    let end = "-\(term)" + (number == 1 ? "" : "-\(number)")
+    let room = EntityName.maximumBytes - kind.utf8.count - 1 - end.utf8.count
+    return "\(kind)-\(String(decoding: group.utf8.prefix(room), as: UTF8.self))\(end)"
+  }
 }
 
 /// The name of an NBD export: `DISK` for the disk as it is, `DISK@INSTANT` for a read-only view,

@@ -107,7 +107,8 @@ public struct ControlClient: Sendable {
     let reply = try ControlJSON.decode(ControlReply<Result>.self, from: line)
     if let result = reply.result, reply.ok { return result }
     let reason = reply.error ?? "the site gave no reason"
-    throw reply.cause == .configuration ? .badConfiguration(reason) : .refused(reason)
+    throw reply.cause == .configuration
+      ? .badConfiguration(reason) : .refused(reason, code: reply.refusal)
   }
 
   /// Sends one line and returns the next one that comes back.

@@ -65,11 +65,14 @@ public struct Fence: Hashable, Sendable {
   public var site: String
   /// It may be taken back; then this site owns the group again.
   public var isPending: Bool
+  /// That site was asked to take the group over, and nobody knows yet whether it has.
+  public var isMove: Bool
 
-  public init(term: UInt64, site: String, isPending: Bool) {
+  public init(term: UInt64, site: String, isPending: Bool, isMove: Bool = false) {
     self.term = term
     self.site = site
     self.isPending = isPending
+    self.isMove = isMove
   }
 }
 
@@ -98,7 +101,7 @@ extension WireEncoder {
     guard let fence else { return }
     put(fence.term)
     put(fence.site)
-    put(UInt8(fence.isPending ? 1 : 0))
+    put(UInt8((fence.isPending ? 1 : 0) | (fence.isMove ? 2 : 0)))
   }
 }
 
@@ -123,7 +126,7 @@ extension WireDecoder {
 
   mutating func takeFence() throws(Failure) -> Fence? {
     if try take(UInt8.self) == 0 { return nil }
-    return Fence(
-      term: try take(), site: try takeString(), isPending: try take(UInt8.self) == 1)
+    let (term, site, flags) = (try take(UInt64.self), try takeString(), try take(UInt8.self))
+    return Fence(term: term, site: site, isPending: flags & 1 != 0, isMove: flags & 2 != 0)
   }
 }

@@ -52,6 +52,14 @@ public struct Rival: Equatable, Sendable {
     return history.common(with: own) ?? history.origin(with: own)
   }
 
+  /// In which its order goes on behind a record. One of an ownership that is not later than another
+  /// one's need not keep what that one has promised: the group was taken back, or by two at once,
+  /// or the owner lost records in a power cut.
+  public func incarnation(after common: JournalState.Mark) -> Incarnation? {
+    history.last.sequence > common.sequence
+      ? history.lineage.holder(of: common.sequence.advanced(by: 1)) : history.lineage.newest
+  }
+
   public var fence: Fence { Fence(term: claim.term, site: site, isPending: claim.isPending) }
 
   public func encoded() -> [UInt8] {

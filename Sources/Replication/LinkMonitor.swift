@@ -61,6 +61,7 @@ public final class LinkMonitor: Sendable {
   private let ending = Atomic<UInt32>(0)
 
   private let onHurry = Mutex<(@Sendable () -> Void)?>(nil)
+  private let onNews = Mutex<(@Sendable () -> Void)?>(nil)
   private let onMeeting = Mutex<(@Sendable (Rival?) -> Void)?>(nil)
 
   init(_ follower: Follower, now: UInt64) {
@@ -93,6 +94,12 @@ public final class LinkMonitor: Sendable {
   public func hurry() { onHurry.withLock { $0 }?() }
 
   public func setOnHurry(_ action: (@Sendable () -> Void)?) { onHurry.withLock { $0 = action } }
+
+  /// What the greeting says of this site has changed: the connection is made anew, so that the peer
+  /// hears of it. Does not wait.
+  public func greetAnew() { onNews.withLock { $0 }?() }
+
+  public func setOnNews(_ action: (@Sendable () -> Void)?) { onNews.withLock { $0 = action } }
 
   /// The operator's decision that the peer's copy gives way; it is carried out when the link
   /// connects next, which is soon, if the peer still has what was shown. False when the sites have

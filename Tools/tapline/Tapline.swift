@@ -42,6 +42,26 @@ enum Tapline {
   private static func run(_ invocation: Invocation) throws -> ExitCode {
     switch invocation.command {
     case ["site"]: try SiteCommand.run(invocation)
+    case ["journal", "ls"]: try JournalListCommand.run(invocation)
+    case ["journal", "verify"]: try JournalVerifyCommand.run(invocation)
+    case ["journal", "dump"]: try JournalDumpCommand.run(invocation)
+    case ["journal", "export"]: try JournalExportCommand.run(invocation)
+    default: try ask(invocation)
+    }
+  }
+
+  /// A running site. With --json, why it did not do it is an object on standard output, too.
+  private static func ask(_ invocation: Invocation) throws -> ExitCode {
+    do { return try command(invocation) } catch let error as ControlError {
+      if invocation.hasFlag("json") {
+        Output.write(try ControlJSON.pretty(FailedCommand(error)) + "\n")
+      }
+      throw error
+    }
+  }
+
+  private static func command(_ invocation: Invocation) throws -> ExitCode {
+    switch invocation.command {
     case ["status"]: try StatusCommand.run(invocation)
     case ["checkpoint"]: try CheckpointCommand.run(invocation)
     case ["timeline"]: try TimelineCommand.run(invocation)
@@ -54,10 +74,6 @@ enum Tapline {
     case ["commit"]: try FailoverCommand.runCommit(invocation)
     case ["move"], ["failback"]: try FailoverCommand.runMove(invocation)
     case ["rollback"]: try FailoverCommand.runRollback(invocation)
-    case ["journal", "ls"]: try JournalListCommand.run(invocation)
-    case ["journal", "verify"]: try JournalVerifyCommand.run(invocation)
-    case ["journal", "dump"]: try JournalDumpCommand.run(invocation)
-    case ["journal", "export"]: try JournalExportCommand.run(invocation)
     default: preconditionFailure("no code for \(invocation.command)")
     }
   }

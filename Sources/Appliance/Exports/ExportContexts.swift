@@ -54,7 +54,7 @@ extension Export {
     let queries = all.map { ($0, ContextQuery(parsing: $0)) }
     let expressions = queries.compactMap(\.1.instant)
     group.loop.post { [self] in
-      if let branch = group.branch, instant == nil {
+      if let branch = group.branch {
         return group.findInstants(of: branch, expressions, disk.number) { instants in
           let names = names(of: queries, instants)
           loop.post { completion(names) }

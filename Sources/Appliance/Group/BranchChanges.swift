@@ -35,18 +35,47 @@ extension Group {
     }
   }
 
-  /// As `openChanges`, for a disk of a branch as it is. On the loop; `completion` is called on a
-  /// worker or on the loop.
+  /// As `openChanges`, for a disk of a branch. On the loop; `completion` is called on a worker or
+  /// on the loop.
   func openChanges(
-    of branch: ServedBranch, since expressions: [InstantExpression], of disk: GroupDisk,
+    of branch: ServedBranch, since expressions: [InstantExpression],
+    upTo end: InstantExpression?, of disk: GroupDisk,
+    permitted: @escaping @Sendable (OpenedView) -> Result<GroupDisk, ExportRefusal>,
+    _ completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
+  ) {
+    guard let end else {
+      return openChanges(of: branch, since: expressions, disk, view: nil, completion)
+    }
+    openView(end) { [self] result in
+      let shown = result.flatMap { view in
+        permitted(view).map { ($0, view) }.mapError { refusal in
+          view.release()
+          return refusal
+        }
+      }
+      switch shown {
+      case .failure(let refusal): completion(.failure(refusal))
+      case .success((let disk, let view)):
+        loop.post { [self] in
+          openChanges(of: branch, since: expressions, disk, view: view, completion)
+        }
+      }
+    }
+  }
+
+  private func openChanges(
+    of branch: ServedBranch, since expressions: [InstantExpression], _ disk: GroupDisk,
+    view: OpenedView?,
     _ completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
   ) {
     starts(expressions, disk.number, branch) { [self] starts in
       branch.changes(since: starts.map(\.before), disk.number) { [self] result in
         loop.post { [self] in
           switch result {
-          case .failure(let refusal): completion(.failure(refusal))
-          case .success(let before): openChanges(starts, before, completion)
+          case .failure(let refusal):
+            view?.release()
+            completion(.failure(refusal))
+          case .success(let before): openChanges(starts, before, view, completion)
           }
         }
       }
@@ -73,7 +102,7 @@ extension Group {
 
   /// - Parameter before: what the branch's group had changed; nil where that is not asked.
   private func openChanges(
-    _ starts: [Start], _ before: [ChangedBlocks?],
+    _ starts: [Start], _ before: [ChangedBlocks?], _ view: OpenedView?,
     _ completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
   ) {
     let beginning = history?.start ?? .distantFuture
@@ -84,7 +113,7 @@ extension Group {
       case .unknown: nil
       }
     }
-    secureChanges(since: own, view: nil) { result in
+    secureChanges(since: own, view: view) { result in
       completion(
         result.map { opened in
           let united = zip(opened.changes, before).map { own, before in

@@ -25,6 +25,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case groupClosed = "group-closed"
   case groupUnanswered = "group-unanswered"
   case fenced = "fenced"
+  case moveInDoubt = "move-in-doubt"
 
   case writesLost = "writes-lost"
   case journalDamaged = "journal-damaged"
@@ -33,6 +34,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case journalCannotGrow = "journal-cannot-grow"
   case writesWait = "writes-wait"
   case diverged = "diverged"
+  case cannotFollow = "cannot-follow"
   case linkRefused = "link-refused"
   case linkStalled = "link-stalled"
   case linkDown = "link-down"
@@ -40,6 +42,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case diskTooSmall = "disk-too-small"
   case diskMissing = "disk-missing"
 
+  case changingHands = "changing-hands"
   case failoverPending = "failover-pending"
   case groupReopened = "group-reopened"
   case linkUnstable = "link-unstable"
@@ -88,6 +91,13 @@ public enum ConditionCode: String, CaseIterable, Sendable {
         .critical, "another site owns the group, by a higher term: writes here are refused",
         remedy: "attach the guests at the site that the text names; or, if that was a mistake, "
           + "`tapline rollback GROUP` there; if that site is lost, `tapline failover GROUP` here")
+    case .moveInDoubt:
+      Facts(
+        .critical,
+        "a move was interrupted when the other site had been asked to take over; no write is "
+          + "acknowledged until the two meet",
+        remedy: "start that site, and mend the link: then it is decided by itself; if that site is "
+          + "lost, `tapline failover GROUP` here takes the group back")
     case .writesLost:
       Facts(
         .error, "a sync failed and cost records that clients were told of, though not as durable",
@@ -120,6 +130,10 @@ public enum ConditionCode: String, CaseIterable, Sendable {
           + "you decide",
         remedy: "`tapline sync GROUP --discard-follower` at the protected site gives up what the "
           + "peer has more; docs/recover.md tells how to keep it instead")
+    case .cannotFollow:
+      Facts(
+        .error, "another site owns the group, and this one cannot follow it as it is",
+        remedy: "do what the text says, after a look at what it names; it is tried again by itself")
     case .linkRefused:
       Facts(
         .error, "the peer refuses this group; nothing is sent",
@@ -144,6 +158,11 @@ public enum ConditionCode: String, CaseIterable, Sendable {
       Facts(
         .error, "there has been no connection with the peer for five seconds; it is tried again",
         remedy: "see that the peer's site runs and that its address is reachable")
+    case .changingHands:
+      Facts(
+        .warning, "a failover, a rollback or a move is under way; clients wait, or come again",
+        remedy: "wait a moment: it ends by itself, also after a crash, and `tapline status` says "
+          + "what came of it")
     case .failoverPending:
       Facts(
         .warning, "this site has taken the group over, and the failover is not decided yet",
@@ -207,6 +226,14 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   }
 
   public var severity: Severity { facts.severity }
+
+  /// It is about whose the group is, and does not come and go by itself.
+  var endsAtOnce: Bool {
+    switch self {
+    case .fenced, .moveInDoubt, .changingHands, .failoverPending: true
+    default: false
+    }
+  }
 }
 
 /// One thing about a group that people should know.

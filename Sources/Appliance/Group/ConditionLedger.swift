@@ -4,7 +4,8 @@ import BlockModel
 /// without a group.
 ///
 /// A condition begins when it is seen, and ends when it was not seen for `restNanoseconds`: what
-/// comes and goes faster is one condition, so neither status nor log flaps.
+/// comes and goes faster is one condition, so neither status nor log flaps. What a command ends is
+/// over with it: nobody is to read that something is left to do.
 struct ConditionLedger: Sendable {
   struct Entry: Sendable {
     /// As it was seen last.
@@ -44,7 +45,8 @@ struct ConditionLedger: Sendable {
       }
     }
     entries.removeAll { entry in
-      guard now &- entry.seenNanoseconds >= Self.restNanoseconds else { return false }
+      let rest = entry.condition.code.endsAtOnce ? 1 : Self.restNanoseconds
+      guard now &- entry.seenNanoseconds >= rest else { return false }
       changes.append(
         .ended(
           entry.condition,

@@ -41,7 +41,8 @@ public struct FailoverRequest: Codable, Equatable, Sendable {
       return .after(seconds: seconds)
     default:
       throw SiteError(
-        "a failover is committed now, manual, or after more than nothing and less than ten years")
+        "a failover is committed now, manual, or after more than nothing and less than ten years",
+        .badRequest)
     }
   }
 }

@@ -39,7 +39,10 @@ extension OwnershipExchange {
       state.promise.limit(
         at: SystemClock.monotonicNanoseconds(), boot: SystemInfo.bootIdentifier))
     // A follower without records of its own comes here for what another owner had promised.
-    let isParting = common.sequence < end.sequence || state.ownership.duty == .following
+    let next = rival.incarnation(after: common)
+    let isParting =
+      common.sequence < end.sequence || state.ownership.duty == .following
+      || next.map { $0.term <= state.ownership.term } ?? true
     if common.sequence < end.sequence {
       try park(end, forkedAfter: common, from: rival, now: now)
     }
@@ -52,6 +55,12 @@ extension OwnershipExchange {
     case .follows:
       notes.append("this site follows \(rival.site) from record \(common.sequence.rawValue)")
     case .needsCopy(let reason):
+      let rest = try recover()
+      if rest.lastSequence == state.applied.sequence {
+        try jump(to: rival.claim, from: rest, now: now)
+        return notes.append(
+          "this site follows \(rival.site), which everything here is compared with: \(reason)")
+      }
       throw SiteError(
         "group \(name) cannot follow \(rival.site) without a full copy, which would destroy what "
           + "is here: \(reason). Move \(folder) away, with what you want of it, and start this "
@@ -90,6 +99,7 @@ extension OwnershipExchange {
     // What is on the disks is later than what both have, or the same: nothing else of the order is
     // beneath it.
     record.isApart = state.applied.sequence == fork.after.sequence
+    if record.isApart { record.byteLimit = wholeLimit }
     record.note = "acknowledged by the owner before, and lacking at the next one"
     var found: [String] = []
     defer { notes += found }
@@ -105,7 +115,8 @@ extension OwnershipExchange {
     let found = try GroupOpening.findRecords(folder) { _ in }
     for number in 1... {
       // The names of branches are unique at a site.
-      let name = "parked-\(configuration.name)-\(term)" + (number == 1 ? "" : "-\(number)")
+      let name = BranchName.parked(
+        "parked", group: configuration.name, term: term, number: number)
       guard let other = found.first(where: { $0.name == name }) else { return name }
       if other.kind == .parked, end == last, other.instant == last.timestamp { return name }
     }

@@ -132,6 +132,10 @@ final class Group: TurnParticipant, @unchecked Sendable {
   var loss: AcknowledgedLoss?
   /// That an opening before this one had to fail. Set before the group begins.
   var setback: Setback?
+  /// Why this site cannot follow the owner, or the opening before this one could not.
+  var obstacleToFollowing: String?
+  /// Whom openings before this one have followed. Set before the group begins.
+  var formerOwner = FormerOwner()
   private var turnStartNanoseconds: UInt64 = 0
   private var turnWrites = 0
 

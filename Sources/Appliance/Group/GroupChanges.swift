@@ -66,8 +66,9 @@ extension Group {
     permitted: @escaping @Sendable (OpenedView) -> Result<GroupDisk, ExportRefusal>,
     completion: @escaping @Sendable (Result<OpenedChanges, ExportRefusal>) -> Void
   ) {
-    if let branch, end == nil {
-      return openChanges(of: branch, since: expressions, of: disk, completion)
+    if let branch {
+      return openChanges(
+        of: branch, since: expressions, upTo: end, of: disk, permitted: permitted, completion)
     }
     findInstants(expressions) { [self] found in
       // What was written to a disk before it was there, nobody knows.

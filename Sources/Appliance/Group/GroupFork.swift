@@ -19,6 +19,13 @@ struct PendingFork {
   fileprivate(set) var isGivingWay = false
 }
 
+/// The owner that a site has followed last, as far as this process has met it.
+struct FormerOwner: Sendable {
+  var site: String?
+  /// The newest instant that is known there.
+  var newest = Timestamp.zero
+}
+
 extension Group {
   /// No further may apply go; see `JournalState.applyLimit`.
   var forkLimit: SequenceNumber {
@@ -96,13 +103,27 @@ extension Group {
           "\(siteName) has taken the group over as of \(fork.instant): `tapline commit` keeps it, "
             + "`tapline rollback` takes it back\(commits)"))
     }
-    if let fenceText { found.append(Condition(.fenced, fenceText)) }
+    if let moveCondition {
+      found.append(moveCondition)
+    } else if let fenceText {
+      found.append(Condition(.fenced, fenceText))
+    }
+    // It is told again with the next connection.
+    let isFollowing = receiving.receiver?.isStreaming == true
+    if let obstacleToFollowing, fence != nil || duty == .following && !isFollowing {
+      found.append(Condition(.cannotFollow, obstacleToFollowing))
+    }
     return found
   }
 
   /// Why writes are refused; nil while they are not.
   var fenceText: String? {
     guard let fence else { return nil }
+    if fence.isMove {
+      return "site \(fence.site) was asked to take the group over, and has not been met since: "
+        + "until it is, nobody knows which of the two owns the group, and no write is "
+        + "acknowledged here"
+    }
     return "site \(fence.site) owns the group by term \(fence.term)"
       + (fence.isPending
         ? ", and has not committed that yet: writes are refused here until it is decided"
@@ -141,21 +162,30 @@ extension Group {
     guard hello.group == state.group, configuration.peers.contains(where: { $0.site == hello.site })
     else { return false }
     let claim = Claim(state)
+    let isTied = hello.claim.ties(with: claim)
     if givesWay(state, to: hello.claim, of: hello.site) {
       let theirs = SiteHistory(hello.lineage, last: hello.last.mark)
-      receiver.refuse(
-        "\(siteName) has owned the group, and gives way"
-          + (hello.claim.isPending ? " when the failover is committed" : ""))
+      if isTied {
+        // So that it takes the next term.
+        receiver.outrank(own(state, journal))
+      } else {
+        receiver.refuse(
+          "\(siteName) has owned the group, and gives way"
+            + (hello.claim.isPending ? " when the failover is committed" : ""))
+      }
       meets(Rival(site: hello.site, claim: hello.claim, history: theirs))
       return true
     }
-    let isTied = hello.claim.ties(with: claim)
     guard isTied || hello.claim.givesWay(to: claim), fence == nil else { return false }
     if isTied { outbid(claim.term) }
-    let last = LastRecord.newest(journal.catalog, journal.watermarks).mark
-    receiver.outrank(
-      Rival(site: siteName, claim: claim, history: SiteHistory(state.lineage, last: last)))
+    receiver.outrank(own(state, journal))
     return true
+  }
+
+  private func own(_ state: JournalState, _ journal: SiteJournal) -> Rival {
+    let last = LastRecord.newest(journal.catalog, journal.watermarks).mark
+    return Rival(
+      site: siteName, claim: Claim(state), history: SiteHistory(state.lineage, last: last))
   }
 
   /// Where two have taken the group over by one term, the order of their names decides: both know
@@ -171,6 +201,7 @@ extension Group {
     lanes.files.submit { [self] in
       // The other one meets this site again until it has given way.
       try? stateKeeper?.update { if $0.ownership.term == term { $0.ownership.renew() } }
+      for link in links { link.greetAnew() }
     }
   }
 
@@ -193,21 +224,33 @@ extension Group {
         Rival(site: receiving.peerSite ?? siteName, claim: claim, history: own))
       return true
     }
-    guard known.givesWay(to: hello.claim) else { return false }
-    if hello.claim.isPending {
+    // Also one that has the term of the owner that this site follows: two may have taken it.
+    if hello.claim.isTaken, hello.claim.isPending {
       receiver.refuse("\(siteName) follows \(hello.site) when the failover is committed")
       return true
     }
-    let theirs = SiteHistory(hello.lineage, last: hello.last.mark)
-    guard let common = theirs.common(with: own), common.sequence < own.last.sequence else {
-      return false
-    }
+    guard known.givesWay(to: hello.claim) else { return false }
+    let rival = Rival(
+      site: hello.site, claim: hello.claim,
+      history: SiteHistory(hello.lineage, last: hello.last.mark))
+    guard let common = rival.common(with: own),
+      common.sequence < own.last.sequence || breaksPromise(of: known, rival, common, own)
+    else { return false }
     if !lifecycle.runs(.apply), state.applyTarget.sequence <= common.sequence {
       fork.common = common.sequence
     }
     receiver.refuse("\(siteName) parks what it has and \(hello.site) lacks, and follows then")
-    onGivingWay?(Rival(site: hello.site, claim: hello.claim, history: theirs))
+    onGivingWay?(rival)
     return true
+  }
+
+  /// What was promised by the term that this site has followed was no promise of the rival.
+  private func breaksPromise(
+    of known: Claim, _ rival: Rival, _ common: JournalState.Mark, _ own: SiteHistory
+  ) -> Bool {
+    guard let next = rival.incarnation(after: common) else { return false }
+    return next.term < known.term
+      || next.term == known.term && !own.lineage.contains(next.identifier)
   }
 
   /// A record of this owner is not later than instants that were told here. Where another owner had
@@ -219,24 +262,34 @@ extension Group {
     let lineage = journal.lineage.holding(through: journal.stamped)
     let own = SiteHistory(
       lineage, last: LastRecord.newest(journal.catalog, journal.watermarks).mark)
-    let theirs = SiteHistory(hello.lineage, last: hello.last.mark)
+    let rival = Rival(
+      site: hello.site, claim: hello.claim,
+      history: SiteHistory(hello.lineage, last: hello.last.mark))
     // The next record may be one that the former owner has lost in a power cut, and that came here
     // from the site that had it still.
-    guard let common = theirs.common(with: own), common.sequence == journal.stamped,
+    guard let common = rival.common(with: own), common.sequence == journal.stamped,
       hello.lineage.newest?.term ?? 0 > lineage.newest?.term ?? 0
     else { return false }
-    onGivingWay(Rival(site: hello.site, claim: hello.claim, history: theirs))
+    onGivingWay(rival)
     return true
   }
 
   private func meets(_ rival: Rival) {
-    guard let state = stateKeeper?.state, duty == .owning, lifecycle.isServing,
-      givesWay(state, to: rival.claim, of: rival.site)
-    else { return }
+    guard let state = stateKeeper?.state, duty == .owning, lifecycle.isServing else { return }
+    let isTied = rival.claim.ties(with: Claim(state))
+    guard givesWay(state, to: rival.claim, of: rival.site) else {
+      // This site may have heard of the other's term while it took the same one itself.
+      if isTied, fence == nil || fence?.site == rival.site {
+        unfence()
+        outbid(state.ownership.term)
+      }
+      return
+    }
     fence(rival.fence)
     keepCommon(with: rival, state)
-    // What could be taken back here is for an operator to decide first.
-    if rival.claim.isPending || state.fork != nil { return }
+    // What could be taken back here is for an operator to decide first. Of two with one term that
+    // which stays takes the next one first: others follow this site, and could not tell them apart.
+    if rival.claim.isPending || state.fork != nil || isTied { return }
     fork.isGivingWay = true
     onGivingWay?(rival)
   }
@@ -245,7 +298,7 @@ extension Group {
     guard let journal, fork.common == nil, !lifecycle.runs(.apply) else { return }
     let own = SiteHistory(
       state.lineage, last: LastRecord.newest(journal.catalog, journal.watermarks).mark)
-    guard let common = rival.history.common(with: own),
+    guard let common = rival.common(with: own),
       state.applyTarget.sequence <= common.sequence
     else { return }
     fork.common = common.sequence
@@ -316,6 +369,8 @@ extension Group {
         if result == nil {
           (fence, fork.common, fork.isGivingWay) = (nil, nil, false)
           resumeAfterMove()
+          // Who follows must know the term: it takes a higher one when the group is moved to it.
+          for link in links { link.greetAnew() }
         }
         done(result)
       }

@@ -12,6 +12,7 @@ import SystemIO
 struct GroupMove {
   /// Clients wait, at the owner.
   fileprivate(set) var isUnderWay = false
+  fileprivate var startNanoseconds: UInt64 = 0
   /// The one that was set for it.
   fileprivate var fence: Fence?
   /// At the follower: it is about to own the group, and takes no records any more.
@@ -25,6 +26,7 @@ extension Group {
   func pauseForMove() {
     loop.assertIsCurrent()
     move.isUnderWay = true
+    move.startNanoseconds = loop.monotonicNow
     for connection in connections.members { connection.pause() }
     loop.enlist(self)
   }
@@ -45,7 +47,7 @@ extension Group {
       return done("the group is just changing: try again")
     }
     let term = stateKeeper.state.ownership.highestTerm + 1
-    let fence = Fence(term: term, site: site, isPending: true)
+    let fence = Fence(term: term, site: site, isPending: true, isMove: true)
     self.fence = fence
     move.fence = fence
     lanes.files.submit { [self] in
@@ -73,6 +75,19 @@ extension Group {
     guard move.isUnderWay else { return }
     move = GroupMove()
     for connection in connections.members { connection.resume() }
+  }
+
+  /// In this time a move comes to its end, unless the other site is lost meanwhile.
+  private static let moveNanoseconds: UInt64 = 10_000_000_000
+
+  /// Of a move that has not come to its end.
+  var moveCondition: Condition? {
+    let isYoung =
+      move.isUnderWay && loop.monotonicNow &- move.startNanoseconds < Self.moveNanoseconds
+    if isYoung {
+      return Condition(.changingHands, "the group is being moved: clients wait for a moment")
+    }
+    return fence?.isMove == true ? fenceText.map { Condition(.moveInDoubt, $0) } : nil
   }
 
   // MARK: At the follower

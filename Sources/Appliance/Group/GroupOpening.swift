@@ -20,7 +20,8 @@ public struct SiteError: Error, Sendable, CustomStringConvertible {
     self.isPassing = isPassing
   }
 
-  /// Why a group does not change hands. A raw value is a promise to programs: it is not changed.
+  /// Why a group does not change hands, or is not tested. A raw value is a promise to programs: it
+  /// is not changed.
   public enum Refusal: String, CaseIterable, Sendable {
     /// This site owns the group: a failover is ordered at one that follows.
     case isOwner = "is-owner"
@@ -42,6 +43,26 @@ public struct SiteError: Error, Sendable, CustomStringConvertible {
     case inDoubt = "in-doubt"
     /// What is parked would lose what it is built on.
     case buildsOnParked = "parked-needs-it"
+    /// This site has no group of that name.
+    case noSuchGroup = "no-such-group"
+    /// The group is not open here; it is opened by itself once it can be.
+    case groupClosed = "group-closed"
+    /// Something else is under way: the same may succeed in a moment.
+    case busy
+    /// The group keeps no history: it is plain.
+    case noHistory = "no-history"
+    /// The instant cannot be opened, or is none.
+    case noInstant = "no-instant"
+    /// No site of that name follows, or several do and none is named.
+    case noSuchFollower = "no-such-follower"
+    case noSuchTest = "no-such-test"
+    /// A test or something parked has that name.
+    case nameTaken = "name-taken"
+    /// It holds acknowledged writes, and is deleted only when that is said; or the way back needs
+    /// it.
+    case isParked = "is-parked"
+    /// A value that no request may have.
+    case badRequest = "bad-request"
   }
 }
 

@@ -67,12 +67,14 @@ struct OwnershipExchange {
   /// The group's next opening owns it, with its disks as they were at the instant.
   ///
   /// - Parameters:
+  ///   - owner: the site that owned it.
   ///   - instant: nil: with everything that is here.
   ///   - name: of the branch for what is later, should there be something.
-  ///   - forGood: its owner gives it up: there is nothing to take back.
+  ///   - forGood: it is committed with this.
+  ///   - isGiven: its owner gives it up: there is nothing that is not here.
   mutating func failOver(
-    at instant: Timestamp?, parking name: String, commits: Timestamp?, forGood: Bool = false,
-    now: Timestamp
+    from owner: String, at instant: Timestamp?, parking name: String, commits: Timestamp?,
+    forGood: Bool = false, isGiven: Bool = false, now: Timestamp
   ) throws(SiteError) -> Tail {
     guard state.ownership.duty == .following, state.baseline == .complete, state.fork == nil else {
       throw SiteError("group \(configuration.name) is not a whole follower any more")
@@ -99,7 +101,7 @@ struct OwnershipExchange {
       parked: point.tail == nil ? "" : name, epoch: max(recovered.newestEpoch, state.epoch),
       identity: .random(using: &generator))
     try note { $0.parks(at: fork) }
-    do throws(SiteError) { try park(forGood: forGood) } catch {
+    do throws(SiteError) { try park(from: owner, forGood: forGood, isGiven: isGiven) } catch {
       if !fork.parked.isEmpty, ParkedTail.isBegun(fork.parked, in: folder) {
         throw SiteError("\(error); the failover goes on when the group is opened again")
       }
@@ -112,7 +114,11 @@ struct OwnershipExchange {
   }
 
   /// After `parks`.
-  private mutating func park(forGood: Bool = false) throws(SiteError) {
+  ///
+  /// - Parameter owner: nil: not known any more.
+  private mutating func park(
+    from owner: String?, forGood: Bool = false, isGiven: Bool = false
+  ) throws(SiteError) {
     guard let fork = state.fork else { return }
     var found: [String] = []
     defer { notes += found }
@@ -122,9 +128,9 @@ struct OwnershipExchange {
         after: fork.after, of: state, in: folder,
         as: branchRecord(fork.parked, fork.identity, of: fork), log: { found.append($0) })
     }
-    let former = configuration.peer?.site
+    let former = configuration.peers.first { $0.site == owner }?.site
     try note { state in
-      state.takesOver(from: former, isGiven: forGood)
+      state.takesOver(from: former, isGiven: isGiven)
       if forGood { state.commits() }
     }
     if forGood { Self.forgetFormerState(in: folder) }
@@ -199,7 +205,8 @@ struct OwnershipExchange {
     case nil, .pending: return
     case .parking:
       notes.append("a failover was interrupted, and goes on")
-      try park()
+      // Of several it may have been any.
+      try park(from: configuration.peers.count == 1 ? configuration.peer?.site : nil)
     case .yielding:
       notes.append("parking what another owner lacks was interrupted, and goes on")
       try parkOwn()

@@ -159,9 +159,13 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
       group.cut(after: sequence, isDiscarded: seen != nil, self)
     case .copy(let number, let seen):
       // Before anything is forgotten.
-      if let reason = group.refusalOfCopy(from: link.hello) { throw .unacceptable(reason) }
+      if let reason = group.refusalOfCopy(from: link.hello) {
+        group.obstacleToFollowing = reason
+        throw .unacceptable(reason)
+      }
       try group.requireCommon(link.hello, discarding: seen, droppingAfter: nil)
       group.receiving.agreed()
+      group.obstacleToFollowing = nil
       group.beginBaseline(link.hello, start: .none, copy: number, self)
     case .follow(let sequence):
       group.beginBaseline(link.hello, start: sequence, copy: link.copy, self)
@@ -180,6 +184,7 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
     try group.requireCommon(
       link.hello, discarding: nil, droppingAfter: group.journal?.appended)
     group.receiving.agreed()
+    group.obstacleToFollowing = nil
     group.receiving.follows()
     log.note("group \(group.configuration.name): receiving from \(link.hello.site)")
     tellGrowth()

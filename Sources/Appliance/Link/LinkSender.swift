@@ -67,6 +67,7 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     parts.reporter.follower.setOnGrowth { [loop] in loop.post(grown) }
     parts.reporter.follower.setOnDetach { [loop] in loop.post { [self] in run(.detached) } }
     monitor.setOnHurry { [loop] in loop.post { [self] in run(.awaited) } }
+    monitor.setOnNews { [self] in connection.withLock { $0.socket?.shutDown() } }
     loop.post { [self] in run(.start) }
   }
 
@@ -104,6 +105,7 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     follower.setOnGrowth(nil)
     follower.setOnDetach(nil)
     monitor.setOnHurry(nil)
+    monitor.setOnNews(nil)
     loop.perform { [self] in run(.stop) }
     monitor.stopped()
   }

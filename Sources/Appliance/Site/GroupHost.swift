@@ -74,8 +74,12 @@ final class GroupHost: Sendable {
     /// The last failure of the group while it was open.
     var setback: Setback?
     var change: Change?
-    /// What is in vain is not tried again and again.
+    /// What is in vain is not tried again and again: each time the group is closed for it.
     var nextGivingWay: UInt64 = 0
+    var givingWayFailures: (count: Int, last: String)?
+    /// What it is closed for, until it serves again.
+    var changing: String?
+    var owner = FormerOwner()
   }
 
   typealias Step = @Sendable (_ log: @escaping (String) -> Void) throws(SiteError) -> Void
@@ -87,6 +91,7 @@ final class GroupHost: Sendable {
     let step: Step
     /// Somebody waits for what comes of it.
     var isAwaited = true
+    var isGivingWay = false
     /// Nil until it was taken, or the group has failed before.
     var outcome: Result<Void, SiteError>?
 
@@ -194,6 +199,9 @@ final class GroupHost: Sendable {
       + "; it is tried again in \(Int(seconds.rounded(.up))) s, and at once by `tapline reload`"
   }
 
+  /// What the group is closed for just now, if it changes hands.
+  var changeUnderWay: String? { state.withLock { $0.changing } }
+
   private var isChanging: Bool { state.withLock { $0.life.phase == .changing } }
 
   /// Nil while something is served.
@@ -247,6 +255,7 @@ final class GroupHost: Sendable {
       state.update { state in
         state.opening = nil
         state.refusal = error
+        state.changing = nil
         state.life.refused("\(error)", now: now)
         state.closedSince = state.closedSince ?? instant
       }
@@ -265,6 +274,7 @@ final class GroupHost: Sendable {
       state.life.serves(now: now)
       guard state.life.phase == .serving else { return }
       state.closedSince = nil
+      state.changing = nil
       state.setback?.opened(now: now, end: end)
     }
   }
@@ -393,6 +403,7 @@ final class GroupHost: Sendable {
         guard state.life.phase == .opening else { return }
         if isFirst { state.life.hold(true) }
         state.refusal = error
+        state.changing = nil
         state.life.refused("\(error)", now: now)
         state.closedSince = state.closedSince ?? instant
       }
@@ -413,7 +424,9 @@ final class GroupHost: Sendable {
     _ configuration: GroupConfiguration, _ origin: ConfigurationOrigin?, _ files: InheritedFiles
   ) throws(SiteError) -> Opening {
     let log = surroundings.log
-    let (memory, setback) = state.withLock { ($0.memory, $0.setback) }
+    let (memory, setback, owner, obstacle) = state.withLock {
+      ($0.memory, $0.setback, $0.owner, $0.givingWayFailures?.last)
+    }
     let parts = try openParts(configuration, origin, files, known: memory.identifier)
     let lanes = GroupLanes(group: configuration.name)
     let links =
@@ -427,6 +440,7 @@ final class GroupHost: Sendable {
     group.onTakingOver = { [weak self, weak group] owner in
       if self?.takeOver(from: owner) != true { group?.giveUpTakingOver() }
     }
+    (group.formerOwner, group.obstacleToFollowing) = (owner, obstacle)
     group.setback = setback
     group.setback?.opened(now: now, end: group.stamped)
     // What a recovery site has lost is sent again.
@@ -538,7 +552,9 @@ final class GroupHost: Sendable {
       state.change = Change(reason: reason, step: step)
       return true
     }
-    guard isTaken else { throw SiteError("group \(name) is not open: \(closedReason)") }
+    guard isTaken else {
+      throw SiteError("group \(name) is not open: \(closedReason)", .groupClosed)
+    }
     let result = state.wait { state -> Result<Void, SiteError>? in
       if state.life.phase == .stopped { return .failure(SiteError("the site is stopping")) }
       guard let outcome = state.change?.outcome else { return nil }
@@ -557,7 +573,17 @@ final class GroupHost: Sendable {
     else { return }
     let group = opening.group
     let start = instant
-    state.update { $0.closedSince = start }
+    let owner = loop.ask { done in
+      done(
+        group.receiving.peerSite.map {
+          FormerOwner(site: $0, newest: group.history?.end ?? .zero)
+        })
+    }
+    state.update { state in
+      state.closedSince = start
+      state.changing = change.reason
+      if let owner = owner ?? nil { state.owner = owner }
+    }
     close(opening) {
       for branch in group.branches.listed { branch.waitUntilUnused() }
     }
@@ -569,14 +595,13 @@ final class GroupHost: Sendable {
       state.refusal = nil
       state.setback = nil
       state.change?.outcome = outcome
+      if case .success = outcome { state.givingWayFailures = nil }
       if !change.isAwaited { state.change = nil }
       state.life.changed(change.reason)
     }
-    if !change.isAwaited, case .failure(let error) = outcome {
-      let next = now + Self.givingWayNanoseconds
-      state.update { $0.nextGivingWay = next }
-      log(": \(change.reason), and it cannot, which is tried again: \(error)")
-    }
+    guard !change.isAwaited, case .failure(let error) = outcome else { return }
+    if change.isGivingWay { noteGivingWay("\(error)") }
+    log(": \(change.reason), and it cannot, which is tried again: \(error)")
   }
 
   /// Its owner moves the group to this site. Does not wait; on the group's loop. False: it cannot.
@@ -593,7 +618,7 @@ final class GroupHost: Sendable {
             exchange.end()
           }
           _ = try exchange.failOver(
-            at: nil, parking: "", commits: nil, forGood: true,
+            from: owner, at: nil, parking: "", commits: nil, forGood: true, isGiven: true,
             now: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()))
         }, isAwaited: false)
       return true
@@ -601,6 +626,20 @@ final class GroupHost: Sendable {
   }
 
   private static let givingWayNanoseconds: UInt64 = 10_000_000_000
+  private static let longestGivingWayNanoseconds: UInt64 = 600_000_000_000
+
+  private func noteGivingWay(_ failure: String) {
+    let now = now
+    state.update { state in
+      let count = state.givingWayFailures?.count ?? 0
+      let pause = Self.givingWayNanoseconds << UInt64(min(count, 8))
+      state.nextGivingWay = now + min(pause, Self.longestGivingWayNanoseconds)
+      state.givingWayFailures = (count + 1, failure)
+    }
+  }
+
+  /// What stood in its way may be gone.
+  func triesGivingWay() { state.update { $0.nextGivingWay = 0 } }
 
   /// Another site owns the group for good: this one follows. Does not wait; on the group's loop.
   func giveWay(to rival: Rival) {
@@ -618,7 +657,7 @@ final class GroupHost: Sendable {
           }
           try exchange.giveWay(
             to: rival, now: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()))
-        }, isAwaited: false)
+        }, isAwaited: false, isGivingWay: true)
     }
   }
 

@@ -7,7 +7,9 @@ extension GroupHost {
   var closedStatus: GroupStatus {
     let configuration = configuration
     let since = closedSince ?? Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
-    let condition = Condition(.groupClosed, "not open: \(closedHealth)")
+    let condition =
+      changeUnderWay.map { Condition(.changingHands, "not open: \($0)") }
+      ?? Condition(.groupClosed, "not open: \(closedHealth)")
     return GroupStatus(
       name: name, role: role.rawValue, conditions: [ConditionStatus(condition, since: since)],
       closed: openingStatus, epoch: 0,

@@ -384,10 +384,11 @@ public final class Site: Sendable {
   func find(_ name: String) throws(SiteError) -> Group {
     guard let host = hosts.first(where: { $0.name == name }) else {
       let known = hosts.map(\.name).joined(separator: ", ")
-      throw SiteError("no group \(name.quotedForMessage) at this site; it has: \(known)")
+      throw SiteError(
+        "no group \(name.quotedForMessage) at this site; it has: \(known)", .noSuchGroup)
     }
     guard let group = host.group else {
-      throw SiteError("group \(name) is not open: \(host.closedReason)")
+      throw SiteError("group \(name) is not open: \(host.closedReason)", .groupClosed)
     }
     return group
   }

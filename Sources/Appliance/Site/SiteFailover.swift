@@ -18,7 +18,7 @@ extension Site {
     try Self.checkNotes(request.user, request.note)
     let expression = try request.at.map { (text) throws(SiteError) in
       do throws(InstantSyntaxError) { return try InstantExpression(parsing: text) } catch {
-        throw SiteError("\(error)")
+        throw SiteError("\(error)", .noInstant)
       }
     }.flatMap { (expression: InstantExpression) in expression == .latest ? nil : expression }
     return try turn.take { () throws(SiteError) in
@@ -55,7 +55,7 @@ extension Site {
   private func host(of name: String) throws(SiteError) -> GroupHost {
     guard let host = hosts.first(where: { $0.name == name }) else {
       _ = try find(name)
-      throw SiteError("group \(name) is not of this site's configuration")
+      throw SiteError("group \(name) is not of this site's configuration", .noSuchGroup)
     }
     return host
   }
@@ -63,7 +63,8 @@ extension Site {
   private func checkMayFailOver(_ group: Group) throws(SiteError) {
     let name = group.configuration.name
     guard let state = group.stateKeeper?.state else {
-      throw SiteError("group \(name) keeps no history: a plain group has nowhere to fail over from")
+      throw SiteError(
+        "group \(name) keeps no history: a plain group has nowhere to fail over from", .noHistory)
     }
     if state.fork != nil {
       throw SiteError(
@@ -76,9 +77,15 @@ extension Site {
         .isOwner)
     }
     guard state.baseline == .complete else {
+      let parked = group.branches.listed.map(\.record).last {
+        $0.kind == .parked && $0.ending == nil
+      }
+      let advice = parked?.exports.first.map {
+        ". What was here before can be read and copied out as it was last, from \($0)"
+      }
       throw SiteError(
-        "group \(name) cannot be taken over: nothing can be recovered here before the full copy is "
-          + "complete", .copyIncomplete)
+        "group \(name) cannot be taken over: nothing can be recovered here before its disks are "
+          + "whole" + (advice ?? ""), .copyIncomplete)
     }
   }
 
@@ -97,7 +104,7 @@ extension Site {
         ))
     }
     guard let facts else {
-      throw SiteError("group \(group.configuration.name) does not answer")
+      throw SiteError("group \(group.configuration.name) does not answer", .busy)
     }
     let end = JournalState.Mark(
       journal.watermarks.sequence(.appended),
@@ -110,7 +117,7 @@ extension Site {
     var status = FailoverStatus(
       group: group.configuration.name, state: "planned",
       term: state.ownership.nextTerm(after: state.lineage), instant: "\(instant)",
-      peer: facts.peer ?? group.configuration.peer?.site ?? "", peerConnected: facts.isConnected,
+      peer: facts.peer ?? group.formerOwnerName, peerConnected: facts.isConnected,
       parkedRecords: 0, parkedBytes: 0, parkedSeconds: 0, newestKnown: "\(facts.newest)",
       endedTests: records.filter { $0.isBuiltOn(after: instant) }.map(\.name),
       exports: group.disks.map(\.name))
@@ -122,26 +129,32 @@ extension Site {
       status.parkedRecords = point.recordCount
       status.parkedBytes = point.byteCount
       status.parkedSeconds = FailoverStatus.seconds(from: instant, to: end.timestamp)
-    } catch { throw SiteError("group \(group.configuration.name): \(error)") }
+    } catch { throw SiteError("group \(group.configuration.name): \(error)", .noInstant) }
     return status
   }
 
   private func failOver(
     _ host: GroupHost, _ plan: FailoverStatus, at instant: Timestamp?, _ time: CommitTime
   ) throws(SiteError) -> FailoverStatus {
-    let name = try freeBranchName("parked")
+    let name = try freeBranchName { number in
+      BranchName.parked("parked", group: host.name, term: plan.term, number: number)
+    }
     let now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
     let commits: Timestamp? =
       if case .after(let seconds) = time {
         Timestamp(rawValue: now.rawValue + UInt64(seconds * 1e9))
       } else { nil }
+    let isForGood = if case .now = time { true } else { false }
     let tail = try exchange(host, "it fails over to this site") {
       (exchange) throws(SiteError) in
-      try exchange.failOver(at: instant, parking: name, commits: commits, now: now)
+      try exchange.failOver(
+        from: plan.peer, at: instant, parking: name, commits: commits, forGood: isForGood, now: now)
     }
-    var status = try pendingStatus(of: find(host.name), plan)
+    var status =
+      isForGood
+      ? try committedStatus(of: find(host.name), plan, began: now)
+      : try pendingStatus(of: find(host.name), plan)
     status.take(tail)
-    if case .now = time { status = try commit(host.name, status) }
     return status
   }
 
@@ -179,6 +192,17 @@ extension Site {
     return status
   }
 
+  private func committedStatus(
+    of group: Group, _ plan: FailoverStatus, began: Timestamp
+  ) throws(SiteError) -> FailoverStatus {
+    guard let ownership = group.stateKeeper?.state.ownership, ownership.duty == .owning else {
+      throw SiteError("group \(group.configuration.name) was not taken over")
+    }
+    var status = plan
+    (status.state, status.term, status.began) = ("committed", ownership.term, "\(began)")
+    return status
+  }
+
   /// At an owner that has stopped for another site: it goes on, with the disks as they are here.
   private func takeBack(
     _ group: Group, from fence: Fence, _ request: FailoverRequest
@@ -187,7 +211,8 @@ extension Site {
     guard request.at == nil, let state = group.stateKeeper?.state, let journal = group.journal
     else {
       throw SiteError(
-        "group \(name) was owned by this site, which goes on with its last record: without --at")
+        "group \(name) was owned by this site, which goes on with its last record: without --at",
+        .noInstant)
     }
     let newest = Timestamp(rawValue: journal.watermarks[.appendedTimestamp])
     var status = FailoverStatus(
@@ -197,8 +222,8 @@ extension Site {
       exports: group.disks.map(\.name))
     if request.isDryRun == true { return status }
     let answer: String?? = ask(group.loop) { done in group.takeBack { done($0) } }
-    guard let failure = answer else { throw SiteError("group \(name) does not answer") }
-    if let failure { throw SiteError("group \(name): \(failure)") }
+    guard let failure = answer else { throw SiteError("group \(name) does not answer", .busy) }
+    if let failure { throw SiteError("group \(name): \(failure)", .busy) }
     log(
       "group \(name): this site has taken it back from \(fence.site), by term \(status.term)"
         + (request.user.map { ", for \($0)" } ?? "") + (request.note.map { ": \($0)" } ?? ""))
@@ -226,8 +251,8 @@ extension Site {
   ) throws(SiteError) -> FailoverStatus {
     let group = try find(name)
     let answer: String?? = ask(group.loop) { done in group.commitFork { done($0) } }
-    guard let failure = answer else { throw SiteError("group \(name) does not answer") }
-    if let failure { throw SiteError("group \(name): \(failure)") }
+    guard let failure = answer else { throw SiteError("group \(name) does not answer", .busy) }
+    if let failure { throw SiteError("group \(name): \(failure)", .busy) }
     log("group \(name): the failover is committed")
     var status = status
     status.state = "committed"
@@ -254,7 +279,13 @@ extension Site {
       }
       let records = group.branches.listed.map(\.record)
       status.endedTests = records.filter { $0.isBuiltOn(after: fork.instant) }.map(\.name)
-      status.parkedName = nil
+      let parked =
+        discards
+        ? nil
+        : try freeBranchName { number in
+          BranchName.parked("rolled-back", group: name, term: status.term, number: number)
+        }
+      status.parkedName = parked
       if isDryRun {
         status.state = "planned"
         status.parkedRecords =
@@ -262,9 +293,9 @@ extension Site {
         status.parkedBytes = journal.byteCount(after: fork.after.sequence)
         status.parkedSeconds = FailoverStatus.seconds(
           from: fork.began, to: Timestamp(rawValue: journal.watermarks[.appendedTimestamp]))
+        if status.parkedRecords == 0 { status.parkedName = nil }
         return status
       }
-      let parked = discards ? nil : try freeBranchName("rolled-back")
       let tail = try exchange(host, "the failover is rolled back") {
         (exchange) throws(SiteError) in
         try exchange.giveBack(parking: parked)
@@ -303,14 +334,22 @@ extension FailoverStatus {
 }
 
 extension Group {
+  /// Who owned the group before. Of several sites a process that has met none names all.
+  fileprivate var formerOwnerName: String {
+    formerOwner.site ?? configuration.peers.map(\.site).joined(separator: " or ")
+  }
+
   /// Of one that is not decided; nil when there is none. On the loop.
   var failoverStatus: FailoverStatus? {
     guard let state = stateKeeper?.state, let fork = state.fork else { return nil }
     var status = FailoverStatus(
       group: configuration.name, state: "pending", term: state.ownership.term, instant: "",
-      peer: configuration.peer?.site ?? "",
-      peerConnected: links.contains { $0.snapshot.state == .connected }, parkedRecords: 0,
-      parkedBytes: 0, parkedSeconds: 0, newestKnown: "\(fork.instant)", endedTests: [],
+      peer: formerOwnerName,
+      // One that has stopped for this site says so, and takes nothing more.
+      peerConnected: links.contains {
+        $0.peerSite == formerOwnerName && [.connected, .refused].contains($0.snapshot.state)
+      }, parkedRecords: 0, parkedBytes: 0, parkedSeconds: 0,
+      newestKnown: "\(max(fork.instant, fork.end.timestamp, formerOwner.newest))", endedTests: [],
       exports: disks.map(\.name))
     status.note(fork, state)
     return status

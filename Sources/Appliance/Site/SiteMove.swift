@@ -75,7 +75,7 @@ extension Site {
     throw SiteError(
       site.map { "group \(name) has no follower \($0.quotedForMessage)" }
         ?? "group \(name) has several followers: name one with --to"
-        + (known.isEmpty ? "" : "; it has: \(known)"))
+        + (known.isEmpty ? "" : "; it has: \(known)"), .noSuchFollower)
   }
 
   private func checkMayMove(_ group: Group, _ link: LinkMonitor) throws(SiteError) {
@@ -97,8 +97,8 @@ extension Site {
     let obstacle: String?? = ask(group.loop) { done in
       done(group.fenceText ?? group.contentsText?.text)
     }
-    guard let obstacle else { throw SiteError("group \(name) does not answer") }
-    if let obstacle { throw SiteError("group \(name) cannot be moved now: \(obstacle)") }
+    guard let obstacle else { throw SiteError("group \(name) does not answer", .busy) }
+    if let obstacle { throw SiteError("group \(name) cannot be moved now: \(obstacle)", .busy) }
   }
 
   private func lag(of group: Group, _ link: LinkMonitor) -> MoveStatus {
@@ -142,11 +142,11 @@ extension Site {
           { self.ask(group.loop) { done in done(group.restsForMove) } ?? false }, link)
       else {
         throw SiteError(
-          "group \(name) stays here: what clients have under way did not come to rest")
+          "group \(name) stays here: what clients have under way did not come to rest", .busy)
       }
       let answer: String?? = ask(group.loop) { done in group.fenceForMove(to: site) { done($0) } }
       if let failure = answer ?? "it does not answer" {
-        throw SiteError("group \(name) stays here: \(failure)")
+        throw SiteError("group \(name) stays here: \(failure)", .busy)
       }
       guard let last = group.journal?.watermarks.sequence(.appended),
         waitUntil(Self.drainMilliseconds, { link.monitor.follower.durable >= last }, link)

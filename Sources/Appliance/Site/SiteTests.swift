@@ -30,7 +30,8 @@ extension Site {
   /// One that is under way has counted what there is.
   func refuseInHandover() throws(SiteError) {
     if isHandingOver.load(ordering: .acquiring) {
-      throw SiteError("another process is taking this site's place: try again when it has")
+      throw SiteError(
+        "another process is taking this site's place: try again when it has", .busy)
     }
   }
 
@@ -41,11 +42,11 @@ extension Site {
   ) throws(SiteError) -> Answer {
     guard let host = hosts.first(where: { $0.name == name }) else {
       _ = try find(name)
-      throw SiteError("group \(name) is not of this site's configuration")
+      throw SiteError("group \(name) is not of this site's configuration", .noSuchGroup)
     }
     guard host.hold(milliseconds: Self.openMilliseconds) else {
       host.release()
-      throw SiteError("group \(name) is just being opened or ended: try again")
+      throw SiteError("group \(name) is just being opened or ended: try again", .busy)
     }
     defer { host.release() }
     return try action(host, try find(name))
@@ -54,14 +55,15 @@ extension Site {
   private static func instant(of request: TestRequest) throws(SiteError) -> InstantExpression {
     do throws(InstantSyntaxError) {
       return try InstantExpression(parsing: request.at ?? "latest")
-    } catch { throw SiteError("\(error)") }
+    } catch { throw SiteError("\(error)", .noInstant) }
   }
 
   /// Of what somebody says for the log, or a timeline.
   static func checkNotes(_ notes: String?...) throws(SiteError) {
     for text in notes.compactMap(\.self) {
       guard text.utf8.count <= textLimit, !text.hasControlCharacters else {
-        throw SiteError("a note has at most \(textLimit) bytes and no control characters")
+        throw SiteError(
+          "a note has at most \(textLimit) bytes and no control characters", .badRequest)
       }
     }
   }
@@ -70,7 +72,8 @@ extension Site {
     _ group: Group, _ host: GroupHost, at expression: InstantExpression, _ request: TestRequest
   ) throws(SiteError) -> TestStatus {
     guard group.journal != nil else {
-      throw SiteError("group \(host.name) keeps no history: a plain group has no instants")
+      throw SiteError(
+        "group \(host.name) keeps no history: a plain group has no instants", .noHistory)
     }
     let configuration = present.withLock { $0 }
     let test = try self.name(for: request)
@@ -103,23 +106,27 @@ extension Site {
   private func name(for request: TestRequest) throws(SiteError) -> String {
     if let name = request.name {
       guard BranchName.isValid(name) else {
-        throw SiteError("\(name.quotedForMessage) is no name for a test: \(BranchName.rule)")
+        throw SiteError(
+          "\(name.quotedForMessage) is no name for a test: \(BranchName.rule)", .badRequest)
       }
       guard let folder = folder(ofTest: name) else { return name }
       if tests().contains(where: { $0.name == name }) {
-        throw SiteError("there is a test \(name) already: stop that one, or choose another name")
+        throw SiteError(
+          "there is a test \(name) already: stop that one, or choose another name", .nameTaken)
       }
       throw SiteError(
         "\(folder) has a test of that name, which cannot be opened now: choose another name, or "
-          + "see the site's log")
+          + "see the site's log", .nameTaken)
     }
-    return try freeBranchName("test")
+    return try freeBranchName { number in number == 1 ? "test" : "test\(number)" }
   }
 
   /// One that no branch at this site has.
-  func freeBranchName(_ kind: String) throws(SiteError) -> String {
+  ///
+  /// - Parameter name: by number, from 1 on.
+  func freeBranchName(_ name: (Int) -> String) throws(SiteError) -> String {
     for number in 1...Self.nameLimit {
-      let name = number == 1 ? kind : "\(kind)\(number)"
+      let name = name(number)
       if folder(ofTest: name) == nil { return name }
     }
     throw SiteError("there are too many branches")
@@ -145,22 +152,24 @@ extension Site {
       }
     }
     guard let answer = answer ?? order.giveUp() else {
-      throw SiteError("group \(group.configuration.name) does not answer")
+      throw SiteError("group \(group.configuration.name) does not answer", .busy)
     }
-    do throws(ExportRefusal) { return try answer.get() } catch { throw SiteError(error.message) }
+    do throws(ExportRefusal) { return try answer.get() } catch {
+      throw SiteError(error.message, .noInstant)
+    }
   }
 
   private func record(
     _ name: String, _ base: BranchBase, _ request: TestRequest
   ) throws(SiteError) -> BranchRecord {
     guard !base.disks.isEmpty else {
-      throw SiteError("the group shows no disk at \(base.view.instant)")
+      throw SiteError("the group shows no disk at \(base.view.instant)", .noInstant)
     }
     let limit = request.limitBytes ?? base.capacityByteCount
     let smallest = ConfigurationLimits.segmentSizeBytes.lowerBound
     let least = ConfigurationLimits.minimumSegments * smallest
     guard limit >= least else {
-      throw SiteError("the limit of a test is at least \(ByteCount.format(least))")
+      throw SiteError("the limit of a test is at least \(ByteCount.format(least))", .badRequest)
     }
     var segment = base.segmentByteCount
     while segment > smallest,
@@ -170,7 +179,7 @@ extension Site {
     let now = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
     let expiry = try request.seconds.map { (seconds) throws(SiteError) in
       guard seconds > 0, seconds * 1e9 < Double(ConfigurationLimits.durationNanoseconds) else {
-        throw SiteError("a test lasts longer than nothing and less than ten years")
+        throw SiteError("a test lasts longer than nothing and less than ten years", .badRequest)
       }
       return Timestamp(rawValue: now.rawValue + UInt64(seconds * 1e9))
     }
@@ -223,7 +232,8 @@ extension Site {
       Self.removeFiles(of: branch.folder)
       group.drop(base)
       throw SiteError(
-        "group \(host.name) is being set back or stopped, or its journal has no room: try again")
+        "group \(host.name) is being set back or stopped, or its journal has no room: try again",
+        .busy)
     }
     let own = host.host(record, servesAlone: true)
     own.start()
@@ -280,13 +290,13 @@ extension Site {
     for host in hosts where host.group?.branches.named(name) != nil {
       return try whileOpen(host.name) { (host, group) throws(SiteError) in
         guard let branch = group.branches.named(name) else {
-          throw SiteError("test \(name) cannot be opened now: try again")
+          throw SiteError("test \(name) cannot be opened now: try again", .busy)
         }
         if branch.record.kind == .parked, !parked { throw loss(of: branch, host) }
         if group.stateKeeper?.state.fork?.parked == name {
           throw SiteError(
             "\(name) is what `tapline rollback \(host.name)` gives back to the group: "
-              + "`tapline commit \(host.name)` first, should it not be needed any more")
+              + "`tapline commit \(host.name)` first, should it not be needed any more", .isParked)
         }
         return try stop(branch, check, group, host)
       }
@@ -294,16 +304,16 @@ extension Site {
     let names = tests().map(\.name)
     throw SiteError(
       "no test \(name.quotedForMessage) at this site"
-        + (names.isEmpty ? "" : "; there are: \(names.joined(separator: ", "))"))
+        + (names.isEmpty ? "" : "; there are: \(names.joined(separator: ", "))"), .noSuchTest)
   }
 
   private func loss(of branch: Branch, _ host: GroupHost) -> SiteError {
     let record = branch.record
-    let written = ByteCount.format(status(of: branch, host).writtenBytes)
+    let written = "\(status(of: branch, host).writtenBytes) bytes"
     return SiteError(
       "\(record.name) is no test: it holds what was written to group \(host.name) after "
         + "\(record.instant) and acknowledged, \(written), and nothing else does. `tapline test "
-        + "stop \(record.name) --parked` deletes that for good")
+        + "stop \(record.name) --parked` deletes that for good", .isParked)
   }
 
   private func stop(
@@ -338,6 +348,7 @@ extension Site {
       }
     }
     log("group \(host.name): \(record.title) is over")
+    host.triesGivingWay()
     return TestReportStatus(report, of: host.name)
   }
 

@@ -14,7 +14,7 @@ import Testing
     let group = try WrittenGroup()
     let (instant, now) = (group.instant(last), group.promised)
     let tail = try group.exchange {
-      try $0.failOver(at: instant, parking: "old", commits: nil, now: now)
+      try $0.failOver(from: "east", at: instant, parking: "old", commits: nil, now: now)
     }
     #expect(tail.name == "old" && tail.recordCount == UInt64(group.images.count - 1 - last))
     try group.serve { host in

@@ -28,7 +28,7 @@ import Testing
       identity: GroupIdentifier(high: 4, low: 5))
     state.fork?.stage = .returning
     state.fork?.returned = "rolled-back"
-    state.fence = Fence(term: 9, site: "süd", isPending: true)
+    state.fence = Fence(term: 9, site: "süd", isPending: true, isMove: true)
     state.lineage = Lineage([.numbered(1), .numbered(2, after: 41, at: 110)])
     state.ownerDurable = .init(.numbered(2), SequenceNumber(44))
     state.applied = .init(SequenceNumber(10), Timestamp(rawValue: 100))

@@ -35,6 +35,11 @@ struct Line {
     return line
   }
 
+  /// How many writes the two begin with.
+  func common(with other: Line) -> Int {
+    zip(writes, other.writes).prefix { $0.submitted == $1.submitted }.count
+  }
+
   func images(_ count: Int? = nil) -> [[UInt8]] {
     var images = Self.blank
     for write in writes[..<(count ?? self.count)] { Self.apply(write, to: &images) }

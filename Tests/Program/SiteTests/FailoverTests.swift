@@ -303,20 +303,37 @@ import Testing
     var scene = try Scene(seed: 69)
     try scene.drive()
     try scene.pair.drain()
-    for words in [
-      ["commit", "g"], ["rollback", "g"], ["failover", "nobody"], ["commit", "nobody"],
-      ["failover", "g", "--at", "2001-01-01T00:00:00Z"], ["failover", "g", "--at", "noon"],
-      ["failover", "g", "--note", "\u{1b}[31m"],
+    for (words, code) in [
+      (["commit", "g"], "no-failover"), (["rollback", "g"], "no-failover"),
+      (["failover", "nobody"], "no-such-group"), (["commit", "nobody"], "no-such-group"),
+      (["failover", "g", "--at", "2001-01-01T00:00:00Z"], "no-instant"),
+      (["failover", "g", "--at", "noon"], "no-instant"),
+      (["failover", "g", "--note", "\u{1b}[31m"], "bad-request"), (["move", "g"], "is-follower"),
+      (["test", "start", "g", "--name", "1"], "bad-request"),
+      (["test", "stop", "none"], "no-such-test"),
     ] {
       let refused = try scene.command(words)
       #expect(refused.status == 1 && refused.stderr.count > 20, "\(words): \(refused)")
+      #expect(refused.stdout.isEmpty)
+      // The same for programs.
+      let told = try scene.command(words + ["--json"])
+      let answer = try JSON(told.stdout)
+      #expect(told.status == 1 && answer["refusal"]?.string == code, "\(words): \(told)")
+      #expect(told.stderr == "tapline: \(answer["error"]?.string ?? "")\n")
     }
+    let unreachable = try scene.west.tapline(
+      ["commit", "g", "--json", "--control", "unix:\(scene.pair.scratch.path)/none"])
+    #expect(unreachable.status == 3)
+    let unanswered = try JSON(unreachable.stdout)
+    #expect(unanswered["refusal"] == nil && unanswered["error"]?.string != nil)
     #expect(try scene.command(["failover", "g", "--commit", "later"]).status == 2)
     let east = scene.east.configuration.control
-    #expect(try scene.east.tapline(["failover", "g", "--control", east]).status == 1)
+    let owner = try scene.east.tapline(["failover", "g", "--json", "--control", east])
+    #expect(try owner.status == 1 && JSON(owner.stdout)["refusal"]?.string == "is-owner")
     #expect(try scene.group(scene.west)["duty"]?.string == "following")
     try scene.answer("failover", "g")
-    #expect(try scene.command(["failover", "g"]).status == 1)
+    let again = try scene.command(["failover", "g", "--json"])
+    #expect(try again.status == 1 && JSON(again.stdout)["refusal"]?.string == "failover-pending")
     try scene.answer("rollback", "g")
     try scene.waitUntilEastWrites()
     try scene.drive()

@@ -149,6 +149,28 @@ import Testing
     try scene.expectReturn()
   }
 
+  /// Though the other one has told later instants than its writes are of.
+  @Test func `an owner that takes the group back is followed`() throws {
+    let scene = try Scene(seed: 94)
+    let (east, west) = (scene.pair.east, scene.pair.west)
+    try scene.write(east, &scene.east, count: 50)
+    try scene.pair.drain()
+    scene.cut()
+    try scene.write(east, &scene.east, count: 20)
+    try scene.command(["failover", "g"], at: west)
+    scene.mend()
+    try eventually("east is fenced") { try scene.group(east)["fenced"] != nil }
+    try scene.command(["failover", "g"], at: east)
+    try scene.write(east, &scene.east, count: 20)
+    try scene.command(["commit", "g"], at: west)
+    try eventually("west follows, and has everything") {
+      try scene.group(west)["duty"]?.string == "following"
+        && TaplineContract.isDrained(group: "g", status: east.status())
+    }
+    #expect(difference(try west.image("disk@latest"), scene.east) == nil)
+    #expect(west.allLogs.components(separatedBy: "a full copy from east begins").count == 2)
+  }
+
   @Test func `the network between them is gone`() throws {
     if let refusal = SeparateNetworks.refusal { try skipTest(refusal) }
     let networks = try SeparateNetworks()
