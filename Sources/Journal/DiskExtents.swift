@@ -51,6 +51,13 @@ public struct DiskExtents: Equatable, Sendable {
 
   fileprivate init(inOrder extents: [DiskExtent]) { self.extents = extents }
 
+  /// All bytes of the disks.
+  public init(whole disks: [JournalState.Disk]) {
+    extents = disks.filter { $0.byteCount > 0 }.map {
+      DiskExtent($0.number, ByteRange(start: 0, length: $0.byteCount))
+    }.sorted { $0.start < $1.start }
+  }
+
   public var isEmpty: Bool { extents.isEmpty }
   public var byteCount: UInt64 { extents.reduce(0) { $0 + $1.range.length } }
 

@@ -13,7 +13,7 @@ public final class Follower: Sendable {
     case block
     /// Writes are slowed down before the journal is full, and wait then.
     case throttle
-    /// Its records are dropped, and it is copied anew.
+    /// Its records are dropped. What they changed is kept in mind, and it gets that later.
     case degrade
   }
 
@@ -22,6 +22,8 @@ public final class Follower: Sendable {
   public let whenFull: WhenFull
   /// What a full copy that is under way, also while nothing connects, still has to bring.
   public let debt = CopyDebt()
+  /// What records have changed that were dropped for it.
+  public let dropped = DroppedRecord()
 
   private let index: Int
   private let signal: AppendSignal
@@ -75,6 +77,19 @@ public final class Follower: Sendable {
         expected: .wasNot, desired: .kept, ordering: .acquiringAndReleasing)
     }
 
+    /// As `goesOn`, also for one that was given up.
+    public func isKeptAgain(after last: SequenceNumber) {
+      goesOn(after: last)
+      follower.keeping.store(.kept, ordering: .releasing)
+    }
+
+    /// It is to go on behind `last`, and nobody knows yet whether it does: what follows is kept.
+    public func jumps(behind last: SequenceNumber) {
+      let before = SequenceNumber(last.rawValue - min(1, last.rawValue))
+      report(received: before, durable: before, applied: .none)
+      follower.keeping.store(.kept, ordering: .releasing)
+    }
+
     /// A full copy begins or goes on: until it is nearly whole, the journal keeps nothing for the
     /// follower, and it has nothing.
     public func copyBegins() {
@@ -105,7 +120,7 @@ public final class Follower: Sendable {
   /// The journal keeps nothing for it, and its marks count for nothing.
   public var isDetached: Bool { keeping.load(ordering: .acquiring) != .kept }
 
-  /// As `isDetached`, and what it lacks is known to be gone: it must be copied.
+  /// As `isDetached`, since the group was opened: what it lacks may be gone.
   public var isGivenUp: Bool { keeping.load(ordering: .acquiring) == .nothing }
 
   /// By the group's loop, when it must have the journal's space.

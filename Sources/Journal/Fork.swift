@@ -14,6 +14,10 @@ public struct Fork: Hashable, Sendable {
     /// Another site owns the group, and records that it lacks are on their way into the branch
     /// `parked`. What this site does else stays as it was.
     case yielding = 3
+    /// The owner has dropped records that come next here. What is here behind the disks is on its
+    /// way into the branch `parked`; then this site goes on as `LackingList.nextFileName` says,
+    /// whose number is the lower half of `identity`.
+    case jumping = 4
   }
 
   public var stage: Stage

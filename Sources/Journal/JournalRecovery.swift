@@ -256,9 +256,10 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
       }
     }
     if kept.isCut { indexedSegments.insert(header.number) }
-    // Its records may be those of the sealed segment, whose end is known only then.
+    // Whoever reads it again later must not look at what was cut off, which is void by then.
     let whole = Segment(
-      header: header, file: file, slot: kept.facts.slot, end: kept.facts.end, isSealed: true)
+      header: header, file: file, slot: kept.facts.slot,
+      end: kept.isCut ? try end(of: kept, header) : kept.facts.end, isSealed: true)
     let disks = state.diskBounds
     var index = IndexScan(
       header.number, diskCount: disks.count, shelf, whole.origin(diskCount: disks.count, shelf))
@@ -292,6 +293,19 @@ public struct JournalRecovery<Storage: JournalStorage>: Sendable {
       Segment(
         header: header, file: file, slot: kept.facts.slot, end: end, isSealed: !isLast))
     generations += index.finish()
+  }
+
+  /// Of the records that are kept.
+  private func end(
+    of kept: RecoveryDecision.Kept, _ header: SegmentHeader
+  ) throws(JournalError) -> Int {
+    let slot = slots[kept.facts.slot]
+    var scanner = SegmentScanner(
+      slot.file, header: header, limit: kept.facts.end, depth: .headersOnly)
+    do throws(Errno) {
+      while scanner.recordCount < kept.recordCount, try scanner.next() != nil {}
+    } catch { throw .storage(error, doing: "reading \(slot.name)") }
+    return scanner.position
   }
 
   private static func index(

@@ -25,6 +25,34 @@ extension JournalState {
     self.fork?.stage = .yielding
   }
 
+  /// Records up to those that the owner has dropped are about to leave the journal for a branch,
+  /// if any instant of them can be opened.
+  ///
+  /// - Precondition: the group is closed.
+  public mutating func jumps(at fork: Fork) {
+    precondition(!needsBaseline && self.fork == nil)
+    self.fork = fork
+    self.fork?.stage = .jumping
+  }
+
+  /// The journal is empty, and goes on behind the list's common record.
+  ///
+  /// - Precondition: `jumps` was noted.
+  /// - Parameter told: up to when instants may have been told here.
+  public mutating func hasJumped(to list: LackingList, toldThrough told: Timestamp) {
+    guard fork?.stage == .jumping else { preconditionFailure("where to is named before") }
+    fork = nil
+    // What is told of the gap is its beginning: its end is where the disks are whole again.
+    if baseline == .complete {
+      let start = max(applied.timestamp, historyStart)
+      noteGap(.init(from: start, to: max(start, told, list.common.timestamp)))
+    }
+    lineage = list.lineage
+    disks = list.disks
+    nextDisk = max(nextDisk, list.nextDisk)
+    becomesFollower(after: list.common, lacking: list.number)
+  }
+
   /// They have.
   ///
   /// - Precondition: `yields` was noted.

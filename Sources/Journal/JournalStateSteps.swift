@@ -31,6 +31,9 @@ extension JournalState {
   private mutating func changes(_ last: SequenceNumber) {
     ownerDurable = .unknown
     guard ownership.duty == .following else { return }
+    // Starts of its own that have stamped nothing would be taken for those who have stamped what
+    // the next owner sends.
+    lineage = lineage.holding(through: last)
     // The next owner gives that number to a disk of its own.
     disks.removeAll { $0.added == nil }
     #if MUTANTS
@@ -70,16 +73,15 @@ extension JournalState {
   ///
   /// - Parameters:
   ///   - durable: as far as the journal is.
-  ///   - followers: what they have now; what none of them needs is void from here on.
-  public mutating func applyEnded<Storage>(
-    through mark: Mark, durable: SequenceNumber, followers: [FollowerMark],
-    _ catalog: SegmentCatalog<Storage>
+  ///   - followers: what they have now.
+  ///   - oldest: number of the first segment that somebody needs: what comes before it is void from
+  ///     here on. Nil: all are needed.
+  public mutating func applyEnded(
+    through mark: Mark, durable: SequenceNumber, followers: [FollowerMark], oldest: UInt32?
   ) {
     applied = mark
     self.durable = max(self.durable, durable, mark.sequence)
     self.followers = followers
-    let oldest = catalog.oldestNeeded(
-      durable: durable, applied: mark.sequence, kept: followers.mark)
     oldestSegment = max(oldestSegment, oldest ?? 0)
     forgetGoneDisks()
   }

@@ -187,13 +187,15 @@ extension JournalState {
     parked.groupName = name
     parked.ownership = Ownership(
       duty: .following, term: ownership.term, configured: .following)
-    (parked.applied, parked.applyTarget) = (last, last)
+    // A step of apply may have begun: before its end the disks are no state of the group.
+    parked.applied = last
+    parked.applyTarget = applyTarget.sequence > last.sequence ? applyTarget : last
     parked.durable = max(durable, last.sequence)
     parked.followers = []
     parked.ownerDurable = .unknown
     (parked.fork, parked.fence) = (nil, nil)
     parked.promise = Promise(given: max(promised, start))
-    parked.historyStart = start
+    parked.historyStart = max(start, parked.applyTarget.timestamp)
     parked.oldestSegment = firstNumber
     return parked
   }

@@ -1,19 +1,20 @@
 import BlockModel
 import SystemIO
 
-/// What a former owner's own records have changed since the last one that it has in common with the
-/// owner that it follows now: in its bases these bytes are as they are at no owner. Written before
-/// the state file says so, and not changed any more; what of it has come since, `JournalState.Lack`
-/// knows.
+/// What a follower lacks of the disks though no record after the *common* one says so: at a former
+/// owner what its own records have changed since, at a follower for which records were dropped what
+/// those had changed. In its bases these bytes are as they are at no owner. Written before the
+/// state file says so, and not changed any more; `JournalState.Lack` knows what has come since.
 ///
-/// The file: `TAPLLACK`, version (32 bits), CRC-32C of what follows (32), then the fields in the
-/// order of `encode`, big-endian.
+/// The file is a `SealedForm`, `TAPLLACK`, with the fields in the order of `encode`, big-endian.
 public struct LackingList: Equatable, Sendable {
   public static let fileName = "lacking"
+  /// A list for which the group's state is about to be changed.
+  public static let nextFileName = "lacking-next"
   /// Of the file, when it has as many ranges as there may be.
-  public static let byteLimit = 1024 + DiskExtents.limit * DiskExtent.byteCount
-  public static let version: UInt32 = 1
-  private static let magic: UInt64 = 0x5441_504C_4C41_434B  // "TAPLLACK"
+  public static let byteLimit =
+    (1 << 20) + DiskExtents.limit * DiskExtent.byteCount
+  private static let form = SealedForm(magic: 0x5441_504C_4C41_434B, version: 2)  // "TAPLLACK"
 
   /// Drawn at random: the state file names it.
   public let number: UInt64
@@ -25,17 +26,28 @@ public struct LackingList: Equatable, Sendable {
   public let exactAfter: JournalState.OwnerMark
   /// The last own record, and the incarnation that stamped it.
   public let last: JournalState.OwnerMark
+  /// Of the owner, up to the common record, and the disks that the group has with it, where the
+  /// follower's own do not go on.
+  public let lineage: Lineage
+  public let disks: [JournalState.Disk]
+  public let nextDisk: UInt16
   public let extents: DiskExtents
+  /// The group's disks have the owner's numbers.
+  public var hasOwnersDisks = true
 
   public init(
     number: UInt64, group: GroupIdentifier, common: JournalState.Mark,
-    exactAfter: JournalState.OwnerMark, last: JournalState.OwnerMark, extents: DiskExtents
+    exactAfter: JournalState.OwnerMark, last: JournalState.OwnerMark, lineage: Lineage = Lineage(),
+    disks: [JournalState.Disk] = [], nextDisk: UInt16 = 0, extents: DiskExtents
   ) {
     self.number = number
     self.group = group
     self.common = common
     self.exactAfter = exactAfter
     self.last = last
+    self.lineage = lineage
+    self.disks = disks
+    self.nextDisk = nextDisk
     self.extents = extents
   }
 
@@ -48,42 +60,34 @@ public struct LackingList: Equatable, Sendable {
     fields.put(common.timestamp.rawValue)
     fields.put(exactAfter)
     fields.put(last)
+    fields.put(lineage)
+    fields.put(hasOwnersDisks ? UInt8(1) : 0)
+    fields.put(nextDisk)
+    fields.put(whole: disks)
     fields.put(UInt32(extents.extents.count))
     fields.put(extents: extents.extents)
-    var whole = WireEncoder()
-    whole.put(Self.magic)
-    whole.put(Self.version)
-    whole.put(Self.checksum(fields.bytes))
-    whole.put(fields.bytes)
-    return whole.bytes
+    return Self.form.seal(fields.bytes)
   }
 
   /// Nil: damaged, or of another version.
   public init?(decoding bytes: [UInt8]) {
-    var decoder = WireDecoder(bytes)
-    do throws(WireDecoder.Failure) {
-      let (magic, version) = (try decoder.take(UInt64.self), try decoder.take(UInt32.self))
-      let sum = try decoder.take(UInt32.self)
-      let fields = try decoder.takeBytes(decoder.remaining)
-      guard magic == Self.magic, version == Self.version, Self.checksum(fields) == sum else {
-        return nil
-      }
-      decoder = WireDecoder(fields)
+    do {
+      var decoder = WireDecoder(try Self.form.open(bytes))
       number = try decoder.take()
       group = GroupIdentifier(high: try decoder.take(), low: try decoder.take())
       common = .init(SequenceNumber(try decoder.take()), Timestamp(rawValue: try decoder.take()))
       exactAfter = try decoder.takeOwnerMark()
       last = try decoder.takeOwnerMark()
+      lineage = try decoder.takeLineage()
+      hasOwnersDisks = try decoder.take(UInt8.self) == 1
+      nextDisk = try decoder.take()
+      disks = try decoder.takeWholeDisks()
       var extents = DiskExtents()
       for _ in 0..<(try decoder.take(UInt32.self)) {
         guard extents.append(try decoder.takeExtent()) else { return nil }
       }
       self.extents = extents
     } catch { return nil }
-  }
-
-  private static func checksum(_ bytes: [UInt8]) -> UInt32 {
-    unsafe bytes.withUnsafeBytes { unsafe CRC32C.standard($0) }
   }
 
   /// Whether each range has its place on a disk of the owner, as far as that has the disk: what

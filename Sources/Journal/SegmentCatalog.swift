@@ -31,6 +31,15 @@ public final class SegmentCatalog<File: JournalFile>: Sendable {
     }
   }
 
+  /// As `pinnedAll`, those of lower numbers.
+  public func pinnedAll(before number: UInt32) -> [Segment<File>] {
+    segments.withLock { segments in
+      let found = Array(segments.prefix { $0.number < number })
+      for segment in found { segment.pin() }
+      return found
+    }
+  }
+
   public var oldest: Segment<File>? {
     segments.withLock { $0.first }
   }

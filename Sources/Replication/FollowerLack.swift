@@ -53,6 +53,7 @@ public final class FollowerLack: Sendable {
   }
 
   private let content = Mutex(Content())
+  private let hasGivenUp = Atomic(false)
 
   init() {}
 
@@ -69,6 +70,12 @@ public final class FollowerLack: Sendable {
       content.progress = Progress(byteCount: 0, total: extents.byteCount)
     }
   }
+
+  /// Nobody knows any more what it lacks: it is to be told so with the next connection.
+  public var isGivenUp: Bool { hasGivenUp.load(ordering: .acquiring) }
+
+  /// It was told.
+  func startsOver() { hasGivenUp.store(false, ordering: .releasing) }
 
   /// The digests of as many blocks from the position on. Throws, with nothing taken, when they are
   /// not what is asked for.
@@ -140,6 +147,13 @@ public final class FollowerLack: Sendable {
       } else {
         content.latest = (position, record)
       }
+    }
+  }
+
+  /// What the request names is not all that the follower lacks, and the rest is not known.
+  public func giveUp(_ number: UInt64) {
+    content.withLock { content in
+      if content.request?.number == number { hasGivenUp.store(true, ordering: .releasing) }
     }
   }
 

@@ -41,6 +41,11 @@ public enum LinkFrameKind: UInt16, Sendable {
   /// The sender acknowledges nothing any more, and the receiver, which has all up to the record
   /// durably, is to own the group.
   case takeOver = 19
+  /// Ranges of the disks that records have changed which were dropped for the receiver.
+  case owed = 20
+  /// So many ranges were named, which are all; the receiver goes on behind the record in the
+  /// argument, which comes by another connection.
+  case jump = 21
 
   // From the recovery site.
   case welcome = 32
@@ -52,7 +57,7 @@ public enum LinkFrameKind: UInt16, Sendable {
   case alive = 35
   /// What came before the `baselineConfirm` of this number is durable.
   case baselineStored = 36
-  /// Ranges of the disks that are as the receiver's own records left them, when it was the owner.
+  /// Ranges of the disks that the receiver has otherwise, though no record that comes says so.
   case lacking = 37
   /// So many ranges were named, which are all.
   case lackingEnd = 38

@@ -228,6 +228,13 @@ extension LinkMessage {
   /// So many ranges are in one `lacking`.
   public static let lackingLimit = LinkFrame.bodyLimit(of: .lacking) / DiskExtent.byteCount
 
+  /// What each `lacking` names.
+  public static func lackingParts(_ extents: [DiskExtent]) -> [ArraySlice<DiskExtent>] {
+    stride(from: 0, to: extents.count, by: lackingLimit).map {
+      extents[$0..<min(extents.count, $0 + lackingLimit)]
+    }
+  }
+
   public static func encodeLacking(_ extents: ArraySlice<DiskExtent>) -> [UInt8] {
     var encoder = WireEncoder()
     encoder.put(extents: extents)

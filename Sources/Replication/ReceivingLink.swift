@@ -60,6 +60,8 @@ public struct ReceivingLink {
     case restamped(DiskPosition, by: SequenceNumber)
     /// All of it comes with the records up to this one.
     case reconciled(JournalState.Mark)
+    /// The records that come next here were dropped: to go on behind them, by another connection.
+    case jump(JumpPoint)
     /// This site is to own the group, with all records up to this one.
     case takeOver(SequenceNumber)
     case heartbeat(Timestamp)
@@ -97,6 +99,8 @@ public struct ReceivingLink {
   /// Records that were unpacked and not taken yet.
   private var plainLeft = 0..<0
   private var pieceBytesPending = 0
+  /// What records have changed that were dropped.
+  private var owed = DiskExtents()
 
   public init(_ hello: LinkHello) { self.hello = hello }
 
@@ -222,6 +226,17 @@ public struct ReceivingLink {
       phase = .resetting
       copy = frame.argument
       return .copy(copy, discarding: try unsafe LinkMessage.decodeDiscarded(Array(body)))
+    case .owed:
+      for extent in try unsafe LinkMessage.decodeLacking(Array(body)) {
+        guard owed.append(extent) else {
+          throw .protocolViolation("what was dropped is not named in order")
+        }
+      }
+      return .skip
+    case .jump:
+      phase = .resetting
+      return .jump(
+        try LinkMessage.decodeJump(frame, unsafe Array(body), of: hello, lacking: owed))
     case .diverged: return .diverged(unsafe String(oneLine: body))
     default: throw .protocolViolation("unexpected \(frame.kind)")
     }

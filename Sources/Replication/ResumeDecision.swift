@@ -63,11 +63,21 @@ public struct Divergence: Equatable, Sendable {
 /// they are cut off before the next incarnation is sent. Whatever else the follower has and the
 /// owner lacks is left alone.
 public enum ResumeDecision: Equatable, Sendable {
+  /// What the follower lacks of the disks then.
+  public enum Jump: Equatable, Sendable {
+    /// What the records have changed that were dropped for it.
+    case dropped
+    /// Everything, as far as anybody knows.
+    case everything
+  }
+
   /// Stream on from the follower's end.
   case resume
   /// The follower must drop what follows this record, then say again what it has.
   case cut(after: SequenceNumber)
   case baseline
+  /// Go on behind what the follower cannot have as records any more.
+  case jump(Jump)
   case diverged(Divergence)
 
   /// Both ends ask this: the owner to know what to send, and the follower before it drops anything.
@@ -75,25 +85,27 @@ public enum ResumeDecision: Equatable, Sendable {
   /// - Parameters:
   ///   - match: what the owner has in place of the follower's last record.
   ///   - oldest: the first record that is still in the owner's journal; nil when it is empty.
-  ///   - isDetached: the owner's journal gave up what the follower lacks.
+  ///   - dropped: what the owner knows of records that it dropped for the follower.
   public static func decide(
     _ welcome: LinkWelcome, owner: SiteHistory, oldest: SequenceNumber?,
-    match: LastRecord.Match = .unknown, isDetached: Bool = false
+    match: LastRecord.Match = .unknown, dropped: DroppedChanges.Span? = nil
   ) -> ResumeDecision {
     if welcome.needsBaseline { return .baseline }
     switch compare(welcome, owner: owner, match: match) {
     case .same: break
     case .ahead(let end):
       // What is applied cannot be cut off any more.
-      return welcome.applied > end || isDetached ? .baseline : .cut(after: end)
+      return welcome.applied > end ? .jump(.everything) : .cut(after: end)
     case .diverged(let divergence): return .diverged(divergence)
     }
-    if isDetached || welcome.needsCopy { return .baseline }
-    let sequence = welcome.last.sequence
-    if sequence < owner.last.sequence {
-      guard let oldest, sequence.advanced(by: 1) >= oldest else { return .baseline }
-    }
-    return .resume
+    if welcome.needsCopy { return .jump(.everything) }
+    let next = welcome.last.sequence.advanced(by: 1)
+    if next > owner.last.sequence { return .resume }
+    if let oldest, next >= oldest { return .resume }
+    guard let dropped, dropped.after < next, next <= dropped.through,
+      oldest.map({ $0 <= dropped.through.advanced(by: 1) }) ?? true
+    else { return .jump(.everything) }
+    return .jump(.dropped)
   }
 
   /// Why the follower may not drop what it has because this owner says so; nil when it may.
@@ -112,6 +124,22 @@ public enum ResumeDecision: Equatable, Sendable {
     case .same: return end.map { $0 < welcome.sequence } ?? false ? .otherRecord : nil
     case .ahead(let allowed): return end.map { $0 < allowed } ?? false ? .otherRecord : nil
     case .diverged(let divergence): return divergence.cause
+    }
+  }
+
+  /// Whether the follower may give up its place in the order for another: the owner has had all
+  /// that is here, or none of what it lacks was durable there, and nothing of that stays on the
+  /// disks.
+  public static func mayJump(
+    to point: JumpPoint, from welcome: LinkWelcome, of hello: LinkHello, match: LastRecord.Match
+  ) -> Bool {
+    if welcome.needsBaseline { return false }
+    let owner = SiteHistory(hello.lineage, last: hello.last.mark)
+    switch compare(welcome, owner: owner, match: match) {
+    case .same:
+      return point.isWhole || !welcome.needsCopy && point.mark.sequence >= welcome.sequence
+    case .ahead: return point.isWhole
+    case .diverged: return point.isWhole && point.discarding == welcome.seen
     }
   }
 

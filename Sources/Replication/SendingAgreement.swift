@@ -22,6 +22,7 @@ extension SendingLink {
     parts.follower.debt.end()
     let comparison = WelcomeComparison(welcome, parts.catalog, parts.watermarks)
     phase = .comparing(comparison, rounds: rounds)
+    self.welcome = welcome
     stream.output.ask(comparison)
     putOut(now)
   }
@@ -35,10 +36,11 @@ extension SendingLink {
     case .resume where isForked(welcome):
       // It has records in the segment and keeps them: damage has cost this site its own segment of
       // that number, whose records are applied.
-      if rounds > 0 { return try beginCopy(now) }
+      if rounds > 0 { return try jump(.everything, now) }
       try goBack(welcome, after: welcome.sequence, rounds, now)
     case .resume: try begin(try stream.resume(welcome), now)
     case .baseline: try beginCopy(now)
+    case .jump(let jump): try self.jump(jump, now)
     case .cut(let after):
       #if MUTANTS
         if Mutant.ignoreFork.isOn {
@@ -56,17 +58,95 @@ extension SendingLink {
         "group \(parts.hello.groupName): what \(monitor.peerSite) has more is given up, as the "
           + "operator has decided: record \(welcome.sequence.rawValue) was its last")
       guard let common = divergence.common?.sequence, welcome.applied <= common else {
-        return try beginCopy(discarding: welcome.seen, now)
+        return try jump(.everything, discarding: welcome.seen, now)
       }
       try goBack(welcome, after: common, discarding: welcome.seen, rounds, now)
     }
   }
 
   private func decision(on compared: WelcomeComparison) -> ResumeDecision {
-    ResumeDecision.decide(
+    if compared.welcome.lacksAfter != nil, monitor.lack.isGivenUp { return .jump(.everything) }
+    let first = presentDecision(on: compared)
+    guard parts.follower.isGivenUp, first == .resume || first == .jump(.dropped) else {
+      return first
+    }
+    // Looked at again: until it was kept, some of it may have been dropped.
+    parts.reporter.isKeptAgain(after: compared.welcome.sequence)
+    return presentDecision(on: compared)
+  }
+
+  private func presentDecision(on compared: WelcomeComparison) -> ResumeDecision {
+    // What was dropped is known before it is: the other way round a gap could be seen.
+    let oldest = parts.catalog.oldest?.firstSequence
+    return ResumeDecision.decide(
       compared.welcome, owner: SiteHistory(parts.hello.lineage, last: compared.last.mark),
-      oldest: parts.catalog.oldest?.firstSequence, match: compared.match,
-      isDetached: parts.follower.isGivenUp)
+      oldest: oldest, match: compared.match, dropped: parts.follower.dropped.changes?.span)
+  }
+
+  /// The peer goes on behind what it cannot have as records. It ends the connection, and comes back
+  /// there.
+  private mutating func jump(
+    _ jump: ResumeDecision.Jump, discarding seen: JournalState.OwnerMark? = nil, _ now: UInt64
+  ) throws(LinkError) {
+    guard let welcome, let point = try point(of: jump, for: welcome, discarding: seen) else {
+      return try beginCopy(discarding: seen, now)
+    }
+    parts.reporter.jumps(behind: point.mark.sequence)
+    monitor.lack.startsOver()
+    monitor.update { $0.isRecoverable = false }
+    parts.log(
+      "group \(parts.hello.groupName): \(monitor.peerSite) has records up to "
+        + "\(welcome.sequence.rawValue), and goes on behind \(point.mark.sequence.rawValue); it "
+        + "lacks what \(ByteCount.format(point.extents.byteCount)) of the disks hold"
+        + (point.isWhole ? "" : ", which the records between have changed"))
+    for part in LinkMessage.lackingParts(point.extents.extents) {
+      stream.output.put(LinkFrame(.owed), LinkMessage.encodeLacking(part))
+    }
+    stream.output.put(
+      LinkFrame(.jump, argument: point.mark.sequence.rawValue), LinkMessage.encodeJump(point))
+    awaitWelcome(rounds: 1, now)
+    putOut(now)
+  }
+
+  /// Nil: only a full copy helps, which is made in place.
+  private func point(
+    of jump: ResumeDecision.Jump, for welcome: LinkWelcome,
+    discarding seen: JournalState.OwnerMark?
+  ) throws(LinkError) -> JumpPoint? {
+    let hello = stream.hello
+    if jump == .dropped, let dropped = parts.follower.dropped.changes {
+      return JumpPoint(
+        behind: dropped.through, hello.lineage.holding(through: dropped.through.sequence),
+        disks: hello.disks, nextDisk: hello.nextDisk, after: dropped.after,
+        lacking: dropped.extents(of: hello.disks))
+    }
+    // Nobody but a copy makes zeros of what lies behind the end of a disk here.
+    let isLarger = welcome.disks.contains { disk in
+      hello.disks[named: disk.name].map { $0.byteCount < disk.byteCount } ?? false
+    }
+    guard !welcome.needsBaseline, !isLarger, let mark = try lastBeforeSegment() else { return nil }
+    return JumpPoint(
+      behind: mark, hello.lineage.holding(through: mark.sequence),
+      disks: hello.disks, nextDisk: hello.nextDisk, after: .none,
+      lacking: DiskExtents(whole: hello.disks),
+      discarding: seen)
+  }
+
+  /// A durable record behind which a segment begins that can be sent, as far as is known.
+  private func lastBeforeSegment() throws(LinkError) -> JournalState.Mark? {
+    let durable = parts.watermarks.sequence(.durable)
+    guard let damaged = stream.damage.flatMap({ parts.catalog.segment($0.segment) }) else {
+      let segment = parts.catalog.segment(holding: max(1, durable.rawValue))
+      return (segment ?? parts.catalog.oldest)?.markBefore
+    }
+    if let next = parts.catalog.segment(damaged.number + 1) {
+      if next.markBefore.sequence <= durable { return next.markBefore }
+    } else if damaged.isSealed, parts.watermarks.sequence(.appended) == durable {
+      return .init(durable, Timestamp(rawValue: parts.watermarks[.appendedTimestamp]))
+    } else {
+      monitor.askToEnd(damaged.number)
+    }
+    throw .local("the peer goes on once segment \(damaged.number) has ended, which is damaged")
   }
 
   mutating func begin(
@@ -74,7 +154,7 @@ extension SendingLink {
   ) throws(LinkError) {
     switch resumption {
     case .begun: try begun(now)
-    case .impossible: try beginCopy(now)
+    case .impossible: try jump(.everything, now)
     case .checking:
       phase = .checking
       putOut(now)
@@ -140,5 +220,14 @@ extension SendingLink {
     stream.output.put(
       LinkFrame(.cut, argument: sequence.rawValue), LinkMessage.encodeDiscarded(seen))
     putOut(now)
+  }
+}
+
+extension Segment {
+  /// The last record before its first one, which is not later than that.
+  fileprivate var markBefore: JournalState.Mark {
+    let last = SequenceNumber(firstSequence.rawValue - 1)
+    let time = last == .none ? 0 : max(2, header.firstTimestamp.rawValue) - 1
+    return .init(last, Timestamp(rawValue: time))
   }
 }

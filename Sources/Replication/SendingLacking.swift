@@ -39,7 +39,10 @@ extension SendingStream {
   }
 
   /// What became durable here since it was told last.
-  mutating func tellRestamped() {
+  mutating func tellRestamped() throws(LinkError) {
+    if monitor.lack.isGivenUp {
+      throw .local("\(monitor.peerSite) is to be compared: nobody knows any more what it lacks")
+    }
     switch monitor.lack.news(durable: parts.watermarks.sequence(.durable)) {
     case .reached(let position, let record):
       output.put(

@@ -117,6 +117,8 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
   var phaseEnd: UInt64 = .max
   private var retry = Self.retryNanoseconds.lowerBound
   var stream: SendingStream<Store>
+  /// What the peer has said last of what it has.
+  var welcome: LinkWelcome?
   private var isSending = false
   /// Outlives a connection; there is no other one before it has ended.
   private var isWorking = false

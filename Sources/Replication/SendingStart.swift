@@ -55,7 +55,7 @@ extension SendingStream {
     guard let damage, case .check(_, _, let applied) = repairs.task else { return begun() }
     try checkIsApplied(damage, by: applied)
     if repairs.restoredByteCount != nil { return begun() }
-    noteRepair(of: damage, "is not on the disk any more as it was: a full copy follows")
+    noteRepair(of: damage, "is not on the disk any more as it was: the peer goes on behind it")
     return .impossible
   }
 

@@ -112,7 +112,7 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
   mutating func go(_ now: UInt64) throws(LinkError) {
     wake = now + Self.heartbeatNanoseconds
     try tellGrowth()
-    tellRestamped()
+    try tellRestamped()
     let hadTurn = isRecordsTurn
     if !hadTurn { turnByteCount = 0 }
     if copy != nil, !hadTurn, try goOnCopying(now) { return }

@@ -64,6 +64,9 @@ enum LinkMessageCheck {
       try require(
         after < welcome.sequence && after >= welcome.applied && !welcome.needsBaseline,
         "a receiver at \(welcome.sequence.rawValue) is cut to \(after.rawValue)")
+    case .jump(let jump):
+      try require(
+        jump == .everything && !welcome.needsBaseline, "a jump behind what was never dropped")
     case .baseline, .diverged: break
     }
   }

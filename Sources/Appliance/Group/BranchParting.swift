@@ -57,3 +57,15 @@ extension GroupOpening {
     }
   }
 }
+
+extension Branch {
+  /// Of one that nobody uses. What is left is removed by the next branch of that name. Blocks.
+  static func removeFiles(of folder: String) {
+    // Without this file it is no branch any more, also after a crash.
+    try? Directory.remove("\(folder)/\(BranchRecord.fileName)")
+    guard (try? Directory.sync(folder)) != nil else { return }
+    let storage = FolderStorage(existing: folder)
+    for name in (try? storage.names()) ?? [] { try? storage.remove(name) }
+    try? Directory.removeFolder(folder)
+  }
+}

@@ -141,7 +141,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
     case .peerMustBeCopied:
       Facts(
         .error, "the journal was full, and the peer's records were dropped (`on_full: degrade`)",
-        remedy: "bring the peer back: it is copied anew by itself")
+        remedy: "bring the peer back: it gets what it lacks by itself")
     case .diskTooSmall:
       Facts(
         .error, "a disk here has no room for what the peer writes, or will write",
@@ -212,7 +212,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
         remedy: "look at the storage under the data folder: it does not keep what is written there")
     case .copying:
       Facts(
-        .info, "a full copy to the peer is under way, or what it lacks as a former owner",
+        .info, "a full copy to the peer is under way, or what it lacks of the disks is on its way",
         remedy: "none is needed; the text, or `sync_progress` of the link, says how far it is")
     case .diskComing:
       Facts(

@@ -88,6 +88,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   var restamping = Restamping()
   /// What is lacking here, as this site owned the group before; see `GroupReconciling`.
   var lacking: LackingList?
+  /// Nil where nothing is dropped for anybody.
+  let dropped: DroppedFiles?
   var digesting = Digesting()
   /// What of it is left, as far as the owner has told, and all of it.
   var lackingByteCounts: (left: UInt64, total: UInt64) = (0, 0)
@@ -113,6 +115,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   var fence: Fence?
   /// Called, on the loop, when this site is to give the group up for good.
   var onGivingWay: (@Sendable (Rival) -> Void)?
+  /// The owner, a site of this name, has dropped what comes next here: to be called on the loop.
+  var onJump: (@Sendable (JumpPoint, String) -> Void)?
   /// Called, on the loop, when this site is to take the group over from its owner, who asks for it.
   var onTakingOver: (@Sendable (_ owner: String) -> Void)?
   var promises: PromiseLedger
@@ -154,6 +158,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     stateKeeper = parts.stateKeeper
     followers = parts.followers
     lacking = parts.lacking
+    dropped = DroppedFiles(parts, log: log)
     receiving = ReceivingState(ownerDurable: parts.stateKeeper?.state.ownerDurable ?? .unknown)
     analyzer = parts.analyzer
     tap = parts.journal.map {

@@ -121,7 +121,7 @@ extension Group {
     let applier = Applier(catalog: journal.catalog, stores: stores)
     let views = viewsToSaveFor
     let (watermarks, catalog) = (journal.watermarks, journal.catalog)
-    let followers = followers
+    let (followers, dropped) = (followers, dropped)
     let known = knownOfOthers
     let unverified = journal.segmentsToVerify(through: mark.sequence)
     // What is still written to is verified again by the next step.
@@ -138,10 +138,14 @@ extension Group {
         outcome = try applier.apply(generations, savingFor: views) { disk, map in
           followers.note(disk, map)
         }
+        let (durable, marks) = (watermarks.sequence(.durable), followers.marks)
+        var oldest = catalog.oldestNeeded(
+          durable: durable, applied: mark.sequence, kept: marks.mark)
+        if let needed = oldest, let dropped {
+          oldest = dropped.note(before: needed, catalog, of: stateKeeper.state.disks)
+        }
         try stateKeeper.update {
-          $0.applyEnded(
-            through: mark, durable: watermarks.sequence(.durable), followers: followers.marks,
-            catalog)
+          $0.applyEnded(through: mark, durable: durable, followers: marks, oldest: oldest)
         }
         for (segment, part) in verified { segment.noteApplied(part) }
       } catch let error as Errno {

@@ -20,7 +20,7 @@ extension Group {
     else { return }
     log(
       "group \(configuration.name): the journal is full of records that \(follower.site) has "
-        + "not received; they are dropped and the peer will be copied anew")
+        + "not received; they are dropped, and what they change is kept in mind for it")
     follower.detach()
     // The next has its own time.
     room.came()
@@ -126,14 +126,18 @@ extension Group {
       found.append(
         Condition(
           .peerMustBeCopied, peer: site,
-          "the journal was full: \(site) will be copied anew when it is back"))
+          "the journal was full: \(site) "
+            + (link.follower.dropped.changes.map {
+              "has lost records, and gets what they changed, \(ByteCount.format($0.byteCount)) so "
+                + "far, when it is back"
+            } ?? "will get what it lacks, or be copied anew, when it is back")))
     }
     if let (disk, text) = tooSmall(link, peer) {
       found.append(Condition(.peerDiskTooSmall, disk: disk, peer: site, text))
     }
     if let progress = link.lack.progress {
       let text =
-        "\(site), which owned the group before, is brought in step: \(progress.byteCount >> 20) of "
+        "\(site) is brought in step: \(progress.byteCount >> 20) of "
         + "\(progress.total >> 20) MiB that it lacks are in the history, of which "
         + "\(progress.equalByteCount >> 20) MiB were the same there"
       found.append(

@@ -120,7 +120,11 @@ extension Group {
 
   /// Why a full copy cannot be taken.
   func refusalOfCopy(from hello: LinkHello) -> String? {
-    if let reason = refusalOfCopyForBranches { return reason }
+    refusalOfCopyForBranches ?? refusalOfDisks(ofCopyFrom: hello)
+  }
+
+  /// The disks of the peer do not all have their place here.
+  func refusalOfDisks(ofCopyFrom hello: LinkHello) -> String? {
     let table = diskTable.withLock { $0 }
     let here = table.names
     if let disk = hello.disks.first(where: { !here.contains($0.name) }) {

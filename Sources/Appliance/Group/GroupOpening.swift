@@ -262,6 +262,8 @@ enum GroupOpening {
     for note in recovered.notes { log("group \(configuration.name): \(note)") }
     state.opens(recovered, isNew: opened.generation == 0, former: opened.former)
     parts.followers = followers(configuration, state)
+    DroppedFiles.load(
+      parts.followers, state, in: folder, oldest: recovered.segments.first?.firstSequence, log: log)
     parts.journal = Journal(
       storage: storage,
       options: .init(
@@ -373,7 +375,7 @@ enum GroupOpening {
     }
   }
 
-  /// What a former owner lacks. If nobody can tell that any more, a full copy must come.
+  /// What a follower lacks. If nobody can tell that any more, everything, behind what it has.
   private static func lacking(
     _ folder: String, _ state: inout JournalState, log: (String) -> Void
   ) throws -> LackingList? {
@@ -382,9 +384,12 @@ enum GroupOpening {
     if let found, found.number == state.lack.list, found.group == state.group { return found }
     log(
       "group \(state.groupName): \(LackingFile.path(folder)), which says what its disks lack, is "
-        + "missing or damaged: a full copy follows")
-    state.baseline = .missing
-    return nil
+        + "missing or damaged: everything is compared")
+    let last = JournalState.OwnerMark(
+      state.lineage.holder(of: state.applied.sequence)?.identifier ?? .none, state.applied.sequence)
+    return LackingList(
+      number: state.lack.list, group: state.group, common: state.applied, exactAfter: last,
+      last: last, extents: DiskExtents(whole: state.presentDisks))
   }
 
   private static func check(

@@ -95,7 +95,7 @@ extension Group {
     {
       return "group \(hello.groupName) receives from site \(peer.site), not from \(hello.site)"
     }
-    if let reason = refusalOfDisks(hello, state) { return reason }
+    if !isUnnumbered, let reason = refusalOfDisks(hello, state) { return reason }
     if let reason = refusalOfSizes(hello, state) { return reason }
     if let journal, Int(hello.segmentByteCount) != journal.options.segmentByteCount {
       return "the journal segments differ: \(hello.segmentByteCount) bytes there, "
@@ -134,6 +134,9 @@ extension Group {
       + "was put back to an older state; stop that one"
   }
 
+  /// The disks have their numbers from an order of which nothing is left.
+  private var isUnnumbered: Bool { lacking?.hasOwnersDisks == false }
+
   var presentWelcome: LinkWelcome? { (stateKeeper?.state).map(welcome) }
 
   func welcome(_ state: JournalState) -> LinkWelcome {
@@ -142,7 +145,7 @@ extension Group {
       journal.map { LastRecord.newest($0.catalog, $0.watermarks) } ?? LastRecord(.none, .zero)
     return LinkWelcome(
       site: siteName, needsBaseline: state.needsBaseline,
-      needsCopy: state.needsCopy || lacksWhatIsNowhere,
+      needsCopy: state.needsCopy || lacksWhatIsNowhere || isUnnumbered,
       lacksAfter: state.baseline == .reconciling ? lacking?.common.sequence : nil,
       copy: state.baseline == .copying ? state.copy : .none,
       lineage: journal?.lineage.holding(through: last.sequence) ?? Lineage(), last: last,
@@ -195,17 +198,48 @@ extension Group {
     }
   }
 
+  /// What is here may be given up for the peer's order behind the point.
+  func requireJump(to point: JumpPoint, _ hello: LinkHello) throws(LinkError) {
+    guard let welcome = presentWelcome,
+      ResumeDecision.mayJump(to: point, from: welcome, of: hello, match: match(of: hello, welcome))
+    else {
+      throw .protocolViolation(
+        "\(hello.site) would have this site go on behind record \(point.mark.sequence.rawValue), "
+          + "and lacks records that are here; they are kept")
+    }
+    if let reason = refusalOfJumpForBranches ?? refusalOfDisks(ofCopyFrom: hello) {
+      throw .unacceptable(reason)
+    }
+  }
+
+  /// The group is closed for that, and opened again.
+  func jump(to point: JumpPoint, of owner: String) {
+    var (point, table) = (point, diskTable.withLock { $0 })
+    table.become(point.disks, group: configuration.name)
+    point.disks = table.numbered.compactMap { disk in
+      disk.map { disk in
+        var noted = disk.noted
+        noted.backing = disk.backing
+        return noted
+      }
+    }
+    onJump?(point, owner)
+  }
+
+  private func match(of hello: LinkHello, _ welcome: LinkWelcome) -> LastRecord.Match {
+    let last = hello.last
+    guard let journal, last.sequence <= welcome.sequence else { return .unknown }
+    return last.match(
+      in: journal.catalog, of: hello.lineage.holder(of: last.sequence)?.identifier)
+  }
+
   /// What the peer lacks of what is here; see `ResumeDecision.objection`.
   private func objection(
     to hello: LinkHello, droppingAfter end: SequenceNumber?
   ) -> Divergence.Cause? {
-    guard let welcome = presentWelcome, let journal else { return nil }
-    let last = hello.last
-    let match: LastRecord.Match =
-      last.sequence <= welcome.sequence
-      ? last.match(in: journal.catalog, of: hello.lineage.holder(of: last.sequence)?.identifier)
-      : .unknown
-    return ResumeDecision.objection(of: welcome, to: hello, match: match, droppingAfter: end)
+    guard let welcome = presentWelcome else { return nil }
+    return ResumeDecision.objection(
+      of: welcome, to: hello, match: match(of: hello, welcome), droppingAfter: end)
   }
 
   /// Why the record cannot be taken, of which its owner had said before that it would not come.

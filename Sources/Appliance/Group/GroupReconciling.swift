@@ -3,10 +3,11 @@ import Journal
 import Replication
 import SystemIO
 
-/// A former owner that follows: the records of the next owner go on from the record that both have,
-/// but some bytes of the disks here are as its own later records left them. It names them to the
-/// owner, which makes records of what they are there (`GroupRestamping`). With the last of these
-/// the disks are the owner's; what was here before that is no state of the group.
+/// A follower whose disks are not as the record left them behind which it goes on: a former owner,
+/// where some bytes are as its own later records left them, or one for which records were dropped.
+/// It names these bytes to the owner, which makes records of what they are there
+/// (`GroupRestamping`). With the last of these the disks are the owner's; what was here before that
+/// is no state of the group.
 ///
 /// What has come by a record that is durable here is not asked for again. The owner tells only of
 /// records that are durable there.
@@ -74,11 +75,10 @@ extension Group {
     guard stateKeeper?.state.baseline == .reconciling else { return nil }
     let owner = receiving.peerSite ?? configuration.peer?.site ?? "the owner of the group"
     guard receiving.receiver?.isStreaming == true else {
-      return "the disks, which \(siteName) owned before, are to be brought in step: "
-        + "waiting for \(owner)"
+      return "the disks are to be brought in step: waiting for \(owner)"
     }
     let (left, total) = lackingByteCounts
-    return "the disks, which \(siteName) owned before, are brought in step with \(owner): "
+    return "the disks are brought in step with \(owner): "
       + "\((total - left) >> 20) of \(total >> 20) MiB so far"
   }
 }

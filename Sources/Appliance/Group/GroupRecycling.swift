@@ -23,8 +23,11 @@ extension Group {
     #endif
     guard lifecycle.begin(.voidNote) else { return }
     // Not behind a step of apply, which takes long.
+    let (dropped, catalog) = (dropped, journal.catalog)
     lanes.files.submit { [self] in
       var failure: Errno?
+      let oldest =
+        dropped?.note(before: oldest, catalog, of: stateKeeper.state.disks) ?? oldest
       do throws(Errno) {
         try stateKeeper.update { $0.oldestSegment = max($0.oldestSegment, oldest) }
       } catch { failure = error }

@@ -148,13 +148,12 @@ extension Group {
 
   private func remembered(_ found: DiskExtents?, _ request: FollowerLack.Request) {
     guard let found else {
-      restamping.work?.stage = .remembering
-      restamping.retryNanoseconds = loop.monotonicNow + Self.retryNanoseconds
-      restamping.failure =
-        "it has forgotten what records \(request.common.rawValue + 1) to "
-        + "\(request.exactAfter.sequence.rawValue) changed, and they are not parked here: it is to "
-        + "be copied anew"
-      return
+      restamping.work?.stage = .looking
+      if let link = restamping.work?.link { links[link].lack.giveUp(request.number) }
+      return log(
+        "group \(configuration.name): what records \(request.common.rawValue + 1) to "
+          + "\(request.exactAfter.sequence.rawValue) changed is not known any more, and they are "
+          + "not parked here: all that the peer has is compared")
     }
     restamping.failure = nil
     var all = DiskExtentCollector()
@@ -230,8 +229,8 @@ extension Group {
     work.stage = .stamping
     restamping.work = work
     log(
-      "group \(configuration.name): \(links[work.link].peerSite), which owned the group before, "
-        + "lacks \(byteCount) bytes that no record has: what differs there becomes records")
+      "group \(configuration.name): \(links[work.link].peerSite) lacks \(byteCount) bytes that no "
+        + "record has: what differs there becomes records")
   }
 
   // MARK: Pieces

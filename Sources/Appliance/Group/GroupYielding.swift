@@ -167,7 +167,7 @@ extension GroupOpening {
 
 extension JournalState {
   /// The owner is known by its claim, and this site stands in nobody's way any more.
-  fileprivate mutating func follows(_ claim: Claim?) {
+  mutating func follows(_ claim: Claim?) {
     fence = nil
     guard let claim else { return }
     ownership.hear(of: claim.term, isTaken: claim.isTaken)

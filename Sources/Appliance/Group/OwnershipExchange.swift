@@ -210,6 +210,9 @@ struct OwnershipExchange {
     case .yielding:
       notes.append("parking what another owner lacks was interrupted, and goes on")
       try parkOwn()
+    case .jumping:
+      notes.append("going on behind what the owner has dropped was interrupted, and goes on")
+      try finishJump()
     case .returning:
       notes.append("a rollback was interrupted, and goes on")
       try goBack()
@@ -285,7 +288,23 @@ struct OwnershipExchange {
     return record
   }
 
-  private static func error(_ group: String, _ action: String, _ error: any Error) -> SiteError {
+  /// Of what is saved for a branch that is apart: never more than what the disks hold, and it must
+  /// not end because much comes over the link.
+  var wholeLimit: UInt64 {
+    state.presentDisks.reduce(configuration.journal.capacityBytes) { $0 + 2 * $1.byteCount }
+  }
+
+  /// The names of branches are unique at a site.
+  func newBranchName(_ name: String) throws(SiteError) -> String {
+    let found = Set(try GroupOpening.findRecords(folder) { _ in }.map(\.name))
+    for number in 1... {
+      let next = name + (number == 1 ? "" : "-\(number)")
+      if !found.contains(next) { return next }
+    }
+    preconditionFailure("numbers end")
+  }
+
+  static func error(_ group: String, _ action: String, _ error: any Error) -> SiteError {
     let text = (error as? Errno)?.withAdvice ?? "\(error)"
     return SiteError("group \(group): \(action): \(text)")
   }

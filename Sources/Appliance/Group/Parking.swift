@@ -34,9 +34,10 @@ struct Parking {
     as record: BranchRecord, log: @escaping (String) -> Void
   ) throws(SiteError) {
     let folder = ParkingFolder(of: state, in: path, branch: record.name, log: log)
-    guard state.applyTarget.sequence <= last.sequence, state.baseline == .complete,
-      !record.isApart || state.applied.sequence == last.sequence
-    else {
+    let isOnDisks =
+      record.isApart
+      ? state.applied.sequence == last.sequence : state.applyTarget.sequence <= last.sequence
+    guard isOnDisks, state.baseline == .complete else {
       throw folder.failure(
         "what follows record \(last.sequence.rawValue) cannot be parked: the disks do not hold "
           + "what is to be its base")

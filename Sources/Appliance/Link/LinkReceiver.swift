@@ -174,6 +174,10 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
     case .restamped(let position, let record):
       group.restamped(to: position, by: record)
     case .reconciled(let mark): group.reconciled(at: mark)
+    case .jump(let point):
+      try group.requireJump(to: point, link.hello)
+      group.jump(to: point, of: link.hello.site)
+      end()
     case .diverged(let text):
       group.diverged(text)
       end()
@@ -195,9 +199,8 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
     guard let lacking = group.lackingRest, let list = group.lacking else { return }
     let rest = lacking.extents
     link.toldLacking()
-    for start in stride(from: 0, to: rest.count, by: LinkMessage.lackingLimit) {
-      let end = min(rest.count, start + LinkMessage.lackingLimit)
-      send(LinkFrame(.lacking), LinkMessage.encodeLacking(rest[start..<end]))
+    for part in LinkMessage.lackingParts(rest) {
+      send(LinkFrame(.lacking), LinkMessage.encodeLacking(part))
     }
     send(
       LinkFrame(.lackingEnd, argument: UInt64(rest.count)), LinkMessage.encode(list.exactAfter))

@@ -437,6 +437,7 @@ final class GroupHost: Sendable {
     group.siteName = surroundings.site
     group.onFailure = { [weak self] reason in self?.hasFailed(reason) }
     group.onGivingWay = { [weak self] rival in self?.giveWay(to: rival) }
+    group.onJump = { [weak self] point, owner in self?.jump(to: point, of: owner) }
     group.onTakingOver = { [weak self, weak group] owner in
       if self?.takeOver(from: owner) != true { group?.giveUpTakingOver() }
     }
@@ -606,22 +607,9 @@ final class GroupHost: Sendable {
 
   /// Its owner moves the group to this site. Does not wait; on the group's loop. False: it cannot.
   private func takeOver(from owner: String) -> Bool {
-    let (configuration, folder) = (configuration, "\(surroundings.dataDirectory)/\(name)")
-    return state.update { state in
-      guard state.change == nil, state.life.change() else { return false }
-      state.change = Change(
-        reason: "\(owner) moves the group to this site",
-        step: { (log) throws(SiteError) in
-          var exchange = try OwnershipExchange(configuration, in: folder)
-          defer {
-            for note in exchange.notes { log("group \(configuration.name): \(note)") }
-            exchange.end()
-          }
-          _ = try exchange.failOver(
-            from: owner, at: nil, parking: "", commits: nil, forGood: true, isGiven: true,
-            now: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()))
-        }, isAwaited: false)
-      return true
+    exchange("\(owner) moves the group to this site") { (exchange, now) throws(SiteError) in
+      _ = try exchange.failOver(
+        from: owner, at: nil, parking: "", commits: nil, forGood: true, isGiven: true, now: now)
     }
   }
 
@@ -643,21 +631,50 @@ final class GroupHost: Sendable {
 
   /// Another site owns the group for good: this one follows. Does not wait; on the group's loop.
   func giveWay(to rival: Rival) {
+    exchangeUnlessFailed("site \(rival.site) owns the group, and this one is to follow") {
+      (exchange, now) throws(SiteError) in
+      try exchange.giveWay(to: rival, now: now)
+    }
+  }
+
+  /// The owner has dropped records that come next here: this site goes on behind them. Does not
+  /// wait; on the group's loop.
+  private func jump(to point: JumpPoint, of owner: String) {
+    exchangeUnlessFailed("\(owner) has dropped what comes next, and this site goes on behind it") {
+      (exchange, now) throws(SiteError) in
+      try exchange.jump(to: point, of: owner, now: now)
+    }
+  }
+
+  private typealias ExchangeStep =
+    @Sendable (inout OwnershipExchange, Timestamp) throws(SiteError) -> Void
+
+  /// As `exchange`, unless one has failed just before.
+  private func exchangeUnlessFailed(_ reason: String, _ step: @escaping ExchangeStep) {
     let now = now
+    guard state.withLock({ now >= $0.nextGivingWay }) else { return }
+    _ = exchange(reason, isGivingWay: true, step)
+  }
+
+  /// What the site does to the group's folder by itself. Does not wait; on the group's loop.
+  /// False: another change is under way, or the group is not open.
+  private func exchange(
+    _ reason: String, isGivingWay: Bool = false, _ step: @escaping ExchangeStep
+  ) -> Bool {
     let (configuration, folder) = (configuration, "\(surroundings.dataDirectory)/\(name)")
-    state.update { state in
-      guard state.change == nil, now >= state.nextGivingWay, state.life.change() else { return }
+    return state.update { state in
+      guard state.change == nil, state.life.change() else { return false }
       state.change = Change(
-        reason: "site \(rival.site) owns the group, and this one is to follow",
+        reason: reason,
         step: { (log) throws(SiteError) in
           var exchange = try OwnershipExchange(configuration, in: folder)
           defer {
             for note in exchange.notes { log("group \(configuration.name): \(note)") }
             exchange.end()
           }
-          try exchange.giveWay(
-            to: rival, now: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()))
-        }, isAwaited: false, isGivingWay: true)
+          try step(&exchange, Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()))
+        }, isAwaited: false, isGivingWay: isGivingWay)
+      return true
     }
   }
 

@@ -219,7 +219,7 @@ extension Site {
   private static func notMade(
     _ record: BranchRecord, _ folder: String, _ reason: String
   ) -> SiteError {
-    removeFiles(of: folder)
+    Branch.removeFiles(of: folder)
     return SiteError("test \(record.name): \(folder): \(reason)")
   }
 
@@ -229,7 +229,7 @@ extension Site {
     let record = branch.record
     let isAdded = group.loop.ask { done in done(group.add(branch, on: base)) } ?? false
     guard isAdded else {
-      Self.removeFiles(of: branch.folder)
+      Branch.removeFiles(of: branch.folder)
       group.drop(base)
       throw SiteError(
         "group \(host.name) is being set back or stopped, or its journal has no room: try again",
@@ -256,17 +256,7 @@ extension Site {
       throw SiteError("test \(branch.name): removing its files: \(error.withAdvice)")
     }
     group.loop.perform { group.removeBranch(branch.name) }
-    Self.removeFiles(of: branch.folder)
-  }
-
-  /// What is left is removed by the next test of that name.
-  private static func removeFiles(of folder: String) {
-    // Without this file it is no branch any more, also after a crash.
-    try? Directory.remove("\(folder)/\(BranchRecord.fileName)")
-    guard (try? Directory.sync(folder)) != nil else { return }
-    let storage = FolderStorage(existing: folder)
-    for name in (try? storage.names()) ?? [] { try? storage.remove(name) }
-    try? Directory.removeFolder(folder)
+    Branch.removeFiles(of: branch.folder)
   }
 
   // MARK: Ending

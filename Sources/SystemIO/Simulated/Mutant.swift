@@ -87,6 +87,8 @@ public enum Mutant: String, CaseIterable {
   case followFromLast = "follow-from-last"
   case skipRestamp = "skip-restamp"
   case restampLate = "restamp-late"
+  case forgetDropped = "forget-dropped"
+  case forgetUnapplied = "forget-unapplied"
   case passDifferent = "pass-different"
   case digestPart = "digest-part"
 

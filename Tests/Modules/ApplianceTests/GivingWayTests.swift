@@ -28,7 +28,7 @@ import Testing
   private func failOver() throws {
     let tail = try group.exchange {
       try $0.failOver(
-        at: instant, parking: "old", commits: nil, forGood: true, now: group.promised)
+        from: "west", at: instant, parking: "old", commits: nil, forGood: true, now: group.promised)
     }
     #expect(tail.name == "old" && tail.recordCount == UInt64(group.images.count - 1 - last))
   }

@@ -53,7 +53,7 @@ import Testing
     #expect(life.dueTime == now + Self.second)
   }
 
-  /// What a branch is built on may go away just then; whoever waits for its end would wait for ever.
+  /// What a branch is built on may go away just then; who waits for its end would wait for ever.
   @Test(arguments: [false, true])
   func `what fails before it serves ends, too`(isReady: Bool) {
     var life = GroupLife()

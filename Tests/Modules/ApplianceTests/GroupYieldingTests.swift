@@ -174,14 +174,16 @@ import Testing
     }
   }
 
-  @Test func `a follower whose list is lost needs a full copy`() throws {
+  @Test func `a follower whose list is lost lacks everything`() throws {
     let common = try write(page: 8)
     _ = try write(page: 3)
     host.end()
     #expect(try GroupOpening.yield(folder: folder, to: common) == .follows)
     try LackingFile.remove(in: folder)
     let parts = try opened()
-    #expect(parts.lacking == nil)
-    #expect(parts.stateKeeper?.state.needsBaseline == true)
+    let state = try #require(parts.stateKeeper?.state)
+    #expect(state.baseline == .reconciling && parts.lacking?.number == state.lack.list)
+    #expect(parts.lacking?.extents == DiskExtents(whole: state.presentDisks))
+    #expect(parts.lacking?.common == state.applied)
   }
 }

@@ -32,6 +32,9 @@ final class ReceivingSite {
   private(set) var cuts: [SequenceNumber] = []
   /// The numbers of the full copies, as each connection named them.
   private(set) var copies: [UInt64] = []
+  /// Where it was to go on, and what it was to lack there.
+  private(set) var jumps: [JumpPoint] = []
+  private var owed = DiskExtents()
   private var stored: UInt64 = 0
   private(set) var knownThrough: UInt64 = 0
   /// What the sender has said to be durable, and of two histories.
@@ -134,6 +137,17 @@ final class ReceivingSite {
       cuts.append(SequenceNumber(frame.argument))
       try group.cut(after: SequenceNumber(frame.argument))
       try welcome()
+    case .owed:
+      for extent in try LinkMessage.decodeLacking(body) where !owed.append(extent) {
+        throw Violation(description: "\(extent) is not in order")
+      }
+    case .jump:
+      guard let hello = hellos.last else { throw Violation(description: "a jump before a hello") }
+      jumps.append(try LinkMessage.decodeJump(frame, body, of: hello, lacking: owed))
+      owed = DiskExtents()
+      // This one has no folder to go on in: it comes back with nothing.
+      needsBaseline = true
+      disconnect()
     case .copyBegin:
       needsBaseline = true
       isStreaming = true

@@ -9,7 +9,7 @@ struct LinkFrameTests {
   static let kinds: [LinkFrameKind] = [
     .hello, .begin, .cut, .baselineBegin, .baselineData, .baselineZeros, .baselineEnd, .segment,
     .records, .compressedRecords, .heartbeat, .durable, .diverged, .restamped,
-    .reconciled, .welcome, .refused, .progress, .lacking, .lackingEnd, .digests,
+    .reconciled, .owed, .jump, .welcome, .refused, .progress, .lacking, .lackingEnd, .digests,
   ]
 
   private static func parse(_ bytes: [UInt8]) -> LinkFrame? {
@@ -38,7 +38,7 @@ struct LinkFrameTests {
       ])
   }
 
-  @Test(arguments: [0, 20, 31, 41, 256, 0x2000, .max] as [UInt16])
+  @Test(arguments: [0, 22, 31, 41, 256, 0x2000, .max] as [UInt16])
   func `an unknown kind is refused`(kind: UInt16) {
     #expect(Self.parse(Self.header(kind: kind, bodyByteCount: 0)) == nil)
   }

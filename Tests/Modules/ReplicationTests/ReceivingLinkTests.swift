@@ -105,6 +105,7 @@ import Testing
     case .baselineZeros: return piece.encoded()
     case .baselineEnd, .reconciled: return [0, 0, 0, 0, 0, 0, 0, 9]
     case .restamped: return [UInt8](repeating: 0, count: 10)
+    case .jump: return [UInt8](repeating: 0, count: 24)  // To the origin, lacking nothing.
     case .compressedRecords: return [0, 0, 0, 28, 1]
     case .diverged: return Array("diverged".utf8)
     default: return []
@@ -114,8 +115,8 @@ import Testing
   private static let kinds: [LinkFrameKind] = [
     .hello, .begin, .cut, .baselineBegin, .baselineData, .baselineZeros, .baselineEnd, .segment,
     .records, .compressedRecords, .heartbeat, .durable, .diverged, .copyBegin, .baselineConfirm,
-    .compressedBaseline, .restamped, .reconciled, .welcome, .refused, .progress, .alive,
-    .baselineStored, .lacking, .lackingEnd, .digests,
+    .compressedBaseline, .restamped, .reconciled, .owed, .jump, .welcome, .refused, .progress,
+    .alive, .baselineStored, .lacking, .lackingEnd, .digests,
   ]
 
   private static let always: [LinkFrameKind: String] = [
@@ -135,7 +136,8 @@ import Testing
   private static let taken: [State: [LinkFrameKind: String]] = [
     .greeted: [:], .resetting: all("await"),
     .agreeing: [
-      .begin: "begin", .cut: "cut", .copyBegin: "copy", .diverged: "diverged",
+      .begin: "begin", .cut: "cut", .copyBegin: "copy", .diverged: "diverged", .owed: "skip",
+      .jump: "jump",
     ],
     .streaming: always,
     .reconciling: always.merging([.restamped: "restamped", .reconciled: "reconciled"]) { $1 },
@@ -150,7 +152,12 @@ import Testing
   func `in each state each kind of message has its outcome`(state: State) throws {
     for kind in Self.kinds {
       var link = try Self.link(state)
-      let argument = kind == .records || kind == .compressedRecords ? Self.position.argument : 7
+      let argument: UInt64 =
+        switch kind {
+        case .records, .compressedRecords: Self.position.argument
+        case .jump: 0
+        default: 7
+        }
       let body = try Self.body(of: kind)
       if let expected = Self.taken[state]?[kind] {
         #expect(try Self.take(&link, kind, body, argument: argument) == expected, "\(kind)")

@@ -25,15 +25,15 @@ struct ResumeDecisionTests {
     /// The first record in the owner's journal; nil when it holds none.
     var oldest: UInt64? = 50
     var match = LastRecord.Match.unknown
-    var isDetached = false
+    var dropped: DroppedChanges.Span?
     let expected: Expected
 
     init(
       _ description: String, needsBaseline: Bool = false, needsCopy: Bool = false,
       in epoch: UInt64, has sequence: UInt64,
       applied: UInt64 = 0, durable: (epoch: UInt64, sequence: UInt64) = (1, 0),
-      oldest: UInt64? = 50, match: LastRecord.Match = .unknown, isDetached: Bool = false,
-      _ expected: Expected
+      oldest: UInt64? = 50, match: LastRecord.Match = .unknown,
+      dropped: (after: UInt64, through: UInt64)? = nil, _ expected: Expected
     ) {
       testDescription = description
       self.needsBaseline = needsBaseline
@@ -47,7 +47,9 @@ struct ResumeDecisionTests {
       self.durable = .init(.numbered(durable.epoch), SequenceNumber(durable.sequence))
       self.oldest = oldest
       self.match = match
-      self.isDetached = isDetached
+      self.dropped = dropped.map {
+        .init(after: SequenceNumber($0.after), through: SequenceNumber($0.through))
+      }
       self.expected = expected
     }
 
@@ -62,7 +64,7 @@ struct ResumeDecisionTests {
   }
 
   enum Expected: Equatable, Sendable {
-    case resume, baseline
+    case resume, baseline, jump, jumpWithEverything
     case cut(UInt64)
     /// With the last common record; 0: none is known.
     case diverged(common: UInt64)
@@ -71,6 +73,8 @@ struct ResumeDecisionTests {
       switch decision {
       case .resume: self = .resume
       case .baseline: self = .baseline
+      case .jump(.dropped): self = .jump
+      case .jump(.everything): self = .jumpWithEverything
       case .cut(let after): self = .cut(after.rawValue)
       case .diverged(let divergence):
         self = .diverged(common: divergence.common?.sequence.rawValue ?? 0)
@@ -93,11 +97,23 @@ struct ResumeDecisionTests {
     Case("the next record is the journal's oldest", in: 1, has: 49, .resume),
     Case("behind, and more was durable than it has", in: 1, has: 70, durable: (3, 120), .resume),
     // Only recycled: the owner has, or had, all that it has.
-    Case("one record behind the journal", in: 1, has: 48, .baseline),
-    Case("behind, the journal is empty", in: 4, has: 249, oldest: nil, .baseline),
-    Case("given up by a full journal", in: 4, has: 240, isDetached: true, .baseline),
+    Case("one record behind the journal", in: 1, has: 48, .jumpWithEverything),
+    Case("behind, the journal is empty", in: 4, has: 249, oldest: nil, .jumpWithEverything),
+    // Dropped by a full journal.
+    Case("what it lacks was dropped", in: 1, has: 48, dropped: (40, 49), .jump),
+    Case("dropped from its last record on", in: 1, has: 40, dropped: (40, 49), .jump),
+    Case("it has all that was dropped", in: 1, has: 49, dropped: (40, 49), .resume),
+    Case("it has more than was dropped", in: 1, has: 60, dropped: (40, 49), .resume),
+    Case(
+      "it lacks one more than was noted", in: 1, has: 39, dropped: (40, 49), .jumpWithEverything),
+    Case(
+      "more was dropped than was noted", in: 1, has: 45, dropped: (40, 48), .jumpWithEverything),
+    Case("dropped, the journal is empty", in: 4, has: 240, oldest: nil, dropped: (9, 250), .jump),
+    Case("dropped, and not from nothing", in: 1, has: 0, dropped: (0, 49), .jump),
+    Case(
+      "dropped, in an incarnation before", in: 3, has: 120, oldest: 221, dropped: (99, 220), .jump),
     // No record at all.
-    Case("has nothing, the journal begins later", in: 1, has: 0, .baseline),
+    Case("has nothing, the journal begins later", in: 1, has: 0, .jumpWithEverything),
     Case("has nothing, the journal has everything", in: 1, has: 0, oldest: 1, .resume),
     Case("has nothing, of nobody known", in: 9, has: 0, oldest: 1, .resume),
     // A power cut took from the owner what was durable nowhere else.
@@ -106,10 +122,13 @@ struct ResumeDecisionTests {
     Case("ahead, applied up to the fork", in: 3, has: 240, applied: 200, .cut(200)),
     Case("ahead, durable up to the fork", in: 3, has: 240, durable: (3, 200), .cut(200)),
     Case("ahead, less was durable", in: 3, has: 240, durable: (1, 80), .cut(200)),
-    Case("ahead, applied beyond the fork", in: 3, has: 240, applied: 201, .baseline),
+    Case("ahead, applied beyond the fork", in: 3, has: 240, applied: 201, .jumpWithEverything),
     Case("ahead in the newest incarnation", in: 4, has: 251, .cut(250)),
-    Case("ahead in the newest one and applied", in: 4, has: 251, applied: 251, .baseline),
-    Case("ahead, and given up", in: 3, has: 240, isDetached: true, .baseline),
+    Case("ahead in the newest one and applied", in: 4, has: 251, applied: 251, .jumpWithEverything),
+    Case("ahead, and records were dropped", in: 3, has: 240, dropped: (40, 220), .cut(200)),
+    Case(
+      "ahead, applied, and records were dropped", in: 3, has: 240, applied: 240,
+      dropped: (40, 220), .jumpWithEverything),
     // The owner lacks what was durable.
     Case(
       "ahead, durable beyond the fork", in: 3, has: 240, durable: (3, 201),
@@ -124,12 +143,12 @@ struct ResumeDecisionTests {
       "ahead, durable in one that is unknown", in: 3, has: 240, durable: (5, 230),
       .diverged(common: 200)),
     Case(
-      "ahead, durable beyond the fork, and given up", in: 3, has: 240, durable: (3, 201),
-      isDetached: true, .diverged(common: 200)),
+      "ahead, durable beyond the fork, and records were dropped", in: 3, has: 240,
+      durable: (3, 201), dropped: (40, 245), .diverged(common: 200)),
     Case("in an incarnation of nobody known", in: 2, has: 100, .diverged(common: 60)),
     Case("in one that is still to come", in: 5, has: 250, .diverged(common: 60)),
     Case(
-      "in one of nobody known, and given up", in: 5, has: 260, isDetached: true,
+      "in one of nobody known, and records were dropped", in: 5, has: 240, dropped: (40, 245),
       .diverged(common: 60)),
     // One incarnation goes on twice.
     Case("the same number, another record", in: 4, has: 240, match: .other, .diverged(common: 0)),
@@ -139,7 +158,10 @@ struct ResumeDecisionTests {
     Case("needs a baseline and is ahead", needsBaseline: true, in: 3, has: 240, .baseline),
     Case("needs a baseline, of nobody known", needsBaseline: true, in: 9, has: 240, .baseline),
     // What it has in order is not given up for that.
-    Case("needs a copy", needsCopy: true, in: 4, has: 250, .baseline),
+    Case("needs a copy", needsCopy: true, in: 4, has: 250, .jumpWithEverything),
+    Case(
+      "needs a copy, and records were dropped", needsCopy: true, in: 1, has: 48, dropped: (40, 49),
+      .jumpWithEverything),
     Case("needs a copy and is ahead", needsCopy: true, in: 3, has: 240, .cut(200)),
     Case(
       "needs a copy, of nobody known", needsCopy: true, in: 5, has: 250, .diverged(common: 60)),
@@ -148,7 +170,7 @@ struct ResumeDecisionTests {
   @Test(arguments: cases) func `the owner decides`(given: Case) {
     let decision = ResumeDecision.decide(
       given.welcome, owner: Self.owner, oldest: given.oldest.map { SequenceNumber($0) },
-      match: given.match, isDetached: given.isDetached)
+      match: given.match, dropped: given.dropped)
     #expect(Expected(decision) == given.expected)
   }
 
@@ -165,12 +187,45 @@ struct ResumeDecisionTests {
     switch given.expected {
     case .diverged: #expect(objects(nil) && objects(SequenceNumber(given.sequence)))
     case .baseline, .resume: #expect(!objects(nil))
+    case .jump, .jumpWithEverything: break
     case .cut(let after):
       #expect(!objects(SequenceNumber(after)))
       #expect(objects(SequenceNumber(after - 1)))
     }
     if given.expected == .resume, given.sequence > 0 {
       #expect(objects(SequenceNumber(given.sequence - 1)))
+    }
+  }
+
+  /// It goes on elsewhere only where all that it has was the owner's, or nothing of it counts.
+  @Test(arguments: cases) func `the follower jumps where nothing is lost`(given: Case) {
+    let disks = [JournalState.Disk(name: "d", byteCount: 4096)]
+    let hello = LinkHello(
+      site: "east", receiver: "west", groupName: "g", group: GroupIdentifier(high: 1, low: 1),
+      lineage: Self.lineage, last: LastRecord(Self.owner.last.sequence, Self.owner.last.timestamp),
+      segmentByteCount: 1, disks: disks)
+    func mayJump(
+      behind last: UInt64, whole isWhole: Bool, discarding seen: JournalState.OwnerMark? = nil
+    ) -> Bool {
+      let point = JumpPoint(
+        behind: .init(SequenceNumber(last), Timestamp(rawValue: last)), Self.lineage, disks: disks,
+        nextDisk: 1, after: .none, lacking: isWhole ? DiskExtents(whole: disks) : DiskExtents(),
+        discarding: seen)
+      return ResumeDecision.mayJump(
+        to: point, from: given.welcome, of: hello, match: given.match)
+    }
+    switch given.expected {
+    case .jump:
+      #expect(mayJump(behind: given.sequence, whole: false))
+      #expect(given.sequence == 0 || !mayJump(behind: given.sequence - 1, whole: false))
+    case .jumpWithEverything, .cut: #expect(mayJump(behind: 0, whole: true))
+    case .diverged:
+      #expect(!mayJump(behind: 250, whole: true) && !mayJump(behind: .max, whole: false))
+      #expect(mayJump(behind: 250, whole: true, discarding: given.welcome.seen))
+      let another = JournalState.OwnerMark(.numbered(9), SequenceNumber(1))
+      #expect(!mayJump(behind: 250, whole: true, discarding: another))
+    case .baseline: #expect(!mayJump(behind: 250, whole: true))
+    case .resume: break
     }
   }
 
@@ -191,8 +246,9 @@ struct ResumeDecisionTests {
         #expect(!isOwn || given.durable.sequence <= end)
       case .resume:
         #expect(sequence <= 250 && (sequence >= 49 || sequence == 0))
-      case .baseline, .diverged:
+      case .baseline, .jump(.everything), .diverged:
         break
+      case .jump(.dropped): Issue.record("nothing was dropped")
       }
     }
   }

@@ -33,6 +33,12 @@ import Testing
       try site.tapline(words + ["--control", site.configuration.control]).checked()
     }
 
+    func waitUntilOffered(_ instant: UInt64, at site: Site) throws {
+      try eventually("\(site.name) offers the instant") {
+        (try? site.connect("disk@\(rfc3339(instant))")) != nil
+      }
+    }
+
     private func context(_ instant: UInt64) -> String {
       "tapline:changed-since:\(rfc3339(instant))"
     }
@@ -74,6 +80,8 @@ import Testing
     let lost = try scene.drive(east)
     let tail = scene.plain.image()
     try scene.pair.drain()
+    // What nobody was told of need not be kept.
+    try scene.waitUntilOffered(lost, at: west)
     try scene.command("failover", "g", "--at", rfc3339(fork), at: west)
     let name = try #require(
       TaplineContract.group("g", in: west.status())["failover"]?["parked_name"]?.string)
@@ -132,6 +140,7 @@ import Testing
     try aside.drive(client, count: 20, maximumLength: 60_000, using: &scene.generator)
     try client.flush()
     let pending = quietInstant()
+    try scene.waitUntilOffered(pending, at: west)
     try scene.command("rollback", "g", at: west)
     try eventually("east writes") {
       try TaplineContract.group("g", in: east.status())["fenced"] == nil

@@ -207,7 +207,9 @@ public final class TestGroup {
       generations, savingFor: savers)
     try updateState {
       $0.applyEnded(
-        through: mark, durable: journal.durable, followers: followers.marks, journal.catalog)
+        through: mark, durable: journal.durable, followers: followers.marks,
+        oldest: journal.catalog.oldestNeeded(
+          durable: journal.durable, applied: mark.sequence, kept: followers.marks.mark))
     }
     journal.applyCompleted(through: mark.sequence)
     try recycle(peerMark: peerMark)

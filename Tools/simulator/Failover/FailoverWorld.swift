@@ -102,8 +102,12 @@ final class FailoverWorld: Run, @unchecked Sendable {
     switch (old?.fork?.stage, new.fork?.stage) {
     case (.parking?, .pending?): statistics.failovers += 1
     case (.pending?, nil): statistics.commits += 1
+    case (.parking?, nil) where new.ownership.duty == .owning:
+      statistics.failovers += 1
+      statistics.commits += 1
     case (.returning?, nil): statistics.rollbacks += 1
     case (.yielding?, nil): statistics.parkings += 1
+    case (.jumping?, nil): statistics.jumps += 1
     case (nil, nil):
       if old?.ownership.duty == .owning, new.ownership.duty == .following {
         statistics.yields += 1
@@ -127,6 +131,7 @@ struct FailoverStatistics {
   /// Owners that gave way, and those of them whose disks differed.
   var yields = 0
   var reconciled = 0
+  var jumps = 0
   /// What an owner had, and the next one lacks.
   var parkings = 0
   var fences = 0

@@ -119,6 +119,12 @@ struct SiteOwnership {
       site.moves(to: fork?.after, floor: .max)
       changedLine = true
       if let name = new.fork?.parked, !name.isEmpty { require(name, fork?.tail, at: site) }
+    case (.parking?, nil) where new.ownership.duty == .owning:
+      // It was committed with that.
+      site.moves(to: fork?.after, floor: .max)
+      changedLine = true
+      if let name = old.fork?.parked, !name.isEmpty { require(name, fork?.tail, at: site) }
+      fork = nil
     case (.parking?, nil):
       fork = nil
     case (.pending?, nil):
@@ -150,6 +156,15 @@ struct SiteOwnership {
       site.group.yieldCount += 1
       changedLine = true
       fork = nil
+    case (nil, .jumping?):
+      site.noteDurable(through: .max)
+      let after = site.line.record(Int(new.fork?.after.sequence.rawValue ?? 0))
+      fork = ForkRecord(after: after, tail: site.tip)
+    case (.jumping?, nil) where new.lack.list != old.lack.list:
+      jumps(new, from: old, at: site)
+      changedLine = true
+      fork = nil
+    case (.jumping?, nil): fork = nil
     case (nil, nil) where old.ownership.duty == .owning && new.ownership.duty == .following:
       yields(new, at: site)
       changedLine = true
@@ -205,6 +220,27 @@ struct SiteOwnership {
     }
     site.fenced(at: nil)
     site.moves(to: common, floor: .max)
+  }
+
+  /// It goes on behind a record of the other one, and what it has is parked.
+  private mutating func jumps(
+    _ new: JournalState, from old: JournalState, at site: SiteOracle
+  ) {
+    let other = site.group.other(than: site)
+    let last = Int(new.applied.sequence.rawValue)
+    let next = other.line.record(last)
+    if last > 0, next == nil { site.violation("goes on behind record \(last), which nobody has") }
+    if let name = old.fork?.parked, !name.isEmpty {
+      require(name, fork?.tail, at: site)
+    } else if old.baseline == .complete, let tip = site.tip,
+      !keeps({ $0.record(Int(tip.sequence)) === tip })
+    {
+      site.violation("goes on elsewhere, and has not parked what it has, up to \(tip)")
+    }
+    // What it lacks becomes records.
+    site.group.yieldCount += 1
+    if old.ownership.duty == .owning { site.fenced(at: nil) }
+    site.moves(to: next, floor: .max)
   }
 
   /// Where nothing was left to park, an attempt before has done so.
@@ -266,7 +302,7 @@ struct SiteOwnership {
   mutating func begins(_ name: String, at site: SiteOracle) {
     let tip =
       switch state?.fork?.stage {
-      case .parking?, .yielding?: fork?.tail
+      case .parking?, .yielding?, .jumping?: fork?.tail
       case .returning?: fork?.returned
       case .pending?, nil: site.tip
       }

@@ -302,6 +302,17 @@ final class GroupOracle {
     isGivenUp = false
   }
 
+  /// The recovery site goes on behind record `last`, without what the protected one has dropped.
+  func jumped(_ role: Role, behind last: UInt64) {
+    guard let recovery = recovery(role) else { return }
+    if isDiverged || isSplit { violation("goes on behind what only the peer has") }
+    if !mustCopy(recovery), !isDamaged(recovery) {
+      violation("goes on behind record \(last), and could have after \(recovery.line.count)")
+    }
+    protected.mayRestamp = true
+    recovery.erased(keeping: Array(protected.line.records.prefix(Int(last))))
+  }
+
   // MARK: What the protected site keeps for its peers
 
   /// The protected site uses the segment's file for another one. Unless a peer must be copied anew

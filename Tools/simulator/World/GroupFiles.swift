@@ -40,11 +40,17 @@ final class GroupFiles {
       world.trace.note(
         "\(role) \(oracle.name): state: durable \(new.durable.rawValue), applied "
           + "\(new.applied.sequence.rawValue) of \(new.applyTarget.sequence.rawValue), peer "
-          + "\(new.followers.mark?.rawValue ?? 0), base \(new.baseline) from \(new.historyStart)")
+          + "\(new.followers.mark?.rawValue ?? 0), base \(new.baseline) from \(new.historyStart), "
+          + "promised through \(new.promise.through)")
       // Recovery has read the segments, and may have found less than memory held.
       if isStarting { reloadSegments(from: machine) }
       if let recovery = oracle.recovery(role) {
-        if !isStarting, !isNote(new, after: old) { follow(recovery, new) }
+        if old?.fork?.stage == .jumping, new.lack.list != old?.lack.list {
+          world.statistics.jumps += 1
+          oracle.jumped(role, behind: new.applied.sequence.rawValue)
+        } else if !isStarting, !isNote(new, after: old) {
+          follow(recovery, new)
+        }
         recovery.state = new
       }
       if role == .protected, !isStarting, new.followers.mark ?? .none > new.durable {
@@ -82,6 +88,12 @@ final class GroupFiles {
       recovery.restarting(isCopying: states.state?.baseline == .copying)
     } else {
       oracle.protected.restarting(clock: clock)
+      // For those nothing is kept, as far as the state file was told.
+      for (number, recovery) in oracle.recoveries.enumerated() {
+        let name = world.site(of: group, .recovery(number)).name
+        let mark = states.state?.followers.first { $0.site == name }
+        if mark?.isKept == false { recovery.isDetached = true }
+      }
     }
   }
 

@@ -274,7 +274,7 @@ final class SiteHost: @unchecked Sendable {
   private func glance(_ line: String) {
     guard let group = world.groups.firstIndex(where: { line.hasPrefix("group \($0.name):") })
     else { return }
-    if line.contains("the peer will be copied anew") {
+    if line.contains("is kept in mind for it") {
       for (number, recovery) in world.groups[group].recoveries.enumerated()
       where line.contains("that \(world.site(of: group, .recovery(number)).name) has not") {
         recovery.isDetached = true

@@ -213,6 +213,8 @@ struct Statistics {
   var starts = 0
   var reopenings = 0
   var fullCopies = 0
+  /// Followers went on behind what was dropped for them.
+  var jumps = 0
   var cuts = 0
   var exchanges = 0
   /// Former owners that followed without a copy.
