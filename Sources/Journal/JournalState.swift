@@ -217,6 +217,11 @@ public struct JournalState: Equatable, Sendable {
     followers = []
   }
 
+  /// Instants up to the last that was told showed something else: that one is in the gap, too.
+  mutating func noteGap(from start: Timestamp, toldThrough told: Timestamp) {
+    noteGap(.init(from: start, to: Timestamp(rawValue: told.rawValue + 1)))
+  }
+
   public mutating func noteGap(_ gap: Gap) {
     gaps.append(gap)
     if gaps.count > Self.gapLimit { gaps.removeFirst(gaps.count - Self.gapLimit) }

@@ -142,7 +142,7 @@ extension JournalState {
     state.isClean = true
     // They showed what it had written, and would show what the owner wrote meanwhile.
     let start = max(fork.instant, fork.began, former.promise.through)
-    if told > start { state.noteGap(.init(from: start, to: told)) }
+    if told > start { state.noteGap(from: start, toldThrough: told) }
     self = state
   }
 

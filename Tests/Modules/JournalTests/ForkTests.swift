@@ -72,7 +72,8 @@ import Testing
     expected.applied = Self.mark(12)
     expected.applyTarget = Self.mark(12)
     expected.oldestSegment = 4
-    expected.noteGap(.init(from: start, to: told))
+    // The last instant that was told is in it.
+    expected.noteGap(.init(from: start, to: Timestamp(rawValue: told.rawValue + 1)))
     expected.disks[0].byteCount = 8192
     expected.ownership = Ownership(
       duty: .following, term: 1, configured: .following, highestTerm: 2)
