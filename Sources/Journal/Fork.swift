@@ -80,6 +80,25 @@ public struct Fence: Hashable, Sendable {
   }
 }
 
+/// One for each other site: an owner that has stopped for two goes on when both have given the
+/// group back.
+extension [Fence] {
+  /// What people are told of: for good before what may be taken back, then by the highest term.
+  public var strongest: Fence? {
+    self.max { a, b in
+      a.isPending == b.isPending ? a.term < b.term : a.isPending && !b.isPending
+    }
+  }
+
+  /// In place of what was known of that site, unless that was later.
+  public mutating func note(_ fence: Fence) {
+    guard let place = firstIndex(where: { $0.site == fence.site }) else { return append(fence) }
+    if fence.term >= self[place].term { self[place] = fence }
+  }
+
+  public mutating func lift(_ site: String) { removeAll { $0.site == site } }
+}
+
 extension WireEncoder {
   mutating func put(_ fork: Fork?) {
     put(UInt8(fork == nil ? 0 : 1))
@@ -100,12 +119,13 @@ extension WireEncoder {
     put(fork.identity.low)
   }
 
-  mutating func put(_ fence: Fence?) {
-    put(UInt8(fence == nil ? 0 : 1))
-    guard let fence else { return }
-    put(fence.term)
-    put(fence.site)
-    put(UInt8((fence.isPending ? 1 : 0) | (fence.isMove ? 2 : 0)))
+  mutating func put(_ fences: [Fence]) {
+    put(UInt8(fences.count))
+    for fence in fences {
+      put(fence.term)
+      put(fence.site)
+      put(UInt8((fence.isPending ? 1 : 0) | (fence.isMove ? 2 : 0)))
+    }
   }
 }
 
@@ -128,9 +148,13 @@ extension WireDecoder {
     return fork
   }
 
-  mutating func takeFence() throws(Failure) -> Fence? {
-    if try take(UInt8.self) == 0 { return nil }
-    let (term, site, flags) = (try take(UInt64.self), try takeString(), try take(UInt8.self))
-    return Fence(term: term, site: site, isPending: flags & 1 != 0, isMove: flags & 2 != 0)
+  mutating func takeFences() throws(Failure) -> [Fence] {
+    var fences: [Fence] = []
+    for _ in 0..<(try take(UInt8.self)) {
+      let (term, site, flags) = (try take(UInt64.self), try takeString(), try take(UInt8.self))
+      fences.append(
+        Fence(term: term, site: site, isPending: flags & 1 != 0, isMove: flags & 2 != 0))
+    }
+    return fences
   }
 }

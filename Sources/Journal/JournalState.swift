@@ -88,8 +88,9 @@ public struct JournalState: Equatable, Sendable {
   public var ownership: Ownership
   /// Where this site's ownership began, while it can be taken back; nil otherwise.
   public var fork: Fork?
-  /// Whose ownership is in force instead of this owner's; nil: nobody's that is known here.
-  public var fence: Fence?
+  /// Whose ownerships are in force instead of this owner's, of each site the last one; empty:
+  /// nobody's that is known here.
+  public var fences: [Fence] = []
   /// At a protected group its incarnations, the newest being the one that stamps; at a recovery
   /// group those of which it has records.
   public var lineage: Lineage
@@ -146,7 +147,7 @@ public struct JournalState: Equatable, Sendable {
     let fork = 1 + 8 + 4 * 8 + 2 * (2 + EntityName.maximumBytes) + 8 + 4 + 3 * 8 + 16
     let fence = 8 + (2 + EntityName.maximumBytes) + 1
     return Lineage.limit * Incarnation.byteCount + gapLimit * 16 + followerLimit * follower
-      + fork + fence
+      + fork + followerLimit * fence
   }
 
   public var epoch: UInt64 { lineage.epoch }
@@ -230,10 +231,7 @@ public struct JournalState: Equatable, Sendable {
   /// A full copy is complete: instants can be opened again from `start` on, and the gap that the
   /// copy began ends there.
   public mutating func completeBaseline(at start: Timestamp) {
-    baseline = .complete
-    copy = .none
-    historyStart = start
-    promise = Promise(given: max(promise.through, start))
+    beginsHistory(at: start)
     // Until now its end was taken from this site's clock, which may be ahead of the peer's.
     if let last = gaps.indices.last { gaps[last].to = start }
     // The peer may have lost what was the end of the history here.
@@ -243,11 +241,29 @@ public struct JournalState: Equatable, Sendable {
     }
   }
 
-  /// What a former owner lacked has all come, with records up to `mark`. Before that the bases and
-  /// the records are no state of the group, so nothing behind it can be cut off, either.
+  /// Nanoseconds by which the clocks of two sites may differ without an instant that was told by
+  /// the one showing what the other has made of it.
+  private static var clockTolerance: UInt64 { 5_000_000_000 }
+
+  private mutating func beginsHistory(at start: Timestamp) {
+    baseline = .complete
+    (copy, lack) = (.none, .none)
+    historyStart = start
+    promise = Promise(given: max(promise.through, start))
+  }
+
+  /// What a follower lacked has all come, with records up to `mark`. Before that the bases and the
+  /// records are no state of the group, so nothing behind it can be cut off, either.
   public mutating func completeReconciling(at mark: Mark) {
-    completeBaseline(at: mark.timestamp)
-    lack = .none
+    beginsHistory(at: mark.timestamp)
+    if let last = gaps.indices.last {
+      // The owner's clock may be behind that by which instants were told here before. A moment is
+      // waited for; for a clock that is wrong nobody is to be without history.
+      let ahead = max(gaps[last].to.rawValue, mark.timestamp.rawValue) - mark.timestamp.rawValue
+      if ahead > Self.clockTolerance { gaps[last].to = mark.timestamp }
+      historyStart = max(gaps[last].to, mark.timestamp)
+      gaps[last].to = historyStart
+    }
     if mark.sequence > applyTarget.sequence { applyTarget = mark }
     // Instants are offered of which these are part: that they are lost is then damage.
     durable = max(durable, mark.sequence)

@@ -92,7 +92,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     bare.lineage = Lineage()
     bare.followers = []
     bare.gaps = []
-    (bare.fork, bare.fence) = (nil, nil)
+    (bare.fork, bare.fences) = (nil, [])
     return encode(bare).count + JournalState.listByteLimit <= bodyByteLimit
   }
 
@@ -156,7 +156,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(state.ownership.highestTerm)
     encoder.put(state.ownership.isTaken ? UInt8(1) : 0)
     encoder.put(state.fork)
-    encoder.put(state.fence)
+    encoder.put(state.fences)
     encoder.put(state.lineage)
     for mark in [state.applied, state.applyTarget] {
       encoder.put(mark.sequence.rawValue)
@@ -201,7 +201,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     state.folder = try decoder.takeString()
     state.ownership = try takeOwnership(&decoder)
     state.fork = try decoder.takeFork()
-    state.fence = try decoder.takeFence()
+    state.fences = try decoder.takeFences()
     state.lineage = try decoder.takeLineage()
     state.applied = try takeMark(&decoder)
     state.applyTarget = try takeMark(&decoder)

@@ -42,10 +42,9 @@ extension JournalState {
   public mutating func hasJumped(to list: LackingList, toldThrough told: Timestamp) {
     guard fork?.stage == .jumping else { preconditionFailure("where to is named before") }
     fork = nil
-    // What is told of the gap is its beginning: its end is where the disks are whole again.
     if baseline == .complete {
       let start = max(applied.timestamp, historyStart)
-      noteGap(.init(from: start, to: max(start, told, list.common.timestamp)))
+      noteGap(from: start, toldThrough: max(start, told, list.common.timestamp))
     }
     lineage = list.lineage
     disks = list.disks
@@ -89,7 +88,8 @@ extension JournalState {
     cutDisks(after: fork.after.sequence)
     if isGiven { return }
     // What the other site had then, and this one before, was something else.
-    noteGap(.init(from: fork.instant, to: max(fork.instant, fork.began, promise.through)))
+    noteGap(
+      from: fork.instant, toldThrough: max(fork.instant, fork.began, promise.through))
   }
 
   /// What the former owner has durably, as far as that is certain: it may have lost what it sent,

@@ -122,7 +122,9 @@ extension JournalState {
     after common: Mark, lacking list: UInt64? = nil, toldThrough told: Timestamp = .zero,
     isParting: Bool = false
   ) {
-    if isParting, told > common.timestamp { noteGap(.init(from: common.timestamp, to: told)) }
+    if isParting, told > common.timestamp {
+      noteGap(from: common.timestamp, toldThrough: told)
+    }
     lineage = lineage.holding(through: common.sequence)
     if ownership.duty != .following { ownership.change(to: .following) }
     changes(common.sequence)

@@ -193,7 +193,7 @@ extension JournalState {
     parked.durable = max(durable, last.sequence)
     parked.followers = []
     parked.ownerDurable = .unknown
-    (parked.fork, parked.fence) = (nil, nil)
+    (parked.fork, parked.fences) = (nil, [])
     parked.promise = Promise(given: max(promised, start))
     parked.historyStart = max(start, parked.applyTarget.timestamp)
     parked.oldestSegment = firstNumber

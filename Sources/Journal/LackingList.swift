@@ -51,6 +51,19 @@ public struct LackingList: Equatable, Sendable {
     self.extents = extents
   }
 
+  /// It tells all that is lacking behind the common record.
+  ///
+  /// - Parameter lineage: of the owner.
+  public init(
+    number: UInt64, group: GroupIdentifier, behind common: JournalState.Mark, of lineage: Lineage,
+    disks: [JournalState.Disk] = [], nextDisk: UInt16 = 0, extents: DiskExtents
+  ) {
+    let mark = lineage.ownerMark(of: common.sequence)
+    self.init(
+      number: number, group: group, common: common, exactAfter: mark, last: mark, lineage: lineage,
+      disks: disks, nextDisk: nextDisk, extents: extents)
+  }
+
   public func encoded() -> [UInt8] {
     var fields = WireEncoder()
     fields.put(number)

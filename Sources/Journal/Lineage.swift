@@ -29,6 +29,11 @@ public struct Lineage: Equatable, Sendable {
     incarnations.last { $0.after.sequence < sequence }
   }
 
+  /// The record, and who stamped it.
+  public func ownerMark(of sequence: SequenceNumber) -> JournalState.OwnerMark {
+    .init(holder(of: sequence)?.identifier ?? .none, sequence)
+  }
+
   /// The last record of an incarnation when the group's last one is `last`; nil for one that is not
   /// known. Lower than the one that it began after when a later one took its place.
   public func end(

@@ -19,7 +19,7 @@ struct DamagedRecord: Equatable, Sendable, CustomStringConvertible {
 /// A record's checksum is over its header and its payload. So when what the header names is read
 /// from the disk and the whole verifies, it is the record itself, bit for bit, and nothing of the
 /// order is lost. It does not verify where a later record has written there since, or where the
-/// header is damaged; then only a full copy brings what the record did.
+/// header is damaged; then the follower goes on behind it, and is compared.
 struct RecordRepair<Store: BackingStore>: ~Copyable {
   /// By number; nil: not here any more.
   let stores: [Store?]

@@ -142,7 +142,7 @@ extension SendingLink {
     if let next = parts.catalog.segment(damaged.number + 1) {
       if next.markBefore.sequence <= durable { return next.markBefore }
     } else if damaged.isSealed, parts.watermarks.sequence(.appended) == durable {
-      return .init(durable, Timestamp(rawValue: parts.watermarks[.appendedTimestamp]))
+      return .init(durable, Timestamp(rawValue: parts.watermarks[.durableTimestamp]))
     } else {
       monitor.askToEnd(damaged.number)
     }

@@ -7,14 +7,14 @@ import SystemIO
 /// segments are used again that a follower lacks, what their records have changed is written down.
 /// Two threads free segments; one at a time is at work here.
 ///
-/// Where it cannot be written, or not be read from the segments, the follower is copied anew: the
-/// guest does not wait for it.
+/// Where it cannot be written, or not be read from the segments, all that the follower has is
+/// compared: the guest does not wait for it.
 final class DroppedFiles: Sendable {
   private let folder: String
   private let group: GroupIdentifier
   private let followers: Followers
   private let log: @Sendable (String) -> Void
-  private let isBusy = Monitor(false)
+  private let turn = Turn()
 
   /// Nil: nobody follows.
   init?(_ parts: GroupParts, log: @escaping @Sendable (String) -> Void) {
@@ -75,17 +75,17 @@ final class DroppedFiles: Sendable {
   func note<File: JournalFile>(
     before number: UInt32, _ catalog: SegmentCatalog<File>, of disks: [JournalState.Disk]
   ) -> UInt32 {
-    let isWanted = followers.all.contains { $0.isDetached || $0.dropped.changes != nil }
+    // Whoever was given up may be kept again since: what it lacks counts.
+    let last = catalog.segment(number).map { $0.firstSequence.rawValue - 1 } ?? .max
+    let isWanted = followers.all.contains {
+      $0.durable.rawValue < last || $0.dropped.changes != nil
+    }
     guard isWanted else { return number }
     let oldest = catalog.oldest?.number ?? number
     let number = min(number, oldest + UInt32(Self.portion))
-    isBusy.wait { isBusy -> Void? in
-      if isBusy { return nil }
-      isBusy = true
-      return ()
+    turn.take {
+      for follower in followers.all { note(follower, before: number, catalog, of: disks) }
     }
-    defer { isBusy.updateForOne { $0 = false } }
-    for follower in followers.all { note(follower, before: number, catalog, of: disks) }
     return number
   }
 
@@ -95,15 +95,11 @@ final class DroppedFiles: Sendable {
   ) {
     var known = follower.dropped.changes
     let hasAll = known.map { !follower.isDetached && follower.durable >= $0.through.sequence }
-    if hasAll == true || follower.debt.isActive {
-      if known != nil { remove(follower) }
+    if known != nil, hasAll == true || follower.debt.isActive {
+      remove(follower)
       known = nil
     }
-    if known == nil {
-      guard follower.isDetached, !follower.debt.isActive, follower.durable > .none else { return }
-      known = DroppedChanges(group: group, site: follower.site, after: follower.durable)
-    }
-    guard var changes = known else { return }
+    guard var changes = known ?? beginning(follower) else { return }
     let before = changes.through
     let segments = catalog.pinnedAll(before: number)
     defer { for segment in segments { segment.unpin() } }
@@ -121,14 +117,20 @@ final class DroppedFiles: Sendable {
     if changes.through != before { write(changes, for: follower) }
   }
 
+  /// Nil: nothing is dropped for it, or it has nothing that could be gone on from.
+  private func beginning(_ follower: Follower) -> DroppedChanges? {
+    guard !follower.debt.isActive, follower.durable > .none else { return nil }
+    return DroppedChanges(group: group, site: follower.site, after: follower.durable)
+  }
+
   private func write(_ changes: DroppedChanges, for follower: Follower) {
     do throws(Errno) {
       try DurableFile.replace(path(follower), with: changes.encoded())
       follower.dropped.set(changes)
     } catch {
       log(
-        "what was dropped for \(follower.site) cannot be written down, and it will be copied "
-          + "anew: \(path(follower)): \(error.withAdvice)")
+        "what was dropped for \(follower.site) cannot be written down, and all that it has will be "
+          + "compared: \(path(follower)): \(error.withAdvice)")
       remove(follower)
     }
   }

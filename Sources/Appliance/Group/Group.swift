@@ -112,7 +112,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
   var fork = PendingFork()
   var move = GroupMove()
   /// Whose ownership is in force instead of this one's: no write is acknowledged.
-  var fence: Fence?
+  var fences: [Fence] = []
   /// Called, on the loop, when this site is to give the group up for good.
   var onGivingWay: (@Sendable (Rival) -> Void)?
   /// The owner, a site of this name, has dropped what comes next here: to be called on the loop.
@@ -183,7 +183,7 @@ final class Group: TurnParticipant, @unchecked Sendable {
     let monotonic = SystemClock.monotonicNanoseconds()
     clock = GroupClock(
       wall: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds()), monotonic: monotonic)
-    fence = parts.stateKeeper?.state.fence
+    fences = parts.stateKeeper?.state.fences ?? []
     unsent = parts.followers.all.map { _ in UnsentAges(now: monotonic) }
     promises = PromiseLedger(
       known: parts.stateKeeper?.state.promise.through ?? .zero, boot: SystemInfo.bootIdentifier)

@@ -130,7 +130,7 @@ extension Group {
             + (link.follower.dropped.changes.map {
               "has lost records, and gets what they changed, \(ByteCount.format($0.byteCount)) so "
                 + "far, when it is back"
-            } ?? "will get what it lacks, or be copied anew, when it is back")))
+            } ?? "will get what it lacks when it is back")))
     }
     if let (disk, text) = tooSmall(link, peer) {
       found.append(Condition(.peerDiskTooSmall, disk: disk, peer: site, text))

@@ -134,6 +134,9 @@ extension Group {
 
   // MARK: Fencing
 
+  /// Whose ownership is in force instead of this one's, if any is.
+  var fence: Fence? { fences.strongest }
+
   /// No write is acknowledged.
   var isFenced: Bool {
     #if MUTANTS
@@ -148,7 +151,7 @@ extension Group {
       link.setOnMeeting { [loop, weak self, site = link.peerSite] rival in
         loop.post { [weak self] in
           guard let self else { return }
-          if let rival { meets(rival) } else if fence?.site == site { unfence() }
+          if let rival { meets(rival) } else { unfence(for: site) }
         }
       }
     }
@@ -278,9 +281,10 @@ extension Group {
     guard let state = stateKeeper?.state, duty == .owning, lifecycle.isServing else { return }
     let isTied = rival.claim.ties(with: Claim(state))
     guard givesWay(state, to: rival.claim, of: rival.site) else {
-      // This site may have heard of the other's term while it took the same one itself.
-      if isTied, fence == nil || fence?.site == rival.site {
-        unfence()
+      // This site may have heard of the other's term while it took the same one itself. A move in
+      // doubt is another matter: what was asked of the other site, it may have done.
+      if isTied, fences.allSatisfy({ $0 == rival.fence }) {
+        unfence(for: rival.site)
         outbid(state.ownership.term)
       }
       return
@@ -322,10 +326,11 @@ extension Group {
   /// what waits is not either.
   func fence(_ fence: Fence) {
     loop.assertIsCurrent()
-    guard duty == .owning, branch == nil, self.fence != fence else { return }
-    let isNew = self.fence == nil
-    self.fence = fence
-    if isNew {
+    guard duty == .owning, branch == nil else { return }
+    let before = fences
+    fences.note(fence)
+    if fences == before { return }
+    if before.isEmpty {
       log(
         "group \(configuration.name): site \(fence.site) owns the group by term \(fence.term)"
           + (fence.isPending ? ", not committed yet" : "")
@@ -335,16 +340,21 @@ extension Group {
     noteFence()
   }
 
-  /// The ownership for which this site stopped was taken back.
-  func unfence() {
-    guard fence != nil else { return }
+  /// The ownership of that site, for which this one had stopped, was taken back. It may have
+  /// stopped for another one, too.
+  func unfence(for site: String) {
+    guard fences.contains(where: { $0.site == site }) else { return }
     #if MUTANTS
       if Mutant.stayFenced.isOn { return }
     #endif
-    log("group \(configuration.name): the other site has given the group back: writes go on")
-    fence = nil
-    fork.common = nil
+    fences.lift(site)
     noteFence()
+    if let fence {
+      return log(
+        "group \(configuration.name): \(site) has given the group back, but not \(fence.site)")
+    }
+    log("group \(configuration.name): \(site) has given the group back: writes go on")
+    fork.common = nil
     resumeAfterMove()
   }
 
@@ -352,23 +362,29 @@ extension Group {
   /// which it stopped, which gives way. Durable when `done` is called, on the loop, without a
   /// failure.
   func takeBack(_ done: @escaping @Sendable (_ failure: String?) -> Void) {
-    guard let stateKeeper, let former = fence, lifecycle.isServing else {
+    let former = fences
+    guard let stateKeeper, !former.isEmpty, lifecycle.isServing else {
       return done("the group is just changing: try again")
     }
     lanes.files.submit { [self] in
       var failure: String?
       do throws(Errno) {
         try stateKeeper.update { state in
-          state.ownership.hear(of: former.term)
+          for fence in former { state.ownership.hear(of: fence.term) }
           state.ownership.renew()
-          state.fence = nil
+          state.fences.removeAll { former.contains($0) }
         }
       } catch { failure = "writing the state file: \(error.withAdvice)" }
       let result = failure
       loop.post { [self] in
         if result == nil {
-          (fence, fork.common, fork.isGivingWay) = (nil, nil, false)
-          resumeAfterMove()
+          // Another one may have come meanwhile.
+          fences.removeAll { former.contains($0) }
+          fork.isGivingWay = false
+          if fences.isEmpty {
+            fork.common = nil
+            resumeAfterMove()
+          }
           // Who follows must know the term: it takes a higher one when the group is moved to it.
           for link in links { link.greetAnew() }
         }
@@ -382,12 +398,12 @@ extension Group {
     #if MUTANTS
       if Mutant.forgetFence.isOn { return }
     #endif
-    let fence = fence
+    let fences = fences
     lanes.files.submit { [self] in
       do throws(Errno) {
         try stateKeeper?.update { state in
-          state.fence = fence
-          if let fence { state.ownership.hear(of: fence.term) }
+          state.fences = fences
+          for fence in fences { state.ownership.hear(of: fence.term) }
         }
       } catch { log("group \(configuration.name): writing the state file: \(error.withAdvice)") }
     }

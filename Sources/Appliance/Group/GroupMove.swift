@@ -48,16 +48,16 @@ extension Group {
     }
     let term = stateKeeper.state.ownership.highestTerm + 1
     let fence = Fence(term: term, site: site, isPending: true, isMove: true)
-    self.fence = fence
+    fences.note(fence)
     move.fence = fence
     lanes.files.submit { [self] in
       var failure: String?
-      do throws(Errno) { try stateKeeper.update { $0.fence = fence } } catch {
+      do throws(Errno) { try stateKeeper.update { $0.fences.note(fence) } } catch {
         failure = "writing the state file: \(error.withAdvice)"
       }
       let result = failure
       loop.post { [self] in
-        if result != nil { self.fence = nil }
+        if result != nil { fences.lift(site) }
         done(result)
       }
     }
@@ -65,7 +65,7 @@ extension Group {
 
   /// The other site was not asked to take over: clients go on, unless it owns the group by now.
   func giveUpMove() {
-    if let fence, fence == move.fence { unfence() }
+    if let fence = move.fence, fences.contains(fence) { unfence(for: fence.site) }
     resumeAfterMove()
   }
 

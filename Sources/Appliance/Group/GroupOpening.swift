@@ -250,7 +250,7 @@ enum GroupOpening {
     try check(state, against: configuration, own, folder)
     try requireOwn(storage, state)
     try note(parts.disks, in: &state)
-    parts.lacking = try lacking(folder, &state, log: log)
+    parts.lacking = try lacking(folder, state, log: log)
     let recovered = try JournalRecovery(
       storage, state: state,
       shelf: IndexShelf(
@@ -377,7 +377,7 @@ enum GroupOpening {
 
   /// What a follower lacks. If nobody can tell that any more, everything, behind what it has.
   private static func lacking(
-    _ folder: String, _ state: inout JournalState, log: (String) -> Void
+    _ folder: String, _ state: JournalState, log: (String) -> Void
   ) throws -> LackingList? {
     guard state.baseline == .reconciling else { return nil }
     let found = try LackingFile.read(in: folder)
@@ -385,11 +385,12 @@ enum GroupOpening {
     log(
       "group \(state.groupName): \(LackingFile.path(folder)), which says what its disks lack, is "
         + "missing or damaged: everything is compared")
-    let last = JournalState.OwnerMark(
-      state.lineage.holder(of: state.applied.sequence)?.identifier ?? .none, state.applied.sequence)
-    return LackingList(
-      number: state.lack.list, group: state.group, common: state.applied, exactAfter: last,
-      last: last, extents: DiskExtents(whole: state.presentDisks))
+    var list = LackingList(
+      number: state.lack.list, group: state.group, behind: state.applied, of: state.lineage,
+      extents: DiskExtents(whole: state.presentDisks))
+    // Without a record nothing depends on numbers, which may be those of a former owner.
+    list.hasOwnersDisks = state.applied.sequence > .none
+    return list
   }
 
   private static func check(

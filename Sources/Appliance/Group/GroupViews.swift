@@ -59,7 +59,8 @@ extension Group {
     guard let journal, let state = stateKeeper?.state else { return nil }
     var start = max(state.applyTarget.timestamp, max(state.historyStart, apply.target))
     var end = end
-    if state.baseline != .complete || closesViews {
+    // A gap may end later than the owner's clock has come to.
+    if state.baseline != .complete || closesViews || state.historyStart > end {
       start = .distantFuture
     } else {
       // The newest record may be earlier than what was promised before a clock was set back.

@@ -129,18 +129,16 @@ extension GroupOpening {
     in folder: String, of state: JournalState, _ segments: [Segment<File>],
     _ last: JournalState.Mark, _ common: JournalState.Mark
   ) throws -> LackingList? {
-    let holder = { (sequence: SequenceNumber) in
-      JournalState.OwnerMark(state.lineage.holder(of: sequence)?.identifier ?? .none, sequence)
-    }
     var known = try LackingFile.read(in: folder)
     if let found = known {
       let isOfThis =
         found.group == state.group && found.common == common
-        && found.last == holder(found.last.sequence) && found.last.sequence <= last.sequence
+        && found.last == state.lineage.ownerMark(of: found.last.sequence)
+        && found.last.sequence <= last.sequence
       if !isOfThis { known = nil }
     }
     let first = known?.last.sequence ?? common.sequence
-    var exactAfter = known?.exactAfter ?? holder(common.sequence)
+    var exactAfter = known?.exactAfter ?? state.lineage.ownerMark(of: common.sequence)
     var collector = DiskExtentCollector()
     for extent in known?.extents.extents ?? [] { collector.add(extent) }
     if first < last.sequence {
@@ -150,7 +148,7 @@ extension GroupOpening {
       let start = max(first, SequenceNumber(oldest.rawValue - 1))
       if start > first {
         guard known == nil else { return nil }
-        exactAfter = holder(start)
+        exactAfter = state.lineage.ownerMark(of: start)
       }
       guard
         let changed = try RecordedChanges.extents(
@@ -161,14 +159,15 @@ extension GroupOpening {
     var generator = SystemEntropy()
     return LackingList(
       number: .random(in: 1...UInt64.max, using: &generator), group: state.group, common: common,
-      exactAfter: exactAfter, last: holder(last.sequence), extents: collector.finish())
+      exactAfter: exactAfter, last: state.lineage.ownerMark(of: last.sequence),
+      extents: collector.finish())
   }
 }
 
 extension JournalState {
   /// The owner is known by its claim, and this site stands in nobody's way any more.
   mutating func follows(_ claim: Claim?) {
-    fence = nil
+    fences = []
     guard let claim else { return }
     ownership.hear(of: claim.term, isTaken: claim.isTaken)
   }

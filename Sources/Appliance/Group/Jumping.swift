@@ -37,10 +37,11 @@ extension OwnershipExchange {
     if let lost = found.first(where: { $0.isBuiltOn(after: state.applied.timestamp) }) {
       throw SiteError("group \(configuration.name): \(lost.title) is built on what is here")
     }
+    let gaps = found.filter { $0.kind == .parked && gapNumber(of: $0) != nil }
     let hasHistory = state.baseline == .complete
-    if hasHistory { forgetGaps(found, now) }
-    let branch = hasHistory ? try newBranchName(gapName) : ""
+    let branch = hasHistory ? newGapName(beside: gaps) : ""
     try jump(to: point, from: recovered, parking: branch, now: now)
+    if hasHistory { forget(gaps, now) }
     notes.append(
       "this site goes on behind record \(point.mark.sequence.rawValue) of \(owner)"
         + (branch.isEmpty ? "" : "; what it has of before can be opened as \(branch)"))
@@ -51,11 +52,24 @@ extension OwnershipExchange {
 
   private var gapName: String { "before-gap-\(configuration.name)" }
 
-  /// What was kept of earlier gaps goes when the history window would not reach back so far.
-  private mutating func forgetGaps(_ found: [BranchRecord], _ now: Timestamp) {
-    let gaps = found.filter { $0.kind == .parked && $0.name.hasPrefix(gapName) }
-      .sorted { $0.created > $1.created }
-    for (place, record) in gaps.enumerated() {
+  /// Nil: it is of no gap.
+  private func gapNumber(of record: BranchRecord) -> Int? {
+    guard record.name.hasPrefix(gapName) else { return nil }
+    let rest = record.name.dropFirst(gapName.count)
+    return rest.isEmpty ? 1 : rest.first == "-" ? Int(rest.dropFirst()) : nil
+  }
+
+  /// No name is used again while a later one is there.
+  private func newGapName(beside gaps: [BranchRecord]) -> String {
+    let last = gaps.compactMap(gapNumber).max() ?? 0
+    return last == 0 ? gapName : "\(gapName)-\(last + 1)"
+  }
+
+  /// What was kept of earlier gaps goes when the history window would not reach back so far, or
+  /// when there are too many.
+  private mutating func forget(_ gaps: [BranchRecord], _ now: Timestamp) {
+    let newest = gaps.sorted { (gapNumber(of: $0) ?? 0) > (gapNumber(of: $1) ?? 0) }
+    for (place, record) in newest.enumerated() {
       let age = now.rawValue - min(now.rawValue, record.created.rawValue)
       let isOld = age > configuration.historyNanoseconds
       guard isOld || place >= Self.gapLimit - 1 else { continue }
@@ -99,7 +113,9 @@ extension OwnershipExchange {
     }
     try note { state in
       state.jumps(at: fork)
-      if let claim { state.follows(claim) }
+      guard let claim else { return }
+      if state.ownership.duty == .owning { state.ownership.change(to: .following) }
+      state.follows(claim)
     }
     do throws(SiteError) { try finishJump() } catch {
       if fork.parked.isEmpty || ParkedTail.isBegun(fork.parked, in: folder) { throw error }
@@ -161,10 +177,10 @@ extension OwnershipExchange {
   private func list(
     of point: JumpPoint, _ recovered: JournalRecovery<FolderStorage>
   ) throws(SiteError) -> LackingList {
+    if point.isWhole { return list(behind: point, lacking: point.extents) }
     var collector = DiskExtentCollector()
     for extent in point.extents.extents { collector.add(extent) }
     do {
-      if point.isWhole { return list(behind: point, lacking: point.extents) }
       for extent in try unapplied(recovered).extents { collector.add(extent) }
       if state.baseline == .reconciling {
         // What a list does not tell, the owner has parked, and would not be asked again.
@@ -181,12 +197,10 @@ extension OwnershipExchange {
 
   private func list(behind point: JumpPoint, lacking extents: DiskExtents) -> LackingList {
     var generator = SystemEntropy()
-    let last = JournalState.OwnerMark(
-      point.lineage.holder(of: point.mark.sequence)?.identifier ?? .none, point.mark.sequence)
     return LackingList(
       number: .random(in: 1...UInt64.max, using: &generator), group: state.group,
-      common: point.mark, exactAfter: last, last: last, lineage: point.lineage,
-      disks: point.disks, nextDisk: point.nextDisk, extents: extents)
+      behind: point.mark, of: point.lineage, disks: point.disks, nextDisk: point.nextDisk,
+      extents: extents)
   }
 
   /// What is here behind the disks.

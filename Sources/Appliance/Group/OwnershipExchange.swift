@@ -294,16 +294,6 @@ struct OwnershipExchange {
     state.presentDisks.reduce(configuration.journal.capacityBytes) { $0 + 2 * $1.byteCount }
   }
 
-  /// The names of branches are unique at a site.
-  func newBranchName(_ name: String) throws(SiteError) -> String {
-    let found = Set(try GroupOpening.findRecords(folder) { _ in }.map(\.name))
-    for number in 1... {
-      let next = name + (number == 1 ? "" : "-\(number)")
-      if !found.contains(next) { return next }
-    }
-    preconditionFailure("numbers end")
-  }
-
   static func error(_ group: String, _ action: String, _ error: any Error) -> SiteError {
     let text = (error as? Errno)?.withAdvice ?? "\(error)"
     return SiteError("group \(group): \(action): \(text)")

@@ -8,8 +8,8 @@ import SystemIO
 final class StateKeeper: Sendable {
   private let file: JournalStateFile<File>
   private let content: Mutex<(state: JournalState, generation: UInt64)>
-  /// Set while a change is made; `content` is free meanwhile.
-  private let isWriting = Monitor(false)
+  /// Of whoever makes a change; `content` is free meanwhile.
+  private let turn = Turn()
 
   init(_ file: JournalStateFile<File>, state: JournalState, generation: UInt64) {
     self.file = file
@@ -21,16 +21,12 @@ final class StateKeeper: Sendable {
   /// Durable when it returns. Blocks. After an error the file holds the old or the new state, and
   /// memory the old.
   func update(_ change: (inout JournalState) -> Void) throws(Errno) {
-    isWriting.wait { isWriting -> Void? in
-      if isWriting { return nil }
-      isWriting = true
-      return ()
+    try turn.take { () throws(Errno) in
+      var (state, generation) = content.withLock { $0 }
+      change(&state)
+      generation += 1
+      try file.write(state, generation: generation)
+      content.withLock { $0 = (state, generation) }
     }
-    defer { isWriting.updateForOne { $0 = false } }
-    var (state, generation) = content.withLock { $0 }
-    change(&state)
-    generation += 1
-    try file.write(state, generation: generation)
-    content.withLock { $0 = (state, generation) }
   }
 }

@@ -24,7 +24,7 @@ public final class Site: Sendable {
   /// What is in effect: the above, with what `reload` has changed since.
   let present: Mutex<SiteConfiguration>
   /// Of those that change groups, disks or branches while the site runs.
-  let turn = CommandTurn()
+  let turn = Turn()
   let front: FrontDesk
   /// On the front loop, too.
   let door: LinkDoor

@@ -105,6 +105,20 @@ import Testing
     #expect(try group.record("kept") == test)
   }
 
+  /// Where no list can tell what it lacks; a third site is to hear of the term.
+  @Test func `a former owner follows by the claim, with disks that have no numbers yet`() throws {
+    try group.own(after: end)
+    try group.exchange {
+      try $0.jump(
+        to: Claim(term: 9, isTaken: true), from: try $0.recover(), now: group.promised)
+    }
+    let state = try group.state()
+    #expect(state.ownership.duty == .following && state.ownership.term == 9)
+    #expect(state.ownership.isTaken && state.applied == .origin)
+    #expect(try !list().hasOwnersDisks)
+    #expect(try list().extents == DiskExtents(whole: state.presentDisks))
+  }
+
   @Test func `of many gaps the last ones are kept`() throws {
     for round in 0..<11 {
       try jump(to: point(behind: end + 50 * (round + 1), after: round == 0 ? end : 0))
@@ -114,6 +128,7 @@ import Testing
       }
       try LackingFile.remove(in: group.folder)
     }
-    #expect(try branches().count == 8)
+    let names = (4...11).map { "before-gap-g-\($0)" }
+    #expect(try branches().sorted() == names.sorted())
   }
 }

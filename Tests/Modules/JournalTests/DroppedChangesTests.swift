@@ -10,26 +10,10 @@ import Testing
 @Suite struct DroppedChangesTests {
   private static let identifier = GroupIdentifier(high: 1, low: 2)
 
-  private func group(_ count: Int, seed: UInt64) throws -> TestGroup {
-    let group = try TestGroup(seed: testSeed(seed))
-    var generator = SeededGenerator(seed: testSeed(seed + 100))
-    for _ in 0..<count {
-      try group.record(
-        .random(&generator, diskByteCounts: group.settings.diskByteCounts, writeLimit: 2000))
-    }
-    return group
-  }
-
   private func disks(_ group: TestGroup) -> [JournalState.Disk] {
     group.settings.diskByteCounts.enumerated().map { number, byteCount in
       .init(number: DiskNumber(UInt16(number)), name: "d\(number)", byteCount: UInt64(byteCount))
     }
-  }
-
-  private func segments(_ group: TestGroup) -> [Segment<FaultyFile>] {
-    let all = group.journal.catalog.pinnedAll()
-    for segment in all { segment.unpin() }
-    return all
   }
 
   private func changes(after last: UInt64) -> DroppedChanges {
@@ -37,8 +21,8 @@ import Testing
   }
 
   @Test func `every byte that a dropped record wrote is in a block`() throws {
-    let group = try group(60, seed: 1)
-    let (all, disks) = (segments(group), disks(group))
+    let group = try TestGroup.random(60, seed: 1)
+    let (all, disks) = (group.segments, disks(group))
     #expect(all.count > 2)
     for first in [0, 1, 7, 20] as [UInt64] {
       var dropped = changes(after: first)
@@ -66,9 +50,9 @@ import Testing
     }
   }
 
-  @Test func `nothing is told where records are missing, or a disk has come`() throws {
-    let group = try group(60, seed: 2)
-    let (all, disks) = (segments(group), disks(group))
+  @Test func `nothing is told where records are missing`() throws {
+    let group = try TestGroup.random(60, seed: 2)
+    let (all, disks) = (group.segments, disks(group))
     var gapped = changes(after: 0)
     #expect(try gapped.take(all[0], of: disks))
     #expect(try !gapped.take(all[2], of: disks))
@@ -79,9 +63,9 @@ import Testing
   }
 
   @Test func `a file that is damaged or cut off is none`() throws {
-    let group = try group(60, seed: 3)
+    let group = try TestGroup.random(60, seed: 3)
     var dropped = changes(after: 0)
-    for segment in segments(group) { _ = try dropped.take(segment, of: disks(group)) }
+    for segment in group.segments { _ = try dropped.take(segment, of: disks(group)) }
     let bytes = dropped.encoded()
     #expect(DroppedChanges(decoding: bytes) == dropped)
     for position in stride(from: 0, to: bytes.count, by: 7) {

@@ -80,6 +80,52 @@ import Testing
     #expect(state == expected)
   }
 
+  /// Those who were told of it saw the other history.
+  @Test func `the last instant that was told is in the gap, whoever's clock is behind`() {
+    let told = Timestamp(rawValue: 5000)
+    let end = Timestamp(rawValue: 5001)
+    var taken = Self.follower
+    taken.promise = Promise(given: told)
+    taken.parks(at: Self.fork)
+    taken.takesOver(from: "east")
+    #expect(taken.gaps.last == .init(from: Self.fork.instant, to: end))
+
+    var former = Self.pending()
+    former.commits()
+    former.becomesFollower(
+      after: Self.mark(12), lacking: 7, toldThrough: told, isParting: true)
+    #expect(former.gaps.last == .init(from: Self.mark(12).timestamp, to: end))
+    // A clock that was wrong leaves nobody without history.
+    var wrong = former
+    wrong.gaps = [.init(from: .zero, to: Timestamp(rawValue: 6_000_000_000))]
+    wrong.completeReconciling(at: Self.mark(40))
+    #expect(wrong.historyStart == Self.mark(40).timestamp)
+    #expect(wrong.gaps == [.init(from: .zero, to: Self.mark(40).timestamp)])
+    // By the clock of the next owner that is later.
+    former.completeReconciling(at: Self.mark(40))
+    #expect(former.historyStart == end && former.lack == .none)
+    #expect(former.gaps.last == .init(from: Self.mark(12).timestamp, to: end))
+  }
+
+  @Test func `an owner stops for each site, and of each for the last that it has heard`() {
+    let west = Fence(term: 2, site: "west", isPending: true)
+    let south = Fence(term: 3, site: "south", isPending: true)
+    var fences: [Fence] = []
+    fences.note(west)
+    fences.note(south)
+    #expect(fences == [west, south] && fences.strongest == south)
+    let committed = Fence(term: 2, site: "west", isPending: false)
+    fences.note(committed)
+    #expect(fences == [committed, south] && fences.strongest == committed)
+    // It comes late.
+    fences.note(Fence(term: 1, site: "west", isPending: true))
+    #expect(fences == [committed, south])
+    fences.lift("south")
+    #expect(fences == [committed])
+    fences.lift("west")
+    #expect(fences.isEmpty && fences.strongest == nil)
+  }
+
   @Test func `what is committed stays, and apply is free`() {
     var state = Self.pending()
     state.commits()

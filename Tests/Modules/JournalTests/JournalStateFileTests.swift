@@ -28,7 +28,10 @@ import Testing
       identity: GroupIdentifier(high: 4, low: 5))
     state.fork?.stage = .returning
     state.fork?.returned = "rolled-back"
-    state.fence = Fence(term: 9, site: "süd", isPending: true, isMove: true)
+    state.fences = [
+      Fence(term: 9, site: "süd", isPending: true, isMove: true),
+      Fence(term: 8, site: "north", isPending: false),
+    ]
     state.lineage = Lineage([.numbered(1), .numbered(2, after: 41, at: 110)])
     state.ownerDurable = .init(.numbered(2), SequenceNumber(44))
     state.applied = .init(SequenceNumber(10), Timestamp(rawValue: 100))
@@ -296,6 +299,6 @@ extension JournalState {
       at: .init(last: .origin, tail: 1, end: .origin, byteCount: 1), instant: .zero, began: .zero,
       commits: Timestamp(rawValue: 1), parked: name, epoch: 1, identity: group)
     fork?.returned = name
-    fence = Fence(term: 1, site: name, isPending: true)
+    fences = (0..<Self.followerLimit).map { _ in Fence(term: 1, site: name, isPending: true) }
   }
 }

@@ -7,26 +7,6 @@ import Testing
 
 /// Proves that what records have changed is told from their headers, and only where all are there.
 @Suite struct RecordedChangesTests {
-  private func group(_ count: Int, seed: UInt64) throws -> TestGroup {
-    let group = try TestGroup(seed: testSeed(seed))
-    var generator = SeededGenerator(seed: testSeed(seed + 100))
-    for _ in 0..<count {
-      try group.record(
-        .random(&generator, diskByteCounts: group.settings.diskByteCounts, writeLimit: 2000))
-    }
-    return group
-  }
-
-  private func segments(_ group: TestGroup) -> [Segment<FaultyFile>] {
-    var found: [Segment<FaultyFile>] = []
-    var next = group.journal.catalog.oldest
-    while let segment = next {
-      found.append(segment)
-      next = group.journal.catalog.segment(segment.number + 1)
-    }
-    return found
-  }
-
   /// Of the plain history, the bytes that the records after one of them wrote.
   private func written(_ group: TestGroup, after first: Int) -> DiskExtents {
     var collector = DiskExtentCollector()
@@ -41,8 +21,8 @@ import Testing
   }
 
   @Test func `it is what they wrote, after whichever record`() throws {
-    let group = try group(60, seed: 1)
-    let segments = segments(group)
+    let group = try TestGroup.random(60, seed: 1)
+    let segments = group.segments
     #expect(segments.count > 2)
     for first in 0...60 {
       let found = try RecordedChanges.extents(
@@ -52,8 +32,8 @@ import Testing
   }
 
   @Test func `where some are missing nothing is told`() throws {
-    let group = try group(60, seed: 2)
-    let all = segments(group)
+    let group = try TestGroup.random(60, seed: 2)
+    let all = group.segments
     let middle = all[1].firstSequence
     let last = SequenceNumber(60)
     let before = SequenceNumber(middle.rawValue - 2)

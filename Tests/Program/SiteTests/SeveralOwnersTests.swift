@@ -32,6 +32,39 @@ import Testing
     #expect(try rig.sites[2].image("disk").starts(with: shown[..<(3 << 16)]))
   }
 
+  /// They do not know of each other. What the one gives back, the other still has.
+  @Test func `an owner that has stopped for two goes on when both have given the group back`()
+    throws
+  {
+    let rig = try ThreeSites(disks: ["disk"], size: Self.size)
+    try write(1, to: rig.sites[0])
+    rig.setCut(1, 2, true)
+    func fence(names site: String) throws {
+      try eventually("east has stopped for \(site)") {
+        try rig.saying(0)?.fence?.contains("site \(site) ") == true
+      }
+    }
+    try rig.command(1, ["failover", "g"]).checked()
+    try fence(names: "west")
+    rig.setCut(0, 1, true)
+    try write(2, to: rig.sites[1])
+    try rig.command(2, ["failover", "g"]).checked()
+    try eventually("east has met south") { rig.sites[2].log.contains("has owned the group") }
+    try rig.command(2, ["rollback", "g"]).checked()
+    try eventually("south has given it back") {
+      rig.sites[0].log.contains("south has given the group back, but not west")
+    }
+    #expect(throws: (any Error).self) { try write(3, to: rig.sites[0]) }
+    // Also after a kill.
+    try rig.sites[0].crash()
+    try rig.sites[0].start()
+    try fence(names: "west")
+    #expect(throws: (any Error).self) { try write(3, to: rig.sites[0]) }
+    rig.setCut(0, 1, false)
+    try rig.command(1, ["rollback", "g"]).checked()
+    try eventually("east writes") { (try? write(3, to: rig.sites[0])) != nil }
+  }
+
   /// By two sites: what they have in common is what was there before anything.
   @Test func `a group is taken over before its first record`() throws {
     let rig = try ThreeSites(disks: ["disk"], size: Self.size)

@@ -131,7 +131,7 @@ final class FailoverSite: @unchecked Sendable {
     // A site that has just heard of it may not have written it down.
     guard isFenceFresh else { return }
     states.replace(with: machine.settledContents(of: FailoverPlan.folder + "state"))
-    if states.state?.fence == nil { oracle.fenced(at: nil) }
+    if states.state?.fences.isEmpty ?? true { oracle.fenced(at: nil) }
   }
 
   /// Some time from now.
@@ -211,7 +211,7 @@ final class FailoverSite: @unchecked Sendable {
     if line.contains("no write is acknowledged here any more") {
       world.statistics.fences += 1
       oracle.fenced(at: world.simulation.now)
-    } else if line.contains("the other site has given the group back: writes go on") {
+    } else if line.contains(" has given the group back: writes go on") {
       oracle.fenced(at: nil)
     } else if line.contains("which would take away writes that are parked") {
       noteObstacles(line, after: "--parked`): ", upTo: nil)

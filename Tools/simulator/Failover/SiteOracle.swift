@@ -275,24 +275,13 @@ final class SiteOracle {
     // What was cut off before may have come back with a power cut.
     let found = segments.places(of: appended)
       .compactMap { [group] in group.archive.record($0.identity, $0.index) }
-      .first { isWhole(through: $0, after: applied, in: segments) }
+      .first { segments.holdAll(through: $0, after: applied) }
     if !ownership.isOwner, let found, found !== line.record(Int(appended)) {
       isEndUncertain = false
       mayHaveLost = false
       return adopt(endingWith: found)
     }
     resolveEnd(at: appended)
-  }
-
-  private func isWhole(
-    through last: Record, after applied: UInt64, in segments: SegmentWatcher
-  ) -> Bool {
-    var next: Record? = last
-    while let record = next, record.sequence > applied {
-      guard segments.holds(record.identity, record.index) else { return false }
-      next = record.previous
-    }
-    return true
   }
 
   /// It is known now that the site's files ended, when it started again, with record `last`.

@@ -160,6 +160,7 @@ struct SiteOwnership {
       site.noteDurable(through: .max)
       let after = site.line.record(Int(new.fork?.after.sequence.rawValue ?? 0))
       fork = ForkRecord(after: after, tail: site.tip)
+      if old.ownership.duty == .owning { site.fenced(at: nil) }
     case (.jumping?, nil) where new.lack.list != old.lack.list:
       jumps(new, from: old, at: site)
       changedLine = true
@@ -239,7 +240,6 @@ struct SiteOwnership {
     }
     // What it lacks becomes records.
     site.group.yieldCount += 1
-    if old.ownership.duty == .owning { site.fenced(at: nil) }
     site.moves(to: next, floor: .max)
   }
 

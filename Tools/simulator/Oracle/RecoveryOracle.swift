@@ -171,7 +171,7 @@ final class RecoveryOracle {
       .compactMap { [archive] in archive.record($0.identity, $0.index) }
     // For a damaged segment a sidecar may stand, which the watcher does not know.
     let found =
-      places.first { Self.isWhole(through: $0, after: applied, in: segments) }
+      places.first { segments.holdAll(through: $0, after: applied) }
       ?? (isDamaged ? places.first : nil)
     if let found { return adopt(lineEndingWith: found) }
     // All that is left is in the base.
@@ -179,17 +179,5 @@ final class RecoveryOracle {
       violation("ends with record \(appended), of \(line.count) that it has written")
     }
     adopt(lineEndingWith: line.record(Int(appended)))
-  }
-
-  /// Whether all that came before the record, as far as it is not applied, is there.
-  private static func isWhole(
-    through last: Record, after applied: UInt64, in segments: SegmentWatcher
-  ) -> Bool {
-    var next: Record? = last
-    while let record = next, record.sequence > applied {
-      guard segments.holds(record.identity, record.index) else { return false }
-      next = record.previous
-    }
-    return true
   }
 }

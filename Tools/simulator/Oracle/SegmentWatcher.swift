@@ -95,6 +95,16 @@ final class SegmentWatcher {
     uses.values.contains { $0.header?.identity == identity && index < $0.starts.count - 1 }
   }
 
+  /// Whether all that came before the record, as far as it is not applied, is there.
+  func holdAll(through last: Record, after applied: UInt64) -> Bool {
+    var next: Record? = last
+    while let record = next, record.sequence > applied {
+      guard holds(record.identity, record.index) else { return false }
+      next = record.previous
+    }
+    return true
+  }
+
   /// The records that have payload in a range of the file: their indices, and which bytes of it.
   func records(
     in range: Range<Int>, of name: String

@@ -64,7 +64,7 @@ final class RoleExchange {
     // An order that neither has seen has changed nothing.
     let owner = world.site(of: group, .protected).settledState(of: group)?.ownership
     return owner?.duty == .owning && state.ownership.duty == .following
-      && state.baseline == .complete
+      && state.baseline == .complete && state.fork == nil
   }
 
   /// What the former owner has more than the next one comes to be given up, where all of it is on
