@@ -13,6 +13,7 @@ public enum FailoverText {
       lines.append("  attach the machines here, to:")
       lines += failover.exports.map { "    \($0)" }
     }
+    if let goingBack = failover.goesBack { lines += text(goingBack, isPlanned) }
     if failover.parkedRecords > 0 {
       lines.append("  \(parked(failover, isPlanned ? "would be parked" : "parked"))")
     }
@@ -100,6 +101,23 @@ public enum FailoverText {
   private static func parked(_ failover: FailoverStatus, _ verb: String) -> String {
     guard let name = failover.parkedName else { return "\(verb): \(amount(failover))" }
     return "\(verb) as \(name): \(amount(failover)); opened as DISK@\(name)@latest"
+  }
+
+  private static func text(_ goingBack: FailoverStatus.GoingBack, _ isPlanned: Bool) -> [String] {
+    var lines = [
+      "  the disks were being brought in step: the site \(isPlanned ? "would go" : "has gone") "
+        + "back to what it had before, \(goingBack.branch), "
+        + "\(Quantity.seconds(goingBack.ageSeconds)) old",
+      "  \(isPlanned ? "would be dropped" : "dropped"): "
+        + "\(Quantity.count(goingBack.droppedRecords, "record")), "
+        + "\(Quantity.bytes(goingBack.droppedBytes)), which have come since and are of no instant",
+    ]
+    if goingBack.restoredBytes > 0 {
+      lines.append(
+        "  \(isPlanned ? "would be put back" : "put back") on the disks: "
+          + Quantity.bytes(goingBack.restoredBytes))
+    }
+    return lines
   }
 
   /// What becomes of the site that had the disks.

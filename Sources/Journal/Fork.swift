@@ -18,6 +18,9 @@ public struct Fork: Hashable, Sendable {
     /// way into the branch `parked`; then this site goes on as `LackingList.nextFileName` says,
     /// whose number is the lower half of `identity`.
     case jumping = 4
+    /// What has come since the disks are brought in step is dropped, the disks become again what
+    /// they were before, and the records in the branch `parked` are the group's once more.
+    case reverting = 5
   }
 
   public var stage: Stage

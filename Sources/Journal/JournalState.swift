@@ -58,12 +58,16 @@ public struct JournalState: Equatable, Sendable {
     /// What lies before it has come, with records up to this one.
     public var reached: DiskPosition
     public var record: SequenceNumber
+    /// The branch in which the site has parked what it had before; empty: there is none.
+    public var before: String
     public init(
-      list: UInt64, reached: DiskPosition = .start, by record: SequenceNumber = .none
+      list: UInt64, reached: DiskPosition = .start, by record: SequenceNumber = .none,
+      before: String = ""
     ) {
       self.list = list
       self.reached = reached
       self.record = record
+      self.before = before
     }
     public static let none = Lack(list: 0)
   }
@@ -146,8 +150,9 @@ public struct JournalState: Equatable, Sendable {
     let follower = 2 + EntityName.maximumBytes + 8 + 1
     let fork = 1 + 8 + 4 * 8 + 2 * (2 + EntityName.maximumBytes) + 8 + 4 + 3 * 8 + 16
     let fence = 8 + (2 + EntityName.maximumBytes) + 1
+    let before = EntityName.maximumBytes
     return Lineage.limit * Incarnation.byteCount + gapLimit * 16 + followerLimit * follower
-      + fork + followerLimit * fence
+      + fork + followerLimit * fence + before
   }
 
   public var epoch: UInt64 { lineage.epoch }

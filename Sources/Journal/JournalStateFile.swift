@@ -13,7 +13,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
   public static var nameBeforeFork: String { "state-before-fork" }
   static var copyByteCount: Int { 256 << 10 }
   static var magic: UInt64 { 0x5441_504C_5354_4154 }  // "TAPLSTAT"
-  public static var version: UInt32 { 9 }
+  public static var version: UInt32 { 10 }
 
   private let file: File
 
@@ -93,6 +93,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     bare.followers = []
     bare.gaps = []
     (bare.fork, bare.fences) = (nil, [])
+    bare.lack.before = ""
     return encode(bare).count + JournalState.listByteLimit <= bodyByteLimit
   }
 
@@ -176,6 +177,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     encoder.put(state.lack.list)
     encoder.put(state.lack.reached)
     encoder.put(state.lack.record.rawValue)
+    encoder.put(state.lack.before)
     encoder.put(state.historyStart.rawValue)
     encoder.put(state.promise.through.rawValue)
     encoder.put(state.promise.reservedAt.rawValue)
@@ -223,7 +225,7 @@ public final class JournalStateFile<File: JournalFile>: Sendable {
     state.copy = .init(number: try decoder.take(), stored: try decoder.take())
     state.lack = .init(
       list: try decoder.take(), reached: try decoder.takePosition(),
-      by: SequenceNumber(try decoder.take()))
+      by: SequenceNumber(try decoder.take()), before: try decoder.takeString())
     state.historyStart = Timestamp(rawValue: try decoder.take())
     state.promise = Promise(
       through: Timestamp(rawValue: try decoder.take()),

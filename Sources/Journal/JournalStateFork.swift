@@ -29,10 +29,13 @@ extension JournalState {
   /// if any instant of them can be opened.
   ///
   /// - Precondition: the group is closed.
-  public mutating func jumps(at fork: Fork) {
+  /// - Parameter before: the branch in which what was here is parked already; empty: that which
+  ///   the fork names.
+  public mutating func jumps(at fork: Fork, parkedBefore before: String = "") {
     precondition(!needsBaseline && self.fork == nil)
     self.fork = fork
     self.fork?.stage = .jumping
+    if !before.isEmpty { lack.before = before }
   }
 
   /// The journal is empty, and goes on behind the list's common record.
@@ -40,8 +43,9 @@ extension JournalState {
   /// - Precondition: `jumps` was noted.
   /// - Parameter told: up to when instants may have been told here.
   public mutating func hasJumped(to list: LackingList, toldThrough told: Timestamp) {
-    guard fork?.stage == .jumping else { preconditionFailure("where to is named before") }
-    fork = nil
+    guard let fork, fork.stage == .jumping else { preconditionFailure("where to is named before") }
+    self.fork = nil
+    let before = fork.parked.isEmpty ? lack.before : fork.parked
     if baseline == .complete {
       let start = max(applied.timestamp, historyStart)
       noteGap(from: start, toldThrough: max(start, told, list.common.timestamp))
@@ -49,7 +53,7 @@ extension JournalState {
     lineage = list.lineage
     disks = list.disks
     nextDisk = max(nextDisk, list.nextDisk)
-    becomesFollower(after: list.common, lacking: list.number)
+    becomesFollower(after: list.common, lacking: list.number, parked: before)
   }
 
   /// They have.

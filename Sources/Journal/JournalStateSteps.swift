@@ -107,7 +107,7 @@ extension JournalState {
     // Apply may have gone further by now; then only a full copy helps, and the peer will find out.
     durable = min(durable, max(last, applied.sequence))
     cutDisks(after: last)
-    if lack.record > last { lack = Lack(list: lack.list) }
+    if lack.record > last { lack = Lack(list: lack.list, before: lack.before) }
   }
 
   /// Another site owns the group after the record that both have, `common`, and this one follows it
@@ -116,11 +116,12 @@ extension JournalState {
   ///
   /// - Parameters:
   ///   - list: of what those have changed; nil: there are none.
+  ///   - branch: the one in which what was here before is parked; empty: it is not.
   ///   - told: up to when instants may have been told here.
   ///   - isParting: those after the common record show something else from here on.
   public mutating func becomesFollower(
-    after common: Mark, lacking list: UInt64? = nil, toldThrough told: Timestamp = .zero,
-    isParting: Bool = false
+    after common: Mark, lacking list: UInt64? = nil, parked branch: String = "",
+    toldThrough told: Timestamp = .zero, isParting: Bool = false
   ) {
     if isParting, told > common.timestamp {
       noteGap(from: common.timestamp, toldThrough: told)
@@ -133,7 +134,7 @@ extension JournalState {
     followers = []
     guard let list else { return }
     baseline = .reconciling
-    lack = Lack(list: list)
+    lack = Lack(list: list, before: branch)
     applied = common
     applyTarget = common
     durable = common.sequence

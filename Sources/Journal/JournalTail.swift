@@ -186,16 +186,15 @@ extension JournalState {
     var parked = self
     parked.groupName = name
     parked.ownership = Ownership(
-      duty: .following, term: ownership.term, configured: .following)
+      duty: .following, term: ownership.term, configured: .following, isTaken: ownership.isTaken)
     // A step of apply may have begun: before its end the disks are no state of the group.
     parked.applied = last
     parked.applyTarget = applyTarget.sequence > last.sequence ? applyTarget : last
     parked.durable = max(durable, last.sequence)
     parked.followers = []
-    parked.ownerDurable = .unknown
     (parked.fork, parked.fences) = (nil, [])
     parked.promise = Promise(given: max(promised, start))
-    parked.historyStart = max(start, parked.applyTarget.timestamp)
+    parked.historyStart = max(start, historyStart, parked.applyTarget.timestamp)
     parked.oldestSegment = firstNumber
     return parked
   }

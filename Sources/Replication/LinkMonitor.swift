@@ -117,8 +117,11 @@ public final class LinkMonitor: Sendable {
   func agreed() {
     discarded.withLock { $0 = nil }
     update { $0.divergence = nil }
-    onMeeting.withLock { $0 }?(nil)
+    follows()
   }
+
+  /// The peer owns the group no more, if it did, though it may be long until it gets records.
+  func follows() { onMeeting.withLock { $0 }?(nil) }
 
   /// The peer owns the group itself.
   func meets(_ rival: Rival) { onMeeting.withLock { $0 }?(rival) }

@@ -91,6 +91,8 @@ extension SendingLink {
     guard let welcome, let point = try point(of: jump, for: welcome, discarding: seen) else {
       return try beginCopy(discarding: seen, now)
     }
+    // Whatever keeps it from that, this site owns the group.
+    monitor.follows()
     parts.reporter.jumps(behind: point.mark.sequence)
     monitor.lack.startsOver()
     monitor.update { $0.isRecoverable = false }

@@ -43,7 +43,7 @@ public final class ScratchBudget: Sendable {
 /// One thread at a time stores; any thread reads meanwhile.
 public final class SavedExtents<File: JournalFile>: Sendable {
   /// What an extent counts against the budget at least, in bytes: that bounds the maps, too.
-  static var leastCharge: UInt64 { 512 }
+  public static var leastCharge: UInt64 { 512 }
 
   /// `Mutex` cannot be an element of an array, and neither can a map.
   private final class DiskExtents: Sendable {

@@ -76,6 +76,29 @@ public struct FailoverStatus: Codable, Equatable, Sendable {
   public var endedTests: [String]
   /// The names under which NBD clients open the disks.
   public var exports: [String]
+  /// Nil: the disks here are of an instant as they are.
+  public var goesBack: GoingBack?
+
+  /// The disks were being brought in step: the site goes back to what it had before.
+  public struct GoingBack: Codable, Equatable, Sendable {
+    /// In which that was parked: it is the group's own again.
+    public var branch: String
+    /// What had come since, and is dropped.
+    public var droppedRecords: UInt64
+    public var droppedBytes: UInt64
+    /// What is written back to the disks.
+    public var restoredBytes: UInt64
+    /// How old the instant is.
+    public var ageSeconds: Double
+
+    enum CodingKeys: String, CodingKey {
+      case branch
+      case droppedRecords = "dropped_records"
+      case droppedBytes = "dropped_bytes"
+      case restoredBytes = "restored_bytes"
+      case ageSeconds = "age_seconds"
+    }
+  }
 
   enum CodingKeys: String, CodingKey {
     case group, state, term, instant, began, peer, exports
@@ -87,5 +110,6 @@ public struct FailoverStatus: Codable, Equatable, Sendable {
     case parkedSeconds = "parked_seconds"
     case newestKnown = "newest_known"
     case endedTests = "ended_tests"
+    case goesBack = "goes_back"
   }
 }

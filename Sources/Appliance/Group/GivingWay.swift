@@ -43,21 +43,22 @@ extension OwnershipExchange {
     let isParting =
       common.sequence < end.sequence || state.ownership.duty == .following
       || next.map { $0.term <= state.ownership.term } ?? true
+    var branch = ""
     if common.sequence < end.sequence {
-      try park(end, forkedAfter: common, from: rival, now: now)
+      branch = try park(end, forkedAfter: common, from: rival, now: now)
     }
     var said: [String] = []
     defer { notes += said }
     let outcome = try GroupOpening.yield(
-      folder: folder, to: common, by: rival.claim, toldThrough: told, isParting: isParting,
-      log: { said.append($0) })
+      folder: folder, to: common, by: rival.claim, parked: branch, toldThrough: told,
+      isParting: isParting, log: { said.append($0) })
     switch outcome {
     case .follows:
       notes.append("this site follows \(rival.site) from record \(common.sequence.rawValue)")
     case .needsCopy(let reason):
       let rest = try recover()
       if rest.lastSequence == state.applied.sequence {
-        try jump(to: rival.claim, from: rest, now: now)
+        try jump(to: rival.claim, from: rest, parkedBefore: branch, now: now)
         return notes.append(
           "this site follows \(rival.site), which everything here is compared with: \(reason)")
       }
@@ -68,10 +69,11 @@ extension OwnershipExchange {
     }
   }
 
+  /// - Returns: the branch.
   private mutating func park(
     _ end: JournalState.Mark, forkedAfter common: JournalState.Mark, from rival: Rival,
     now: Timestamp
-  ) throws(SiteError) {
+  ) throws(SiteError) -> String {
     let isApart = state.applied.sequence > common.sequence
     let last = isApart ? state.applied : common
     guard state.applyTarget.sequence <= last.sequence else {
@@ -90,6 +92,7 @@ extension OwnershipExchange {
       if !ParkedTail.isBegun(branch, in: folder) { try note { $0.parksNothing() } }
       throw error
     }
+    return branch
   }
 
   /// After `yields`.

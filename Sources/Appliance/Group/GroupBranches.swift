@@ -433,16 +433,6 @@ extension Group {
   }
 
   /// A full copy would write over what they are built on.
-  /// What is here behind the disks is to be parked: no test may be built on it.
-  var refusalOfJumpForBranches: String? {
-    let applied = stateKeeper?.state.applied.timestamp ?? .zero
-    let built = branches.listed.map(\.record).filter { $0.isBuiltOn(after: applied) }
-    guard let first = built.first else { return nil }
-    return "group \(configuration.name) is to go on at \(siteName) behind a gap, and would lose "
-      + "what \(built.map(\.title).joined(separator: ", ")) is built on: end it there first "
-      + "(`tapline test stop \(first.name)\(first.kind == .parked ? " --parked" : "")`)"
-  }
-
   var refusalOfCopyForBranches: String? {
     let open = branches.listed.map(\.record).filter { $0.ending == nil }
     let named = { (kind: BranchRecord.Kind) in

@@ -95,7 +95,7 @@ extension GroupOpening {
     }
   }
 
-  private static func place(
+  static func place(
     of backing: BackingAddress, _ files: InheritedFiles
   ) -> (DiskStore.Address, File?) {
     switch backing {

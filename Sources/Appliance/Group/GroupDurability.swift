@@ -219,7 +219,7 @@ extension Group {
         known.note(in: &$0)
         promise(&$0)
         if let reached, $0.lack != .none {
-          $0.lack = .init(list: $0.lack.list, reached: reached.reached, by: reached.record)
+          ($0.lack.reached, $0.lack.record) = (reached.reached, reached.record)
         }
       }
       loop.post { [self] in lifecycle.ended(.durabilityNote) }

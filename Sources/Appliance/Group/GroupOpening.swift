@@ -33,6 +33,8 @@ public struct SiteError: Error, Sendable, CustomStringConvertible {
     case noFailover = "no-failover"
     /// The disks here are not whole yet.
     case copyIncomplete = "copy-incomplete"
+    /// They are being brought in step, and what was here before is not parked any more.
+    case nothingBefore = "nothing-before"
     /// The other site is not connected, or cannot recover anything yet.
     case notConnected = "not-connected"
     /// The other site lacks more than it gets in the time that there is.

@@ -207,7 +207,7 @@ extension Group {
         "\(hello.site) would have this site go on behind record \(point.mark.sequence.rawValue), "
           + "and lacks records that are here; they are kept")
     }
-    if let reason = refusalOfJumpForBranches ?? refusalOfDisks(ofCopyFrom: hello) {
+    if let reason = refusalOfDisks(ofCopyFrom: hello) {
       throw .unacceptable(reason)
     }
   }

@@ -75,10 +75,18 @@ extension Group {
     guard stateKeeper?.state.baseline == .reconciling else { return nil }
     let owner = receiving.peerSite ?? configuration.peer?.site ?? "the owner of the group"
     guard receiving.receiver?.isStreaming == true else {
-      return "the disks are to be brought in step: waiting for \(owner)"
+      return "the disks are to be brought in step: waiting for \(owner)" + wayBackText(owner)
     }
     let (left, total) = lackingByteCounts
     return "the disks are brought in step with \(owner): "
-      + "\((total - left) >> 20) of \(total >> 20) MiB so far"
+      + "\((total - left) >> 20) of \(total >> 20) MiB so far" + wayBackText(owner)
+  }
+
+  private func wayBackText(_ owner: String) -> String {
+    guard let name = stateKeeper?.state.lack.before, let branch = branches.named(name),
+      branch.record.ending == nil
+    else { return "" }
+    return "; should \(owner) be lost, `tapline failover \(configuration.name)` takes the group "
+      + "over with what was here before"
   }
 }

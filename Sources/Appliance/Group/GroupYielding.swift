@@ -31,16 +31,17 @@ extension GroupOpening {
   /// - Parameters:
   ///   - common: the last record that the next owner has, too.
   ///   - claim: by what that one owns the group; nil: not known.
+  ///   - branch: in which what is here is parked; empty: it is not.
   ///   - told, isParting: see `JournalState.becomesFollower`.
   /// - Throws: when not all of the journal is applied; nothing was changed then. When the folder
   ///   cannot be read or written; it is to be tried again then.
   static func yield(
     folder: String, to common: JournalState.Mark, by claim: Claim? = nil,
-    toldThrough told: Timestamp = .zero, isParting: Bool = false,
+    parked branch: String = "", toldThrough told: Timestamp = .zero, isParting: Bool = false,
     log: (String) -> Void = { _ in }
   ) throws(SiteError) -> Yielding {
     do {
-      return try yieldOpened(folder, to: common, by: claim, told, isParting, log)
+      return try yieldOpened(folder, to: common, by: claim, branch, told, isParting, log)
     } catch let error as SiteError {
       throw error
     } catch let error as Errno {
@@ -49,8 +50,8 @@ extension GroupOpening {
   }
 
   private static func yieldOpened(
-    _ folder: String, to common: JournalState.Mark, by claim: Claim?, _ told: Timestamp,
-    _ isParting: Bool, _ log: (String) -> Void
+    _ folder: String, to common: JournalState.Mark, by claim: Claim?, _ branch: String,
+    _ told: Timestamp, _ isParting: Bool, _ log: (String) -> Void
   ) throws -> Yielding {
     let path = "\(folder)/\(JournalStateFile<File>.name)"
     let file = JournalStateFile(try File(opening: path, .readWrite))
@@ -96,8 +97,8 @@ extension GroupOpening {
     try LackingFile.write(list, in: folder)
     let empty = try JournalRecovery(erasing: storage, state: state)
     state.becomesFollower(
-      after: common, lacking: list.number, toldThrough: max(told, last.timestamp),
-      isParting: true)
+      after: common, lacking: list.number, parked: branch,
+      toldThrough: max(told, last.timestamp), isParting: true)
     state.follows(claim)
     state.oldestSegment = empty.oldestSegment
     generation += 1

@@ -32,10 +32,9 @@ extension OwnershipExchange {
       throw SiteError(
         "group \(configuration.name) has records up to \(last.rawValue) by now")
     }
-    // One may have begun since the owner was answered.
     let found = try GroupOpening.findRecords(folder) { _ in }
-    if let lost = found.first(where: { $0.isBuiltOn(after: state.applied.timestamp) }) {
-      throw SiteError("group \(configuration.name): \(lost.title) is built on what is here")
+    for record in found where record.isBuiltOn(after: state.applied.timestamp) {
+      try detach(record, from: recovered)
     }
     let gaps = found.filter { $0.kind == .parked && gapNumber(of: $0) != nil }
     let hasHistory = state.baseline == .complete
@@ -82,7 +81,8 @@ extension OwnershipExchange {
   /// As `jump`, of a former owner that has nothing in common with the next one of which a list
   /// could tell: everything is lacking then, and where to go on the next owner says.
   mutating func jump(
-    to claim: Claim, from recovered: JournalRecovery<FolderStorage>, now: Timestamp
+    to claim: Claim, from recovered: JournalRecovery<FolderStorage>,
+    parkedBefore before: String = "", now: Timestamp
   ) throws(SiteError) {
     let disks = state.presentDisks.map {
       JournalState.Disk(number: $0.number, name: $0.name, byteCount: $0.byteCount)
@@ -90,12 +90,13 @@ extension OwnershipExchange {
     let point = JumpPoint(
       behind: .origin, Lineage(), disks: disks, nextDisk: state.nextDisk, after: .none,
       lacking: DiskExtents(whole: disks))
-    try jump(to: point, from: recovered, parking: "", following: claim, now: now)
+    try jump(
+      to: point, from: recovered, parking: "", parkedBefore: before, following: claim, now: now)
   }
 
   private mutating func jump(
     to point: JumpPoint, from recovered: JournalRecovery<FolderStorage>, parking branch: String,
-    following claim: Claim? = nil, now: Timestamp
+    parkedBefore before: String = "", following claim: Claim? = nil, now: Timestamp
   ) throws(SiteError) {
     var list = try list(of: point, recovered)
     // Those of the next owner may have other numbers.
@@ -112,7 +113,7 @@ extension OwnershipExchange {
       try LackingFile.write(list, in: folder, next: true)
     }
     try note { state in
-      state.jumps(at: fork)
+      state.jumps(at: fork, parkedBefore: before)
       guard let claim else { return }
       if state.ownership.duty == .owning { state.ownership.change(to: .following) }
       state.follows(claim)

@@ -17,6 +17,8 @@ import SystemIO
 ///     └───────────────── returning
 /// ```
 ///
+/// Where the disks are being brought in step, `reverting` comes first (`Reverting`).
+///
 /// Holds the folder's lock from `init` to `end`. Blocks; on the group's own thread.
 struct OwnershipExchange {
   /// What a fork leaves out of the history: on its way into a branch, or there.
@@ -64,7 +66,8 @@ struct OwnershipExchange {
 
   // MARK: Taking over
 
-  /// The group's next opening owns it, with its disks as they were at the instant.
+  /// The group's next opening owns it, with its disks as they were at the instant. Where they are
+  /// just being brought in step, the group is first what it was before that.
   ///
   /// - Parameters:
   ///   - owner: the site that owned it.
@@ -76,9 +79,13 @@ struct OwnershipExchange {
     from owner: String, at instant: Timestamp?, parking name: String, commits: Timestamp?,
     forGood: Bool = false, isGiven: Bool = false, now: Timestamp
   ) throws(SiteError) -> Tail {
-    guard state.ownership.duty == .following, state.baseline == .complete, state.fork == nil else {
+    let isWhole = state.baseline == .complete || state.baseline == .reconciling && !isGiven
+    guard state.ownership.duty == .following, isWhole, state.fork == nil else {
       throw SiteError("group \(configuration.name) is not a whole follower any more")
     }
+    // Records that are dropped may have a higher one than those that come back.
+    let epoch = state.epoch
+    if state.baseline == .reconciling { try revert(now: now) }
     if let instant, instant < max(state.applyTarget.timestamp, state.historyStart) {
       throw SiteError(
         "group \(configuration.name): \(instant) is not in the history any more: it begins at "
@@ -98,7 +105,8 @@ struct OwnershipExchange {
     // What a crash interrupts goes on as one that is pending: nobody is to decide on it then.
     let fork = Fork(
       at: point, instant: at, began: now, commits: forGood ? now : commits,
-      parked: point.tail == nil ? "" : name, epoch: max(recovered.newestEpoch, state.epoch),
+      parked: point.tail == nil ? "" : name,
+      epoch: max(recovered.newestEpoch, state.epoch, epoch),
       identity: .random(using: &generator))
     try note { $0.parks(at: fork) }
     do throws(SiteError) { try park(from: owner, forGood: forGood, isGiven: isGiven) } catch {
@@ -213,6 +221,9 @@ struct OwnershipExchange {
     case .jumping:
       notes.append("going on behind what the owner has dropped was interrupted, and goes on")
       try finishJump()
+    case .reverting:
+      notes.append("going back to what it had was interrupted, and goes on")
+      try finishReverting()
     case .returning:
       notes.append("a rollback was interrupted, and goes on")
       try goBack()
@@ -251,7 +262,10 @@ struct OwnershipExchange {
     generation += 1
   }
 
-  private func keepFormerState() throws(SiteError) {
+  private func keepFormerState() throws(SiteError) { try keep(state) }
+
+  /// As what it was, or will be, before a fork.
+  func keep(_ state: JournalState) throws(SiteError) {
     do throws(Errno) {
       let name = JournalStateFile<File>.nameBeforeFork
       try JournalStateFile<File>.create(name, in: FolderStorage(existing: folder))
@@ -259,7 +273,7 @@ struct OwnershipExchange {
     } catch { throw Self.error(configuration.name, "writing what it was before", error) }
   }
 
-  private func formerState() throws(SiteError) -> JournalState {
+  func formerState() throws(SiteError) -> JournalState {
     let path = "\(folder)/\(JournalStateFile<File>.nameBeforeFork)"
     do throws(Errno) {
       let file = JournalStateFile(try File(opening: path, .readOnly))
@@ -268,7 +282,7 @@ struct OwnershipExchange {
     throw SiteError("group \(configuration.name): \(path) is damaged: it cannot be rolled back")
   }
 
-  private func forgetFormerState() { Self.forgetFormerState(in: folder) }
+  func forgetFormerState() { Self.forgetFormerState(in: folder) }
 
   /// Nothing can be taken back any more. What stays is written over by the next fork.
   static func forgetFormerState(in folder: String) {

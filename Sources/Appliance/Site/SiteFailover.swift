@@ -28,14 +28,19 @@ extension Site {
       if let fence = ask(group.loop, { done in done(group.fence) }) ?? nil {
         return try takeBack(group, from: fence, request)
       }
-      try checkMayFailOver(group)
+      let former = try checkMayFailOver(group)
+      // What it had is opened as a group of its own.
+      let source = try former.map { (former) throws(SiteError) in
+        try self.group(of: former.branch, host)
+      }
+      let shown = source ?? group
       let base = try expression.map { (expression) throws(SiteError) in
-        try openBase(of: group, at: expression)
+        try openBase(of: shown, at: expression)
       }
       do throws(SiteError) {
-        var status = try plan(group, at: base?.view.instant)
+        var status = try plan(group, former, shownBy: shown, at: base?.view.instant)
         if request.isDryRun == true {
-          if let base { group.drop(base) }
+          if let base { shown.drop(base) }
           return status
         }
         status = try failOver(host, status, at: base?.view.instant, time)
@@ -46,7 +51,7 @@ extension Site {
         return status
       } catch {
         // Of the opening that there was; it may be gone.
-        if let base { group.drop(base) }
+        if let base { shown.drop(base) }
         throw error
       }
     }
@@ -60,7 +65,15 @@ extension Site {
     return host
   }
 
-  private func checkMayFailOver(_ group: Group) throws(SiteError) {
+  private func group(of branch: Branch, _ host: GroupHost) throws(SiteError) -> Group {
+    guard let group = host.branchHost(named: branch.name)?.group else {
+      throw SiteError("\(branch.name), to which the site goes back, is not open: try again", .busy)
+    }
+    return group
+  }
+
+  /// - Returns: to what the site must go back first, as its disks are just being brought in step.
+  private func checkMayFailOver(_ group: Group) throws(SiteError) -> FormerContent? {
     let name = group.configuration.name
     guard let state = group.stateKeeper?.state else {
       throw SiteError(
@@ -76,24 +89,24 @@ extension Site {
         "group \(name) is owned by this site: a failover is ordered at the site that takes it over",
         .isOwner)
     }
-    guard state.baseline == .complete else {
-      let parked = group.branches.listed.map(\.record).last {
-        $0.kind == .parked && $0.ending == nil
-      }
-      let advice = parked?.exports.first.map {
-        ". What was here before can be read and copied out as it was last, from \($0)"
-      }
+    if state.baseline == .complete { return nil }
+    guard state.baseline == .reconciling else {
       throw SiteError(
         "group \(name) cannot be taken over: nothing can be recovered here before its disks are "
-          + "whole" + (advice ?? ""), .copyIncomplete)
+          + "whole, and they never were, or were written over by a full copy", .copyIncomplete)
     }
+    return try FormerContent(
+      of: state, in: group.branches.named(state.lack.before))
   }
 
   /// What a failover would do.
+  ///
+  /// - Parameter source: the group, or the one by which what it goes back to is shown.
   private func plan(
-    _ group: Group, at wanted: Timestamp?
+    _ group: Group, _ former: FormerContent?, shownBy source: Group, at wanted: Timestamp?
   ) throws(SiteError) -> FailoverStatus {
-    guard let journal = group.journal, let state = group.stateKeeper?.state else {
+    let name = group.configuration.name
+    guard let journal = source.journal, let state = group.stateKeeper?.state else {
       throw SiteError("no journal")
     }
     let facts: (peer: String?, isConnected: Bool, newest: Timestamp)? = ask(group.loop) { done in
@@ -103,34 +116,51 @@ extension Site {
           group.history?.end ?? .zero
         ))
     }
-    guard let facts else {
-      throw SiteError("group \(group.configuration.name) does not answer", .busy)
-    }
+    guard let facts else { throw SiteError("group \(name) does not answer", .busy) }
     let end = JournalState.Mark(
       journal.watermarks.sequence(.appended),
       Timestamp(rawValue: journal.watermarks[.appendedTimestamp]))
-    let instant = wanted ?? max(facts.newest, end.timestamp)
+    let newest = former?.newest ?? facts.newest
+    let instant = wanted ?? max(newest, end.timestamp)
     let records = group.branches.listed.map(\.record)
     if let reason = Parking.refusal(after: instant, beside: records) {
-      throw SiteError("group \(group.configuration.name): \(reason)", .buildsOnParked)
+      throw SiteError("group \(name): \(reason)", .buildsOnParked)
     }
     var status = FailoverStatus(
-      group: group.configuration.name, state: "planned",
+      group: name, state: "planned",
       term: state.ownership.nextTerm(after: state.lineage), instant: "\(instant)",
       peer: facts.peer ?? group.formerOwnerName, peerConnected: facts.isConnected,
-      parkedRecords: 0, parkedBytes: 0, parkedSeconds: 0, newestKnown: "\(facts.newest)",
+      parkedRecords: 0, parkedBytes: 0, parkedSeconds: 0,
+      newestKnown: "\(max(newest, end.timestamp))",
       endedTests: records.filter { $0.isBuiltOn(after: instant) }.map(\.name),
       exports: group.disks.map(\.name))
+    status.goesBack = former.flatMap { goingBack(of: group, to: $0, at: instant) }
     guard wanted != nil else { return status }
     let segments = journal.catalog.pinnedAll()
     defer { for segment in segments { segment.unpin() } }
     do throws(JournalError) {
-      let point = try ForkPoint.find(instant, in: segments, applied: state.applied, end: end)
+      let applied = (former?.state ?? state).applied
+      let point = try ForkPoint.find(instant, in: segments, applied: applied, end: end)
       status.parkedRecords = point.recordCount
       status.parkedBytes = point.byteCount
       status.parkedSeconds = FailoverStatus.seconds(from: instant, to: end.timestamp)
-    } catch { throw SiteError("group \(group.configuration.name): \(error)", .noInstant) }
+    } catch { throw SiteError("group \(name): \(error)", .noInstant) }
     return status
+  }
+
+  /// What the site gives up of what has come since.
+  private func goingBack(
+    of group: Group, to former: FormerContent, at instant: Timestamp
+  ) -> FailoverStatus.GoingBack? {
+    guard let journal = group.journal else { return nil }
+    let first = group.lacking?.common.sequence ?? journal.applied
+    return FailoverStatus.GoingBack(
+      branch: former.branch.name,
+      droppedRecords: journal.watermarks.sequence(.appended).rawValue - first.rawValue,
+      droppedBytes: journal.byteCount(after: .none),
+      restoredBytes: former.branch.saved.byteCount,
+      ageSeconds: FailoverStatus.seconds(
+        from: instant, to: Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())))
   }
 
   private func failOver(
@@ -145,7 +175,12 @@ extension Site {
         Timestamp(rawValue: now.rawValue + UInt64(seconds * 1e9))
       } else { nil }
     let isForGood = if case .now = time { true } else { false }
-    let tail = try exchange(host, "it fails over to this site") {
+    let reason =
+      plan.goesBack == nil
+      ? "it fails over to this site"
+      : "what it had before its disks were brought in step comes back, and it fails over to this "
+        + "site"
+    let tail = try exchange(host, reason) {
       (exchange) throws(SiteError) in
       try exchange.failOver(
         from: plan.peer, at: instant, parking: name, commits: commits, forGood: isForGood, now: now)

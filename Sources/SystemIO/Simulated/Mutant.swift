@@ -89,6 +89,9 @@ public enum Mutant: String, CaseIterable {
   case restampLate = "restamp-late"
   case forgetDropped = "forget-dropped"
   case forgetUnapplied = "forget-unapplied"
+  case detachBare = "detach-bare"
+  case keepForeignBase = "keep-foreign-base"
+  case keepForeignRecords = "keep-foreign-records"
   case passDifferent = "pass-different"
   case digestPart = "digest-part"
 

@@ -99,10 +99,35 @@ import Testing
     #expect(try branches() == [])
   }
 
-  @Test func `a test that is built on what would be parked stays`() throws {
-    let test = try group.makeTest("kept", at: end)
-    #expect(throws: SiteError.self) { try jump(to: point(behind: end + 50)) }
+  @Test func `branches that are built on what is parked show the same, apart from it`() throws {
+    let last = end - 7
+    _ = try group.makeTest("kept", at: last)
+    let tail = try group.exchange {
+      try $0.failOver(
+        from: "east", at: group.instant(last), parking: "later", commits: nil, now: group.promised)
+    }
+    #expect(tail.recordCount == 7)
+    var own: [UInt8] = []
+    try group.serve { own = try group.write(5, by: $0, over: group.images[last]) }
+    _ = try group.exchange { try $0.giveBack(parking: "written") }
+    try jump(to: point(behind: end + 50))
+    for name in ["kept", "written"] { #expect(try group.record(name)?.isApart == true) }
+    try group.serve { host in
+      let (kept, written) = (try host.branchGroup("kept"), try host.branchGroup("written"))
+      let shown = [try kept.image(at: .latest), try written.image(at: .latest)]
+      #expect(shown == [group.images[last], own])
+    }
+  }
+
+  @Test func `a test whose limit is too small for that stays, and nothing changes`() throws {
+    var test = try group.makeTest("kept", at: end)
+    test.byteLimit = 4096
+    try test.write(to: group.branch("kept"))
+    let before = try group.state()
+    let error = #expect(throws: SiteError.self) { try jump(to: point(behind: end + 50)) }
+    #expect(error?.description.contains("`tapline test stop kept`") == true)
     #expect(try group.record("kept") == test)
+    #expect(try group.state() == before)
   }
 
   /// Where no list can tell what it lacks; a third site is to hear of the term.

@@ -126,6 +126,55 @@ import Testing
     #expect(fences.isEmpty && fences.strongest == nil)
   }
 
+  /// Its disks are brought in step with the next owner, and that one is lost.
+  @Test func `going back restores what was parked, and knows each term that was heard of`() {
+    var state = Self.follower
+    state.applied = Self.mark(12)
+    let parked = state.parked(
+      after: Self.mark(12), as: "g@before-gap-g", from: Self.mark(12).timestamp, firstNumber: 4,
+      promised: Timestamp(rawValue: 205))
+    let fork = Fork(
+      at: .init(last: Self.mark(12), tail: nil, end: Self.mark(20), byteCount: 0),
+      instant: Self.mark(12).timestamp, began: Timestamp(rawValue: 900), parked: "before-gap-g",
+      epoch: 2, identity: GroupIdentifier(high: 3, low: 4))
+    state.jumps(at: fork)
+    var disks = state.disks
+    disks[0].byteCount = 8192
+    let owner = Lineage([.numbered(1), .numbered(2, after: 15, at: 150), .numbered(9)])
+    state.hasJumped(
+      to: LackingList(
+        number: 77, group: state.group, behind: Self.mark(40), of: owner, disks: disks,
+        nextDisk: 3, extents: DiskExtents()),
+      toldThrough: Timestamp(rawValue: 205))
+    #expect(state.baseline == .reconciling && state.lack.before == "before-gap-g")
+    #expect(state.gaps.count == 1)
+    state.ownership.hear(of: 6, isTaken: true)
+    // A second jump, and a cut, keep in mind where it was parked.
+    state.cut(
+      after: Self.mark(40).sequence, keeping: owner, ownerDurable: .unknown, isDiscarded: false)
+    #expect(state.lack.before == "before-gap-g")
+    var described = parked
+    described.disks[0].name += "@before-gap-g"
+    let before = state.before(described, in: "before-gap-g")
+    state.reverts(at: fork)
+    #expect(state.fork?.stage == .reverting)
+    guard let before else { return #expect(Bool(false), "its disk is there") }
+    state.hasReverted(to: before)
+    var expected = Self.follower
+    (expected.applied, expected.applyTarget) = (Self.mark(12), Self.mark(12))
+    expected.oldestSegment = 4
+    expected.historyStart = Self.mark(12).timestamp
+    expected.promise = Promise(given: Timestamp(rawValue: 205))
+    expected.disks[0].byteCount = 8192
+    expected.nextDisk = 3
+    expected.ownership = Ownership(
+      duty: .following, term: 1, configured: .following, highestTerm: 6)
+    #expect(state == expected)
+    // A disk of then that has left cannot be shown.
+    state.disks[0].name = "other"
+    #expect(state.before(described, in: "before-gap-g") == nil)
+  }
+
   @Test func `what is committed stays, and apply is free`() {
     var state = Self.pending()
     state.commits()

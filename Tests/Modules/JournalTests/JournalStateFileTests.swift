@@ -42,6 +42,7 @@ import Testing
       .init(site: "süd", durable: .none, isKept: false),
     ]
     state.historyStart = Timestamp(rawValue: 77)
+    state.lack = .init(list: 5, by: SequenceNumber(3), before: "before-gap-g")
     state.nextDisk = 17
     state.disks[0].removed = .init(SequenceNumber(39), Timestamp(rawValue: 390))
     state.disks[0].backing = "file:/srv/root.raw"
@@ -236,8 +237,8 @@ import Testing
   @Test func aNewerVersionIsNamed() throws {
     let (storage, file) = try Self.file()
     try file.write(Self.state, generation: 2)
-    try storage.open("state").damage(11) { _ in 10 }
-    #expect(try file.read() == .otherVersion(10))
+    try storage.open("state").damage(11) { _ in 11 }
+    #expect(try file.read() == .otherVersion(11))
   }
 
   /// A newer program wrote last: what an older one wrote before it is history.
@@ -247,8 +248,8 @@ import Testing
     try file.write(Self.state, generation: generation)
     try file.write(Self.state, generation: generation + 1)
     let newer = Int((generation + 1) % 2) * (256 << 10)
-    try storage.open("state").damage(newer + 11) { _ in 10 }
-    #expect(try file.read() == .otherVersion(10))
+    try storage.open("state").damage(newer + 11) { _ in 11 }
+    #expect(try file.read() == .otherVersion(11))
   }
 
   @Test(arguments: [Faults.Operation.write, .sync])
@@ -299,6 +300,7 @@ extension JournalState {
       at: .init(last: .origin, tail: 1, end: .origin, byteCount: 1), instant: .zero, began: .zero,
       commits: Timestamp(rawValue: 1), parked: name, epoch: 1, identity: group)
     fork?.returned = name
+    lack.before = name
     fences = (0..<Self.followerLimit).map { _ in Fence(term: 1, site: name, isPending: true) }
   }
 }

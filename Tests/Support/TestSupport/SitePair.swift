@@ -8,7 +8,7 @@ public final class SitePair {
   public let west: Site
   public let cable: CutProxy
   /// For what `west` connects with, once it owns the group.
-  private let wayBack: CutProxy
+  public let wayBack: CutProxy
 
   /// - Parameters:
   ///   - disks: sizes by name; both sites get an empty file for each.

@@ -108,6 +108,7 @@ final class FailoverWorld: Run, @unchecked Sendable {
     case (.returning?, nil): statistics.rollbacks += 1
     case (.yielding?, nil): statistics.parkings += 1
     case (.jumping?, nil): statistics.jumps += 1
+    case (.reverting?, nil): statistics.reversions += 1
     case (nil, nil):
       if old?.ownership.duty == .owning, new.ownership.duty == .following {
         statistics.yields += 1
@@ -132,6 +133,8 @@ struct FailoverStatistics {
   var yields = 0
   var reconciled = 0
   var jumps = 0
+  /// Sites that were being brought in step, and went back to what they had.
+  var reversions = 0
   /// What an owner had, and the next one lacks.
   var parkings = 0
   var fences = 0

@@ -67,7 +67,9 @@ struct SiteOwnership {
   mutating func wrote(_ new: JournalState, at site: SiteOracle) {
     let old = state
     state = new
-    if let fork = new.fork, fork.stage != .parking, new.applied.sequence > fork.after.sequence {
+    if let fork = new.fork, fork.stage != .parking, fork.stage != .reverting,
+      new.applied.sequence > fork.after.sequence
+    {
       site.violation(
         "record \(new.applied.sequence.rawValue) is applied, past the fork after "
           + "\(fork.after.sequence.rawValue), which is pending")
@@ -166,6 +168,15 @@ struct SiteOwnership {
       changedLine = true
       fork = nil
     case (.jumping?, nil): fork = nil
+    case (nil, .reverting?):
+      fork = ForkRecord(after: nil, tail: new.fork.flatMap { parked[$0.parked]?.tip })
+    case (.reverting?, nil):
+      // What has come since is of no instant.
+      dropped.append(ParkedRecords(endingWith: tip, site.group))
+      if let name = old.fork?.parked { required.remove(name) }
+      site.moves(to: fork?.tail, floor: .max)
+      changedLine = true
+      fork = nil
     case (nil, nil) where old.ownership.duty == .owning && new.ownership.duty == .following:
       yields(new, at: site)
       changedLine = true
@@ -304,7 +315,7 @@ struct SiteOwnership {
       switch state?.fork?.stage {
       case .parking?, .yielding?, .jumping?: fork?.tail
       case .returning?: fork?.returned
-      case .pending?, nil: site.tip
+      case .pending?, .reverting?, nil: site.tip
       }
     parked[name] = ParkedRecords(endingWith: tip, site.group)
     bases[name] = nil
