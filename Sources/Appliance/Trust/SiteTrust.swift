@@ -23,21 +23,22 @@ final class SiteTrust: Sendable {
   /// Answers those who introduce themselves.
   let worker = WorkerPool(name: "pairing", threadLimit: 1)
 
-  private var keyFile: String { "\(folder)/link-key.pem" }
-  private var peersFile: String { "\(folder)/link-peers" }
+  private var keyFile: String { "\(folder)/key.pem" }
+  private var peersFile: String { "\(folder)/peers" }
 
   // MARK: Opening
 
-  /// Reads the files. Makes a key where links are encrypted and there is none yet.
+  /// Where a link is encrypted: reads the files, and makes a key when there is none yet.
   init(_ configuration: SiteConfiguration) throws(SiteError) {
     site = configuration.site
-    folder = configuration.dataDirectory
-    try readPeers()
-    if Directory.exists(keyFile) { try readKey() }
+    // No group can have that name.
+    folder = "\(configuration.dataDirectory)/_trust"
     let addresses =
       [configuration.listen.link].compactMap(\.self)
       + configuration.groups.flatMap(\.peers).compactMap(\.address)
-    if addresses.contains(where: configuration.links.isEncrypted) { _ = try context() }
+    guard addresses.contains(where: configuration.links.isEncrypted) else { return }
+    try readPeers()
+    if Directory.exists(keyFile) { try readKey() } else { try makeKey() }
   }
 
   private func readPeers() throws(SiteError) {
@@ -71,24 +72,16 @@ final class SiteTrust: Sendable {
     }
   }
 
-  /// What sessions are made with; makes the key of this site when there is none yet.
-  private func context() throws(SiteError) -> TLSContext {
-    if let context = state.withLock(\.context) { return context }
-    let result = turn.take { [self] () -> Result<Void, SiteError> in
-      do {
-        if state.withLock(\.context) != nil { return .success(()) }
-        let key = try SiteKey.make()
-        try DurableFile.replace(keyFile, with: try key.pem())
-        try use(key)
-        return .success(())
-      } catch {
-        let text = (error as? Errno)?.withAdvice ?? "\(error)"
-        return .failure(SiteError("making the key of this site, \(keyFile): \(text)"))
-      }
+  private func makeKey() throws(SiteError) {
+    do {
+      let key = try SiteKey.make()
+      try Directory.create(folder)
+      try DurableFile.replace(keyFile, with: try key.pem())
+      try use(key)
+    } catch {
+      let text = (error as? Errno)?.withAdvice ?? "\(error)"
+      throw SiteError("making the key of this site, \(keyFile): \(text)")
     }
-    try result.get()
-    guard let context = state.withLock(\.context) else { preconditionFailure("it is made") }
-    return context
   }
 
   // MARK: Sessions
@@ -117,9 +110,7 @@ final class SiteTrust: Sendable {
   }
 
   private func ready() throws(TLSError) -> TLSContext {
-    guard let context = state.withLock(\.context) else {
-      throw TLSError("this site has no key yet")
-    }
+    guard let context = state.withLock(\.context) else { preconditionFailure("it has a key") }
     return context
   }
 
@@ -131,13 +122,16 @@ final class SiteTrust: Sendable {
 
   // MARK: Pairing
 
+  private static let unencrypted = SiteError(
+    "no link of this site is encrypted: all go over unix sockets, or its configuration has "
+      + "'tls: off' under 'links'")
+
   var fingerprint: KeyFingerprint? { state.withLock { $0.key?.fingerprint } }
   var peers: [PeerTable.Peer] { state.withLock(\.peers.peers) }
 
   /// Lets one site introduce itself. A code that was given before is void.
   func offer() throws(SiteError) -> PairingCode {
-    _ = try context()
-    guard let fingerprint else { preconditionFailure("the key is made") }
+    guard let fingerprint else { throw Self.unencrypted }
     var generator = SystemEntropy()
     let secret = (0..<PairingCode.secretByteCount).map { _ in
       UInt8.random(in: .min ... .max, using: &generator)
@@ -149,7 +143,7 @@ final class SiteTrust: Sendable {
 
   /// What this site is to prove when it introduces itself to the one of which the code is.
   func session(with socket: Socket, of code: PairingCode) throws(SiteError) -> TLSSession {
-    let context = try context()
+    guard let context = state.withLock(\.context) else { throw Self.unencrypted }
     do throws(TLSError) {
       return try TLSSession(context, to: socket) { code.isOf($0) }
     } catch { throw SiteError("\(error)") }
@@ -188,6 +182,7 @@ final class SiteTrust: Sendable {
   }
 
   private func change(_ edit: (inout PeerTable) throws(SiteError) -> Void) throws(SiteError) {
+    guard fingerprint != nil else { throw Self.unencrypted }
     let result = turn.take { [self] () -> Result<Void, SiteError> in
       do throws(SiteError) {
         var peers = state.withLock(\.peers)

@@ -164,7 +164,7 @@ import Testing
   @Test func `a key that others can read is not used`() throws {
     try introduce()
     try pair.west.stop()
-    let key = "\(pair.west.configuration.data)/link-key.pem"
+    let key = "\(pair.west.configuration.data)/_trust/key.pem"
     try FileManager.default.setAttributes([.posixPermissions: 0o644], ofItemAtPath: key)
     let daemon = try pair.west.launch()
     #expect(try daemon.wait() != .exited(0))
