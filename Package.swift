@@ -125,8 +125,8 @@ let package = Package(
     tests("ConfigurationTests", "Configuration", "BlockModel", "SystemIO", "TestSupport"),
     tests(
       "ApplianceTests", "Appliance", "BlockModel", "Configuration", "Journal",
-      "JournalTestSupport", "Replication", "Storage", "StorageTesting", "SystemIO", "TestSupport",
-      "Volume"),
+      "JournalTestSupport", "Replication", "Storage", "StorageTesting", "SystemIO", "TLS",
+      "TestSupport", "Volume"),
     tests("CommandOptionsTests", "CommandOptions"),
     tests(
       "ControlTests", "BlockModel", "SystemIO", "Configuration", "Handover", "Appliance",
@@ -134,7 +134,7 @@ let package = Package(
     tests(
       "JournalToolsTests", "BlockModel", "SystemIO", "Journal", "JournalTools",
       "JournalTestSupport", "TestSupport"),
-    tests("TLSTests", "TLS"),
+    tests("TLSTests", "TLS", "SystemIO", "TestSupport"),
     tests("HandoverTests", "BlockModel", "SystemIO", "NBDProtocol", "Handover", "TestSupport"),
 
     programTests("SiteTests", "Appliance", "Journal", "SystemIO", "TestSupport"),

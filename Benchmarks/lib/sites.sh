@@ -75,6 +75,7 @@ YAML
   if [[ -n ${3:-} ]]; then
     echo "  link: \"$3\""
   fi
+  echo "links: { tls: ${LINK_TLS:-off} }"
   echo "groups:"
 }
 

@@ -67,6 +67,7 @@ extension SiteConfiguration {
         list.compare(old, new, "listen.nbd \(old.address): ")
       }
     }
+    list.compare(links, new.links, "links.")
     list.compare(limits, new.limits, "limits.")
     for group in groups {
       if let twin = new.groups.first(where: { $0.name == group.name }) {

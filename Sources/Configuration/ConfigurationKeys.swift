@@ -41,7 +41,7 @@ extension SiteConfiguration: ConfigurationSection {
   static let keys: [ConfigurationKey<Self>] = [
     .init("site") { $0.site },
     .init("data") { $0.dataDirectory },
-    .init("listen"), .init("limits"), .init("groups"),
+    .init("listen"), .init("links"), .init("limits"), .init("groups"),
   ]
 }
 
@@ -50,6 +50,13 @@ extension ListenConfiguration: ConfigurationSection {
     .init("nbd") { $0.nbd.map(\.address.description).joined(separator: ", ") },
     .init("link") { $0.link?.description },
     .init("control") { $0.control?.description },
+  ]
+}
+
+extension LinkConfiguration: ConfigurationSection {
+  static let keys: [ConfigurationKey<Self>] = [
+    .init("tls") { $0.tls.rawValue },
+    .init("insecure") { "\($0.isInsecure)" },
   ]
 }
 
@@ -153,6 +160,7 @@ enum ConfigurationPaths {
       [
         "listen": paths(ListenConfiguration.self, below: "listen.")
           + paths(NBDListenerConfiguration.self, below: "listen.nbd[]."),
+        "links": paths(LinkConfiguration.self, below: "links."),
         "limits": paths(ClientLimits.self, below: "limits."),
         "groups": paths(
           GroupConfiguration.self, below: "groups[].",

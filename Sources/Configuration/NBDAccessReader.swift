@@ -71,7 +71,7 @@ extension ConfigurationField {
     return number
   }
 
-  private func boolean() throws(ConfigurationError) -> Bool {
+  func boolean() throws(ConfigurationError) -> Bool {
     switch try text() {
     case "true", "yes", "on": return true
     case "false", "no", "off": return false

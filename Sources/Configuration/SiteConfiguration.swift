@@ -11,6 +11,7 @@ public struct SiteConfiguration: Equatable, Sendable {
   /// The folder of journals and state.
   public var dataDirectory: String
   public var listen: ListenConfiguration
+  public var links: LinkConfiguration
   public var limits: ClientLimits
   public var groups: [GroupConfiguration]
   /// Where it was written; nil when it was not read from a file.
@@ -18,11 +19,13 @@ public struct SiteConfiguration: Equatable, Sendable {
 
   public init(
     site: String, dataDirectory: String, listen: ListenConfiguration,
-    limits: ClientLimits = ClientLimits(), groups: [GroupConfiguration]
+    links: LinkConfiguration = LinkConfiguration(), limits: ClientLimits = ClientLimits(),
+    groups: [GroupConfiguration]
   ) {
     self.site = site
     self.dataDirectory = dataDirectory
     self.listen = listen
+    self.links = links
     self.limits = limits
     self.groups = groups
   }
@@ -30,7 +33,7 @@ public struct SiteConfiguration: Equatable, Sendable {
   /// Where a value was written does not make it another.
   public static func == (a: Self, b: Self) -> Bool {
     a.site == b.site && a.dataDirectory == b.dataDirectory && a.listen == b.listen
-      && a.limits == b.limits && a.groups == b.groups
+      && a.links == b.links && a.limits == b.limits && a.groups == b.groups
   }
 }
 

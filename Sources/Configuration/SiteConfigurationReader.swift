@@ -25,6 +25,7 @@ extension SiteConfiguration {
 /// Turns the tree of a configuration into values. What must be unique in a site is remembered
 /// with the line where it was first seen.
 struct SiteConfigurationReader {
+  private var links = LinkConfiguration()
   private var listenerLines: [SocketAddress: Int] = [:]
   private var groupLines: [String: Int] = [:]
   private var diskLines: [String: Int] = [:]
@@ -35,6 +36,7 @@ struct SiteConfigurationReader {
       root, subject: "the site", keys: SiteConfiguration.keyNames)
     let site = try mapping.required("site").name()
     let dataDirectory = try mapping.required("data").path()
+    links = try mapping["links"]?.links() ?? LinkConfiguration()
     let listen = try listeners(try mapping.required("listen"))
     let limits = try mapping["limits"]?.clientLimits() ?? ClientLimits()
     var groups: [GroupConfiguration] = []
@@ -42,7 +44,8 @@ struct SiteConfigurationReader {
       groups.append(try group(item, of: site, listen: listen))
     }
     var configuration = SiteConfiguration(
-      site: site, dataDirectory: dataDirectory, listen: listen, limits: limits, groups: groups)
+      site: site, dataDirectory: dataDirectory, listen: listen, links: links,
+      limits: limits, groups: groups)
     configuration.origin = ConfigurationOrigin(file: root.file, diskLines: diskLines)
     return configuration
   }
@@ -58,7 +61,11 @@ struct SiteConfigurationReader {
       listen.nbd.append(
         NBDListenerConfiguration(address: try listener(.nbd, address), tls: tls))
     }
-    if let link = mapping["link"] { listen.link = try listener(.link, link) }
+    if let link = mapping["link"] {
+      let address = try listener(.link, link)
+      try link.check(address, links)
+      listen.link = address
+    }
     if let control = mapping["control"] { listen.control = try listener(.control, control) }
     return listen
   }
@@ -155,6 +162,7 @@ struct SiteConfigurationReader {
       if case .tcp(_, port: 0) = address {
         throw addressField.failure("'address' needs the peer's port; 0 is for listeners")
       }
+      try addressField.check(address, links)
       peer.address = address
     } else if role == .protected {
       throw mapping.failure("the peer of a protected group needs 'address'", at: mapping.place)

@@ -94,6 +94,27 @@ public struct ControlClient: Sendable {
     try perform(ControlRequest(command: "rollback", group: group, rollback: request))
   }
 
+  /// The site waits for another one to introduce itself when it returns.
+  public func offerPairing() throws(ControlError) -> PairingOfferStatus {
+    try perform(ControlRequest(command: "pair"))
+  }
+
+  /// The two sites know each other when it returns.
+  public func pair(code: String, address: String) throws(ControlError) -> PeerStatus {
+    try perform(
+      ControlRequest(
+        command: "pair", pairing: PairingRequest(code: code, address: address)))
+  }
+
+  public func peers() throws(ControlError) -> PeersStatus {
+    try perform(ControlRequest(command: "peers"))
+  }
+
+  /// The peers that are left.
+  public func unpair(_ peer: String) throws(ControlError) -> PeersStatus {
+    try perform(ControlRequest(command: "unpair", peer: peer))
+  }
+
   private func perform<Result: Codable & Sendable>(
     _ request: ControlRequest
   ) throws(ControlError) -> Result {

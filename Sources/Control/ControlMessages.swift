@@ -21,10 +21,15 @@ import Foundation
 ///     {"command":"commit","group":"shop"}
 ///     {"command":"rollback","group":"shop"}
 ///     {"command":"move","group":"shop"}
+///     {"command":"pair"}
+///     {"command":"pair","pairing":{"code":"…","address":"tcp:east.example:10810"}}
+///     {"command":"peers"}
+///     {"command":"unpair","peer":"west"}
 ///
 /// A reply is `{"ok":true,"result":…}`, with a `SiteStatus`, a `TimelineStatus`, a
 /// `TimelineStatus.Checkpoint`, a `ReloadStatus`, a `SyncStatus`, a `TestStatus`, a
-/// `TestReportStatus`, a list of `TestStatus` or a `FailoverStatus`, or
+/// `TestReportStatus`, a list of `TestStatus`, a `FailoverStatus`, a `PairingOfferStatus`, a
+/// `PeerStatus` or a `PeersStatus`, or
 /// `{"ok":false,"error":"one sentence"}`, with `"cause":"configuration"` when the site's file is at
 /// fault, and with a `"refusal"` (`SiteError.Refusal`) when a group does not change
 /// hands. Unknown members are ignored. After the reply to
@@ -47,13 +52,14 @@ public struct ControlRequest: Codable, Equatable, Sendable {
   public var rollback: RollbackRequest?
   public var parked: Bool?
   public var move: MoveRequest?
+  public var pairing: PairingRequest?
 
   public init(
     command: String, group: String? = nil, peer: String? = nil, tag: String? = nil,
     from: String? = nil, to: String? = nil, limit: Int? = nil, versions: [UInt16]? = nil,
     name: String? = nil, test: TestRequest? = nil, check: TestCheck? = nil,
     failover: FailoverRequest? = nil, rollback: RollbackRequest? = nil, parked: Bool? = nil,
-    move: MoveRequest? = nil
+    move: MoveRequest? = nil, pairing: PairingRequest? = nil
   ) {
     self.command = command
     self.group = group
@@ -70,6 +76,18 @@ public struct ControlRequest: Codable, Equatable, Sendable {
     self.rollback = rollback
     self.parked = parked
     self.move = move
+    self.pairing = pairing
+  }
+}
+
+/// What `tapline pair CODE ADDRESS` asks for.
+public struct PairingRequest: Codable, Equatable, Sendable {
+  public var code: String
+  public var address: String
+
+  public init(code: String, address: String) {
+    self.code = code
+    self.address = address
   }
 }
 
@@ -227,17 +245,31 @@ struct ControlResponder<Subject: ControlledSite>: Sendable {
           try site.move(
             group: try group(of: request), to: request.move?.to,
             isDryRun: request.move?.isDryRun == true))
+      case "pair", "peers", "unpair":
+        return try changePeers(request)
       default:
         throw ControlError.refused(
           "unknown command \(request.command.quotedForMessage); the commands are status, timeline,"
             + " checkpoint, reload, discard-follower, test-start, test-stop, test-list, failover,"
-            + " commit, rollback and move")
+            + " commit, rollback, move, pair, peers and unpair")
       }
     } catch let error as ConfigurationError {
       return Self.failure("\(error)", .configuration)
     } catch {
       return Self.failure("\(error)", refusal: (error as? SiteError)?.refusal)
     }
+  }
+
+  private func changePeers(_ request: ControlRequest) throws -> [UInt8] {
+    if request.command == "unpair" {
+      guard let peer = request.peer else {
+        throw ControlError.refused("bad request: unpair needs a peer")
+      }
+      try site.unpair(peer)
+    }
+    guard request.command == "pair" else { return try success(site.peers()) }
+    guard let pairing = request.pairing else { return try success(try site.offerPairing()) }
+    return try success(try site.pair(with: pairing.code, at: pairing.address))
   }
 
   private func badPart(of error: ControlError) -> String {

@@ -26,6 +26,13 @@ public protocol ControlledSite: Sendable {
   /// Durable when it returns. May take some seconds.
   func move(group: String, to site: String?, isDryRun: Bool) throws -> MoveStatus
   func rollback(group: String, isDryRun: Bool, discards: Bool) throws -> FailoverStatus
+  /// Lets another site introduce itself, for some minutes.
+  func offerPairing() throws -> PairingOfferStatus
+  /// Introduces this site to another one. Durable at both when it returns; may take some seconds.
+  func pair(with code: String, at address: String) throws -> PeerStatus
+  func peers() -> PeersStatus
+  /// Durable when it returns, and the peer's connections are ended.
+  func unpair(_ site: String) throws
   /// What a process is offered that wants to take this one's place, in this version of messages.
   func handoverOffer(version: UInt16) -> HandoverOffer
   /// See `Site.handOver`: when it returns true, this process must end.

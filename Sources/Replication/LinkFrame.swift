@@ -47,6 +47,9 @@ public enum LinkFrameKind: UInt16, Sendable {
   /// argument, which comes by another connection.
   case jump = 21
 
+  /// A site that is not known yet introduces itself; the only message of its connection.
+  case pair = 31
+
   // From the recovery site.
   case welcome = 32
   case refused = 33
@@ -66,6 +69,9 @@ public enum LinkFrameKind: UInt16, Sendable {
 
   /// The receiver owns the group itself, by a higher term: a `Rival` follows.
   case outranked = 40
+
+  /// Whoever has introduced itself is known now, by the key that it has proved.
+  case paired = 63
 
   public var isFromRecoverySite: Bool { rawValue >= Self.welcome.rawValue }
 }

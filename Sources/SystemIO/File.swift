@@ -94,6 +94,13 @@ public final class File: Sendable {
     return status.st_mode & S_IFMT == S_IFBLK
   }
 
+  /// Who may do what: the lower nine bits of its mode, and those of set-user-ID and the like.
+  public func permissions() throws(Errno) -> UInt32 {
+    var status = stat()
+    _ = try retrying { SystemCalls.status(descriptor.raw, &status) }
+    return UInt32(status.st_mode) & 0o7777
+  }
+
   /// Whether its file system is of the network or of a process (FUSE).
   public var isRemote: Bool { SystemCalls.isRemote(descriptor.raw) }
 

@@ -1,10 +1,10 @@
 import COpenSSL
 import SystemIO
 
-/// What a server proves itself with and asks of its clients; one for many sessions.
+/// What one end proves itself with and asks of the other; one for many sessions.
 ///
-/// Immutable after `init`; any thread may start sessions with it. TLS 1.2 or later only; sessions
-/// are not resumed, because NBD connections are few and long.
+/// Immutable after `init`; any thread may start sessions with it. TLS 1.2 or later only, between
+/// sites 1.3; sessions are not resumed, because connections are few and long.
 @safe public final class TLSContext: @unchecked Sendable {
   public enum Credentials: Equatable, Sendable {
     /// A folder as qemu and nbdkit lay it out: `ca-cert.pem`, `server-cert.pem`, `server-key.pem`
@@ -17,6 +17,8 @@ import SystemIO
   let raw: OpaquePointer
   /// Kept for the callback, which finds it through the context.
   private let keys: KeyTable?
+  /// Which sites may come; nil: they are not known by their keys.
+  let accepts: (@Sendable (KeyFingerprint) -> Bool)?
 
   /// Reads the files; blocks. The error names the file.
   public init(_ credentials: Credentials) throws(TLSError) {
@@ -27,6 +29,7 @@ import SystemIO
     var table: KeyTable?
     if case .preSharedKeys(let file) = credentials { table = KeyTable(try Self.readKeys(file)) }
     keys = table
+    accepts = nil
     _ = unsafe tapline_SSL_CTX_set_defaults(raw)
     switch credentials {
     case .certificates(let folder, let verifiesClients):
@@ -34,6 +37,42 @@ import SystemIO
     case .preSharedKeys:
       try usePreSharedKeys()
     }
+  }
+
+  /// For both ends of what sites have with each other.
+  ///
+  /// - Parameter accepts: called in a handshake, on its thread: whether whoever has that key may
+  ///   connect.
+  public init(
+    _ own: SiteKey, accepting accepts: @escaping @Sendable (KeyFingerprint) -> Bool
+  ) throws(TLSError) {
+    guard let raw = unsafe SSL_CTX_new(TLS_method()) else {
+      throw TLSError.openSSL("creating a TLS context")
+    }
+    unsafe self.raw = raw
+    keys = nil
+    self.accepts = accepts
+    guard unsafe tapline_SSL_CTX_set_defaults(raw) == 1,
+      unsafe tapline_SSL_CTX_set_newest_only(raw) == 1,
+      unsafe SSL_CTX_use_certificate(raw, own.certificate) == 1,
+      unsafe SSL_CTX_use_PrivateKey(raw, own.key) == 1
+    else { throw TLSError.openSSL("using the key of the site") }
+    unsafe SSL_CTX_set_verify(raw, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nil)
+    unsafe SSL_CTX_set_cert_verify_callback(
+      raw,
+      { store, _ in
+        guard let store = unsafe store,
+          let session = unsafe X509_STORE_CTX_get_ex_data(
+            store, SSL_get_ex_data_X509_STORE_CTX_idx()),
+          let certificate = unsafe X509_STORE_CTX_get0_cert(store),
+          let key = unsafe KeyFingerprint(of: certificate),
+          unsafe TLSSession.accepts(key, OpaquePointer(session))
+        else {
+          unsafe X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REJECTED)
+          return 0
+        }
+        return 1
+      }, nil)
   }
 
   deinit { unsafe SSL_CTX_free(raw) }
@@ -49,6 +88,7 @@ import SystemIO
     guard unsafe SSL_CTX_use_certificate_chain_file(raw, certificate) == 1 else {
       throw TLSError.openSSL("reading the certificate \(certificate)")
     }
+    try SecretFile.check(key)
     guard unsafe SSL_CTX_use_PrivateKey_file(raw, key, SSL_FILETYPE_PEM) == 1 else {
       throw TLSError.openSSL("reading the private key \(key)")
     }
@@ -82,10 +122,7 @@ import SystemIO
   }
 
   private static func readKeys(_ file: String) throws(TLSError) -> PreSharedKeys {
-    let text: String
-    do throws(Errno) {
-      text = String(decoding: try File.contents(of: file, limit: 1 << 20), as: UTF8.self)
-    } catch { throw TLSError("reading the keys \(file): \(error)") }
+    let text = String(decoding: try SecretFile.read(file, limit: 1 << 20), as: UTF8.self)
     return try PreSharedKeys(parsing: text, file: file)
   }
 

@@ -1,7 +1,7 @@
 import COpenSSL
 import SystemIO
 
-/// The server's end of TLS on one connected, nonblocking socket.
+/// One end of TLS on one connected, nonblocking socket.
 ///
 /// Confined to whoever owns the socket, one thread at a time. Decrypted bytes may wait inside the
 /// session where the poller does not see them: after `receive`, ask `hasBufferedInput`.
@@ -11,23 +11,48 @@ import SystemIO
   private let raw: OpaquePointer
   private let context: TLSContext
   private let socket: Socket
+  private let accepts: (@Sendable (KeyFingerprint) -> Bool)?
+  /// Of a site: the key that it has proved to have.
+  public private(set) var peerKey: KeyFingerprint?
+  /// It has shown a key, be it one that is not accepted.
+  public private(set) var hasSeenPeer = false
   /// The name of the key that the client has used; TLS 1.3 does not keep it.
   private(set) var keyName: String?
+  /// The peer has ended it because it does not know the key that it was shown.
+  public private(set) var wasRejected = false
 
-  public init(_ context: TLSContext, on socket: Socket) throws(TLSError) {
+  /// The end of whoever was connected to.
+  public convenience init(_ context: TLSContext, on socket: Socket) throws(TLSError) {
+    try self.init(context, on: socket, accepting: context.accepts)
+    unsafe SSL_set_accept_state(raw)
+  }
+
+  /// The end of whoever has connected, to a site that has one of certain keys.
+  public convenience init(
+    _ context: TLSContext, to socket: Socket,
+    accepting accepts: @escaping @Sendable (KeyFingerprint) -> Bool
+  ) throws(TLSError) {
+    try self.init(context, on: socket, accepting: accepts)
+    unsafe SSL_set_connect_state(raw)
+  }
+
+  private init(
+    _ context: TLSContext, on socket: Socket,
+    accepting accepts: (@Sendable (KeyFingerprint) -> Bool)?
+  ) throws(TLSError) {
     guard let raw = unsafe SSL_new(context.raw) else {
       throw TLSError.openSSL("creating a TLS session")
     }
     unsafe self.raw = raw
     self.context = context
     self.socket = socket
+    self.accepts = accepts
     Socket.brokenPipesAreErrors
     guard unsafe SSL_set_fd(raw, socket.rawDescriptor) == 1 else {
       throw TLSError.openSSL("creating a TLS session")
     }
     // For `keyUsed`; OpenSSL calls back only inside of calls on this session.
     _ = unsafe SSL_set_ex_data(raw, 0, Unmanaged.passUnretained(self).toOpaque())
-    unsafe SSL_set_accept_state(raw)
   }
 
   deinit { unsafe SSL_free(raw) }
@@ -37,7 +62,16 @@ import SystemIO
     unsafe Unmanaged<TLSSession>.fromOpaque(pointer).takeUnretainedValue().keyName = name
   }
 
-  /// One step of the handshake. Throws when the client cannot prove itself or speaks no TLS.
+  static func accepts(_ key: KeyFingerprint, _ raw: OpaquePointer) -> Bool {
+    guard let pointer = unsafe SSL_get_ex_data(raw, 0) else { return false }
+    let session = unsafe Unmanaged<TLSSession>.fromOpaque(pointer).takeUnretainedValue()
+    session.hasSeenPeer = true
+    guard session.accepts?(key) == true else { return false }
+    session.peerKey = key
+    return true
+  }
+
+  /// One step of the handshake. Throws when the peer cannot prove itself or speaks no TLS.
   public func handshake() throws(TLSError) -> HandshakeProgress {
     ERR_clear_error()
     let code = unsafe SSL_do_handshake(raw)
@@ -46,15 +80,22 @@ import SystemIO
     case SSL_ERROR_WANT_READ: return .wantsToRead
     case SSL_ERROR_WANT_WRITE: return .wantsToWrite
     case SSL_ERROR_SYSCALL, SSL_ERROR_ZERO_RETURN:
-      throw TLSError("the client left during the TLS handshake")
+      throw TLSError("the \(peer) left during the TLS handshake")
     default:
+      noteRejection()
       let verdict = unsafe SSL_get_verify_result(raw)
       if verdict != Int(X509_V_OK), let text = unsafe X509_verify_cert_error_string(verdict) {
         ERR_clear_error()
-        throw TLSError("the client's certificate: \(unsafe String(cString: text))")
+        throw TLSError("the \(peer)'s certificate: \(unsafe String(cString: text))")
       }
       throw TLSError.openSSL("TLS handshake")
     }
+  }
+
+  private var peer: String { accepts == nil ? "client" : "peer" }
+
+  private func noteRejection() {
+    wasRejected = wasRejected || tapline_is_rejection(ERR_peek_error()) != 0
   }
 
   /// The name that the client has proved: the subject of its certificate (RFC 4514, such as
@@ -105,13 +146,13 @@ import SystemIO
   /// the rest of it makes the socket ready.
   public var hasBufferedInput: Bool { unsafe SSL_pending(raw) > 0 }
 
-  /// Tells the client that nothing follows. Does not wait.
+  /// Tells the peer that nothing follows. Does not wait.
   public func sayGoodbye() {
     ERR_clear_error()
     _ = unsafe SSL_shutdown(raw)
   }
 
-  /// What a call that returned `code` means: nil: nothing now; 0: the client has closed.
+  /// What a call that returned `code` means: nil: nothing now; 0: the peer has closed.
   private func end(_ code: Int32) throws(Errno) -> Int? {
     switch unsafe SSL_get_error(raw, code) {
     case SSL_ERROR_WANT_READ, SSL_ERROR_WANT_WRITE: return nil
@@ -121,6 +162,7 @@ import SystemIO
       ERR_clear_error()
       throw error == Errno(0) ? Errno.connectionReset : error
     default:
+      noteRejection()
       ERR_clear_error()
       throw Errno.protocolError
     }

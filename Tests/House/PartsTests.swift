@@ -5,7 +5,7 @@ import Testing
 /// it declares. Within a module nothing else keeps that so.
 struct PartsTests {
   /// Lowest first. `Link` knows nothing of exports and of those who serve them.
-  private static let parts = ["Loop", "Group", "Exports", "Serving", "Link", "Site"]
+  private static let parts = ["Loop", "Group", "Trust", "Exports", "Serving", "Link", "Site"]
 
   @Test func `a part names only types of parts below it`() throws {
     let folder = "Sources/Appliance"

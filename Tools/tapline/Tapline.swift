@@ -74,6 +74,9 @@ enum Tapline {
     case ["commit"]: try FailoverCommand.runCommit(invocation)
     case ["move"], ["failback"]: try FailoverCommand.runMove(invocation)
     case ["rollback"]: try FailoverCommand.runRollback(invocation)
+    case ["pair"]: try PairCommand.runPair(invocation)
+    case ["peers"]: try PairCommand.runPeers(invocation)
+    case ["unpair"]: try PairCommand.runUnpair(invocation)
     default: preconditionFailure("no code for \(invocation.command)")
     }
   }
@@ -87,7 +90,7 @@ enum Tapline {
       TimelineCommand.command, TestCommand.command, FailoverCommand.failover,
       FailoverCommand.commit, FailoverCommand.rollback,
       FailoverCommand.move, FailoverCommand.failback, ReloadCommand.command, SyncCommand.command,
-      journalCommand,
+      PairCommand.pair, PairCommand.peers, PairCommand.unpair, journalCommand,
     ], exitCodes: ExitCode.help)
 
   private static let journalCommand = Command(

@@ -58,6 +58,7 @@ public enum ConditionCode: String, CaseIterable, Sendable {
   case copying = "copying"
   case diskComing = "disk-coming"
   case testEnded = "test-ended"
+  case linkInTheClear = "link-in-the-clear"
 
   public struct Facts: Sendable {
     public let severity: Severity
@@ -218,6 +219,13 @@ public enum ConditionCode: String, CaseIterable, Sendable {
       Facts(
         .info, "what a disk held when it was added comes into the history",
         remedy: "none is needed; instants show the disk from when that is done")
+    case .linkInTheClear:
+      Facts(
+        .info,
+        "what is written goes over a network unencrypted, and anybody there may say that he is "
+          + "the peer",
+        remedy: "pair the sites (`tapline pair`) and remove `tls: off` at both, unless nobody "
+          + "else can reach that network")
     case .testEnded:
       Facts(
         .info, "a test has ended by itself, and its files are still there",

@@ -42,6 +42,8 @@ final class Group: TurnParticipant, @unchecked Sendable {
   let duty: Duty
   /// Of the site that this group is at.
   var siteName = ""
+  /// What others could read of it on a network, in words; nil: nothing.
+  var exposure: String?
   let diskTable: Mutex<DiskTable>
   /// Of those, what the links send.
   let sentDisks: SentDisks<DiskStore>

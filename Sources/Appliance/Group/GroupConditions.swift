@@ -32,6 +32,7 @@ extension Group {
       record.ending.map { "\(record.title) has ended: \($0)" }
     }
     if !ended.isEmpty { found.append(Condition(.testEnded, ended.joined(separator: "; "))) }
+    if let exposure, branch == nil { found.append(Condition(.linkInTheClear, exposure)) }
     for index in links.indices { found += sendingConditions(index) }
     if duty == .following, !isParked { found += receivingConditions }
     return found

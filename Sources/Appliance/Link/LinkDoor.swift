@@ -12,6 +12,8 @@ final class LinkDoor: @unchecked Sendable {
   /// The name of this site.
   let site: String
   let loop: EventLoop
+  /// Nil: peers come in the clear.
+  let trust: SiteTrust?
   /// What peers may cause as often as they like.
   let log: ClientLog
   private let greetingNanoseconds: UInt64
@@ -23,12 +25,13 @@ final class LinkDoor: @unchecked Sendable {
   ///   - greetingNanoseconds: how long a peer may take to say which group it sends.
   ///   - find: called on the loop.
   init(
-    site: String, loop: EventLoop, greetingNanoseconds: UInt64,
+    site: String, loop: EventLoop, trust: SiteTrust?, greetingNanoseconds: UInt64,
     log: @escaping @Sendable (String) -> Void,
     find: @escaping GroupFinder
   ) {
     self.site = site
     self.loop = loop
+    self.trust = trust
     self.greetingNanoseconds = greetingNanoseconds
     self.log = ClientLog(log)
     self.find = find

@@ -1,13 +1,14 @@
 import Synchronization
 import SystemIO
 
-/// The loops on which a site's links send: at most one a processor, so that compressing for a link
-/// keeps no guest waiting, and no more threads than can run. Any thread.
+/// What a site's links send with, and the loops on which they do: at most one a processor, so that
+/// compressing for a link keeps no guest waiting, and no more threads than can run. Any thread.
 struct LinkLoops: Sendable {
   let loops: [EventLoop]
   /// Asks for the numbers of peers' names, which may take long: a link asks once at a time, and
   /// none waits behind those that get no answer.
   let names: WorkerPool
+  let security: LinkSecurity
   private let next = Next()
 
   private final class Next: Sendable {
@@ -15,7 +16,8 @@ struct LinkLoops: Sendable {
   }
 
   /// - Parameter links: as many as there will be.
-  init(links: Int) throws(Errno) {
+  init(links: Int, _ security: LinkSecurity) throws(Errno) {
+    self.security = security
     var loops: [EventLoop] = []
     for number in 0..<max(1, min(links, SystemInfo.processorCount)) {
       loops.append(try EventLoop(name: "links-\(number)"))

@@ -33,8 +33,10 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   private(set) var lastHeard = SystemClock.monotonicNanoseconds()
   private(set) var isClosed = false
 
-  init(socket: Socket, leftover: [UInt8], hello: LinkHello, group: Group, log: ClientLog) {
-    transport = Transport(socket)
+  init(
+    _ transport: Transport, leftover: [UInt8], hello: LinkHello, group: Group, log: ClientLog
+  ) {
+    self.transport = transport
     self.group = group
     self.log = log
     link = ReceivingLink(hello)
@@ -63,6 +65,18 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
   override func ready(_ ready: Poller.Interest) {
     if ready.contains(.writable) { send() }
     if isClosed || ready.isDisjoint(with: [.readable, .closed]) { return }
+    receive(ready)
+    resumeIfMoreHasCome()
+  }
+
+  /// TLS holds bytes of which the poller does not know.
+  private func resumeIfMoreHasCome() {
+    guard transport.hasBufferedInput, !isClosed, !isPaused, !isResuming else { return }
+    isResuming = true
+    group.loop.resume(self)
+  }
+
+  private func receive(_ ready: Poller.Interest) {
     // What it waited for has come, and what has arrived is taken in this turn: see `resume`. To
     // receive nothing would look like the peer's end.
     if input.isFull, !ready.contains(.closed) { return }
@@ -99,7 +113,9 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
     if isClosed { return }
     process()
     // What was left unread was no silence of the peer.
-    if !isPaused { noteHeard() }
+    if !isClosed, !isPaused { noteHeard() }
+    if !isClosed, !isPaused, transport.hasBufferedInput { receive(.readable) }
+    resumeIfMoreHasCome()
   }
 
   // MARK: What has come

@@ -30,10 +30,14 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
   private let reads: WorkerPool
   /// Does what asks for the number of a name.
   private let names: @Sendable (@escaping WorkerPool.Job) -> Void
+  /// Nil: the link is in the clear.
+  private let trust: SiteTrust?
   private var link: SendingLink<Store>
   private let connection = Mutex(Connection())
   private var transport: Transport?
   private var isConnecting = false
+  /// Set while TLS begins.
+  private var beginning: TLSSession?
   /// The endpoint's number is asked for, and whether an attempt to connect waits for it.
   private var isAsking = false
   private var wantsNumber = false
@@ -46,11 +50,12 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
   private var isResuming = false
 
   init(
-    _ parts: SendingLink<Store>.Parts, loop: EventLoop,
+    _ parts: SendingLink<Store>.Parts, loop: EventLoop, trust: SiteTrust?,
     names: @escaping @Sendable (@escaping WorkerPool.Job) -> Void
   ) {
     self.parts = parts
     self.loop = loop
+    self.trust = trust
     self.names = names
     reads = WorkerPool(name: "link-\(parts.hello.groupName)", threadLimit: 1)
     link = SendingLink(parts, now: SystemClock.monotonicNanoseconds())
@@ -189,6 +194,11 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
 
   /// Where to is known by its number.
   private func begin(_ endpoint: SocketAddress) {
+    if let trust, !trust.knows(parts.hello.receiver) {
+      return fail(
+        .disconnected(
+          .network("\(parts.hello.receiver) is not paired with this site: see `tapline pair`")))
+    }
     do throws(Errno) {
       let socket = try Socket.beginConnecting(to: endpoint)
       let isWanted = connection.withLock { connection in
@@ -202,11 +212,13 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
       interest = .writable
       transport = Transport(socket)
       isConnecting = true
-    } catch {
-      // Not before what began it has ended.
-      let (event, attempt) = (cannotConnect(error), attempt)
-      loop.post { [self] in if attempt == self.attempt { run(event) } }
-    }
+    } catch { fail(cannotConnect(error)) }
+  }
+
+  /// Not before what began it has ended.
+  private func fail(_ event: SendingLink<Store>.Event) {
+    let attempt = attempt
+    loop.post { [self] in if attempt == self.attempt { run(event) } }
   }
 
   private func cannotConnect(_ error: Errno) -> SendingLink<Store>.Event {
@@ -220,7 +232,35 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     }
     isConnecting = false
     setInterest(.readable)
-    run(.connected)
+    guard let trust else { return run(.connected) }
+    do throws(TLSError) {
+      let session = try trust.session(with: transport.socket, of: parts.hello.receiver)
+      beginning = session
+      shakeHands(session)
+    } catch { run(.disconnected(.network("\(error)"))) }
+  }
+
+  private func shakeHands(_ session: TLSSession) {
+    guard let transport else { return }
+    do throws(TLSError) {
+      switch try session.handshake() {
+      case .wantsToRead: setInterest(.readable)
+      case .wantsToWrite: setInterest(.writable)
+      case .complete:
+        beginning = nil
+        self.transport = Transport(transport.socket, tls: session)
+        setInterest(.readable)
+        run(.connected)
+      }
+    } catch {
+      run(
+        .disconnected(
+          .network(
+            session.peerKey == nil && session.hasSeenPeer
+              ? "who answers at \(parts.endpoint) is not \(parts.hello.receiver), or has another "
+                + "key than when it was paired"
+              : "TLS with \(parts.endpoint): \(error)")))
+    }
   }
 
   private func close() {
@@ -231,6 +271,7 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     }
     connection.withLock { $0.socket = nil }
     transport = nil
+    beginning = nil
     (isConnecting, wantsNumber) = (false, false)
     outbox.removeAll()
     inbox.removeAll()
@@ -246,15 +287,27 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
 
   override func ready(_ ready: Poller.Interest) {
     if isConnecting { return finishConnecting() }
+    if let beginning { return shakeHands(beginning) }
     if !ready.isDisjoint(with: [.readable, .closed]) { receive() }
     if ready.contains(.writable), transport != nil { run(.taken) }
   }
 
   private func receive() {
+    // TLS holds bytes of which the poller does not know.
+    repeat { receiveOnce() } while transport?.hasBufferedInput == true
+  }
+
+  private func receiveOnce() {
     guard let transport else { return }
     let bytes: [UInt8]?
     do throws(Errno) { bytes = try transport.receive(limit: Self.receiveByteLimit) } catch {
-      return run(.disconnected(.network("receiving from the peer: \(error)")))
+      return run(
+        .disconnected(
+          .network(
+            transport.tls?.wasRejected == true
+              ? "\(parts.hello.receiver) does not know the key of this site: pair them "
+                + "(`tapline pair`)"
+              : "receiving from the peer: \(error)")))
     }
     guard let bytes else { return }
     if bytes.isEmpty { return run(.disconnected(.network("the peer closed the connection"))) }

@@ -25,7 +25,8 @@ extension GroupParts {
           endpoint: address, hello: hello, catalog: journal.catalog,
           watermarks: journal.watermarks, reporter: follower.reporter, disks: sentDisks,
           claim: { Claim(stateKeeper.state) }, clock: SystemClock.monotonicNanoseconds, log: log),
-        loop: loops.take(), names: loops.names.submit)
+        loop: loops.take(), trust: loops.security.trust(for: address),
+        names: loops.names.submit)
     }
   }
 }

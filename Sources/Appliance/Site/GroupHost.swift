@@ -435,6 +435,8 @@ final class GroupHost: Sendable {
     let group = Group(
       parts, links: links?.map(\.monitor) ?? [], loop: loop, lanes: lanes, log: log)
     group.siteName = surroundings.site
+    group.exposure = surroundings.links?.security.exposure(
+      of: parts.configuration, isOwner: parts.duty == .owning)
     group.onFailure = { [weak self] reason in self?.hasFailed(reason) }
     group.onGivingWay = { [weak self] rival in self?.giveWay(to: rival) }
     group.onJump = { [weak self] point, owner in self?.jump(to: point, of: owner) }

@@ -34,6 +34,7 @@ public final class Site: Sendable {
   let hosts: [GroupHost]
   private let analysis: AnalysisThread
   let listening: [ListeningSocket]
+  var trust: SiteTrust { links.security.trust }
   let tls: [ListenerIdentity: ListenerTLS]
   private let inheritance: SiteInheritance?
   /// One hand-over at a time.
@@ -94,6 +95,7 @@ public final class Site: Sendable {
         (tls) throws(SiteError) in ListenerTLS(try prepare(tls, listener.address))
       }
     }
+    let security = try LinkSecurity(configuration)
     var loops: [EventLoop] = []
     let front: EventLoop
     let views: ViewLoops
@@ -105,7 +107,7 @@ public final class Site: Sendable {
       front = try EventLoop(name: "front")
       views = try ViewLoops()
       links = try LinkLoops(
-        links: configuration.groups.flatMap(\.peers).count { $0.address != nil })
+        links: configuration.groups.flatMap(\.peers).count { $0.address != nil }, security)
     } catch { throw SiteError("cannot start: \(error)") }
     let shares = LoopShares(loops)
     let surroundings = GroupHost.Surroundings(
@@ -213,6 +215,7 @@ public final class Site: Sendable {
       loop: frontLoop, views: views, catalog: ExportCatalog(hosts), limits: limits, log: log)
     door = LinkDoor(
       site: configuration.site, loop: frontLoop,
+      trust: configuration.listen.link.flatMap(links.security.trust(for:)),
       greetingNanoseconds: limits.handshakeNanoseconds, log: log, find: hosts.findForPeer)
   }
 
@@ -294,6 +297,7 @@ public final class Site: Sendable {
     front.views.stop()
     links.stop()
     for loop in loops { loop.stop() }
+    trust.worker.finish()
   }
 
   /// Ends the listeners, those who have opened nothing yet, and then the connections to views.
@@ -342,7 +346,10 @@ public final class Site: Sendable {
     let said = terms.map { $0.isRequired ? "required" : "optional" } ?? "off"
     return ListenerStatus(
       kind: identity.kind.rawValue, address: "\(listener.address)",
-      tls: identity.kind == .nbd ? said : nil)
+      tls: identity.kind == .nbd
+        ? said
+        : identity.kind == .link
+          ? (configuration.links.isEncrypted(identity.address) ? "required" : "off") : nil)
   }
 
   /// A page of the group's checkpoints. It is made on the calling thread, over what no loop changes

@@ -2,6 +2,7 @@ import BlockModel
 import Journal
 import Replication
 import SystemIO
+import TLS
 import TestSupport
 import Testing
 
@@ -36,7 +37,7 @@ import Testing
         lineage: Lineage(),
         segmentByteCount: 64 << 10, disks: [.init(name: "disk", byteCount: 1 << 20)])
       receiver = LinkReceiver(
-        socket: listener, leftover: [], hello: hello, group: group, log: ClientLog { _ in })
+        Transport(listener), leftover: [], hello: hello, group: group, log: ClientLog { _ in })
       host.loop.start()
       let promised = Timestamp(nanoseconds: SystemClock.realtimeNanoseconds())
       perform { $0.heard(promised) }

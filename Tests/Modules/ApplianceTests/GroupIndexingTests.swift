@@ -2,6 +2,7 @@ import BlockModel
 import Journal
 import Replication
 import SystemIO
+import TLS
 import TestSupport
 import Testing
 
@@ -66,7 +67,7 @@ import Testing
       lineage: Lineage(),
       segmentByteCount: 64 << 10, disks: [.init(name: "disk", byteCount: 1 << 20)])
     let receiver = LinkReceiver(
-      socket: listener, leftover: [], hello: hello, group: group, log: ClientLog { _ in })
+      Transport(listener), leftover: [], hello: hello, group: group, log: ClientLog { _ in })
     host.loop.start()
     defer {
       host.release()

@@ -104,8 +104,8 @@ final class LinkedHost {
     host = try recoveryHost(scratch, log: note)
     front = try EventLoop(name: "front")
     door = LinkDoor(
-      site: "west", loop: front, greetingNanoseconds: ClientLimits().handshakeNanoseconds,
-      log: note,
+      site: "west", loop: front, trust: nil,
+      greetingNanoseconds: ClientLimits().handshakeNanoseconds, log: note,
       find: [host].findForPeer)
     let listener = try Socket.listen(on: .tcp(host: "127.0.0.1", port: 0))
     endpoint = .tcp(host: "127.0.0.1", port: try listener.localPort())

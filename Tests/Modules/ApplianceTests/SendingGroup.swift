@@ -182,7 +182,7 @@ final class SendingGroup {
           turns.note(loop.monotonicNow)
           return SystemClock.monotonicNanoseconds()
         }, log: { [log] line in log.append(line) }),
-      loop: loop, names: { [questions] in questions.submit($0) })
+      loop: loop, trust: nil, names: { [questions] in questions.submit($0) })
     sender.start()
     self.sender = sender
   }

@@ -44,6 +44,13 @@ struct BadConfiguration: CustomTestStringConvertible {
       """)
   }
 
+  /// A good site, its listeners in line 3, with links, line 4.
+  static func links(_ line: Int, _ reason: String, _ links: String) -> BadConfiguration {
+    BadConfiguration(
+      line, reason,
+      "site: east\ndata: /d\nlisten: {link: \"tcp:0.0.0.0:1\"}\nlinks: \(links)\ngroups: []\n")
+  }
+
   /// A good site with limits, line 4.
   static func limits(_ reason: String, _ limits: String) -> BadConfiguration {
     BadConfiguration(
@@ -109,7 +116,8 @@ struct BadConfiguration: CustomTestStringConvertible {
     BadConfiguration(1, "'listen'", "site: a\ndata: b\ngroups: []\n"),
     BadConfiguration(1, "'groups'", "site: a\ndata: b\nlisten: {}\n"),
     BadConfiguration(2, "did you mean 'data'", "site: a\ndate: b\n"),
-    BadConfiguration(2, "keys are site, data, listen, limits, groups", "site: a\ncolour: b\n"),
+    BadConfiguration(
+      2, "keys are site, data, listen, links, limits, groups", "site: a\ncolour: b\n"),
     BadConfiguration(3, "duplicate key 'site', first on line 1", "site: a\ndata: b\nsite: c\n"),
     BadConfiguration(1, "not a name", "site: a/b\ndata: b\nlisten: {}\ngroups: []\n"),
     BadConfiguration(1, "not a list", "site: [a]\ndata: b\nlisten: {}\ngroups: []\n"),
@@ -200,6 +208,9 @@ struct BadConfiguration: CustomTestStringConvertible {
         disks: [{name: d, backing: "file:/f"}]
       """),
     .group(6, "needs 'address'", "peers: [{site: w}]"),
+    .links(4, "goes with 'tls: off'", "{insecure: true}"),
+    .links(4, "unknown", "{tls: maybe}"),
+    .links(3, "add 'insecure: true' to 'links'", "{tls: off}"),
     .group(
       6, "two peers of a group are named 'w'",
       #"peers: [{site: w, address: "tcp:w:1"}, {site: w, address: "tcp:w:2"}]"#),

@@ -118,6 +118,22 @@ import Testing
       ])
   }
 
+  @Test(arguments: [
+    ("unix:/l", "{tls: off}"), ("tcp:127.0.0.1:1", "{tls: off}"), ("tcp:[::1]:1", "{tls: off}"),
+    ("tcp:localhost:1", "{tls: off}"), ("tcp:h:1", "{tls: off, insecure: true}"),
+    ("tcp:h:1", "{tls: required}"), ("tcp:h:1", "{}"), ("unix:/l", "{}"),
+  ])
+  func `links are encrypted, unless that is not asked for or they stay here`(
+    address: String, links: String
+  ) throws {
+    let site = try read(
+      "site: east\ndata: /d\nlisten: {link: \"\(address)\"}\nlinks: \(links)\ngroups: []\n")
+    let link = try #require(site.listen.link)
+    let isOff = links.contains("off") || address.hasPrefix("unix")
+    #expect(site.links.isEncrypted(link) == !isOff)
+    #expect(site.links.isExposed(link) == links.contains("insecure"))
+  }
+
   @Test func takesTheDefaultsForWhatIsLeftOut() throws {
     let site = try read(
       """

@@ -38,6 +38,23 @@ final class StandInSite: ControlledSite {
 
   func status() -> SiteStatus { SampleStatus.status }
 
+  func offerPairing() throws -> PairingOfferStatus {
+    try SampleStatus.decode(
+      #"{"site":"east","code":"CODE","until":"2026-11-21T10:03:07Z","listener":"tcp:e:1"}"#)
+  }
+
+  func pair(with code: String, at address: String) throws -> PeerStatus {
+    guard code == "CODE" else { throw Refusal(description: "that is no code") }
+    return try SampleStatus.decode(
+      #"{"site":"west","key":"00ff","since":"2026-11-21T10:03:07Z"}"#)
+  }
+
+  func peers() -> PeersStatus { SampleStatus.peers }
+
+  func unpair(_ site: String) throws {
+    guard site == "west" else { throw Refusal(description: "'\(site)' is not paired") }
+  }
+
   func timeline(group: String, _ query: TimelineQuery) throws -> TimelineStatus {
     guard group == "shop" else { throw Refusal(description: "there is no group '\(group)'") }
     return gate.withLock { _ in SampleStatus.timeline }
@@ -171,6 +188,14 @@ struct RawClient {
 
 /// A status with everything in it.
 enum SampleStatus {
+  static var peers: PeersStatus {
+    do {
+      return try decode(
+        #"{"site":"east","key":"11ee","peers":[{"site":"west","key":"00ff","#
+          + #""since":"2026-11-21T10:03:07Z"}]}"#)
+    } catch { preconditionFailure("\(error)") }
+  }
+
   static func decode<Value: Decodable>(_ json: String) throws -> Value {
     try JSONDecoder().decode(Value.self, from: Data(json.utf8))
   }

@@ -177,6 +177,7 @@ import Testing
     let scene = try Scene(seed: 93) { east, west in
       for (number, site) in [east, west].enumerated() {
         site.launcher = networks.launcher(number)
+        site.configuration.links = "{ tls: off, insecure: true }"
         site.configuration.link = "tcp:\(networks.addresses[number]):7700"
       }
       east.configuration.groups[0].peer = (west.name, west.configuration.link)

@@ -17,7 +17,8 @@ import Testing
       try site.addDisk(
         disk, size: Self.diskBytes, group: index < 2 ? "g" : "h", role: .protected)
     }
-    let keys = try scratch.write("host:00112233445566778899aabbccddeeff\n".utf8, to: "keys")
+    let keys = scratch.file("keys")
+    try scratch.secretFile("keys", "host:00112233445566778899aabbccddeeff\n")
     site.configuration.nbd = ["{ address: \"unix:\(site.socket)\", tls: optional, keys: \(keys) }"]
     try site.start()
     return site

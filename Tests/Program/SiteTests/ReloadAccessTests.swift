@@ -26,8 +26,8 @@ import Testing
     let port = try unusedPort()
     let line = ":\(String(repeating: "5a", count: 32))\n"
     let single = try SingleSite { site in
-      try Data("alice\(line)".utf8).write(to: URL(filePath: site.scratch.file("keys.psk")))
-      try Data("alice\(line)bob\(line)".utf8).write(to: URL(filePath: site.scratch.file("own.psk")))
+      try site.scratch.secretFile("keys.psk", "alice\(line)")
+      try site.scratch.secretFile("own.psk", "alice\(line)bob\(line)")
       site.configuration.nbd.append(
         "{ address: \"tcp:127.0.0.1:\(port)\", tls: required, "
           + "keys: \"\(site.scratch.file("keys.psk"))\" }")
@@ -38,7 +38,7 @@ import Testing
       return try run("nbdinfo", ["--size", uri]).status == 0
     }
     func setKeys(_ text: String) throws {
-      try Data(text.utf8).write(to: URL(filePath: single.scratch.file("keys.psk")))
+      try single.scratch.secretFile("keys.psk", text)
     }
     #expect(try canConnect("alice") && !canConnect("bob"))
     try setKeys("bob\(line)")

@@ -46,6 +46,8 @@ import Testing
     Edit("listen.nbd[].keys", "SCRATCH/keys.psk", "SCRATCH/new.psk", "new.psk"),
     Edit("listen.link", "link: \"tcp:127.0.0.1:LINK\"", "link: \"tcp:127.0.0.1:1\"", "listen.link"),
     Edit("listen.control", "east.ctl", "other.ctl", "listen.control"),
+    Edit("links.tls", "tls: off }", "tls: required }", "links.tls: off -> required"),
+    Edit("links.insecure", "off }", "off, insecure: true }", "links.insecure: false -> true"),
     Edit("limits.connections", " connections: 100", " connections: 99", "limits.connections: 100"),
     Edit("limits.connections_per_disk", "per_disk: 50", "per_disk: 49", "connections_per_disk: 50"),
     Edit("limits.requests", "requests: 64", "requests: 65", "limits.requests: 64 -> 65"),
@@ -92,6 +94,7 @@ import Testing
         - { address: "tcp:127.0.0.1:\(tcp[1])", tls: required, keys: SCRATCH/keys.psk }
       link: "tcp:127.0.0.1:LINK"
       control: "unix:SCRATCH/east.ctl"
+    links: { tls: off }
     limits: { connections: 100, connections_per_disk: 50, requests: 64, bytes: 4M, handshake: 9s }
     groups:
       - name: g
@@ -129,8 +132,7 @@ import Testing
       try FileManager.default.copyItem(atPath: server, toPath: scratch.file(folder))
     }
     for file in ["keys.psk", "new.psk"] {
-      try Data("alice:0123456789abcdef0123456789abcdef\n".utf8).write(
-        to: URL(filePath: scratch.file(file)))
+      try scratch.secretFile(file, "alice:0123456789abcdef0123456789abcdef\n")
     }
     for file in ["one.raw", "two.raw", "plain.raw", "many.raw"] {
       _ = try scratch.sparseFile(file, size: 1 << 20)

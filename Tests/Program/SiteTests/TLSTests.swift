@@ -142,10 +142,8 @@ import Testing
     let single = try SingleSite { site in
       let keys = site.scratch.file("keys.psk")
       let key = String(repeating: "5a", count: 32)
-      try Data("alice:\(key)\nbob:\(key)\n".utf8).write(to: URL(filePath: keys))
-      let wrong = site.scratch.file("wrong.psk")
-      try Data("alice:\(String(repeating: "6b", count: 32))\n".utf8)
-        .write(to: URL(filePath: wrong))
+      try site.scratch.secretFile("keys.psk", "alice:\(key)\nbob:\(key)\n")
+      try site.scratch.secretFile("wrong.psk", "alice:\(String(repeating: "6b", count: 32))\n")
       site.configuration.nbd.append(
         "{ address: \"tcp:127.0.0.1:\(port)\", tls: required, keys: \"\(keys)\" }")
       site.configuration.groups[0].disks[0].access =

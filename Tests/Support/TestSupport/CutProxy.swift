@@ -11,6 +11,7 @@ public final class CutProxy: Sendable {
     var isStopped = false
     var remaining: Int?
     var forwarded = 0
+    var recorded: [UInt8]?
     var open: Set<Int32> = []
   }
 
@@ -46,6 +47,10 @@ public final class CutProxy: Sendable {
   /// Bytes passed on towards the target so far.
   public var forwardedBytes: Int { shared.withLock { $0.forwarded } }
   public var isCut: Bool { shared.withLock { $0.isCut } }
+
+  /// From now on, all that passes in both directions is kept.
+  public func record() { shared.withLock { $0.recorded = [] } }
+  public var recorded: [UInt8] { shared.withLock { $0.recorded ?? [] } }
 
   /// Breaks every connection; new ones are closed at once until `join`.
   public func cut() {
@@ -119,6 +124,7 @@ public final class CutProxy: Sendable {
       let received = unsafe recv(from, &buffer, buffer.count, 0)
       guard received > 0 else { return }
       change?(&buffer[..<received])
+      shared.withLock { $0.recorded?.append(contentsOf: buffer[..<received]) }
       let allowed = shared.withLock { state -> Int in
         guard !state.isCut else { return 0 }
         guard counts else { return received }

@@ -40,6 +40,13 @@ public final class ScratchDirectory: Sendable {
     return file(name)
   }
 
+  /// A file that nobody else can read.
+  public func secretFile(_ name: String, _ text: String) throws {
+    let path = file(name)
+    try Data(text.utf8).write(to: URL(filePath: path))
+    try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: path)
+  }
+
   /// A sparse file of `size` zeros.
   public func sparseFile(_ name: String, size: Int) throws -> String {
     guard FileManager.default.createFile(atPath: file(name), contents: nil),

@@ -48,6 +48,8 @@ public struct SiteConfiguration: Sendable {
   public var nbd: [String]
   public var link: String
   public var control: String
+  /// YAML of the mapping `links`. Most sites of tests are on one machine.
+  public var links = "{ tls: off }"
   /// YAML of the mapping `limits`.
   public var limits: String?
   public var groups: [Group] = []
@@ -69,6 +71,7 @@ public struct SiteConfiguration: Sendable {
       "  link: \"\(link)\"",
       "  control: \"\(control)\"",
     ]
+    lines.append("links: \(links)")
     if let limits { lines.append("limits: \(limits)") }
     lines.append("groups:")
     for group in groups { lines += group.yaml }

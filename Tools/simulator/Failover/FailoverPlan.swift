@@ -98,7 +98,7 @@ struct FailoverPlan {
       listen: ListenConfiguration(
         nbd: [NBDListenerConfiguration(address: nbdAddress(site))],
         link: .tcp(host: "127.0.0.1", port: Self.linkPort(site))),
-      groups: [group(at: site)])
+      links: LinkConfiguration(tls: .off), groups: [group(at: site)])
   }
 
   private func group(at site: Int) -> GroupConfiguration {

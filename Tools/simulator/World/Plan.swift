@@ -243,7 +243,7 @@ struct Plan {
       listen: ListenConfiguration(
         nbd: [NBDListenerConfiguration(address: nbdAddress(site))],
         link: .tcp(host: "127.0.0.1", port: Self.linkPort(site))),
-      groups: groups.map { configuration(of: $0, at: site) })
+      links: LinkConfiguration(tls: .off), groups: groups.map { configuration(of: $0, at: site) })
   }
 
   /// Those who receive the group; at these, who sends it.
