@@ -22,6 +22,8 @@ public final class LinkMonitor: Sendable {
     public var repair = ""
     /// 0 to 1; nil when no full copy runs.
     public var syncProgress: Double?
+    /// Of what a full copy has brought, the peer had so much already.
+    public var alikeByteCount: UInt64 = 0
     /// The peer's disks are a whole copy: what is durable there can be opened.
     public var isRecoverable = false
     /// When the peer was last told that it has everything, the instant up to which that held.

@@ -61,6 +61,8 @@ public enum Mutant: String, CaseIterable {
   case confirmCopyEarly = "confirm-copy-early"
   case forgetFollowed = "forget-followed"
   case joinForeignCopy = "join-foreign-copy"
+  case readBeforeTaking = "read-before-taking"
+  case trustCachedBlock = "trust-cached-block"
   case skipDebt = "skip-debt"
   case keepForNearest = "keep-for-nearest"
   case numberByPlace = "number-by-place"
