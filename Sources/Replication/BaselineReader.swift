@@ -138,17 +138,10 @@ struct BaselineReader<Store: BackingStore>: ~Copyable {
     }
     let range = ByteRange(start: run.start, end: end)
     precondition(range.length > 0 && range.length <= UInt64(Self.pieceByteLimit))
-    #if MUTANTS
-      if !Mutant.readBeforeTaking.isOn { debt.take(disk, range) }
-    #else
-      debt.take(disk, range)
-    #endif
+    debt.take(disk, range)
     let target = unsafe UnsafeMutableRawBufferPointer(
       start: buffer.base + slot * Self.pieceByteLimit, count: Int(range.length))
     try unsafe store.read(into: target, at: range.start)
-    #if MUTANTS
-      if Mutant.readBeforeTaking.isOn { debt.take(disk, range) }
-    #endif
     offset = range.end
     return .data(disk: number, range: range)
   }

@@ -47,16 +47,11 @@ extension Group {
   /// then read from the disk. After a failure in this process, which a server of the disk may have
   /// met with its own memory, nothing is told.
   func compareBaseline(_ extents: DiskExtents, for receiver: any IncomingLink) {
-    var isInDoubt = storeFailures.load(ordering: .acquiring) > 0
-    #if MUTANTS
-      if Mutant.trustCachedBlock.isOn { isInDoubt = false }
-    #endif
-    if isInDoubt { return receiver.tell([], from: DigestWindow.end) }
+    guard storeFailures.load(ordering: .acquiring) == 0 else {
+      return receiver.tell([], from: DigestWindow.end)
+    }
     let stores = disks.map(\.store)
     syncBaseline(for: receiver) {
-      #if MUTANTS
-        if Mutant.trustCachedBlock.isOn { return }
-      #endif
       for store in stores { store.forgetCached() }
     } done: { [self] in
       beginDigesting(extents, after: .none, for: receiver, isCopy: true)

@@ -19,6 +19,8 @@ struct Digesting {
     let receiver: any IncomingLink
     let common: SequenceNumber
     let isCopy: Bool
+    /// Before it no holes are looked for.
+    var dataEnd = DiskPosition.start
     var blocks: LackingBlocks
     /// What was told, as far as the owner has not come to its end: where it ends, and how many
     /// blocks it is.
@@ -35,6 +37,8 @@ struct Digesting {
     var blocks: [Block] = []
     /// Instead of that: nothing but zeros lies before it.
     var zerosEnd: DiskPosition?
+    /// Data was found that ends there.
+    var dataEnd: DiskPosition
     var failure: String?
   }
 
@@ -48,6 +52,8 @@ extension Group {
   private static var digestByteLimit: Int { 1 << 20 }
   /// After so long no other block is read: apply waits for the keeper.
   private static var digestNanoseconds: UInt64 { 20_000_000 }
+  /// A server is not asked about more at a time.
+  private static var zeroLimit: UInt64 { 16 << 30 }
   /// After so many blocks that cannot be read, no more are tried.
   private static var unreadLimit: Int { 64 }
 
@@ -87,7 +93,7 @@ extension Group {
     let batch = Self.batch(of: work.blocks)
     let (content, oldest) = presentContent(of: disk, journal)
     keeper.submit { [self] in
-      let found = Self.look(at: batch, content, leavesOutZeros: work.isCopy)
+      let found = Self.look(at: batch, content, for: work)
       loop.post { [self] in
         oldest?.unpin()
         lifecycle.ended(.content)
@@ -112,15 +118,15 @@ extension Group {
 
   /// Blocks the caller.
   private static func look(
-    at batch: [DiskExtent], _ content: PresentContent, leavesOutZeros: Bool
+    at batch: [DiskExtent], _ content: PresentContent, for work: Digesting.Work
   ) -> Digesting.Finding {
-    var finding = Digesting.Finding()
-    var readByteCount = 0
-    let end = SystemClock.monotonicNanoseconds() + digestNanoseconds
-    if leavesOutZeros, let first = batch.first {
-      finding.zerosEnd = zerosEnd(from: first.start, content.reader.store)
+    var finding = Digesting.Finding(dataEnd: work.dataEnd)
+    if work.isCopy, let first = batch.first, first.start >= work.dataEnd {
+      passZeros(from: first.start, content.reader.store, &finding)
       if finding.zerosEnd != nil { return finding }
     }
+    var readByteCount = 0
+    let end = SystemClock.monotonicNanoseconds() + digestNanoseconds
     for block in batch {
       guard readByteCount < digestByteLimit, SystemClock.monotonicNanoseconds() < end else { break }
       do {
@@ -130,7 +136,7 @@ extension Group {
         }
         let bytes = try content.bytes(block.range)
         readByteCount += bytes?.count ?? 0
-        let isLeftOut = leavesOutZeros && isZero(bytes)
+        let isLeftOut = work.isCopy && isZero(bytes)
         finding.blocks.append(
           isLeftOut ? .zeros : .digest(BlockDigest(of: bytes, byteCount: block.range.length)))
       } catch {
@@ -147,19 +153,23 @@ extension Group {
     return unsafe bytes.withUnsafeBytes { unsafe ZeroRuns.isZero($0) }
   }
 
-  /// Where the block begins that has the next data of the store, or the disk ends; nil where that
-  /// is at the position, or not known.
-  private static func zerosEnd(from position: DiskPosition, _ store: DiskStore) -> DiskPosition? {
-    guard position.offset < store.byteCount else { return nil }
+  /// Where a store cannot tell, its bytes are read.
+  private static func passZeros(
+    from position: DiskPosition, _ store: DiskStore, _ finding: inout Digesting.Finding
+  ) {
+    let limit = min(store.byteCount, position.offset + zeroLimit)
+    guard position.offset < limit else { return }
     do throws(StorageError) {
-      let data = try store.nextDataRange(from: position.offset, limit: store.byteCount)
+      let data = try store.nextDataRange(from: position.offset, limit: limit)
       let size = BlockDigest.blockByteCount
-      let end = data.map { $0.start / size * size } ?? .max
-      return end > position.offset ? DiskPosition(position.disk, end) : nil
-    } catch { return nil }
+      let end = data.map { $0.start / size * size } ?? limit
+      if end > position.offset { finding.zerosEnd = DiskPosition(position.disk, end) }
+      finding.dataEnd = DiskPosition(position.disk, data?.end ?? limit)
+    } catch { finding.dataEnd = DiskPosition(position.disk, limit) }
   }
 
   private func tell(_ finding: Digesting.Finding, of batch: [DiskExtent]) {
+    digesting.work?.dataEnd = finding.dataEnd
     if let end = finding.zerosEnd {
       tell([], from: end, to: end)
       return continueDigesting()

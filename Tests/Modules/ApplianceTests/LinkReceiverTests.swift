@@ -118,12 +118,11 @@ import Testing
     let all = DiskExtent(DiskNumber(0), ByteRange(start: 0, length: 1 << 20))
     try channel.send(LinkFrame(.compare), LinkMessage.encodeLacking([all]))
     var found: [(position: UInt64, digests: [BlockDigest])] = []
-    while found.last?.position != .max {
+    while found.last.map({ $0.position < 16 }) ?? true {
       let (frame, body) = try #require(answer(channel))
       guard frame.kind == .digests else { continue }
       let (digests, position) = try LinkMessage.decodeDigests(body)
       found.append((position.offset / UInt64(block), digests))
-      if position.offset == .max { found[found.count - 1].position = .max }
     }
     let expected = [(3, UInt8(7)), (5, 8)].map { start, byte in
       (
