@@ -31,6 +31,9 @@ public final class CopyDebt: Sendable {
     var changed: [DirtyBitmap]?
     /// Not confirmed, oldest first.
     var sent: [Sent] = []
+    /// Of what was sent, so much was found alike at the peer: confirmed, and by serial number.
+    var alike: UInt64 = 0
+    var unconfirmedAlike: [(serial: UInt64, byteCount: UInt64)] = []
     /// What `mark` gives next, and the last that was confirmed.
     var serial: UInt64 = 1
     var confirmed: UInt64 = 0
@@ -45,6 +48,17 @@ public final class CopyDebt: Sendable {
     mutating func confirm(_ mark: UInt64) {
       confirmed = max(confirmed, mark)
       sent.removeFirst(sent.prefix { $0.serial <= mark }.count)
+      let found = unconfirmedAlike.prefix { $0.serial <= mark }
+      alike += found.reduce(0) { $0 + $1.byteCount }
+      unconfirmedAlike.removeFirst(found.count)
+    }
+
+    mutating func noteAlike(_ byteCount: UInt64) {
+      if unconfirmedAlike.last?.serial == serial {
+        unconfirmedAlike[unconfirmedAlike.count - 1].byteCount += byteCount
+      } else {
+        unconfirmedAlike.append((serial, byteCount))
+      }
     }
 
     /// What is not confirmed must come again, and what changed since records followed.
@@ -54,6 +68,7 @@ public final class CopyDebt: Sendable {
       #endif
       for sent in sent { lacking[sent.disk].mark(sent.range) }
       sent.removeAll()
+      unconfirmedAlike.removeAll()
       for (disk, changed) in (changed ?? []).enumerated() {
         lacking[disk].grow(to: changed.sizeBytes)
         lacking[disk].formUnion(changed)
@@ -174,6 +189,40 @@ public final class CopyDebt: Sendable {
 
   public var lackingByteCount: UInt64 { content.withLock { $0.copy?.lackingByteCount ?? 0 } }
   public var totalByteCount: UInt64 { content.withLock { $0.copy?.totalByteCount ?? 0 } }
+
+  /// What the peer had already of what was sent. What changes later, and is sent then, counts, too.
+  public var alikeByteCount: UInt64 {
+    content.withLock { content in
+      guard let copy = content.copy else { return 0 }
+      return copy.alike + copy.unconfirmedAlike.reduce(0) { $0 + $1.byteCount }
+    }
+  }
+
+  /// The last of what was taken was found alike at the peer.
+  public func noteAlike(_ byteCount: UInt64) {
+    content.withLock { $0.copy?.noteAlike(byteCount) }
+  }
+
+  /// All that is lacking in whole blocks of so many bytes, or in the last one of a disk; as much of
+  /// it as a list takes.
+  public func lackingBlocks(of byteCount: UInt64) -> DiskExtents {
+    content.withLock { content in
+      var found = DiskExtents()
+      for (index, map) in (content.copy?.lacking ?? []).enumerated() {
+        var offset: UInt64 = 0
+        while let run = map.nextDirtyRange(from: offset) {
+          offset = run.end
+          let start = (run.start + byteCount - 1) / byteCount * byteCount
+          let end = run.end == map.sizeBytes ? run.end : run.end / byteCount * byteCount
+          guard start < end else { continue }
+          let extent = DiskExtent(
+            DiskNumber(UInt16(index)), ByteRange(start: start, end: end))
+          guard found.append(extent) else { return found }
+        }
+      }
+      return found
+    }
+  }
 
   /// Everything that was sent is confirmed.
   public var isConfirmed: Bool { content.withLock { $0.copy?.sent.isEmpty ?? true } }

@@ -34,6 +34,14 @@ public struct BlockDigest: Hashable, Sendable {
     unsafe [UInt8](repeating: 0, count: byteCount).withUnsafeBytes { unsafe BlockDigest(of: $0) }
   }
 
+  /// Zeros are told from others without a digest: nobody sends one of them.
+  func isDigest(of bytes: UnsafeRawBufferPointer) -> Bool {
+    #if MUTANTS
+      if Mutant.leaveOutDifferent.isOn { return true }
+    #endif
+    return unsafe !ZeroRuns.isZero(bytes) && BlockDigest(of: bytes) == self
+  }
+
   public static func == (a: Self, b: Self) -> Bool { a.words == b.words }
 
   public func hash(into hasher: inout Hasher) { hasher.combine(words.0) }

@@ -42,9 +42,13 @@ struct CopyPace: Equatable {
   /// - Parameters:
   ///   - lacking: bytes that must still be sent.
   ///   - isConfirmed: nothing that was sent waits to be made durable.
-  mutating func next(lacking: UInt64, isConfirmed: Bool, nowNanoseconds: UInt64) -> Step {
+  ///   - isComparing: some of what is lacking is looked up at the peer, which tells only before
+  ///     records follow.
+  mutating func next(
+    lacking: UInt64, isConfirmed: Bool, isComparing: Bool = false, nowNanoseconds: UInt64
+  ) -> Step {
     if isFollowing, lacking == 0 { return .end }
-    if !isFollowing, !isDraining {
+    if !isFollowing, !isDraining, !isComparing {
       let hasEnded = roundHasEnded(lacking)
       isDraining = hasEnded || lacking <= smallByteCount
     }

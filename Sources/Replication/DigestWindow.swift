@@ -1,7 +1,8 @@
 import BlockModel
 import Journal
 
-/// What a follower has said of the blocks that it lacks, as far as their turn has not come.
+/// What a follower has said of the blocks that it was asked for, or lacks, as far as their turn has
+/// not come.
 ///
 /// It says it in the order of the blocks, and not too far ahead: a list of any length takes a
 /// bounded memory.
@@ -25,6 +26,8 @@ public struct DigestWindow: Sendable {
   /// In order; those before `first` are done with.
   private var entries: [(block: DiskExtent, digest: BlockDigest)] = []
   private var first = 0
+  /// All before it is done with, also what is still to be said of it.
+  private var done = DiskPosition.start
 
   init(of extents: DiskExtents) { blocks = LackingBlocks(extents) }
 
@@ -52,10 +55,11 @@ public struct DigestWindow: Sendable {
       next.pass()
     }
     blocks = next
-    entries += found
+    entries += found.filter { $0.block.end > done }
   }
 
   func word(at position: DiskPosition) -> Word {
+    if position < done { return .nothing(until: done) }
     let index = waiting.firstIndexInOrder { $0.block.end > position }
     if index < entries.endIndex {
       let (block, digest) = entries[index]
@@ -66,8 +70,18 @@ public struct DigestWindow: Sendable {
     return range.start <= position ? .awaited : .nothing(until: range.start)
   }
 
+  /// Where the first byte lies of which something is to be said yet, at or after the position.
+  func awaited(from position: DiskPosition) -> DiskPosition? {
+    let position = max(position, done, blocks.position)
+    return blocks.following(position).map { max($0.start, position) }
+  }
+
+  /// Nothing is to be said any more, and all that was said is done with.
+  var isOver: Bool { waiting.isEmpty && awaited(from: done) == nil }
+
   /// All that lies before the position is done with.
   mutating func passed(_ position: DiskPosition) {
+    done = max(done, position)
     first += waiting.prefix { $0.block.end <= position }.count
     if first > entries.count / 2 {
       entries.removeFirst(first)

@@ -46,6 +46,11 @@ public enum LinkFrameKind: UInt16, Sendable {
   /// So many ranges were named, which are all; the receiver goes on behind the record in the
   /// argument, which comes by another connection.
   case jump = 21
+  /// Ranges that a full copy is about to bring: the receiver is to say what it has of them. So many
+  /// as the argument says are still to be named.
+  case compare = 22
+  /// A piece of a full copy that is not sent: the receiver has said that it has the same.
+  case baselineAlike = 23
 
   /// A site that is not known yet introduces itself; the only message of its connection.
   case pair = 31
@@ -64,7 +69,8 @@ public enum LinkFrameKind: UInt16, Sendable {
   case lacking = 37
   /// So many ranges were named, which are all.
   case lackingEnd = 38
-  /// What the receiver has of them, as digests of their blocks from a position on.
+  /// What the receiver has of them, or of what the sender compares, as digests of their blocks from
+  /// a position on.
   case digests = 39
 
   /// The receiver owns the group itself, by a higher term: a `Rival` follows.

@@ -5,7 +5,7 @@ import Journal
 /// have grown.
 public struct LinkHello: Equatable, Sendable {
   public static let magic: UInt64 = 0x5441_504C_4C49_4E4B  // "TAPLLINK"
-  public static let version: UInt32 = 7
+  public static let version: UInt32 = 8
   /// As many as a group's configuration may have.
   static let diskLimit = 256
 

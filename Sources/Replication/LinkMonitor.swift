@@ -22,6 +22,8 @@ public final class LinkMonitor: Sendable {
     public var repair = ""
     /// 0 to 1; nil when no full copy runs.
     public var syncProgress: Double?
+    /// Of what a full copy has brought, the peer had so much already.
+    public var alikeByteCount: UInt64 = 0
     /// The peer's disks are a whole copy: what is durable there can be opened.
     public var isRecoverable = false
     /// When the peer was last told that it has everything, the instant up to which that held.
@@ -60,9 +62,16 @@ public final class LinkMonitor: Sendable {
   /// Nothing more is to be written to the segment of this number; 0: to none.
   private let ending = Atomic<UInt32>(0)
 
-  private let onHurry = Mutex<(@Sendable () -> Void)?>(nil)
-  private let onNews = Mutex<(@Sendable () -> Void)?>(nil)
-  private let onMeeting = Mutex<(@Sendable (Rival?) -> Void)?>(nil)
+  /// A closure that is a lock's whole content is wrapped once more by each use of the lock.
+  private struct Hooks {
+    var hurry: (@Sendable () -> Void)?
+    var news: (@Sendable () -> Void)?
+    var meeting: (@Sendable (Rival?, _ greeted: UInt64) -> Void)?
+  }
+
+  private let hooks = Mutex(Hooks())
+  /// When this site has said hello last.
+  private let greeted = Atomic<UInt64>(0)
 
   init(_ follower: Follower, now: UInt64) {
     self.follower = follower
@@ -91,15 +100,15 @@ public final class LinkMonitor: Sendable {
   }
 
   /// Somebody waits: for the peer to have everything, or for a connection. Does not wait itself.
-  public func hurry() { onHurry.withLock { $0 }?() }
+  public func hurry() { hooks.withLock { $0.hurry }?() }
 
-  public func setOnHurry(_ action: (@Sendable () -> Void)?) { onHurry.withLock { $0 = action } }
+  public func setOnHurry(_ action: (@Sendable () -> Void)?) { hooks.withLock { $0.hurry = action } }
 
   /// What the greeting says of this site has changed: the connection is made anew, so that the peer
   /// hears of it. Does not wait.
-  public func greetAnew() { onNews.withLock { $0 }?() }
+  public func greetAnew() { hooks.withLock { $0.news }?() }
 
-  public func setOnNews(_ action: (@Sendable () -> Void)?) { onNews.withLock { $0 = action } }
+  public func setOnNews(_ action: (@Sendable () -> Void)?) { hooks.withLock { $0.news = action } }
 
   /// The operator's decision that the peer's copy gives way; it is carried out when the link
   /// connects next, which is soon, if the peer still has what was shown. False when the sites have
@@ -121,15 +130,22 @@ public final class LinkMonitor: Sendable {
   }
 
   /// The peer owns the group no more, if it did, though it may be long until it gets records.
-  func follows() { onMeeting.withLock { $0 }?(nil) }
+  func follows() { tellMeeting(nil) }
+
+  func greets(_ now: UInt64) { greeted.store(now, ordering: .relaxed) }
 
   /// The peer owns the group itself.
-  func meets(_ rival: Rival) { onMeeting.withLock { $0 }?(rival) }
+  func meets(_ rival: Rival) { tellMeeting(rival) }
+
+  private func tellMeeting(_ rival: Rival?) {
+    hooks.withLock { $0.meeting }?(rival, greeted.load(ordering: .relaxed))
+  }
 
   /// - Parameter action: called with the owner to whom this site gives way, or with nil when the
-  ///   peer follows; on the thread of the link.
-  public func setOnMeeting(_ action: (@Sendable (Rival?) -> Void)?) {
-    onMeeting.withLock { $0 = action }
+  ///   peer follows, and with the time, in monotonic nanoseconds, after which it was so; on the
+  ///   thread of the link.
+  public func setOnMeeting(_ action: (@Sendable (Rival?, _ greeted: UInt64) -> Void)?) {
+    hooks.withLock { $0.meeting = action }
   }
 
   func askToEnd(_ segment: UInt32) { ending.store(segment, ordering: .relaxed) }

@@ -13,67 +13,6 @@ public class LinkWork: @unchecked Sendable {
   public func run() { preconditionFailure("work must say what it does") }
 }
 
-/// Reads what a full copy sends next: a few pieces of a disk.
-final class CopyReading<Store: BackingStore>: LinkWork, @unchecked Sendable {
-  struct Piece {
-    let disk: DiskNumber
-    let range: ByteRange
-    /// Where its bytes lie; nil: they are zeros.
-    let slot: Int?
-    /// It holds at least so much.
-    let applied: SequenceNumber
-  }
-
-  /// Pieces between two looks at the journal.
-  private static var burst: Int { 4 }
-
-  private var reader: BaselineReader<Store>
-  private let watermarks: Watermarks
-  private var pieces: [Piece] = []
-  private var sentCount = 0
-  private var problem: StorageError?
-
-  init(_ stores: [Store?], _ debt: CopyDebt, _ watermarks: Watermarks) {
-    reader = BaselineReader(stores, debt, slots: Self.burst)
-    self.watermarks = watermarks
-  }
-
-  override func run() {
-    pieces.removeAll(keepingCapacity: true)
-    sentCount = 0
-    do throws(StorageError) {
-      while pieces.count < Self.burst {
-        // The mark first, then the data: what is read holds at least so much.
-        let applied = watermarks.sequence(.applied)
-        let slot = pieces.count
-        guard let piece = try reader.next(slot: slot) else { break }
-        switch piece {
-        case .data(let disk, let range):
-          pieces.append(Piece(disk: disk, range: range, slot: slot, applied: applied))
-        case .zeros(let disk, let range):
-          pieces.append(Piece(disk: disk, range: range, slot: nil, applied: applied))
-        }
-      }
-    } catch { problem = error }
-  }
-
-  /// Everything that was read is taken.
-  var isEmpty: Bool { sentCount == pieces.count }
-
-  /// The next piece that was read; nil when all are taken.
-  func next() throws(LinkError) -> Piece? {
-    if let problem { throw .local("reading a disk for the initial sync: \(problem)") }
-    guard sentCount < pieces.count else { return nil }
-    sentCount += 1
-    return pieces[sentCount - 1]
-  }
-
-  /// Valid until the work is given away again.
-  func bytes(_ range: ByteRange, slot: Int) -> UnsafeRawBufferPointer {
-    unsafe reader.bytes(range, slot: slot)
-  }
-}
-
 /// Looks at damage in a segment: what can be made again from the disks.
 final class RepairWork<Store: BackingStore>: LinkWork, @unchecked Sendable {
   enum Task {

@@ -53,6 +53,10 @@ public struct ReceivingLink {
     /// The records after this one follow, beside what is left of the copy.
     case follow(after: SequenceNumber)
     case piece(BaselinePiece, ReceivedPiece)
+    /// The peer is to be told what is here of these ranges, which are about to come.
+    case compare(DiskExtents)
+    /// A piece is not sent: what was told of it is what the peer has.
+    case alike(BaselinePiece)
     /// The pieces so far are to be made durable, and the peer told by this number.
     case confirm(UInt64)
     case endCopy(JournalState.Mark)
@@ -101,6 +105,9 @@ public struct ReceivingLink {
   private var pieceBytesPending = 0
   /// What records have changed that were dropped.
   private var owed = DiskExtents()
+  /// What the peer compares; `isCompared`: it has named all of it.
+  private var compared = DiskExtents()
+  private var isCompared = false
 
   public init(_ hello: LinkHello) { self.hello = hello }
 
@@ -261,7 +268,7 @@ public struct ReceivingLink {
       try greetAgain(try unsafe LinkHello(decoding: Array(body)))
       return .skip
     case .baselineConfirm, .baselineData, .baselineZeros, .compressedBaseline, .baselineBegin,
-      .baselineEnd:
+      .baselineEnd, .compare, .baselineAlike:
       return try unsafe takeCopying(frame, body)
     case .restamped where awaitsLacking:
       return .restamped(
@@ -294,6 +301,10 @@ public struct ReceivingLink {
       return .confirm(frame.argument)
     case .baselineData, .baselineZeros, .compressedBaseline:
       return try unsafe piece(frame.kind, body)
+    case .compare where !isFollowing && !isCompared:
+      return try unsafe takeCompared(frame, Array(body))
+    case .baselineAlike where !isFollowing && isCompared:
+      return .alike(try unsafe BaselinePiece(decoding: Array(body)))
     case .baselineEnd where isFollowing:
       copy = 0
       return .endCopy(
@@ -302,6 +313,21 @@ public struct ReceivingLink {
           try unsafe LinkMessage.decodeTimestamp(Array(body), of: "end of a full copy")))
     default: throw .protocolViolation("unexpected \(frame.kind)")
     }
+  }
+
+  private mutating func takeCompared(
+    _ frame: LinkFrame, _ body: [UInt8]
+  ) throws(LinkError) -> Step {
+    for extent in try LinkMessage.decodeLacking(body) {
+      let end = hello.disks[extent.disk]?.byteCount ?? 0
+      guard extent.range.end <= end, compared.append(extent) else {
+        throw .protocolViolation("what is to be compared is not in order, or outside of a disk")
+      }
+    }
+    isCompared = frame.argument == 0
+    guard isCompared else { return .skip }
+    defer { compared = DiskExtents() }
+    return .compare(compared)
   }
 
   /// Its disks have grown, come or left. Whatever else it names was looked at when the first hello

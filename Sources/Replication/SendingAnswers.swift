@@ -27,7 +27,7 @@ extension SendingStream {
       let welcome = try LinkWelcome(decoding: body)
       monitor.update { $0.peerDisks = welcome.disks }
     case .lacking, .lackingEnd: try takeLacking(frame, body)
-    case .digests: try takeDigests(body)
+    case .digests: try takeDigests(body, heard)
     case .refused:
       throw .refused(String(oneLine: body))
     default:

@@ -32,7 +32,8 @@ extension SendingStream {
     (lacking, isReconciling) = (nil, false)
     parts.reporter.copyBegins()
     output.put(LinkFrame(.copyBegin, argument: number), LinkMessage.encodeDiscarded(seen))
-    copy = CopyReading(parts.disks.stores, debt, parts.watermarks)
+    compare(debt)
+    copy = CopyReading(parts.disks.stores, debt, comparison, parts.watermarks)
     let (total, lacking) = (debt.totalByteCount, debt.lackingByteCount)
     pace = CopyPace(total: total, lacking: lacking, nowNanoseconds: now)
     monitor.update {
@@ -43,6 +44,17 @@ extension SendingStream {
     parts.log(
       "group \(parts.hello.groupName): the full copy to \(monitor.peerSite) "
         + (isKnown ? "goes on, \(ByteCount.format(lacking)) are left" : "begins"))
+  }
+
+  /// Asks the receiver what it has of what is lacking there.
+  private mutating func compare(_ debt: CopyDebt) {
+    let blocks = debt.lackingBlocks(of: BlockDigest.blockByteCount)
+    comparison = blocks.isEmpty ? nil : CopyComparison(of: blocks)
+    var left = blocks.extents.count
+    for part in LinkMessage.lackingParts(blocks.extents) {
+      left -= part.count
+      output.put(LinkFrame(.compare, argument: UInt64(left)), LinkMessage.encodeLacking(part))
+    }
   }
 
   private static func progress(_ lacking: UInt64, of total: UInt64) -> Double {
@@ -60,9 +72,22 @@ extension SendingStream {
     }
     let debt = parts.follower.debt
     let lacking = debt.lackingByteCount
-    monitor.update { $0.syncProgress = Self.progress(lacking, of: debt.totalByteCount) }
-    switch pace.next(lacking: lacking, isConfirmed: debt.isConfirmed, nowNanoseconds: now) {
-    case .send: output.ask(copy)
+    let alike = debt.alikeByteCount
+    monitor.update {
+      $0.syncProgress = Self.progress(lacking, of: debt.totalByteCount)
+      $0.alikeByteCount = alike
+    }
+    let step = pace.next(
+      lacking: lacking, isConfirmed: debt.isConfirmed,
+      isComparing: comparison?.isUnderWay ?? false, nowNanoseconds: now)
+    switch step {
+    case .send:
+      if copy.isAwaiting, !hasHeardDigests {
+        look(by: now + Self.pauseNanoseconds)
+        return false
+      }
+      hasHeardDigests = false
+      output.ask(copy)
     case .confirm:
       pace.noteConfirming(nowNanoseconds: now)
       output.put(LinkFrame(.baselineConfirm, argument: debt.mark()))
@@ -83,10 +108,13 @@ extension SendingStream {
   private mutating func send(_ piece: CopyReading<Store>.Piece, _ copy: CopyReading<Store>) {
     // All that are to come hold so much.
     copiedThrough = piece.applied.rawValue
-    if let slot = piece.slot {
-      unsafe send(piece, copy.bytes(piece.range, slot: slot))
-    } else {
-      putZeros(BaselinePiece(disk: piece.disk, range: piece.range, applied: piece.applied))
+    let whole = BaselinePiece(disk: piece.disk, range: piece.range, applied: piece.applied)
+    switch piece.content {
+    case .data: if let bytes = unsafe copy.bytes(of: piece) { unsafe send(piece, bytes) }
+    case .zeros: putZeros(whole)
+    case .alike:
+      output.put(LinkFrame(.baselineAlike), whole.encoded())
+      parts.follower.debt.noteAlike(piece.range.length)
     }
     pace.noteSent(piece.range.length)
   }
@@ -160,6 +188,7 @@ extension SendingStream {
         return false
       }
     }
+    comparison?.end()
     parts.follower.debt.follow()
     awaited = start + 1
     parts.reporter.copyFollows(from: SequenceNumber(start))
@@ -214,6 +243,13 @@ extension SendingStream {
     let sequence = parts.watermarks[.appended]
     output.put(LinkFrame(.baselineEnd, argument: sequence), body.bytes)
     monitor.update { $0.syncProgress = 1 }
-    parts.log("group \(parts.hello.groupName): initial sync sent to \(monitor.peerSite)")
+    let debt = parts.follower.debt
+    let alike = debt.alikeByteCount
+    parts.log(
+      "group \(parts.hello.groupName): initial sync sent to \(monitor.peerSite)"
+        + (alike == 0
+          ? ""
+          : ", which had \(ByteCount.format(alike)) of \(ByteCount.format(debt.totalByteCount)) "
+            + "already"))
   }
 }

@@ -31,9 +31,15 @@ extension SendingStream {
       named.extents, after: named.after, exactAfter: try LinkMessage.decodeOwnerMark(body))
   }
 
-  /// What it has of these ranges. Some of it may be on its way when nothing is lacking any more.
-  func takeDigests(_ body: [UInt8]) throws(LinkError) {
+  /// What it has of these ranges, or of those that a full copy compares. Some of it may be on its
+  /// way when nothing is lacking any more.
+  mutating func takeDigests(_ body: [UInt8], _ heard: UInt64) throws(LinkError) {
     let (digests, position) = try LinkMessage.decodeDigests(body)
+    if let comparison {
+      try comparison.take(digests, from: position)
+      hasHeardDigests = true
+      return look(by: heard)
+    }
     guard hasNamedLacking else { throw .protocolViolation("unexpected \(LinkFrameKind.digests)") }
     try monitor.lack.take(digests, from: position)
   }

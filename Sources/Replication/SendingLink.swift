@@ -231,6 +231,7 @@ public struct SendingLink<Store: BackingStore>: ~Copyable {
     stream = SendingStream(parts, hello: hello, monitor: monitor)
     lastHeard = now
     awaitWelcome(rounds: 0, now)
+    monitor.greets(now)
     stream.output.put(LinkFrame(.hello), hello.encoded())
     putOut(now)
   }

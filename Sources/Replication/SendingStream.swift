@@ -43,6 +43,10 @@ struct SendingStream<Store: BackingStore>: ~Copyable {
   // The full copy; see `SendingCopy.swift`.
 
   var copy: CopyReading<Store>?
+  /// What the receiver has said of what it is to get; nil: it was not asked.
+  var comparison: CopyComparison?
+  /// It has said more since a piece was asked for.
+  var hasHeardDigests = false
   var pace = CopyPace(total: 0, lacking: 0, nowNanoseconds: 0)
   /// What all of its pieces that are still to come hold at least.
   var copiedThrough: UInt64 = 0

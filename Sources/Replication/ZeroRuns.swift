@@ -1,7 +1,7 @@
 import BlockModel
 
 /// What of a piece of a disk is zeros, so that it need not be sent.
-enum ZeroRuns {
+public enum ZeroRuns {
   /// Smaller runs are not worth a message.
   private static var blockByteCount: Int { 64 << 10 }
 
@@ -27,7 +27,7 @@ enum ZeroRuns {
     precondition(end == bytes.count)
   }
 
-  static func isZero(_ bytes: UnsafeRawBufferPointer) -> Bool {
+  public static func isZero(_ bytes: UnsafeRawBufferPointer) -> Bool {
     var index = 0
     while index + 64 <= bytes.count {
       var sum: UInt64 = 0

@@ -51,7 +51,9 @@ public protocol BackingStore: Sendable {
   /// does after an error of `sync`.
   func writeOut() throws(StorageError)
 
-  /// Tells that the range will be read soon. A hint that may do nothing; may block.
+  /// Hints, which may block and may do nothing. What is read from now on comes from where it was
+  /// synced: after an error of `sync`, memory may show what is lost. The range is read soon.
+  func forgetCached()
   func prefetch(_ range: ByteRange)
 
   /// What `nextDataRange` skips has no space of its own, and asking costs no more than a system
@@ -69,6 +71,7 @@ public protocol BackingStore: Sendable {
 
 extension BackingStore {
   public func writeOut() throws(StorageError) {}
+  public func forgetCached() {}
   public func prefetch(_ range: ByteRange) {}
   public var tellsHoles: Bool { false }
 

@@ -126,6 +126,14 @@ public enum DiskStore: BackingStore {
     }
   }
 
+  public func forgetCached() {
+    switch self {
+    case .file(let store): store.forgetCached()
+    case .nbd(let store): store.forgetCached()
+    case .snapshot(let store): store.forgetCached()
+    }
+  }
+
   public func prefetch(_ range: ByteRange) {
     switch self {
     case .file(let store): store.prefetch(range)

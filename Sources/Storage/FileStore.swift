@@ -97,6 +97,12 @@ public final class FileStore: BackingStore {
     do throws(Errno) { try file.writeOut() } catch { throw StorageError(request(.sync), error) }
   }
 
+  public func forgetCached() {
+    // What is lost by now, and not in memory any more, the next sync tells.
+    do throws(Errno) { try owing { () throws(Errno) in try file.checkLosses() } } catch {}
+    file.dropCached()
+  }
+
   /// Runs what may be told of lost writes, and does not answer for them.
   func owing<Result>(_ body: () throws(Errno) -> Result) throws(Errno) -> Result {
     try owed.withLock { owed throws(Errno) in

@@ -246,8 +246,11 @@ public final class File: Sendable {
   /// any more, as nobody reads them.
   public func forgetCached() {
     try? checkLosses()
-    SystemCalls.forgetCached(descriptor.raw)
+    dropCached()
   }
+
+  /// As `forgetCached`; what is lost is told as ever.
+  public func dropCached() { SystemCalls.forgetCached(descriptor.raw) }
 
   /// The first offset at or after `offset` that holds data; nil when only a hole follows.
   public func nextData(from offset: UInt64) throws(Errno) -> UInt64? {

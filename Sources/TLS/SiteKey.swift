@@ -1,8 +1,8 @@
 import COpenSSL
 
 /// What a site proves itself with to its peers: a private key (P-256), and a certificate that it
-/// has signed itself. They know it by the key alone. The certificate has neither a name nor a time
-/// in it: who is shown it without being a peer learns nothing.
+/// has signed itself. They know it by the key alone. The certificate has no name and no time that
+/// means something: who is shown it without being a peer learns that this is Tapline, no more.
 ///
 /// Immutable; any thread.
 @safe public final class SiteKey: @unchecked Sendable {
@@ -63,7 +63,8 @@ import COpenSSL
       guard let memory = unsafe BIO_new_mem_buf(buffer.baseAddress, Int32(clamping: buffer.count))
       else { return }
       defer { unsafe BIO_free(memory) }
-      unsafe key = PEM_read_bio_PrivateKey(memory, nil, nil, nil)
+      // Nobody is asked for a passphrase.
+      unsafe key = PEM_read_bio_PrivateKey(memory, nil, { _, _, _, _ in 0 }, nil)
       unsafe certificate = PEM_read_bio_X509(memory, nil, nil, nil)
     }
     guard let key = unsafe key, let certificate = unsafe certificate,

@@ -18,6 +18,8 @@ import SystemIO
   public private(set) var hasSeenPeer = false
   /// The name of the key that the client has used; TLS 1.3 does not keep it.
   private(set) var keyName: String?
+  private static let keyByteCount: UInt64 = 64 << 30
+  private var sentSinceKey: UInt64 = 0
   /// The peer has ended it because it does not know the key that it was shown.
   public private(set) var wasRejected = false
 
@@ -127,6 +129,10 @@ import SystemIO
       }
       // What was received before the end counts first; the end is met again.
       if done > 0 { break }
+      // No honest site makes another one write before it may read.
+      if accepts != nil, unsafe SSL_get_error(raw, count) == SSL_ERROR_WANT_WRITE {
+        throw Errno.protocolError
+      }
       return try end(count)
     }
     return done
@@ -136,10 +142,34 @@ import SystemIO
   public func send(_ buffer: UnsafeRawBufferPointer) throws(Errno) -> Int? {
     if unsafe buffer.isEmpty { return 0 }
     ERR_clear_error()
+    renewKey()
     let count = unsafe SSL_write(raw, buffer.baseAddress, Int32(clamping: buffer.count))
-    if count > 0 { return Int(count) }
-    guard try end(count) == nil else { throw Errno.brokenPipe }
+    if count > 0 {
+      sentSinceKey += UInt64(count)
+      return Int(count)
+    }
+    do throws(Errno) {
+      guard try end(count) == nil else { throw Errno.brokenPipe }
+    } catch {
+      hearLastWords()
+      throw error
+    }
     return nil
+  }
+
+  /// The peer may have said why it ended, before it did.
+  private func hearLastWords() {
+    guard accepts != nil else { return }
+    var byte: UInt8 = 0
+    ERR_clear_error()
+    if unsafe SSL_read(raw, &byte, 1) <= 0 { noteRejection() }
+    ERR_clear_error()
+  }
+
+  /// Links live for months, and a key of AES-GCM is good for some 400 GB (RFC 8446, 5.5).
+  private func renewKey() {
+    guard accepts != nil, sentSinceKey >= Self.keyByteCount else { return }
+    if unsafe SSL_key_update(raw, SSL_KEY_UPDATE_NOT_REQUESTED) == 1 { sentSinceKey = 0 }
   }
 
   /// Bytes have been decrypted that no readiness will announce. A part of a record does not count:

@@ -15,7 +15,7 @@ extension Group {
     _ piece: BaselinePiece, _ bytes: [UInt8]?, from receiver: any IncomingLink,
     done: @escaping @Sendable () -> Void
   ) {
-    receiving.copied(holding: piece.applied)
+    passBaseline(piece)
     let store = disk(piece.disk).store
     keeper.submit { [self] in
       var failure: String?
@@ -30,6 +30,31 @@ extension Group {
         failure = "\(error)"
       }
       stored(failure, receiver, done)
+    }
+  }
+
+  /// A piece has come, or is here already, as was told. What it held before is of no interest now.
+  func passBaseline(_ piece: BaselinePiece) {
+    receiving.copied(holding: piece.applied)
+    digestsAreDone(before: DiskPosition(piece.disk, piece.range.end))
+  }
+
+  /// Tells the peer what the disks hold of what is to come, where that is not zeros: what it has
+  /// alike, it need not send.
+  ///
+  /// What counts is what the disks hold durably. Another program may have written it just before,
+  /// or this one, and where a sync had failed, memory shows what no disk has: so it is synced, and
+  /// then read from the disk. After a failure in this process, which a server of the disk may have
+  /// met with its own memory, nothing is told.
+  func compareBaseline(_ extents: DiskExtents, for receiver: any IncomingLink) {
+    guard storeFailures.load(ordering: .acquiring) == 0 else {
+      return receiver.tell([], from: DigestWindow.end)
+    }
+    let stores = disks.map(\.store)
+    syncBaseline(for: receiver) {
+      for store in stores { store.forgetCached() }
+    } done: { [self] in
+      beginDigesting(extents, after: .none, for: receiver, isCopy: true)
     }
   }
 

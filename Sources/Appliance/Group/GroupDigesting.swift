@@ -1,13 +1,16 @@
 import BlockModel
 import Journal
 import Replication
+import Storage
 import SystemIO
 
-/// What a follower has where it lacks something: it tells the owner by digests, block by block, so
-/// that only what differs comes over the link. Confined to the group's loop.
+/// What a follower has where it lacks something, or where a full copy is about to write: it tells
+/// the owner by digests, block by block, so that only what differs comes over the link. Confined to
+/// the group's loop.
 ///
 /// What is read has all records up to the common one, and of those after it no matter which: see
-/// `Restamping`. It is read between other jobs of the keeper, a little at a time, and no further
+/// `Restamping`. For a full copy there are none, and zeros are left out: the owner sends none. It
+/// is read between other jobs of the keeper, a little at a time, and no further
 /// ahead of the owner than that will keep in mind.
 struct Digesting {
   fileprivate struct Work {
@@ -15,6 +18,9 @@ struct Digesting {
     let number: Int
     let receiver: any IncomingLink
     let common: SequenceNumber
+    let isCopy: Bool
+    /// Before it no holes are looked for.
+    var dataEnd = DiskPosition.start
     var blocks: LackingBlocks
     /// What was told, as far as the owner has not come to its end: where it ends, and how many
     /// blocks it is.
@@ -22,6 +28,18 @@ struct Digesting {
     var unreadCount = 0
 
     var aheadCount: Int { ahead.reduce(0) { $0 + $1.count } }
+  }
+
+  /// What a job of the keeper has found in the blocks that come next, of the first of them.
+  fileprivate struct Finding: Sendable {
+    enum Block { case digest(BlockDigest), zeros, unread }
+
+    var blocks: [Block] = []
+    /// Instead of that: nothing but zeros lies before it.
+    var zerosEnd: DiskPosition?
+    /// Data was found that ends there.
+    var dataEnd: DiskPosition
+    var failure: String?
   }
 
   fileprivate var work: Work?
@@ -34,16 +52,19 @@ extension Group {
   private static var digestByteLimit: Int { 1 << 20 }
   /// After so long no other block is read: apply waits for the keeper.
   private static var digestNanoseconds: UInt64 { 20_000_000 }
+  /// A server is not asked about more at a time.
+  private static var zeroLimit: UInt64 { 16 << 30 }
   /// After so many blocks that cannot be read, no more are tried.
   private static var unreadLimit: Int { 64 }
 
   /// Of what was named to the owner on this connection.
   func beginDigesting(
-    _ extents: DiskExtents, after common: SequenceNumber, for receiver: any IncomingLink
+    _ extents: DiskExtents, after common: SequenceNumber, for receiver: any IncomingLink,
+    isCopy: Bool = false
   ) {
     digesting.count += 1
     digesting.work = .init(
-      number: digesting.count, receiver: receiver, common: common,
+      number: digesting.count, receiver: receiver, common: common, isCopy: isCopy,
       blocks: LackingBlocks(extents))
     continueDigesting()
   }
@@ -72,13 +93,11 @@ extension Group {
     let batch = Self.batch(of: work.blocks)
     let (content, oldest) = presentContent(of: disk, journal)
     keeper.submit { [self] in
-      let found = Self.digests(of: batch, content)
+      let found = Self.look(at: batch, content, for: work)
       loop.post { [self] in
         oldest?.unpin()
         lifecycle.ended(.content)
-        if digesting.work?.number == work.number {
-          tell(found.digests, of: batch, found.failure)
-        }
+        if digesting.work?.number == work.number { tell(found, of: batch) }
         goOn()
       }
     }
@@ -97,50 +116,85 @@ extension Group {
     return batch
   }
 
-  /// Of the first of the blocks; nil for one that cannot be read. Blocks the caller.
-  private static func digests(
-    of batch: [DiskExtent], _ content: PresentContent
-  ) -> (digests: [BlockDigest?], failure: String?) {
-    var digests: [BlockDigest?] = []
-    var failure: String?
+  /// Blocks the caller.
+  private static func look(
+    at batch: [DiskExtent], _ content: PresentContent, for work: Digesting.Work
+  ) -> Digesting.Finding {
+    var finding = Digesting.Finding(dataEnd: work.dataEnd)
+    if work.isCopy, let first = batch.first, first.start >= work.dataEnd {
+      passZeros(from: first.start, content.reader.store, &finding)
+      if finding.zerosEnd != nil { return finding }
+    }
     var readByteCount = 0
     let end = SystemClock.monotonicNanoseconds() + digestNanoseconds
     for block in batch {
       guard readByteCount < digestByteLimit, SystemClock.monotonicNanoseconds() < end else { break }
       do {
         guard block.range.end <= content.reader.store.byteCount else {
-          digests.append(nil)
+          finding.blocks.append(.unread)
           continue
         }
         let bytes = try content.bytes(block.range)
         readByteCount += bytes?.count ?? 0
-        digests.append(BlockDigest(of: bytes, byteCount: block.range.length))
+        let isLeftOut = work.isCopy && isZero(bytes)
+        finding.blocks.append(
+          isLeftOut ? .zeros : .digest(BlockDigest(of: bytes, byteCount: block.range.length)))
       } catch {
-        digests.append(nil)
-        failure = "\(error)"
+        finding.blocks.append(.unread)
+        finding.failure = "\(error)"
       }
     }
-    return (digests, failure)
+    return finding
   }
 
-  /// Of the first of the blocks.
-  private func tell(_ digests: [BlockDigest?], of batch: [DiskExtent], _ failure: String?) {
-    var place = 0
-    while place < digests.count {
-      let run = digests[place...].prefix { $0 != nil }.compactMap(\.self)
-      if !run.isEmpty { tell(run, from: batch[place].start, to: batch[place + run.count - 1].end) }
-      place += run.count
-      let unread = digests[place...].prefix { $0 == nil }.count
-      place += unread
-      // The owner is not to wait for them.
-      if unread > 0 { tell([], from: batch[place - 1].end, to: batch[place - 1].end) }
-      digesting.work?.unreadCount += unread
+  /// - Parameter bytes: nil: zeros.
+  private static func isZero(_ bytes: [UInt8]?) -> Bool {
+    guard let bytes else { return true }
+    return unsafe bytes.withUnsafeBytes { unsafe ZeroRuns.isZero($0) }
+  }
+
+  /// Where a store cannot tell, its bytes are read.
+  private static func passZeros(
+    from position: DiskPosition, _ store: DiskStore, _ finding: inout Digesting.Finding
+  ) {
+    let limit = min(store.byteCount, position.offset + zeroLimit)
+    guard position.offset < limit else { return }
+    do throws(StorageError) {
+      let data = try store.nextDataRange(from: position.offset, limit: limit)
+      let size = BlockDigest.blockByteCount
+      let end = data.map { $0.start / size * size } ?? limit
+      if end > position.offset { finding.zerosEnd = DiskPosition(position.disk, end) }
+      finding.dataEnd = DiskPosition(position.disk, data?.end ?? limit)
+    } catch { finding.dataEnd = DiskPosition(position.disk, limit) }
+  }
+
+  private func tell(_ finding: Digesting.Finding, of batch: [DiskExtent]) {
+    digesting.work?.dataEnd = finding.dataEnd
+    if let end = finding.zerosEnd {
+      tell([], from: end, to: end)
+      return continueDigesting()
     }
+    var run: [BlockDigest] = []
+    var start = DiskPosition.start
+    var last: DiskPosition?
+    for (block, found) in zip(batch, finding.blocks) {
+      if case .digest(let digest) = found {
+        if run.isEmpty { start = block.start }
+        run.append(digest)
+      } else {
+        if !run.isEmpty, let last { tell(run, from: start, to: last) }
+        run = []
+        if case .unread = found { digesting.work?.unreadCount += 1 }
+      }
+      last = block.end
+    }
+    // The owner is not to wait for what is left out.
+    if let last { tell(run, from: run.isEmpty ? last : start, to: last) }
     if let count = digesting.work?.unreadCount, count > Self.unreadLimit {
       log(
-        "group \(configuration.name): what lies in \(count) blocks that are lacking here cannot "
-          + "be read (\(failure ?? "they lie behind the end of their disk")): the owner sends all "
-          + "that is left")
+        "group \(configuration.name): what lies in \(count) blocks that the owner asks for cannot "
+          + "be read (\(finding.failure ?? "they lie behind the end of their disk")): the owner "
+          + "sends all that is left")
       tell([], from: DigestWindow.end, to: DigestWindow.end)
       endDigesting()
     }

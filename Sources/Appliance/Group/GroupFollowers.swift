@@ -147,7 +147,9 @@ extension Group {
       found.append(
         Condition(
           .copying, peer: site,
-          "a full copy to \(site) is under way: \(Int(progress * 100)) % is sent"))
+          "a full copy to \(site) is under way: \(Int(progress * 100)) % is there"
+            + (peer.alikeByteCount == 0
+              ? "" : ", of which it had \(ByteCount.format(peer.alikeByteCount)) already")))
     }
     return found
   }

@@ -17,6 +17,8 @@ struct PendingFork {
   fileprivate(set) var common: SequenceNumber?
   /// This opening ends for another owner.
   fileprivate(set) var isGivingWay = false
+  /// By site: when this opening has stopped for it last, in monotonic nanoseconds.
+  var fenced: [String: UInt64] = [:]
 }
 
 /// The owner that a site has followed last, as far as this process has met it.
@@ -148,10 +150,12 @@ extension Group {
   /// On the loop, once.
   func listenForRivals() {
     for link in links {
-      link.setOnMeeting { [loop, weak self, site = link.peerSite] rival in
+      link.setOnMeeting { [loop, weak self, site = link.peerSite] rival, greeted in
         loop.post { [weak self] in
           guard let self else { return }
-          if let rival { meets(rival) } else { unfence(for: site) }
+          if let rival { return meets(rival) }
+          // It may have taken the group over since, and this site have heard of that first.
+          if greeted > fork.fenced[site] ?? 0 { unfence(for: site) }
         }
       }
     }
@@ -328,6 +332,7 @@ extension Group {
     loop.assertIsCurrent()
     guard duty == .owning, branch == nil else { return }
     let before = fences
+    fork.fenced[fence.site] = SystemClock.monotonicNanoseconds()
     fences.note(fence)
     if fences == before { return }
     if before.isEmpty {

@@ -48,6 +48,7 @@ extension Group {
     }
     let term = stateKeeper.state.ownership.highestTerm + 1
     let fence = Fence(term: term, site: site, isPending: true, isMove: true)
+    fork.fenced[site] = SystemClock.monotonicNanoseconds()
     fences.note(fence)
     move.fence = fence
     lanes.files.submit { [self] in

@@ -13,6 +13,8 @@ final class LinkGreeter: EventHandler, @unchecked Sendable {
   private var beginning: TLSSession?
   private var interest: Poller.Interest = .readable
   private var input: [UInt8] = []
+  /// It has introduced itself: nothing else is taken from it.
+  private var isAnswering = false
   private var isClosed = false
   let startNanoseconds = SystemClock.monotonicNanoseconds()
 
@@ -33,11 +35,15 @@ final class LinkGreeter: EventHandler, @unchecked Sendable {
   }
 
   override func ready(_ ready: Poller.Interest) {
+    if isAnswering {
+      if ready.contains(.closed) { close() }
+      return
+    }
     if let beginning { return shakeHands(beginning) }
     receive()
   }
 
-  override func resumed() { if !isClosed { receive() } }
+  override func resumed() { if !isClosed, !isAnswering { receive() } }
 
   /// Who has no key that is known here learns nothing, and is told nothing but that.
   private func shakeHands(_ session: TLSSession) {
@@ -71,7 +77,7 @@ final class LinkGreeter: EventHandler, @unchecked Sendable {
     input += piece
     parse()
     // TLS holds bytes of which the poller does not know.
-    if !isClosed, transport.hasBufferedInput { door.loop.resume(self) }
+    if !isClosed, !isAnswering, transport.hasBufferedInput { door.loop.resume(self) }
   }
 
   private func parse() {
@@ -110,7 +116,11 @@ final class LinkGreeter: EventHandler, @unchecked Sendable {
       let leftover = Array(input[rest...])
       let (transport, log) = (self.transport, door.log)
       leave()
-      group.loop.post {
+      group.loop.post { [door] in
+        // It may have been unpaired on the way here.
+        if let name, let session = transport.tls, door.trust?.name(of: session) != name {
+          return transport.shutDown()
+        }
         LinkReceiver(transport, leftover: leftover, hello: hello, group: group, log: log).begin()
       }
     } catch { refuse("\(error)") }
@@ -119,8 +129,8 @@ final class LinkGreeter: EventHandler, @unchecked Sendable {
   /// By its key; nil where it proves none.
   private var peerName: String? {
     get throws(LinkError) {
-      guard let trust = door.trust, let session = transport.tls else { return nil }
-      guard let name = trust.name(of: session) else {
+      guard let trust = door.trust else { return nil }
+      guard let session = transport.tls, let name = trust.name(of: session) else {
         throw .unacceptable("the sites are not paired")
       }
       return name
@@ -149,19 +159,18 @@ final class LinkGreeter: EventHandler, @unchecked Sendable {
     do throws(LinkError) { introduction = try PairingIntroduction(decoding: body) } catch {
       return refuse("\(error)")
     }
-    // It is answered once, and nothing else is taken from it.
+    isAnswering = true
     setInterest([])
     trust.worker.submit { [door] in
       let result = Result { () throws(SiteError) in
         try trust.accept(introduction.site, key, secret: introduction.secret)
       }
       door.loop.post { [self] in
-        if isClosed { return }
         switch result {
         case .success:
           door.log.note("link: \(introduction.site) is paired with this site, by its key \(key)")
-          answer(PairingAnswer(site: door.site).encoded)
-        case .failure(let error): refuse("\(error)")
+          if !isClosed { answer(PairingAnswer(site: door.site).encoded) }
+        case .failure(let error): if !isClosed { refuse("\(error)") }
         }
       }
     }

@@ -163,6 +163,10 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
     case .packedRecords(let bytes, let count): try unsafe unpack(bytes, count)
     case .segment(let header): try openSegment(header)
     case .piece(let piece, let content): try store(piece, content)
+    case .compare(let extents): group.compareBaseline(extents, for: self)
+    case .alike(let piece):
+      try checkPlace(of: piece)
+      group.passBaseline(piece)
     case .heartbeat(let timestamp): group.heard(timestamp)
     case .takeOver(let sequence):
       if let reason = group.refusalToTakeOver(sequence, from: link.hello.site) {
@@ -184,6 +188,7 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
       group.obstacleToFollowing = nil
       group.beginBaseline(link.hello, start: .none, copy: number, self)
     case .follow(let sequence):
+      group.endDigesting()
       group.beginBaseline(link.hello, start: sequence, copy: link.copy, self)
     case .confirm(let number): group.storeBaseline(confirming: number, self)
     case .endCopy(let mark): group.endBaseline(mark, from: self)
@@ -310,10 +315,14 @@ final class LinkReceiver: EventHandler, IncomingLink, @unchecked Sendable {
 
   // MARK: Full copy
 
-  private func store(_ piece: BaselinePiece, _ content: ReceivedPiece) throws(LinkError) {
+  private func checkPlace(of piece: BaselinePiece) throws(LinkError) {
     guard group.hasPlace(for: piece) else {
       throw .protocolViolation("baseline piece lies outside of its disk")
     }
+  }
+
+  private func store(_ piece: BaselinePiece, _ content: ReceivedPiece) throws(LinkError) {
+    try checkPlace(of: piece)
     let bytes = try content.bytes(of: piece)
     let cost = bytes?.count ?? 0
     link.pieceWaits(cost)

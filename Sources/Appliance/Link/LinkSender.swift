@@ -301,13 +301,7 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     guard let transport else { return }
     let bytes: [UInt8]?
     do throws(Errno) { bytes = try transport.receive(limit: Self.receiveByteLimit) } catch {
-      return run(
-        .disconnected(
-          .network(
-            transport.tls?.wasRejected == true
-              ? "\(parts.hello.receiver) does not know the key of this site: pair them "
-                + "(`tapline pair`)"
-              : "receiving from the peer: \(error)")))
+      return run(.disconnected(loss("receiving from", error, transport)))
     }
     guard let bytes else { return }
     if bytes.isEmpty { return run(.disconnected(.network("the peer closed the connection"))) }
@@ -315,6 +309,13 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
     do throws(LinkError) {
       while let (frame, body) = try inbox.next() { run(.arrived(frame, body)) }
     } catch { run(.disconnected(error)) }
+  }
+
+  private func loss(_ doing: String, _ error: Errno, _ transport: Transport) -> LinkError {
+    .network(
+      transport.tls?.wasRejected == true
+        ? "\(parts.hello.receiver) does not know the key of this site: pair them (`tapline pair`)"
+        : "\(doing) the peer: \(error)")
   }
 
   override func resumed() {
@@ -343,7 +344,7 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
       case .paused: pause()
       }
       return nil
-    } catch { return .disconnected(.network("sending to the peer: \(error)")) }
+    } catch { return .disconnected(loss("sending to", error, transport)) }
   }
 
   /// The rest has the next turn.

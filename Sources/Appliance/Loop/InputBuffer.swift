@@ -60,13 +60,15 @@ import TLS
   @inline(__always) mutating func consume(_ count: Int) { start &+= count }
 
   /// Receives once, as much as there is room for. Nil when nothing has arrived, 0 when the peer
-  /// closed. Moves what is unread to the front when `wanted` bytes would not fit behind `start`.
+  /// closed. Moves what is unread to the front when `wanted` bytes would not fit behind `start`, or
+  /// there is no room behind it: to receive into none would look like the peer's end, as it does
+  /// when the buffer is full.
   mutating func receive(from transport: Transport, wanted: Int) throws(Errno) -> Int? {
     checkIsSettled()
     if start == end {
       start = headroom
       end = headroom
-    } else if start + wanted > memory.count {
+    } else if start + wanted > memory.count || end == memory.count {
       let unread = end - start
       unsafe (memory.base + headroom).copyMemory(from: memory.base + start, byteCount: unread)
       start = headroom

@@ -59,6 +59,7 @@ public final class Site: Sendable {
     for listener in configuration.listen.nbd {
       if let tls = listener.tls { _ = try prepare(tls, listener.address) }
     }
+    _ = try SiteTrust(configuration)
   }
 
   /// Recovers the journals, opens the stores and listens. No journal and no disk is changed, and
@@ -120,6 +121,7 @@ public final class Site: Sendable {
     }
     do throws(SiteError) {
       try openGroups(hosts, inheritance)
+      try security.trust.makeKeyIfNone(log: log)
       var listening: [ListeningSocket] = []
       for listener in configuration.listen.nbd {
         listening.append(try listen(at: ListenerIdentity(.nbd, listener.address), &sockets))
@@ -222,6 +224,9 @@ public final class Site: Sendable {
   /// Serves when it returns. Once. Throws when no group can be written to; nobody was served then.
   public func serve() throws(SiteError) {
     try noteUse()
+    if inheritance != nil {
+      do throws(SiteError) { try trust.readFiles() } catch { log("\(error)") }
+    }
     let front = self.front
     let adoption = ConnectionAdoption(front: front)
     let connections = inheritance?.connections ?? []

@@ -7,6 +7,7 @@ import TLS
 extension Site {
   /// Lets another site introduce itself, for some minutes.
   public func offerPairing() throws(SiteError) -> PairingOfferStatus {
+    try requireStay()
     guard door.trust != nil else {
       throw SiteError(
         "no site can introduce itself here: this one has no link listener that is encrypted "
@@ -25,6 +26,7 @@ extension Site {
   public func pair(
     with code: String, at address: String
   ) throws(SiteError) -> PeerStatus {
+    try requireStay()
     guard let code = PairingCode(parsing: code) else {
       throw SiteError("that is no code of `tapline pair`: it has 42 letters and digits")
     }
@@ -41,6 +43,13 @@ extension Site {
     return peer
   }
 
+  /// The next process has read the keys by now.
+  private func requireStay() throws(SiteError) {
+    guard !isHandingOver.load(ordering: .acquiring) else {
+      throw SiteError("another process is taking this site's place: try again in a moment")
+    }
+  }
+
   public func peers() -> PeersStatus {
     PeersStatus(
       site: configuration.site, key: trust.fingerprint?.description,
@@ -49,6 +58,7 @@ extension Site {
 
   /// Durable when it returns, and the peer's connections are ended.
   public func unpair(_ site: String) throws(SiteError) {
+    try requireStay()
     try trust.unpair(site)
     log("\(site) is not paired with this site any more")
     for link in hosts.flatMap(\.links) where link.monitor.peerSite == site {

@@ -3,9 +3,10 @@ import TLS
 /// That some site may introduce itself: for some minutes, once, to whoever knows the secret.
 struct PairingOffer {
   static let nanoseconds: UInt64 = 600_000_000_000
-  static let tries = 5
+  /// Of 2^80. Fewer, and a stranger could end the offer of others.
+  static let tries = 1000
 
-  private let secret: [UInt8]
+  let secret: [UInt8]
   private let end: UInt64
   private var triesLeft = Self.tries
 

@@ -16,6 +16,8 @@ final class SiteTrust: Sendable {
   }
 
   let site: String
+  /// Some link is encrypted.
+  private let isUsed: Bool
   private let folder: String
   private let state = Mutex(State())
   /// Of those that write files.
@@ -28,7 +30,8 @@ final class SiteTrust: Sendable {
 
   // MARK: Opening
 
-  /// Where a link is encrypted: reads the files, and makes a key when there is none yet.
+  /// Where a link is encrypted, reads the files. Without a key of its own the site is not ready:
+  /// see `makeKeyIfNone`.
   init(_ configuration: SiteConfiguration) throws(SiteError) {
     site = configuration.site
     // No group can have that name.
@@ -36,9 +39,27 @@ final class SiteTrust: Sendable {
     let addresses =
       [configuration.listen.link].compactMap(\.self)
       + configuration.groups.flatMap(\.peers).compactMap(\.address)
-    guard addresses.contains(where: configuration.links.isEncrypted) else { return }
+    isUsed = addresses.contains(where: configuration.links.isEncrypted)
+    try readFiles()
+  }
+
+  /// What another process has changed until now counts, too.
+  func readFiles() throws(SiteError) {
+    guard isUsed else { return }
     try readPeers()
-    if Directory.exists(keyFile) { try readKey() } else { try makeKey() }
+    if Directory.exists(keyFile) { try readKey() }
+  }
+
+  /// Before the first session, by the one process that has the site's groups.
+  func makeKeyIfNone(log: (String) -> Void) throws(SiteError) {
+    guard isUsed, fingerprint == nil else { return }
+    try makeKey()
+    let others = peers.map(\.site)
+    log(
+      "this site has made a key, by which other sites know it, \(keyFile)"
+        + (others.isEmpty
+          ? ""
+          : ": \(others.joined(separator: ", ")) knew another one; unpair it there, and pair again"))
   }
 
   private func readPeers() throws(SiteError) {
@@ -59,7 +80,8 @@ final class SiteTrust: Sendable {
     do throws(TLSError) {
       let bytes = try SecretFile.read(keyFile, limit: SiteKey.byteLimit)
       do throws(TLSError) { try use(try SiteKey(pem: bytes)) } catch {
-        throw TLSError("\(keyFile): \(error)")
+        throw TLSError(
+          "\(keyFile): \(error). Put a copy of it back; or remove it, and pair the sites again")
       }
     } catch { throw SiteError("the key of this site: \(error)") }
   }
@@ -157,13 +179,19 @@ final class SiteTrust: Sendable {
         "the code is wrong, was used or has run out: ask for another (`tapline pair`)")
     }
     try pair(other, key)
-    state.withLock { $0.offer = nil }
+    // Not one that was made meanwhile.
+    state.withLock { if $0.offer?.secret == secret { $0.offer = nil } }
   }
 
   /// Durable when it returns.
   func pair(_ other: String, _ key: KeyFingerprint) throws(SiteError) {
     guard other != site else {
       throw SiteError("both sites are named \(site): give one of them another name")
+    }
+    guard key != fingerprint else {
+      throw SiteError(
+        "\(other) has the key of this site: one of the two was made from a copy of the other's "
+          + "data folder; remove `_trust` there, and start it again")
     }
     try change { peers throws(SiteError) in
       if let obstacle = peers.obstacle(to: other, key) { throw SiteError("\(site): \(obstacle)") }

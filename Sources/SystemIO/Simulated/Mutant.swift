@@ -61,6 +61,7 @@ public enum Mutant: String, CaseIterable {
   case confirmCopyEarly = "confirm-copy-early"
   case forgetFollowed = "forget-followed"
   case joinForeignCopy = "join-foreign-copy"
+  case leaveOutDifferent = "leave-out-different"
   case skipDebt = "skip-debt"
   case keepForNearest = "keep-for-nearest"
   case numberByPlace = "number-by-place"

@@ -104,6 +104,44 @@ import Testing
     site.close()
   }
 
+  /// Zeros it does not tell, of holes, and of data.
+  @Test func `it says what the disk holds that a full copy is to write over`() throws {
+    let scratch = try ScratchDirectory()
+    let site = try LinkedHost(scratch)
+    let block = Int(BlockDigest.blockByteCount)
+    let raw = try File(opening: scratch.file("disk.raw"), .readWrite)
+    for (start, byte) in [(3, UInt8(7)), (4, 0), (5, 8)] {
+      let bytes = [UInt8](repeating: byte, count: block)
+      try unsafe bytes.withUnsafeBytes { try unsafe raw.write($0, at: UInt64(start * block)) }
+    }
+    let channel = try beginCopy(site)
+    let all = DiskExtent(DiskNumber(0), ByteRange(start: 0, length: 1 << 20))
+    try channel.send(LinkFrame(.compare), LinkMessage.encodeLacking([all]))
+    var found: [(position: UInt64, digests: [BlockDigest])] = []
+    while found.last.map({ $0.position < 16 }) ?? true {
+      let (frame, body) = try #require(answer(channel))
+      guard frame.kind == .digests else { continue }
+      let (digests, position) = try LinkMessage.decodeDigests(body)
+      found.append((position.offset / UInt64(block), digests))
+    }
+    let expected = [(3, UInt8(7)), (5, 8)].map { start, byte in
+      (
+        UInt64(start),
+        BlockDigest(of: [UInt8](repeating: byte, count: block), byteCount: UInt64(block))
+      )
+    }
+    let told = found.flatMap { found in
+      found.digests.enumerated().map { (found.position + UInt64($0.offset), $0.element) }
+    }
+    #expect(told.elementsEqual(expected) { $0 == $1 })
+    // What is not on a disk cannot be alike.
+    let piece = BaselinePiece(
+      disk: DiskNumber(0), range: ByteRange(start: 1 << 20, length: 4096), applied: .none)
+    try channel.send(LinkFrame(.baselineAlike), piece.encoded())
+    while answer(channel) != nil {}
+    site.close()
+  }
+
   @Test func `a number that no record has does not become a group's`() throws {
     let site = try LinkedHost(ScratchDirectory())
     let channel = try beginCopy(site)

@@ -35,6 +35,12 @@ final class ReceivingSite {
   /// Where it was to go on, and what it was to lack there.
   private(set) var jumps: [JumpPoint] = []
   private var owed = DiskExtents()
+  /// So many blocks at most are told of in a step, of those that the sender compares.
+  var digestsPerStep = Int.max
+  /// Bytes that the sender has left out.
+  private(set) var alikeByteCount: UInt64 = 0
+  private var named = DiskExtents()
+  private var compared: LackingBlocks?
   private var stored: UInt64 = 0
   private(set) var knownThrough: UInt64 = 0
   /// What the sender has said to be durable, and of two histories.
@@ -69,6 +75,7 @@ final class ReceivingSite {
     recordBytesLeft = 0
     reported = nil
     isStreaming = false
+    (named, compared) = (DiskExtents(), nil)
   }
 
   /// One turn: takes a connection, or what has arrived on it. Waits a few milliseconds at most.
@@ -79,6 +86,7 @@ final class ReceivingSite {
       self.connection = next
       return
     }
+    tellDigests()
     guard connection.waitReadable(timeoutMilliseconds: 5) else { return try report() }
     let limit = min(receiveLimit, bytesUntilCut ?? .max)
     guard let bytes = try? connection.receive(limit: max(limit, 1)) else { return disconnect() }
@@ -155,10 +163,17 @@ final class ReceivingSite {
       if copies.last != frame.argument { stored = 0 }
       copies.append(frame.argument)
       try group.beginBaseline(.none, hellos.last?.lineage ?? Lineage())
+    case .compare:
+      for extent in try LinkMessage.decodeLacking(body) where !named.append(extent) {
+        throw Violation(description: "\(extent) is not in order")
+      }
+      if frame.argument == 0 { compared = LackingBlocks(named) }
+    case .baselineAlike: alikeByteCount += try BaselinePiece(decoding: body).range.length
     case .baselineConfirm:
       stored = frame.argument
       send(LinkFrame(.baselineStored, argument: stored), [])
     case .baselineBegin:
+      compared = nil
       try group.beginBaseline(
         SequenceNumber(frame.argument), hellos.last?.lineage ?? Lineage())
     case .baselineData, .baselineZeros, .compressedBaseline: try takePiece(frame.kind, body)
@@ -243,6 +258,21 @@ final class ReceivingSite {
         ownerDurable: ownerDurable,
         applied: group.journal.applied, disks: disks
       ).encoded())
+  }
+
+  /// Of what is here now; zeros are left out.
+  private func tellDigests() {
+    var left = digestsPerStep
+    while left > 0, let block = compared?.next {
+      left -= 1
+      compared?.pass()
+      let content = group.stores[block.disk.index].bytes
+      let bytes = Array(content[Int(block.range.start)..<Int(block.range.end)])
+      let digest = unsafe bytes.withUnsafeBytes { unsafe BlockDigest(of: $0) }
+      let digests = bytes.allSatisfy { $0 == 0 } ? [] : [digest]
+      let position = digests.isEmpty ? block.end : block.start
+      send(LinkFrame(.digests), LinkMessage.encodeDigests(digests, from: position))
+    }
   }
 
   private func report() throws {

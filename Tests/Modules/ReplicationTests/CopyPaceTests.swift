@@ -45,6 +45,17 @@ import Testing
     #expect(pace.next(lacking: 0, isConfirmed: false, nowNanoseconds: 5) == .end)
   }
 
+  /// The peer tells nothing any more once records follow.
+  @Test func `while the peer is asked what it has, records do not follow`() {
+    var pace = Self.pace()
+    pace.noteSent(Self.total - 1)
+    let next = { (isComparing: Bool) in
+      pace.next(lacking: 1, isConfirmed: true, isComparing: isComparing, nowNanoseconds: 1)
+    }
+    #expect(next(true) == .send)
+    #expect(next(false) == .follow)
+  }
+
   @Test func `another round is made only if it leaves less`() {
     var pace = Self.pace()
     pace.noteSent(Self.total)

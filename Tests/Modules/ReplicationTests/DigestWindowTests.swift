@@ -112,6 +112,38 @@ import Testing
     #expect(window.word(at: Self.extents[1].start) == .said(Self.extents[1], Self.digest(4)))
   }
 
+  /// It is of before what was sent there.
+  @Test func `what is said of a block that was passed counts for nothing`() throws {
+    var window = DigestWindow(of: try Self.list())
+    window.passed(Self.position(Self.block))
+    try window.take([Self.digest(1), Self.digest(2)], from: Self.position(512))
+    #expect(window.word(at: Self.position(600)) == .nothing(until: Self.position(Self.block)))
+    #expect(
+      window.word(at: Self.position(Self.block))
+        == .said(Self.extent(Self.block, 2 * Self.block), Self.digest(2)))
+    window.passed(Self.position(2 * Self.block))
+    #expect(
+      window.word(at: Self.position(Self.block)) == .nothing(until: Self.position(2 * Self.block)))
+  }
+
+  @Test func `it is over when all is passed, or nothing is to be said any more`() throws {
+    var window = DigestWindow(of: try Self.list())
+    #expect(window.awaited(from: .start) == Self.position(512))
+    #expect(window.awaited(from: Self.position(700)) == Self.position(700))
+    #expect(window.awaited(from: Self.extents[0].end) == Self.extents[1].start)
+    try window.take([Self.digest(1)], from: Self.position(512))
+    #expect(window.awaited(from: .start) == Self.position(Self.block))
+    window.passed(Self.extents[1].end)
+    #expect(window.awaited(from: .start) == Self.extents[2].start && !window.isOver)
+    var silent = window
+    try silent.take([], from: DigestWindow.end)
+    #expect(silent.isOver)
+    try window.take([Self.digest(4)], from: Self.extents[2].start)
+    #expect(window.awaited(from: .start) == nil && !window.isOver)
+    window.passed(Self.extents[2].end)
+    #expect(window.isOver)
+  }
+
   @Test(arguments: 0..<5) func `what is not asked for ends it, and nothing of it is taken`(
     number: Int
   ) throws {

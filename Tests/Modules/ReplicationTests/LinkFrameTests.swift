@@ -38,7 +38,7 @@ struct LinkFrameTests {
       ])
   }
 
-  @Test(arguments: [0, 22, 30, 41, 256, 0x2000, .max] as [UInt16])
+  @Test(arguments: [0, 24, 30, 41, 256, 0x2000, .max] as [UInt16])
   func `an unknown kind is refused`(kind: UInt16) {
     #expect(Self.parse(Self.header(kind: kind, bodyByteCount: 0)) == nil)
   }

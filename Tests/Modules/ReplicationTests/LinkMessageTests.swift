@@ -130,7 +130,7 @@ struct LinkMessageTests {
   }
 
   @Test func `another version is named`() throws {
-    #expect(refusal(of: Self.hello.encoded(), changing: 11) == .otherVersion(6))
+    #expect(refusal(of: Self.hello.encoded(), changing: 11) == .otherVersion(9))
     var bytes = Self.welcome.encoded()
     bytes[3] = 9
     let error = #expect(throws: LinkError.self) { try LinkWelcome(decoding: bytes) }

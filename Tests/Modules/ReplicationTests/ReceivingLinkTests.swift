@@ -19,6 +19,8 @@ import Testing
 
   enum State: String, CaseIterable {
     case greeted, agreeing, resetting, streaming, copying, following
+    /// The peer has named what it compares of a full copy.
+    case comparing
     /// The peer was told what is lacking here.
     case reconciling
     /// In the middle of a frame of records, and of records that were packed.
@@ -49,6 +51,10 @@ import Testing
     if state == .resetting { return link }
     link.baselineReady()
     if state == .copying { return link }
+    if state == .comparing {
+      try take(&link, .compare)
+      return link
+    }
     _ = try take(&link, .baselineBegin, argument: 40)
     link.baselineReady()
     return link
@@ -102,7 +108,7 @@ import Testing
         firstTimestamp: Timestamp(rawValue: 1)
       ).encoded()
     case .baselineData, .compressedBaseline: return piece.encoded() + [1, 2, 3, 4]
-    case .baselineZeros: return piece.encoded()
+    case .baselineZeros, .baselineAlike: return piece.encoded()
     case .baselineEnd, .reconciled: return [0, 0, 0, 0, 0, 0, 0, 9]
     case .restamped: return [UInt8](repeating: 0, count: 10)
     case .jump: return [UInt8](repeating: 0, count: 24)  // To the origin, lacking nothing.
@@ -116,7 +122,7 @@ import Testing
     .hello, .begin, .cut, .baselineBegin, .baselineData, .baselineZeros, .baselineEnd, .segment,
     .records, .compressedRecords, .heartbeat, .durable, .diverged, .copyBegin, .baselineConfirm,
     .compressedBaseline, .restamped, .reconciled, .owed, .jump, .welcome, .refused, .progress,
-    .alive, .baselineStored, .lacking, .lackingEnd, .digests,
+    .alive, .baselineStored, .lacking, .lackingEnd, .digests, .compare, .baselineAlike,
   ]
 
   private static let always: [LinkFrameKind: String] = [
@@ -141,7 +147,11 @@ import Testing
     ],
     .streaming: always,
     .reconciling: always.merging([.restamped: "restamped", .reconciled: "reconciled"]) { $1 },
-    .copying: always.merging(copied) { $1 }.merging([.baselineBegin: "follow"]) { $1 },
+    // The frame says that others follow.
+    .copying: always.merging(copied) { $1 }
+      .merging([.baselineBegin: "follow", .compare: "skip"]) { $1 },
+    .comparing: always.merging(copied) { $1 }
+      .merging([.baselineBegin: "follow", .baselineAlike: "alike"]) { $1 },
     .following: always.merging(copied) { $1 }.merging([.baselineEnd: "endCopy"]) { $1 },
     // What arrives is no frame, or waits behind what is left.
     .inRecords: all("records"), .inPlain: all("plainRecords"),
@@ -172,6 +182,24 @@ import Testing
   @Test(arguments: State.allCases)
   func `nothing is read while the journal is set back or a disk is awaited`(state: State) throws {
     #expect(try Self.link(state).isPaused == state.isPaused)
+  }
+
+  @Test func `what is compared comes in order, in one frame or several, and on the disks`() throws {
+    func ranges(_ starts: [UInt64], disk: UInt16 = 0) -> [UInt8] {
+      LinkMessage.encodeLacking(
+        starts.map { DiskExtent(DiskNumber(disk), ByteRange(start: $0, length: 64 << 10)) }[...])
+    }
+    var link = try Self.link(.copying)
+    #expect(try Self.take(&link, .compare, ranges([0]), argument: 2) == "skip")
+    let frame = ranges([128 << 10, 960 << 10])
+    let bytes = LinkFrame(.compare, bodyByteCount: frame.count).encoded + frame
+    let step = try unsafe bytes.withUnsafeBytes { try unsafe link.next($0, Self.place) }
+    guard case .compare(let extents) = step else { throw LinkError.protocolViolation("\(step)") }
+    #expect(extents.extents.map(\.range.start) == [0, 128 << 10, 960 << 10])
+    for wrong in [ranges([64 << 10, 0]), ranges([961 << 10]), ranges([0], disk: 1)] {
+      var link = try Self.link(.copying)
+      #expect(throws: LinkError.self) { try Self.take(&link, .compare, wrong) }
+    }
   }
 
   // MARK: Waiting

@@ -92,6 +92,46 @@ import Testing
     #expect(try #require(Int(blocks.trimmingCharacters(in: .whitespacesAndNewlines))) < 256)
   }
 
+  /// As an administrator carries it over.
+  @Test func `of a copy that was carried over only what differs is sent`() throws {
+    let history = WriteHistory(sectors: Self.size / TaggedSectors.size)
+    let pair = try SitePair(disks: ["disk": Self.size], start: false)
+    try fill(pair.east, history)
+    try FileManager.default.removeItem(atPath: pair.west.rawFile("disk"))
+    try FileManager.default.copyItem(
+      atPath: pair.east.rawFile("disk"), toPath: pair.west.rawFile("disk"))
+    // What both have, what only the protected site has, and what only the other one has.
+    for (site, start) in [(pair.east, 5 << 20), (pair.west, 9 << 20)] {
+      let file = try #require(FileHandle(forWritingAtPath: site.rawFile("disk")))
+      try file.seek(toOffset: UInt64(start))
+      try file.write(contentsOf: Data(repeating: 0x5A, count: 256 << 10))
+      try file.close()
+    }
+    try pair.start()
+    #expect(pair.cable.forwardedBytes < (1 << 20))
+    #expect(pair.east.log.contains("initial sync sent to west, which had "))
+    #expect(difference(try pair.west.image("disk@latest"), try pair.east.image("disk")) == nil)
+  }
+
+  /// The owner does not know any more what it has sent.
+  @Test func `a copy that begins anew does not send again what is there`() throws {
+    let history = WriteHistory(sectors: Self.size / TaggedSectors.size)
+    let pair = try SitePair(disks: ["disk": Self.size], start: false)
+    try fill(pair.east, history)
+    try pair.west.start()
+    pair.cable.cut(afterBytes: 12 << 20)
+    try pair.east.start()
+    try eventually("the cable is cut") { pair.cable.isCut }
+    let before = pair.cable.forwardedBytes
+    try pair.east.crash()
+    pair.cable.join()
+    try pair.east.start()
+    try pair.drain()
+    // Two thirds of the disk are data.
+    #expect(pair.cable.forwardedBytes - before < (8 << 20))
+    #expect(difference(try pair.west.image("disk@latest"), try pair.east.image("disk")) == nil)
+  }
+
   @Test func `the site that starts second may be either`() throws {
     for eastFirst in [true, false] {
       let pair = try SitePair(disks: ["disk": 1 << 20], start: false)

@@ -75,12 +75,13 @@ final class FailoverWorld: Run, @unchecked Sendable {
   /// Blocks.
   private func prepareDisks(of site: Int, _ contents: [[UInt8]]) {
     var isDone = false
+    var random = SimulationRandom(seed: seed ^ 0x666f_726d ^ UInt64(site))
     machines[site].start("setup") { [self] in
       do throws(Errno) {
         try Directory.create("/disks")
         try Directory.create("/run")
         for (disk, bytes) in zip(plan.disks, contents) {
-          let filler = [UInt8](repeating: 0xA5, count: bytes.count)
+          let filler = World.formerContents(of: bytes, &random)
           try World.makeFile(Plan.diskPath(disk.name), site == 0 ? bytes : filler)
         }
         try Directory.sync("/disks")

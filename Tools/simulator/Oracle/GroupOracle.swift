@@ -41,6 +41,9 @@ final class GroupOracle {
     recoveries = (0..<recoveryCount).map { number in
       RecoveryOracle(.recovery(number), Line(initial: images), archive, violation)
     }
+    protected.mayBeDamaged = { [unowned self] disk, offset in
+      mayBeDamaged(disk, offset, .protected)
+    }
   }
 
   /// Nil: of the protected site.

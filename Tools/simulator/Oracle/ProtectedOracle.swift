@@ -41,6 +41,8 @@ final class ProtectedOracle {
   var isDamaged = false
   /// A former owner lacks what no record has.
   var mayRestamp = false
+  /// What the disk holds there may be what damage has left, of which a record may be made.
+  var mayBeDamaged: (_ disk: Int, _ offset: Int) -> Bool = { _, _ in false }
   /// The latest time that its clock has shown before its last start.
   private var clockCeiling = Timestamp.zero
 
@@ -211,8 +213,10 @@ final class ProtectedOracle {
     guard mayRestamp else { return false }
     let disk = line.disks(after: line.count)[record.disk]
     let found = disk.bytes(at: record.start, count: record.length)
-    return record.header.kind == .write
-      ? found == record.payload : found.allSatisfy { $0 == 0 }
+    guard record.header.kind == .write else { return found.allSatisfy { $0 == 0 } }
+    return zip(found, record.payload).enumerated().allSatisfy { index, bytes in
+      bytes.0 == bytes.1 || mayBeDamaged(record.disk, record.start + index)
+    }
   }
 
   /// What a disk held when it came: a record of it changes nothing.

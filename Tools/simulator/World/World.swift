@@ -146,12 +146,27 @@ final class World: Run, @unchecked Sendable {
     }
   }
 
+  /// What a disk holds that is to be copied over: other bytes, or what the owner's held once.
+  static func formerContents(of bytes: [UInt8], _ random: inout SimulationRandom) -> [UInt8] {
+    let other = [UInt8](repeating: 0xA5, count: bytes.count)
+    if random.chance(0.4) { return other }
+    var former = bytes
+    let changed = random.chance(0.3) ? 0 : random.below(6)
+    for _ in 0..<changed {
+      let start = random.below(bytes.count / 512) * 512
+      let end = min(bytes.count, start + 512 << random.below(6))
+      former.replaceSubrange(start..<end, with: other[start..<end])
+    }
+    return former
+  }
+
   /// Makes the disks' files at a site: with their contents where the group is protected, and with
-  /// other bytes, which a full copy must overwrite, where it is not. Blocks.
+  /// what a full copy must overwrite where it is not. Blocks.
   private func prepareDisks(
     of site: Int, _ contents: [[[UInt8]]], _ later: [[DiskCatalog.Disk]]
   ) {
     var isDone = false
+    var random = SimulationRandom(seed: seed ^ 0x666f_726d ^ UInt64(site))
     machines[site].start("setup") { [self] in
       try? Directory.create("/disks")
       try? Directory.create("/run")
@@ -159,7 +174,7 @@ final class World: Run, @unchecked Sendable {
         let newcomers = later[group].map { ($0.name, $0.content.bytes) }
         for (disk, bytes) in Array(zip(plan.disks.map(\.name), contents[group])) + newcomers {
           let isProtected = plan.role(at: site) == .protected
-          let filler = [UInt8](repeating: 0xA5, count: bytes.count)
+          let filler = Self.formerContents(of: bytes, &random)
           let path = Plan.diskPath(disk)
           do throws(Errno) { try Self.makeFile(path, isProtected ? bytes : filler) } catch {
             violation("cannot make \(path): \(error)")
