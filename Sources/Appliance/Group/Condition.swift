@@ -192,8 +192,10 @@ public enum ConditionCode: String, CaseIterable, Sendable {
         remedy: "make the disk larger at the peer and reload that site")
     case .copyIncomplete:
       Facts(
-        .warning, "the disks are not complete: nothing can be recovered here yet",
-        remedy: "wait; if it does not begin, see to the protected site and its link")
+        .warning,
+        "the disks are not complete: nothing can be recovered here yet, but what the text names",
+        remedy: "wait; if it does not begin, see to the protected site and its link; is that lost, "
+          + "do what the text says")
     case .clockStepped:
       Facts(
         .warning, "the clock went back, or stamps are ahead of it",
