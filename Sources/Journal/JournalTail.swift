@@ -193,8 +193,9 @@ extension JournalState {
     parked.durable = max(durable, last.sequence)
     parked.followers = []
     (parked.fork, parked.fences) = (nil, [])
-    parked.promise = Promise(given: max(promised, start))
     parked.historyStart = max(start, historyStart, parked.applyTarget.timestamp)
+    // What is here can be opened, also where its history was to begin later.
+    parked.promise = Promise(given: max(promised, parked.historyStart))
     parked.oldestSegment = firstNumber
     return parked
   }

@@ -139,7 +139,10 @@ extension SendingLink {
     let durable = parts.watermarks.sequence(.durable)
     guard let damaged = stream.damage.flatMap({ parts.catalog.segment($0.segment) }) else {
       let segment = parts.catalog.segment(holding: max(1, durable.rawValue))
-      return (segment ?? parts.catalog.oldest)?.markBefore
+      if let mark = (segment ?? parts.catalog.oldest)?.markBefore { return mark }
+      // It has gone back to what is on its disks, and stamped nothing since.
+      guard durable > .none, parts.watermarks.sequence(.appended) == durable else { return nil }
+      return .init(durable, Timestamp(rawValue: parts.watermarks[.durableTimestamp]))
     }
     if let next = parts.catalog.segment(damaged.number + 1) {
       if next.markBefore.sequence <= durable { return next.markBefore }

@@ -9,11 +9,13 @@ struct SiteOwnership {
     let duty: Duty
     let stage: Fork.Stage?
     let identity: GroupIdentifier?
+    let isReconciling: Bool
 
     init(_ state: JournalState) {
       duty = state.ownership.duty
       stage = state.fork?.stage
       identity = state.fork?.identity
+      isReconciling = state.baseline == .reconciling
     }
   }
 
@@ -180,6 +182,11 @@ struct SiteOwnership {
     case (nil, nil) where old.ownership.duty == .owning && new.ownership.duty == .following:
       yields(new, at: site)
       changedLine = true
+    case (nil, nil) where new.baseline == .reconciling:
+      // It had gone back to what was its own.
+      yields(new, at: site)
+      changedLine = true
+    case (nil, nil) where old.baseline == .reconciling: break
     default:
       site.violation("goes from \(Key(old)) to \(Key(new))")
     }
