@@ -59,7 +59,8 @@ final class SiteTrust: Sendable {
       "this site has made a key, by which other sites know it, \(keyFile)"
         + (others.isEmpty
           ? ""
-          : ": \(others.joined(separator: ", ")) knew another one; unpair it there, and pair again"))
+          : ": \(others.joined(separator: ", ")) knew another one; unpair it there, and pair again")
+    )
   }
 
   private func readPeers() throws(SiteError) {
