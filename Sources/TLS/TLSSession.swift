@@ -18,7 +18,8 @@ import SystemIO
   public private(set) var hasSeenPeer = false
   /// The name of the key that the client has used; TLS 1.3 does not keep it.
   private(set) var keyName: String?
-  private static let keyByteCount: UInt64 = 64 << 30
+  /// After so many bytes this end sends with another key.
+  var keyByteCount: UInt64 = 64 << 30
   private var sentSinceKey: UInt64 = 0
   /// The peer has ended it because it does not know the key that it was shown.
   public private(set) var wasRejected = false
@@ -168,7 +169,7 @@ import SystemIO
 
   /// Links live for months, and a key of AES-GCM is good for some 400 GB (RFC 8446, 5.5).
   private func renewKey() {
-    guard accepts != nil, sentSinceKey >= Self.keyByteCount else { return }
+    guard accepts != nil, sentSinceKey >= keyByteCount else { return }
     if unsafe SSL_key_update(raw, SSL_KEY_UPDATE_NOT_REQUESTED) == 1 { sentSinceKey = 0 }
   }
 

@@ -29,8 +29,12 @@ extension OwnershipExchange {
             + "(`tapline test stop \(record.name)`)")
       }
       // Nothing was overwritten for which something could be saved: what is there is of an attempt.
+      // The branch is in use: it has one that is whole at any time.
+      let next = Branch.savedName + ".next"
       try SiteOverlay.createLasting(
-        Branch.savedName, in: FolderStorage(existing: folder), identity: record.identityBytes)
+        next, in: FolderStorage(existing: folder), identity: record.identityBytes)
+      try Directory.rename("\(folder)/\(next)", to: "\(folder)/\(Branch.savedName)")
+      try Directory.sync(folder)
       let saved = try Branch(parted, folder: folder).saved
       #if MUTANTS
         if Mutant.detachBare.isOn { return try parted.write(to: folder) }

@@ -216,7 +216,8 @@ public enum ConditionCode: String, CaseIterable, Sendable {
     case .copying:
       Facts(
         .info, "a full copy to the peer is under way, or what it lacks of the disks is on its way",
-        remedy: "none is needed; the text, or `sync_progress` of the link, says how far it is")
+        remedy: "none is needed; the text, or `sync_progress` of the link, says how far it is, "
+          + "and the text how much of that the peer had already")
     case .diskComing:
       Facts(
         .info, "what a disk held when it was added comes into the history",
