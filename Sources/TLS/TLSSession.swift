@@ -6,8 +6,6 @@ import SystemIO
 /// Confined to whoever owns the socket, one thread at a time. Decrypted bytes may wait inside the
 /// session where the poller does not see them: after `receive`, ask `hasBufferedInput`.
 @safe public final class TLSSession: @unchecked Sendable {
-  public enum HandshakeProgress: Equatable, Sendable { case complete, wantsToRead, wantsToWrite }
-
   private let raw: OpaquePointer
   private let context: TLSContext
   private let socket: Socket
@@ -74,14 +72,15 @@ import SystemIO
     return true
   }
 
-  /// One step of the handshake. Throws when the peer cannot prove itself or speaks no TLS.
-  public func handshake() throws(TLSError) -> HandshakeProgress {
+  /// One step of the handshake. Returns what the next one waits for; nil: it is complete. Throws
+  /// when the peer cannot prove itself or speaks no TLS.
+  public func handshake() throws(TLSError) -> Poller.Interest? {
     ERR_clear_error()
     let code = unsafe SSL_do_handshake(raw)
-    if code == 1 { return .complete }
+    if code == 1 { return nil }
     switch unsafe SSL_get_error(raw, code) {
-    case SSL_ERROR_WANT_READ: return .wantsToRead
-    case SSL_ERROR_WANT_WRITE: return .wantsToWrite
+    case SSL_ERROR_WANT_READ: return .readable
+    case SSL_ERROR_WANT_WRITE: return .writable
     case SSL_ERROR_SYSCALL, SSL_ERROR_ZERO_RETURN:
       throw TLSError("the \(peer) left during the TLS handshake")
     default:

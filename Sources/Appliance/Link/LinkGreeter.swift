@@ -48,15 +48,11 @@ final class LinkGreeter: EventHandler, @unchecked Sendable {
   /// Who has no key that is known here learns nothing, and is told nothing but that.
   private func shakeHands(_ session: TLSSession) {
     do throws(TLSError) {
-      switch try session.handshake() {
-      case .wantsToRead: setInterest(.readable)
-      case .wantsToWrite: setInterest(.writable)
-      case .complete:
-        beginning = nil
-        transport = Transport(transport.socket, tls: session)
-        setInterest(.readable)
-        receive()
-      }
+      if let awaited = try session.handshake() { return setInterest(awaited) }
+      beginning = nil
+      transport = Transport(transport.socket, tls: session)
+      setInterest(.readable)
+      receive()
     } catch {
       door.log.note("link: TLS with a peer: \(error)")
       close()

@@ -243,15 +243,11 @@ final class LinkSender<Store: BackingStore>: EventHandler, @unchecked Sendable {
   private func shakeHands(_ session: TLSSession) {
     guard let transport else { return }
     do throws(TLSError) {
-      switch try session.handshake() {
-      case .wantsToRead: setInterest(.readable)
-      case .wantsToWrite: setInterest(.writable)
-      case .complete:
-        beginning = nil
-        self.transport = Transport(transport.socket, tls: session)
-        setInterest(.readable)
-        run(.connected)
-      }
+      if let awaited = try session.handshake() { return setInterest(awaited) }
+      beginning = nil
+      self.transport = Transport(transport.socket, tls: session)
+      setInterest(.readable)
+      run(.connected)
     } catch {
       run(
         .disconnected(

@@ -147,16 +147,14 @@ final class HandshakeConnection: EventHandler, @unchecked Sendable {
   private func continueTLS() {
     guard let session = beginning else { return }
     do throws(TLSError) {
-      switch try session.handshake() {
-      case .wantsToRead: front.loop.setInterest(self, transport.socket, .readable)
-      case .wantsToWrite: front.loop.setInterest(self, transport.socket, .writable)
-      case .complete:
-        beginning = nil
-        transport = Transport(transport.socket, tls: session)
-        machine.tlsStarted()
-        updateInterest()
-        receive()
+      if let awaited = try session.handshake() {
+        return front.loop.setInterest(self, transport.socket, awaited)
       }
+      beginning = nil
+      transport = Transport(transport.socket, tls: session)
+      machine.tlsStarted()
+      updateInterest()
+      receive()
     } catch {
       front.clientLog.note("handshake: \(error)")
       close()

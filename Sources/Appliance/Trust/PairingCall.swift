@@ -73,11 +73,11 @@ struct PairingCall {
 
   private func shakeHands(_ session: TLSSession, _ socket: Socket) throws(SiteError) {
     do {
-      while true {
-        switch try session.handshake() {
-        case .complete: return
-        case .wantsToRead: try wait { socket.waitReadable(timeoutMilliseconds: $0) }
-        case .wantsToWrite: try wait { socket.waitWritable(timeoutMilliseconds: $0) }
+      while let awaited = try session.handshake() {
+        try wait {
+          awaited == .readable
+            ? socket.waitReadable(timeoutMilliseconds: $0)
+            : socket.waitWritable(timeoutMilliseconds: $0)
         }
       }
     } catch {

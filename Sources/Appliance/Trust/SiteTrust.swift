@@ -212,17 +212,13 @@ final class SiteTrust: Sendable {
 
   private func change(_ edit: (inout PeerTable) throws(SiteError) -> Void) throws(SiteError) {
     guard fingerprint != nil else { throw Self.unencrypted }
-    let result = turn.take { [self] () -> Result<Void, SiteError> in
-      do throws(SiteError) {
-        var peers = state.withLock(\.peers)
-        try edit(&peers)
-        do throws(Errno) {
-          try DurableFile.replace(peersFile, with: Array(peers.text.utf8))
-        } catch { throw SiteError("writing \(peersFile): \(error.withAdvice)") }
-        state.withLock { $0.peers = peers }
-        return .success(())
-      } catch { return .failure(error) }
+    try turn.take { () throws(SiteError) in
+      var peers = state.withLock(\.peers)
+      try edit(&peers)
+      do throws(Errno) {
+        try DurableFile.replace(peersFile, with: Array(peers.text.utf8))
+      } catch { throw SiteError("writing \(peersFile): \(error.withAdvice)") }
+      state.withLock { $0.peers = peers }
     }
-    try result.get()
   }
 }

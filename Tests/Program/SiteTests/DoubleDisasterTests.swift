@@ -24,16 +24,7 @@ import Testing
     /// - Parameter history: of west, which applies what is older.
     init(seed: UInt64, history: String = "1h") throws {
       generator = SeededGenerator(seed: testSeed(seed))
-      pair = try SitePair(disks: ["disk": DoubleDisasterTests.size]) { east, west in
-        east.configuration.groups[0].onFull = "degrade"
-        east.configuration.groups[0].journalCapacity = "16M"
-        west.configuration.groups[0].journalCapacity = "64M"
-        west.configuration.groups[0].history = history
-        for site in [east, west] {
-          site.configuration.groups[0].segmentSize = "1M"
-          site.configuration.groups[0].checkpointEvery = "0s"
-        }
-      }
+      pair = try SitePair(droppingRecordsOf: DoubleDisasterTests.size, history: history)
     }
 
     func write(_ count: Int, length: Int = 4096, at site: Site? = nil) throws {

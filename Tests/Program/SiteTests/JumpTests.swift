@@ -16,16 +16,7 @@ import Testing
     /// - Parameter history: of the follower, which applies what is older.
     init(seed: UInt64, history: String = "1h") throws {
       generator = SeededGenerator(seed: testSeed(seed))
-      pair = try SitePair(disks: ["disk": JumpTests.size]) { east, west in
-        east.configuration.groups[0].onFull = "degrade"
-        east.configuration.groups[0].journalCapacity = "16M"
-        west.configuration.groups[0].journalCapacity = "64M"
-        west.configuration.groups[0].history = history
-        for site in [east, west] {
-          site.configuration.groups[0].segmentSize = "1M"
-          site.configuration.groups[0].checkpointEvery = "0s"
-        }
-      }
+      pair = try SitePair(droppingRecordsOf: JumpTests.size, history: history)
     }
 
     func write(count: Int, length: Int = 4096, in range: Range<Int>? = nil) throws {

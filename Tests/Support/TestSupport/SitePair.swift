@@ -37,6 +37,20 @@ public final class SitePair {
     if start { try self.start() }
   }
 
+  /// With one disk. What a cut cable keeps back is soon dropped at east: its journal takes 16 MiB,
+  /// and `west` has 64.
+  public convenience init(droppingRecordsOf size: Int, history: String) throws {
+    try self.init(disks: ["disk": size], history: history) { east, west in
+      east.configuration.groups[0].onFull = "degrade"
+      east.configuration.groups[0].journalCapacity = "16M"
+      west.configuration.groups[0].journalCapacity = "64M"
+      for site in [east, west] {
+        site.configuration.groups[0].segmentSize = "1M"
+        site.configuration.groups[0].checkpointEvery = "0s"
+      }
+    }
+  }
+
   deinit {
     cable.stop()
     wayBack.stop()
